@@ -1,0 +1,198 @@
+"""The records that flow through a run: frozen, typed, each naming its parents.
+
+A preference pair can be walked back through these records alone: pair -> chosen and rejected
+candidate -> prompt, policy and seed; pair -> judgments -> judge policy and raw verdict texts or
+score distribution. Ids are hashes over the parents' ids, the sample's index and the text, so two
+equal answers to one prompt stay distinct records.
+
+This module imports nothing of the package and nothing heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+def record_id(kind: str, parents: Sequence[str], index: int, text: str) -> str:
+    """Return 16 hex digits that name a record: sha256 over kind, parents, index and text."""
+    identity = json.dumps([kind, list(parents), index, text], ensure_ascii=True)
+    return hashlib.sha256(identity.encode("ascii")).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One instruction, as the user would type it."""
+
+    id: str
+    text: str
+    source: str
+    """Where it came from: ``lab``, or the file's name and line."""
+
+    @classmethod
+    def of(cls, text: str, source: str) -> Prompt:
+        """Name a prompt by its text alone: the same text is the same prompt everywhere."""
+        return cls(record_id("prompt", (), 0, text), text, source)
+
+
+class FinishReason(StrEnum):
+    """Why an engine stopped writing."""
+
+    STOP = "stop"
+    """An end-of-sequence token was written."""
+    LENGTH = "length"
+    """``max_tokens`` or the context was full: the text is truncated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One answer to a prompt, with the policy and seed that wrote it."""
+
+    id: str
+    prompt_id: str
+    index: int
+    """Which of the prompt's n samples this is, from 0."""
+    text: str
+    prompt_token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    """The tokens the engine wrote, the end-of-sequence token included when it wrote one."""
+    logprobs: tuple[float, ...]
+    """Natural-log probability of each of ``token_ids`` under the policy at temperature 1."""
+    finish_reason: FinishReason
+    policy: str
+    """Fingerprint of the policy that wrote it."""
+    seed: int
+
+    @property
+    def truncated(self) -> bool:
+        return self.finish_reason is FinishReason.LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A verdict that could be read. ``score`` is in the judge's own range, low to high."""
+
+    score: float
+
+
+class UnscoredReason(StrEnum):
+    """Why a verdict is not a number."""
+
+    NO_VERDICT = "no_verdict"
+    """No verdict line was found."""
+    UNREADABLE = "unreadable"
+    """The last verdict line holds no number that can be read as a score."""
+    OUT_OF_RANGE = "out_of_range"
+    """A number was read but lies outside the range."""
+    TOO_FEW_READABLE = "too_few_readable"
+    """Fewer than the required share of the sampled verdicts could be read."""
+    NO_MASS = "no_mass"
+    """The score tokens hold too little probability for the expected score to mean anything."""
+    PROMPT_TOO_LONG = "prompt_too_long"
+    """The judge's prompt does not fit the model's context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """A verdict that could not be read: never a number. ``raw`` is what the judge said."""
+
+    reason: UnscoredReason
+    raw: str = ""
+
+
+Verdict = Scored | Unscored
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """What a judge said of one candidate."""
+
+    id: str
+    candidate_id: str
+    prompt_id: str
+    judge: str
+    """Fingerprint of the policy that judged."""
+    verdict: Verdict
+    raw: tuple[str, ...] = ()
+    """The judge's own texts, when it wrote any."""
+    distribution: tuple[float, ...] = ()
+    """Probabilities of the scores low..high, renormalized, when read from the logits."""
+    mass: float | None = None
+    """Probability that the score tokens held together before renormalizing, in [0, 1]."""
+
+    @property
+    def score(self) -> float | None:
+        return self.verdict.score if isinstance(self.verdict, Scored) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One preference: ``chosen`` was judged better than ``rejected`` for the same prompt."""
+
+    id: str
+    prompt_id: str
+    chosen_id: str
+    rejected_id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_score: float
+    rejected_score: float
+    policy: str
+    """Fingerprint of the policy that wrote both answers."""
+    judge: str
+    """Fingerprint of the policy that judged both answers."""
+
+    @property
+    def margin(self) -> float:
+        return self.chosen_score - self.rejected_score
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The frozen weights under every adapter."""
+
+    path: str
+    """The checkpoint that the user named: a directory or a hub id."""
+    sha256: str
+    """Hash of the weights, tokenizer and config files, or of the resolved hub revision."""
+    quantization: str
+    """``nf4``, ``nf4-double``, ``int8`` or ``none``."""
+    dtype: str
+    image: str
+    """Directory of the weights that engines serve: the dequantized image, or ``path`` itself."""
+
+    @property
+    def fingerprint(self) -> str:
+        return record_id("base", (self.sha256, self.quantization, self.dtype), 0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter on disk."""
+
+    path: str
+    sha256: str
+    """Hash of ``adapter_model.safetensors``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A model that can write and judge: the base, an adapter on it, and the policy it came from."""
+
+    name: str
+    """``M0``, ``M1``, ..."""
+    base: Base
+    adapter: Adapter | None = None
+    parent: str | None = None
+    """Fingerprint of the policy whose adapter this one started from."""
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        adapter = self.adapter.sha256 if self.adapter else ""
+        object.__setattr__(
+            self, "fingerprint", record_id("policy", (self.base.fingerprint,), 0, adapter)
+        )

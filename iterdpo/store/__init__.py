@@ -1,0 +1,1 @@
+"""The store: content keys, atomic writes, record tables and stages."""

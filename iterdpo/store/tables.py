@@ -1,0 +1,109 @@
+"""Records as Parquet tables: one row a record, columns as the dataclass declares them.
+
+A ``Verdict`` is spread over three columns, so that a score stays a nullable number in any tool
+that reads the file, and an unscored verdict keeps its reason and raw text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
+
+from iterdpo.records import Scored, Unscored, UnscoredReason, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Record = TypeVar("Record")
+
+_VERDICT_COLUMNS = ("score", "unscored_reason", "unscored_raw")
+
+
+def write_records(path: Path, kind: type[Record], records: Iterable[Record]) -> int:
+    """Write ``records``, all of dataclass ``kind``, to a Parquet file; return how many."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pylist([_row(record) for record in records], schema=_schema(kind))
+    pyarrow.parquet.write_table(table, path, compression="zstd")
+    return cast(int, table.num_rows)
+
+
+def read_records(path: Path, kind: type[Record]) -> list[Record]:
+    """Read the records of dataclass ``kind`` that ``write_records`` wrote."""
+    import pyarrow.parquet
+
+    hints = get_type_hints(kind)
+    table = pyarrow.parquet.read_table(path, schema=_schema(kind))
+    return [_record(kind, hints, row) for row in table.to_pylist()]
+
+
+def _row(record: Any) -> dict[str, object]:
+    row: dict[str, object] = {}
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if isinstance(value, Scored):
+            row |= dict.fromkeys(_VERDICT_COLUMNS) | {"score": value.score}
+        elif isinstance(value, Unscored):
+            row |= {
+                "score": None,
+                "unscored_reason": value.reason.value,
+                "unscored_raw": value.raw,
+            }
+        else:
+            row[item.name] = value
+    return row
+
+
+def _record(kind: type[Record], hints: dict[str, Any], row: dict[str, Any]) -> Record:
+    values: dict[str, Any] = {}
+    for name, hint in hints.items():
+        if hint == Verdict:
+            values[name] = _verdict(row)
+        elif isinstance(row[name], list):
+            values[name] = tuple(row[name])
+        elif isinstance(hint, type) and issubclass(hint, StrEnum):
+            values[name] = hint(row[name])
+        else:
+            values[name] = row[name]
+    return kind(**values)
+
+
+def _verdict(row: dict[str, Any]) -> Verdict:
+    if row["score"] is not None:
+        return Scored(row["score"])
+    return Unscored(UnscoredReason(row["unscored_reason"]), row["unscored_raw"])
+
+
+def _schema(kind: type) -> pyarrow.Schema:
+    import pyarrow
+
+    columns: list[tuple[str, pyarrow.DataType]] = []
+    for name, hint in get_type_hints(kind).items():
+        if hint == Verdict:
+            kinds = (pyarrow.float64(), pyarrow.string(), pyarrow.string())
+            columns.extend(zip(_VERDICT_COLUMNS, kinds, strict=True))
+        else:
+            columns.append((name, _arrow_type(hint)))
+    return pyarrow.schema(columns)
+
+
+def _arrow_type(hint: Any) -> pyarrow.DataType:
+    import pyarrow
+
+    simple: dict[Any, pyarrow.DataType] = {
+        str: pyarrow.string(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        float | None: pyarrow.float64(),
+        bool: pyarrow.bool_(),
+        tuple[int, ...]: pyarrow.list_(pyarrow.int32()),
+        tuple[float, ...]: pyarrow.list_(pyarrow.float64()),
+        tuple[str, ...]: pyarrow.list_(pyarrow.string()),
+    }
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return pyarrow.string()
+    return simple[hint]
