@@ -1,0 +1,202 @@
+"""The command line and the configuration it composes, checked before anything heavy loads.
+
+Hydra refuses a wrong override too, but the first one only, in several lines and with status 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from iterdpo.config import Config, load
+from iterdpo.errors import ConfigError
+from iterdpo.store.atomic import write_text
+
+FAILURE_FILE = "failure.json"
+
+
+def conf_directory() -> Path:
+    """Return where the configuration lies: in the package of a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    packed = package / "conf"
+    return packed if packed.is_dir() else package.parent / "conf"
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Check a command line: its overrides, and for a single run the whole configuration.
+
+    Raises:
+        ConfigError: with one line for each problem.
+    """
+    flags = get_args(list(arguments))
+    if flags.help or flags.hydra_help or flags.info or flags.shell_completion:
+        return
+    overrides = [_parsed(text) for text in flags.overrides]
+    directories = [conf_directory(), *([Path(flags.config_dir)] if flags.config_dir else [])]
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        problems = list(_problems(overrides, directories, sweeping=flags.multirun))
+        if problems:
+            raise ConfigError(problems)
+        if flags.multirun or flags.cfg:
+            return
+        composed = _compose([override.input_line or "" for override in overrides])
+    config = typed(composed)
+    require_writable("hydra.run.dir", Path(composed.hydra.run.dir))
+    require_writable("store.root", config.store.root)
+
+
+def typed(composed: DictConfig) -> Config:
+    """Convert a composed configuration to the typed one.
+
+    Raises:
+        ConfigError: with one line for each problem.
+    """
+    try:
+        values = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([_line(error)]) from None
+    assert isinstance(values, dict)
+    values.pop("hydra", None)
+    values.pop("experiment", None)
+    unset = [f"{key}: must be set, {key}=..." for key in _unset(values)]
+    if unset:
+        raise ConfigError(unset)
+    return load({str(key): value for key, value in values.items()})
+
+
+def require_writable(key: str, directory: Path) -> None:
+    """Make ``directory`` and write a file into it.
+
+    Raises:
+        ConfigError: it cannot be made or written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            [f"{key}={directory}: cannot be written to ({error.strerror}); name another directory"]
+        ) from None
+
+
+def note_failure(run_dir: Path, error: Exception) -> None:
+    """Leave a job's failure in its directory, for the table at the end of the sweep."""
+    write_text(run_dir / FAILURE_FILE, json.dumps({"error": str(error)}) + "\n")
+
+
+def _parsed(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        raise ConfigError([f"{text}: is not key=value"]) from None
+
+
+def _problems(
+    overrides: Iterable[Override], directories: Sequence[Path], *, sweeping: bool
+) -> Iterator[str]:
+    """Yield what is wrong with each override: an unknown group choice, an unknown key, a list."""
+    choices = {
+        group.name: sorted(path.stem for path in group.glob("*.yaml"))
+        for directory in directories
+        for group in sorted(directory.iterdir())
+        if group.is_dir()
+    }
+    groups, values = [], []
+    for override in overrides:
+        (groups if override.key_or_group in choices else values).append(override)
+    valid_groups = []
+    for override in groups:
+        wanted = list(_choices_of(override))
+        known = choices[override.key_or_group]
+        if unknown := [name for name in wanted if name not in (*known, "null")]:
+            yield (
+                f"{override.key_or_group}={unknown[0]}: no such choice; there are "
+                f"{', '.join(known)}"
+            )
+        else:
+            valid_groups.append(override)
+    plain = [override.input_line or "" for override in valid_groups if not _sweeps(override)]
+    base = _compose(plain)
+    valid_values = []
+    for override in values:
+        key = override.key_or_group
+        if not (override.is_add() or override.is_force_add()) and not _has(base, key):
+            yield f"{key}: no such setting{_closest(key, base)}"
+        elif _sweeps(override) and not sweeping:
+            yield (
+                f"{override.input_line}: several values need -m (a sweep), or [a,b] for one value "
+                "that is a list"
+            )
+        else:
+            valid_values.append(override)
+    if len(valid_values) + len(valid_groups) < len([*groups, *values]) and not sweeping:
+        # Some line is wrong already; say what is wrong with the values of the others as well.
+        lines = [override.input_line or "" for override in [*valid_groups, *valid_values]]
+        try:
+            typed(_compose(lines))
+        except ConfigError as error:
+            yield from error.problems
+
+
+def _choices_of(override: Override) -> Iterator[str]:
+    values = override.sweep_string_iterator() if _sweeps(override) else [override.value()]
+    for value in values:
+        yield "null" if value is None else str(value)
+
+
+def _sweeps(override: Override) -> bool:
+    return bool(override.is_sweep_override())
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    try:
+        return compose("config", overrides=overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([_line(error)]) from None
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    section = OmegaConf.select(config, parent) if parent else config
+    return isinstance(section, DictConfig) and name in section
+
+
+def _closest(key: str, config: DictConfig) -> str:
+    settings = OmegaConf.to_container(config)
+    assert isinstance(settings, dict)
+    settings.pop("hydra", None)
+    close = difflib.get_close_matches(key, list(_leaves(settings)), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else "; --cfg job lists them all"
+
+
+def _leaves(values: dict[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _unset(values: dict[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _unset(value, f"{prefix}{key}.")
+        elif value == "???":
+            yield f"{prefix}{key}"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

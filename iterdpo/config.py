@@ -1,0 +1,339 @@
+"""The configuration's schema. Values live in ``conf/``; this module says what they may be.
+
+Every field is required: a default belongs in YAML, where a user sees it. ``load`` converts the
+composed configuration once, at the door, and reports everything that is wrong with it together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+
+from iterdpo.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+Loss = Literal[
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+]  # fmt: skip
+
+section = partial(dataclass, frozen=True, kw_only=True)
+checked = with_config(ConfigDict(extra="forbid", strict=True))
+
+
+@checked
+@section()
+class LoraConfig:
+    """The adapter's recipe."""
+
+    rank: Count
+    """Rank r of the update matrices."""
+    alpha: Positive
+    """Scale: the update is multiplied by alpha / rank."""
+    dropout: Share
+    """Dropout before the adapter. Switched off in DPO, whose log-probs must be exact."""
+    target_modules: str | tuple[str, ...]
+    """Modules to adapt: ``all-linear`` or a list of names."""
+
+
+@checked
+@section()
+class ModelConfig:
+    """The base model and how it is held."""
+
+    name: str
+    """What reports call it."""
+    path: str
+    """A checkpoint directory, a hub id, or ``lab`` for the seed model in the package."""
+    revision: str | None
+    """Hub revision (branch, tag or commit); null for the default branch."""
+    quantization: Literal["nf4", "int8", "none"]
+    """How the frozen base is stored while training (bitsandbytes)."""
+    double_quantization: bool
+    """Quantize NF4's own constants too (QLoRA, arXiv 2305.14314, section 3)."""
+    dtype: Literal["float32", "bfloat16", "float16"]
+    """Type of the unquantized weights and of the computation."""
+    attention: str | None
+    """``sdpa``, ``eager``, ``flash_attention_2``; null lets transformers choose."""
+    context: Count | None
+    """Tokens of prompt and answer together; null for what the checkpoint declares."""
+    trust_remote_code: bool
+    """Run Python code that comes with the checkpoint. Leave it off unless you have read it."""
+    adapter: LoraConfig
+
+
+@checked
+@section()
+class PromptsConfig:
+    """Where instructions come from."""
+
+    source: Literal["lab", "file"]
+    path: Path | None
+    """File of prompts (JSONL, JSON, CSV, Parquet or text), for ``source: file``."""
+    field: str
+    """Column that holds the prompt, for ``source: file``."""
+    per_iteration: Count
+    """New prompts an iteration."""
+    system: str | None
+    """System message put before every prompt."""
+
+
+@checked
+@section()
+class CandidatesConfig:
+    """How the policy answers in the loop; evaluation samples at the same settings."""
+
+    n: Annotated[int, Field(ge=2)]
+    """Answers a prompt."""
+    temperature: Positive
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    top_k: Annotated[int, Field(ge=0)]
+    """0 switches it off."""
+    max_tokens: Count
+    """Longest answer; one that reaches it counts as truncated."""
+
+
+@checked
+@section()
+class EngineConfig:
+    """What runs the model."""
+
+    name: Literal["transformers"]
+    device: str
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    batch_size: Count
+    """Answers written side by side."""
+    threads: Count | None
+    """CPU threads; null leaves it to torch. Sums are rounded differently with another number."""
+
+
+@checked
+@section()
+class JudgeConfig:
+    """Who judges, by what rubric, and how a score is read."""
+
+    model: Literal["current", "initial"]
+    """``current``: the policy of the iteration judges itself. ``initial``: always M0."""
+    rubric: str
+    """``lab``, ``additive``, or a path to a Jinja file."""
+    score: Literal["expected", "sampled"]
+    """``expected``: mean over the score tokens' probabilities. ``sampled``: verdicts are written,
+    read and averaged."""
+    samples: Count
+    """Verdicts a candidate, for ``sampled``."""
+    temperature: NonNegative
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    max_tokens: Count
+    min_readable: Share
+    """With a smaller readable share, a sampled judgment is unscored."""
+    min_mass: Share
+    """With less probability on the score tokens, an expected judgment is unscored."""
+    low: int
+    high: int
+    system: str | None
+
+
+@checked
+@section()
+class PairsConfig:
+    """How judged candidates become preference pairs."""
+
+    strategy: Literal["best_worst", "top_bottom"]
+    k: Count
+    """Prospective pairs a prompt (1 for ``best_worst``)."""
+    min_margin: NonNegative
+    """Smallest score difference of a pair."""
+    on_empty: Literal["stop", "skip"]
+    """When an iteration yields no pair: stop, or keep the policy and go on."""
+
+
+@checked
+@section()
+class TrainingConfig:
+    """DPO on one iteration's pairs (TRL's DPOTrainer)."""
+
+    beta: Positive
+    """Strength of the pull to the reference (DPO, arXiv 2305.18290, equation 7)."""
+    loss: tuple[Loss, ...]
+    """TRL's names; several are summed with ``loss_weights``."""
+    loss_weights: tuple[NonNegative, ...]
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
+    """Share of flipped labels assumed by ``robust`` and ``exo_pair``."""
+    reference: Literal["previous", "initial", "base"]
+    """What DPO measures against: the policy that wrote the pairs, M0, or the bare base."""
+    learning_rate: Positive
+    schedule: Literal["constant", "linear", "cosine"]
+    warmup: Share
+    """Share of the steps over which the learning rate rises."""
+    epochs: Positive
+    batch_size: Count
+    """Pairs an optimizer step."""
+    micro_batch_size: Count
+    """Pairs side by side; ``batch_size`` must be a multiple."""
+    max_grad_norm: Positive
+    weight_decay: NonNegative
+    optimizer: str
+    """A name of transformers' ``OptimizerNames``, such as ``adamw_torch``."""
+    gradient_checkpointing: bool
+    max_length: Count | None
+    """Longest prompt plus answer in tokens; longer ends are cut. Null for no limit."""
+    process: Literal["inline", "spawn"]
+    """Train in this process, or in a child that gives its memory back for certain."""
+    step0_tolerance: Positive
+    """Largest allowed difference, in nats, between the first batch's loss and log-probs and
+    independently computed ones."""
+
+
+@checked
+@section()
+class EvaluationConfig:
+    """What is measured of every model, on prompts that never enter training."""
+
+    oracle: Literal["lab", "none"]
+    """An exact score of any answer, where the world has one."""
+    prompts: Count
+    """Held-out prompts."""
+    samples: Count
+    """Sampled answers to each, at the candidates' settings."""
+    fixed_prompts: Count
+    """Held-out prompts whose answers by M0 are the judge's fixed labelled set."""
+    fixed_samples: Count
+
+
+@checked
+@section()
+class TrackingConfig:
+    """Where metrics go besides the run directory."""
+
+    name: Literal["wandb", "none"]
+    project: str
+    entity: str | None
+    mode: Literal["auto", "online", "offline", "disabled"]
+    """``auto``: online when logged in, else offline."""
+    group: str | None
+    tags: tuple[str, ...]
+
+
+@checked
+@section()
+class StoreConfig:
+    """Where finished stages are kept, for every run to share."""
+
+    root: Path
+
+
+@checked
+@section()
+class Config:
+    """Everything a run is told."""
+
+    iterations: Count
+    seed: Seed
+    model: ModelConfig
+    prompts: PromptsConfig
+    candidates: CandidatesConfig
+    engine: EngineConfig
+    judge: JudgeConfig
+    pairs: PairsConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    tracking: TrackingConfig
+    store: StoreConfig
+
+
+def load(values: Mapping[str, Any]) -> Config:
+    """Convert composed values (plain containers) to a ``Config``.
+
+    Raises:
+        ConfigError: with one line for each problem: key, value, what is allowed.
+    """
+    try:
+        config = TypeAdapter(Config).validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise ConfigError([_line(item) for item in error.errors()]) from None
+    if problems := list(_contradictions(config)):
+        raise ConfigError(problems)
+    return config
+
+
+def _line(item: Any) -> str:
+    # pydantic adds the tried member of a union to the location; a user knows only the key.
+    parts = [str(part) for part in item["loc"] if not str(part).startswith(("tuple[", "str"))]
+    key = ".".join(parts)
+    if item["type"] == "missing":
+        return f"{key}: is missing"
+    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{key}: no such setting"
+    said = item["msg"][0].lower() + item["msg"][1:]
+    return f"{key}={_shown(item['input'])}: {said}"
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _contradictions(config: Config) -> list[str]:
+    """Return what each field allows but all of them together do not."""
+    problems = []
+    training, judge, pairs = config.training, config.judge, config.pairs
+    if not training.loss:
+        problems.append("training.loss=[]: name at least one loss")
+    if len(training.loss) != len(training.loss_weights):
+        problems.append(
+            f"training.loss_weights={list(training.loss_weights)}: give one weight for each of "
+            f"training.loss={list(training.loss)}"
+        )
+    if training.batch_size % training.micro_batch_size:
+        problems.append(
+            f"training.micro_batch_size={training.micro_batch_size}: must divide "
+            f"training.batch_size={training.batch_size}"
+        )
+    if {"robust", "exo_pair"} & set(training.loss) and not training.label_smoothing:
+        problems.append(
+            f"training.label_smoothing=0: training.loss={list(training.loss)} needs a value "
+            "above 0 and below 0.5"
+        )
+    if judge.low >= judge.high:
+        problems.append(f"judge.low={judge.low}: must be below judge.high={judge.high}")
+    if judge.score == "expected" and not 0 <= judge.low < judge.high <= 9:
+        problems.append(
+            f"judge.high={judge.high}: judge.score=expected reads one token, so scores must lie "
+            "in 0..9; use judge.score=sampled for a wider range"
+        )
+    if pairs.strategy == "best_worst" and pairs.k != 1:
+        problems.append(f"pairs.k={pairs.k}: pairs=best_worst makes 1; use pairs=top_bottom")
+    if 2 * pairs.k > config.candidates.n:
+        problems.append(
+            f"pairs.k={pairs.k}: needs 2 answers a pair but candidates.n={config.candidates.n}; "
+            "lower pairs.k or raise candidates.n"
+        )
+    if config.prompts.source == "file" and config.prompts.path is None:
+        problems.append("prompts.path=null: prompts=file needs a file, prompts.path=FILE")
+    problems += _missing_paths(config)
+    return problems
+
+
+def _missing_paths(config: Config) -> list[str]:
+    problems = []
+    model, prompts = Path(config.model.path).expanduser(), config.prompts.path
+    looks_local = config.model.path.startswith((".", "/", "~")) or config.model.path.count("/") > 1
+    if looks_local and not (model / "config.json").is_file():
+        problems.append(
+            f"model.path={config.model.path}: no checkpoint there (no config.json); give a "
+            "checkpoint directory, a hub id such as org/name, or lab"
+        )
+    if prompts is not None and not prompts.is_file():
+        problems.append(f"prompts.path={prompts}: no such file")
+    return problems
