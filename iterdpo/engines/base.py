@@ -1,0 +1,123 @@
+"""What the loop asks of anything that can run a model.
+
+An engine applies a policy (base weights plus at most one adapter) to requests. One engine lives
+for a whole run; a call never mixes policies. One contract suite, ``tests/contract``, runs over
+every implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from iterdpo.records import FinishReason, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat. ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A conversation that the model is to continue as the assistant."""
+
+    messages: tuple[Message, ...]
+
+    @classmethod
+    def of(cls, user: str, system: str | None = None) -> Request:
+        head = (Message("system", system),) if system else ()
+        return cls((*head, Message("user", user)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 switch those off."""
+
+    n: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 256
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled continuation of one request."""
+
+    request: int
+    """Index of the request in the call."""
+    sample: int
+    """Which of the request's ``n`` samples, from 0."""
+    text: str
+    prompt_token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Log-probability of each token under the model at temperature 1, whatever was sampled at."""
+    finish_reason: FinishReason
+    seed: int
+    """The seed that the engine really used for this sample or its batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceLogprobs:
+    """Log-probability of each choice as the very next token, not renormalized."""
+
+    request: int
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTooLong:
+    """A request that does not fit the model's context: answered by this, never truncated."""
+
+    request: int
+    tokens: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSequence:
+    """A prompt and a continuation as token ids, to be scored as they stand."""
+
+    prompt_token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+
+
+class Engine(Protocol):
+    """Runs a policy. Implementations import their library lazily."""
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """What of this engine may change results: part of every key of what it computes."""
+
+    def generate(
+        self, requests: Sequence[Request], policy: Policy, sampling: Sampling
+    ) -> Iterator[Completion | PromptTooLong]:
+        """Yield ``sampling.n`` completions a request, in the order asked, as they are ready."""
+
+    def choice_logprobs(
+        self, requests: Sequence[Request], choices: Sequence[str], policy: Policy
+    ) -> Iterator[ChoiceLogprobs | PromptTooLong]:
+        """Yield the log-probability of each of ``choices`` as the next token of each request.
+
+        Raises:
+            UserError: a choice is not exactly one token of the model's vocabulary.
+        """
+
+    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
+        """Return log p(continuation | prompt) of each sequence, in nats."""
+
+    def sleep(self) -> None:
+        """Give accelerator memory back until ``wake``. May do nothing."""
+
+    def wake(self) -> None:
+        """Be ready again after ``sleep``."""
+
+    def close(self) -> None:
+        """Release everything. The engine is not used again."""

@@ -1,0 +1,109 @@
+"""From messages to token ids and back, for any tokenizer.
+
+Three kinds of checkpoint are served: with a chat template, with one that knows no system role
+(the system text then opens the first user message), and base models with none (the texts are
+joined by blank lines and the model continues on a new line).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from iterdpo.engines.base import Message, Request
+from iterdpo.errors import UserError
+
+_ZERO_WIDTH_SPACE = "\u200b"
+
+
+class Chat:
+    """Encodes requests for one tokenizer.
+
+    Text of users and models is data: where it spells a special token (``<|im_end|>``, ``</s>``),
+    the spelling is broken by a zero-width space, so that no text can end its own turn or open
+    another's. All other text goes through unchanged.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def encode(self, request: Request) -> tuple[int, ...]:
+        """Return the token ids of the conversation, ready for the assistant's first token."""
+        messages = [Message(m.role, self._as_data(m.content)) for m in request.messages]
+        if self.tokenizer.chat_template is None:
+            text = "\n\n".join(message.content for message in messages) + "\n"
+            ids = list(self.tokenizer(text)["input_ids"])
+            # Some base tokenizers close every text; a text that is to be continued stays open.
+            while ids and ids[-1] == self.tokenizer.eos_token_id:
+                ids.pop()
+            return tuple(ids)
+        if not self.knows_system_role:
+            messages = fold_system(messages)
+        text = self._render(messages)
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of an answer, special tokens left out."""
+        text: str = self.tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def single_token(self, choice: str) -> int:
+        """Return the id of the one token that spells ``choice`` at the start of an answer.
+
+        Raises:
+            UserError: the tokenizer needs several tokens for it.
+        """
+        ids = self.tokenizer(choice, add_special_tokens=False)["input_ids"]
+        # Tokenizers of the SentencePiece family put a bare word-start token before a digit.
+        if len(ids) == 2 and not self.decode(ids[:1]).strip():
+            ids = ids[1:]
+        if len(ids) != 1 or self.decode(ids).strip() != choice:
+            raise UserError(
+                f"judge.score=expected: the tokenizer does not spell {choice!r} as one token; "
+                "use judge.score=sampled"
+            )
+        return int(ids[0])
+
+    @cached_property
+    def knows_system_role(self) -> bool:
+        """Whether the chat template renders a system message (some raise, some drop it)."""
+        import jinja2
+
+        probe = "system-role-probe"
+        try:
+            return probe in self._render([Message("system", probe), Message("user", "x")])
+        except jinja2.TemplateError:
+            return False
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.content} for message in messages],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        return text
+
+    def _as_data(self, text: str) -> str:
+        for special in self._special_spellings:
+            if special in text:
+                text = text.replace(special, special[0] + _ZERO_WIDTH_SPACE + special[1:])
+        return text
+
+    @cached_property
+    def _special_spellings(self) -> tuple[str, ...]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        spellings = {token.content for token in added if token.special}
+        # A one-character special token cannot be broken and is ordinary text to its tokenizer.
+        return tuple(sorted(spelling for spelling in spellings if len(spelling) > 1))
+
+
+def fold_system(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages with leading system text moved to the start of the first user turn."""
+    system = [message.content for message in messages if message.role == "system"]
+    turns = [message for message in messages if message.role != "system"]
+    if system and turns:
+        turns[0] = Message(turns[0].role, "\n\n".join([*system, turns[0].content]))
+    return turns

@@ -1,0 +1,77 @@
+"""Checkpoints as engines and trainers hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iterdpo.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_tokenizer(path: str, trust_remote_code: bool = False) -> Any:
+    """Load the tokenizer of a checkpoint."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model.path={path}: its tokenizer cannot be loaded: {_line(error)}"
+        ) from error
+
+
+def load_served_model(
+    path: str,
+    *,
+    dtype: str,
+    device: torch.device,
+    attention: str | None,
+    trust_remote_code: bool = False,
+) -> Any:
+    """Load a checkpoint for inference, sampling at nothing but what a call asks for.
+
+    Checkpoints ship sampling defaults (a repetition penalty, top-k) that ``generate`` merges into
+    every call; all but the stop tokens are removed here.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.path={path}: the model cannot be loaded: {_line(error)}") from error
+    shipped = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=shipped.bos_token_id,
+        eos_token_id=shipped.eos_token_id,
+        pad_token_id=shipped.pad_token_id,
+    )
+    return model.to(device).eval()
+
+
+def differing_adapter_keys(model: Any, name: str, path: str) -> list[str]:
+    """Return the tensors of the adapter file at ``path`` that ``model`` does not hold as ``name``."""
+    import torch
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    held = get_peft_model_state_dict(model, adapter_name=name)
+    stored = load_file(Path(path) / "adapter_model.safetensors")
+    differing = sorted(set(held) ^ set(stored))
+    for key in sorted(set(held) & set(stored)):
+        if not torch.equal(held[key].cpu(), stored[key].to(held[key].dtype)):
+            differing.append(key)
+    return differing
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

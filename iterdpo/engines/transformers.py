@@ -1,0 +1,327 @@
+"""The engine that runs anywhere: batched sampling with transformers, adapters through PEFT.
+
+It serves the image of the quantized base (the very weights that training sees, dequantized), so
+that writer, judge and trainer are one function. Every adapter is loaded under its fingerprint and
+compared with its file before it is used: PEFT leaves out keys that do not match without an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from iterdpo.engines.base import (
+    ChoiceLogprobs,
+    Completion,
+    PromptTooLong,
+    Request,
+    Sampling,
+    TokenSequence,
+)
+from iterdpo.engines.batching import chunks, left_padded, right_padded
+from iterdpo.engines.chat import Chat
+from iterdpo.errors import LineageError
+from iterdpo.records import Base, FinishReason, Policy
+from iterdpo.store.hashing import derive_seed
+
+if TYPE_CHECKING:
+    import torch
+
+_LOADED_ADAPTERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersSettings:
+    """How the engine holds the model."""
+
+    device: str = "auto"
+    dtype: str = "float32"
+    batch_size: int = 64
+    attention: str | None = None
+    context: int | None = None
+    trust_remote_code: bool = False
+
+
+class TransformersEngine:
+    """Implements ``Engine`` with transformers and PEFT. Loads a model when first asked to use it."""
+
+    def __init__(self, settings: TransformersSettings) -> None:
+        self.settings = settings
+        self._base: Base | None = None
+        self._model: Any = None
+        self._chat: Chat | None = None
+        self._adapters: list[str] = []
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        # The batch size is here because it changes the bits: rows of one batch share a seed.
+        return {
+            "engine": "transformers",
+            "device": self.device.type,
+            "dtype": self.settings.dtype,
+            "batch_size": self.settings.batch_size,
+            "attention": self.settings.attention,
+            "context": self.settings.context,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        import torch
+
+        name = self.settings.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(name)
+
+    def generate(
+        self, requests: Sequence[Request], policy: Policy, sampling: Sampling
+    ) -> Iterator[Completion | PromptTooLong]:
+        with self._applied(policy) as (model, chat):
+            limit = self._context(model) - sampling.max_tokens
+            prompts = [chat.encode(request) for request in requests]
+            rows = [
+                (index, sample)
+                for index, prompt in enumerate(prompts)
+                for sample in range(sampling.n if len(prompt) <= limit else 1)
+            ]
+            for number, batch in enumerate(chunks(rows, self.settings.batch_size)):
+                fitting = [row for row in batch if len(prompts[row[0]]) <= limit]
+                seed = derive_seed(sampling.seed, "batch", number)
+                written = self._sample(model, [prompts[i] for i, _ in fitting], sampling, seed)
+                by_row = dict(zip(fitting, written, strict=True))
+                for index, sample in batch:
+                    prompt = prompts[index]
+                    if (index, sample) not in by_row:
+                        yield PromptTooLong(index, len(prompt), limit)
+                        continue
+                    token_ids, logprobs, reason = by_row[index, sample]
+                    text = chat.decode(token_ids)
+                    yield Completion(index, sample, text, prompt, token_ids, logprobs, reason, seed)
+
+    def choice_logprobs(
+        self, requests: Sequence[Request], choices: Sequence[str], policy: Policy
+    ) -> Iterator[ChoiceLogprobs | PromptTooLong]:
+        import torch
+
+        with self._applied(policy) as (model, chat):
+            limit = self._context(model) - 1
+            choice_ids = torch.tensor([chat.single_token(choice) for choice in choices])
+            prompts = [chat.encode(request) for request in requests]
+            rows = list(range(len(prompts)))
+            for batch in chunks(rows, self.settings.batch_size):
+                fitting = [row for row in batch if len(prompts[row]) <= limit]
+                logprobs = self._next_token_logprobs(model, [prompts[row] for row in fitting])
+                chosen = logprobs[:, choice_ids.to(logprobs.device)].tolist() if fitting else []
+                by_row = dict(zip(fitting, chosen, strict=True))
+                for row in batch:
+                    if row in by_row:
+                        yield ChoiceLogprobs(row, tuple(by_row[row]))
+                    else:
+                        yield PromptTooLong(row, len(prompts[row]), limit)
+
+    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
+        import torch
+
+        sums: list[float] = []
+        with self._applied(policy) as (model, _), torch.no_grad():
+            for batch in chunks(sequences, self.settings.batch_size):
+                rows = [[*item.prompt_token_ids, *item.token_ids] for item in batch]
+                ids, mask = right_padded(rows, 0, self.device)
+                logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+                logprobs = logits[:, :-1].float().log_softmax(-1)
+                tokens = logprobs.gather(-1, ids[:, 1:, None]).squeeze(-1)
+                for item, row in zip(batch, tokens, strict=True):
+                    start = len(item.prompt_token_ids) - 1
+                    sums.append(row[start : start + len(item.token_ids)].double().sum().item())
+        return sums
+
+    def sleep(self) -> None:
+        """Move the model to the CPU's memory when it is on an accelerator."""
+        self._move("cpu")
+
+    def wake(self) -> None:
+        self._move(str(self.device))
+
+    def close(self) -> None:
+        import gc
+
+        import torch
+
+        self._model = self._chat = self._base = None
+        self._adapters.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _sample(
+        self, model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int
+    ) -> list[tuple[tuple[int, ...], tuple[float, ...], FinishReason]]:
+        """Sample one continuation of each prompt in one batch, all from one seed."""
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        if not prompts:
+            return []
+        eos_ids, pad_id = self._special_ids(model)
+        ids, mask = left_padded(prompts, pad_id, self.device)
+        greedy = sampling.temperature == 0
+        how = {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        config = GenerationConfig(
+            do_sample=not greedy,
+            max_new_tokens=sampling.max_tokens,
+            eos_token_id=eos_ids,
+            pad_token_id=pad_id,
+            **(how if greedy else how | {"top_k": sampling.top_k}),
+        )
+        recorder = _LogprobRecorder()
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            output = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=config,
+                logits_processor=LogitsProcessorList([recorder]),
+            )
+        tokens = output[:, ids.shape[1] :]
+        logprobs = recorder.finish(output)
+        return [
+            _until_stop(row, values, eos_ids)
+            for row, values in zip(tokens.tolist(), logprobs.tolist(), strict=True)
+        ]
+
+    def _next_token_logprobs(self, model: Any, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return ``(B, V)`` log-probabilities of the token after each prompt."""
+        import torch
+
+        if not prompts:
+            return torch.empty(0, 0)
+        ids, mask = left_padded(prompts, 0, self.device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        with torch.no_grad():
+            output = model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                logits_to_keep=1,
+                use_cache=False,
+            )
+        logprobs: torch.Tensor = output.logits[:, -1].float().log_softmax(-1)
+        return logprobs
+
+    @contextmanager
+    def _applied(self, policy: Policy) -> Iterator[tuple[Any, Chat]]:
+        """Yield the model with exactly the policy's adapter in effect, or with none."""
+        self._load_base(policy.base)
+        if policy.adapter is None:
+            from peft import PeftModel
+
+            assert self._chat is not None
+            if isinstance(self._model, PeftModel):
+                with self._model.disable_adapter():
+                    yield self._model, self._chat
+            else:
+                yield self._model, self._chat
+            return
+        self._load_adapter(policy)
+        self._model.set_adapter(policy.fingerprint)
+        self._model.eval()
+        assert self._chat is not None
+        yield self._model, self._chat
+
+    def _load_base(self, base: Base) -> None:
+        if self._base == base:
+            return
+        from iterdpo.engines.loading import load_served_model, load_tokenizer
+
+        self.close()
+        self._model = load_served_model(
+            base.image,
+            dtype=self.settings.dtype,
+            device=self.device,
+            attention=self.settings.attention,
+            trust_remote_code=self.settings.trust_remote_code,
+        )
+        self._chat = Chat(load_tokenizer(base.path, self.settings.trust_remote_code))
+        self._base = base
+
+    def _load_adapter(self, policy: Policy) -> None:
+        from peft import PeftModel
+
+        from iterdpo.engines.loading import differing_adapter_keys
+
+        name, adapter = policy.fingerprint, policy.adapter
+        assert adapter is not None
+        if name in self._adapters:
+            return
+        if isinstance(self._model, PeftModel):
+            self._model.load_adapter(adapter.path, adapter_name=name)
+        else:
+            self._model = PeftModel.from_pretrained(self._model, adapter.path, adapter_name=name)
+        self._model.eval()
+        if differing := differing_adapter_keys(self._model, name, adapter.path):
+            raise LineageError(
+                f"the adapter of {policy.name} did not load: {len(differing)} tensors differ from "
+                f"{adapter.path}, first {differing[0]}"
+            )
+        self._adapters.append(name)
+        if len(self._adapters) > _LOADED_ADAPTERS:
+            self._model.delete_adapter(self._adapters.pop(0))
+
+    def _context(self, model: Any) -> int:
+        declared = int(model.config.get_text_config().max_position_embeddings)
+        return min(declared, self.settings.context or declared)
+
+    def _special_ids(self, model: Any) -> tuple[list[int], int]:
+        assert self._chat is not None
+        declared = model.generation_config.eos_token_id
+        eos_ids = list(declared) if isinstance(declared, list) else [declared]
+        eos_ids.append(self._chat.tokenizer.eos_token_id)
+        eos_ids = sorted({token for token in eos_ids if token is not None})
+        pad_id = self._chat.tokenizer.pad_token_id
+        return eos_ids, pad_id if pad_id is not None else eos_ids[0]
+
+    def _move(self, device: str) -> None:
+        if self._model is not None and self.device.type != "cpu":
+            self._model.to(device)
+
+
+class _LogprobRecorder:
+    """Records each sampled token's log-probability as ``generate`` goes, one step behind.
+
+    It stands before the warpers (temperature, top-p, top-k), so what it sees is the model itself,
+    and it keeps one step's logits only: a full record would be steps x batch x vocabulary.
+    """
+
+    def __init__(self) -> None:
+        self._last: torch.Tensor | None = None
+        self._taken: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._take(input_ids[:, -1])
+        self._last = scores.float().log_softmax(-1)
+        return scores
+
+    def finish(self, output: torch.Tensor) -> torch.Tensor:
+        """Return ``(B, steps)`` log-probabilities, given the whole ``(B, T)`` output."""
+        import torch
+
+        self._take(output[:, -1])
+        return torch.stack(self._taken, dim=1)
+
+    def _take(self, tokens: torch.Tensor) -> None:
+        if self._last is not None:
+            self._taken.append(self._last.gather(-1, tokens[:, None]).squeeze(-1))
+
+
+def _until_stop(
+    tokens: Sequence[int], logprobs: Sequence[float], eos_ids: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[float, ...], FinishReason]:
+    """Cut a row after its first end-of-sequence token."""
+    for position, token in enumerate(tokens):
+        if token in eos_ids:
+            end = position + 1
+            return tuple(tokens[:end]), tuple(logprobs[:end]), FinishReason.STOP
+    return tuple(tokens), tuple(logprobs), FinishReason.LENGTH

@@ -1,0 +1,88 @@
+"""Tiny random checkpoints in the styles of well-known model families, made in milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+NO_SYSTEM = (
+    "{{ bos_token }}{% for message in messages %}{% if message.role == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}<start_of_turn>"
+    "{{ 'model' if message.role == 'assistant' else message.role }}\n{{ message.content | trim }}"
+    "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+CORPUS = (
+    "Score: 4 out of 5. The answer is relevant, complete and clear.",
+    "Name three animals in alphabetical order and finish with done.",
+    "def add(a, b):\n    return a + b\n",
+    "0 1 2 3 4 5 6 7 8 9",
+)
+
+
+@dataclass(frozen=True)
+class Style:
+    """What sets a family apart for this project."""
+
+    family: str
+    template: str | None
+    specials: tuple[str, ...]
+    eos: str
+
+
+STYLES = {
+    "llama": Style("llama", CHATML, ("<s>", "<|im_start|>", "<|im_end|>"), "<|im_end|>"),
+    "mistral": Style("mistral", NO_SYSTEM, ("<s>", "<start_of_turn>", "<end_of_turn>"), "<end_of_turn>"),
+    "qwen": Style("qwen2", CHATML, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), "<|im_end|>"),
+    "gemma": Style("gemma", NO_SYSTEM, ("<bos>", "<start_of_turn>", "<end_of_turn>"), "<end_of_turn>"),
+    "base": Style("llama", None, ("<s>", "</s>"), "</s>"),
+}  # fmt: skip
+
+
+def make_checkpoint(directory: Path, style: str, seed: int = 0, context: int = 4096) -> Path:
+    """Write a tiny random checkpoint in the named style and return its directory."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    chosen = STYLES[style]
+    tokenizer = make_tokenizer(chosen)
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "max_position_embeddings": context,
+        "bos_token_id": 0,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": None,
+    }
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(chosen.family, **sizes)
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def make_tokenizer(style: Style) -> Any:
+    """Return a byte-level BPE tokenizer: it spells any text."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(
+        CORPUS, vocab_size=400, special_tokens=list(style.specials), show_progress=False
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        bos_token=style.specials[0],
+        eos_token=style.eos,
+        chat_template=style.template,
+    )
