@@ -1,0 +1,105 @@
+"""The two adapters of a training: the policy that learns and the reference that does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from iterdpo.engines.loading import differing_adapter_keys
+from iterdpo.errors import LineageError
+from iterdpo.training.base_model import load_base
+from iterdpo.training.proofs import POLICY, REFERENCE
+from iterdpo.training.spec import TrainSpec
+
+
+def load_policy(spec: TrainSpec) -> Any:
+    """Return a fresh quantized base with the policy's adapter, trainable.
+
+    The adapter is a copy of ``spec.policy_adapter``, or a new one whose update is zero.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    base = load_base(spec.base, spec.attention, spec.trust_remote_code)
+    if spec.policy_adapter is not None:
+        model = PeftModel.from_pretrained(
+            base, spec.policy_adapter, adapter_name=POLICY, is_trainable=True
+        )
+    else:
+        targets = spec.lora.target_modules
+        model = get_peft_model(
+            base,
+            LoraConfig(
+                r=spec.lora.rank,
+                lora_alpha=spec.lora.alpha,
+                lora_dropout=spec.lora.dropout,
+                target_modules=targets if isinstance(targets, str) else list(targets),
+                task_type="CAUSAL_LM",
+            ),
+            adapter_name=POLICY,
+        )
+    return model.train()
+
+
+def restore_policy(model: Any, spec: TrainSpec) -> None:
+    """Undo the trainer's cast of the policy's adapter to bfloat16.
+
+    TRL casts the trainable adapter of a quantized model and leaves the reference, which it copied
+    before, in float32: the two would differ at step 0. The copy is exact, so it is copied back.
+
+    Raises:
+        LineageError: the adapter is not the one that training was to start from.
+    """
+    parameters = dict(model.named_parameters())
+    for name, parameter in parameters.items():
+        if f".{POLICY}." in name:
+            source = parameters[name.replace(f".{POLICY}.", f".{REFERENCE}.")]
+            parameter.data = source.data.clone()
+    if spec.policy_adapter is None:
+        return
+    if differing := differing_adapter_keys(model, POLICY, spec.policy_adapter):
+        raise LineageError(
+            f"training was to start from {spec.policy_adapter} but {len(differing)} tensors "
+            f"differ, first {differing[0]}"
+        )
+
+
+def set_reference(model: Any, spec: TrainSpec) -> None:
+    """Make the reference what ``spec`` names: an adapter, the bare base, or the start itself.
+
+    Raises:
+        LineageError: the reference adapter's file did not load.
+    """
+    if spec.reference_is_start:
+        return
+    if spec.reference_adapter is None:
+        for name, parameter in model.named_parameters():
+            if f"lora_B.{REFERENCE}." in name:
+                parameter.data.zero_()
+        return
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    weights = load_file(Path(spec.reference_adapter) / "adapter_model.safetensors")
+    set_peft_model_state_dict(model, weights, adapter_name=REFERENCE)
+    if differing := differing_adapter_keys(model, REFERENCE, spec.reference_adapter):
+        raise LineageError(
+            f"the reference {spec.reference_adapter} did not load: {len(differing)} tensors "
+            f"differ, first {differing[0]}"
+        )
+
+
+def save_policy(model: Any, directory: Path, spec: TrainSpec) -> None:
+    """Write the policy's adapter alone, in PEFT's layout, the same bytes for the same weights."""
+    model.save_pretrained(directory, selected_adapters=[POLICY], safe_serialization=True)
+    for extra in directory.iterdir():
+        if extra.name not in ("adapter_model.safetensors", "adapter_config.json"):
+            shutil.rmtree(extra) if extra.is_dir() else extra.unlink()
+    config = directory / "adapter_config.json"
+    values = json.loads(config.read_text("utf-8"))
+    values |= {"base_model_name_or_path": spec.base.path, "inference_mode": True}
+    # PEFT stores sets, whose order changes from one process to the next.
+    if isinstance(values.get("target_modules"), list):
+        values["target_modules"] = sorted(values["target_modules"])
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")

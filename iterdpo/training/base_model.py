@@ -1,0 +1,124 @@
+"""The frozen base under every adapter: quantized for training, dequantized for serving.
+
+``model.dequantize()`` of an NF4 model gives back the very weights that QLoRA's forward multiplies
+by, so an engine that serves the saved image computes the same function as the trainer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from iterdpo.config import ModelConfig
+from iterdpo.errors import UserError
+from iterdpo.records import Base
+from iterdpo.store.hashing import files_sha256
+
+_PACKAGE = Path(__file__).parent.parent
+_WEIGHT_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
+
+
+def resolve_checkpoint(config: ModelConfig) -> Path:
+    """Return the directory of the checkpoint that ``model.path`` names.
+
+    Raises:
+        UserError: it is neither a local checkpoint nor one that the hub can give.
+    """
+    if config.path == "lab":
+        return _PACKAGE / "lab" / "seed"
+    local = Path(config.path).expanduser()
+    if local.is_dir():
+        if not (local / "config.json").is_file():
+            raise UserError(f"model.path={config.path}: no config.json there")
+        return local.resolve()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            config.path, revision=config.revision, allow_patterns=list(_WEIGHT_FILES)
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"model.path={config.path}: neither a checkpoint directory nor a model that the hub "
+            f"gives ({reason}); check the name, log in, or download it first"
+        ) from error
+    return Path(found)
+
+
+def checkpoint_sha256(checkpoint: Path) -> str:
+    """Return one hash over the weights, tokenizer and configuration of a checkpoint."""
+    files = {path for pattern in _WEIGHT_FILES for path in checkpoint.glob(pattern)}
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise UserError(
+            f"model.path={checkpoint}: no .safetensors weights; convert the checkpoint first "
+            "(pickled weights are not loaded)"
+        )
+    return files_sha256(checkpoint, sorted(files))
+
+
+def quantization_name(config: ModelConfig) -> str:
+    """Return the scheme's name as records carry it."""
+    if config.quantization == "nf4" and config.double_quantization:
+        return "nf4-double"
+    return config.quantization
+
+
+def quantization_config(quantization: str, dtype: str) -> Any:
+    """Return transformers' configuration for a scheme, or None for ``none``."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "none":
+        return None
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=quantization == "nf4-double",
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+
+
+def load_base(base: Base, attention: str | None = None, trust_remote_code: bool = False) -> Any:
+    """Load the base, quantized, fresh from its checkpoint and in training mode.
+
+    Fresh and never in evaluation mode, because bitsandbytes on CPUs with AVX512-BF16 repacks 4-bit
+    weights in the first forward without gradients, and training afterwards runs a kernel that
+    autograd does not see, with no more than a warning.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        base.path,
+        dtype=getattr(torch, base.dtype),
+        quantization_config=quantization_config(base.quantization, base.dtype),
+        attn_implementation=attention,
+        trust_remote_code=trust_remote_code,
+        use_safetensors=True,
+        device_map={"": _device()},
+    )
+    model.train()
+    return model
+
+
+def save_image(base: Base, directory: Path, trust_remote_code: bool = False) -> None:
+    """Write the dequantized image of ``base`` to ``directory`` as a plain checkpoint."""
+    model = load_base(base, trust_remote_code=trust_remote_code)
+    model = model.dequantize()
+    model.config.__dict__.pop("quantization_config", None)
+    model.save_pretrained(directory, safe_serialization=True)
+    config = directory / "config.json"
+    values = json.loads(config.read_text("utf-8"))
+    values.pop("quantization_config", None)
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
