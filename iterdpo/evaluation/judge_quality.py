@@ -1,0 +1,129 @@
+"""How well a judge's scores agree with gold ones (arXiv 2401.10020, table 4).
+
+All five measures compare answers to the same prompt. An answer that the judge left unscored is left
+out and counted. A prompt counts only where two or more of its scored answers differ in gold score:
+the paper's gold is a ranking without ties, and of equal answers none can be put first wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+from typing import Literal
+
+Scores = Sequence[tuple[float | None, float]]
+"""(the judge's score or None, the gold score) of each answer to one prompt."""
+Ranking = Sequence[tuple[float, float]]
+"""The same without unscored answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeQuality:
+    """The paper's table 4 for one judge on one labelled set. None where a measure is undefined."""
+
+    pairwise_accuracy: float | None
+    """In [0, 1]; 0.5 is chance."""
+    exact_match: float | None
+    """In [0, 1]."""
+    five_best: float | None
+    """In [0, 1]."""
+    spearman: float | None
+    """In [-1, 1]."""
+    kendall_tau: float | None
+    """In [-1, 1]."""
+    n: int
+    """Prompts that count."""
+    pairs: int
+    """Pairs of answers that ``pairwise_accuracy`` is over."""
+    unscored: int
+    """Answers, of all prompts, that the judge left unscored."""
+
+
+def judge_quality(prompts: Sequence[Scores], perfect: float = 5.0) -> JudgeQuality:
+    """Compare a judge with gold on the answers to each of ``prompts``.
+
+    Args:
+        prompts: for each prompt, the two scores of each answer.
+        perfect: the judge's highest score.
+    """
+    rankings = [
+        [(judged, gold) for judged, gold in answers if judged is not None] for answers in prompts
+    ]
+    telling = [ranking for ranking in rankings if len({gold for _, gold in ranking}) > 1]
+    outcomes = [outcome for ranking in telling for outcome in _outcomes(ranking)]
+    return JudgeQuality(
+        pairwise_accuracy=_mean(outcomes),
+        exact_match=exact_match(telling),
+        five_best=five_best(telling, perfect),
+        spearman=rank_correlation(telling, "spearman"),
+        kendall_tau=rank_correlation(telling, "kendall"),
+        n=len(telling),
+        pairs=len(outcomes),
+        unscored=sum(judged is None for answers in prompts for judged, _ in answers),
+    )
+
+
+def pairwise_accuracy(rankings: Sequence[Ranking]) -> float | None:
+    """Return the share of pairs of answers with different gold that the judge orders right.
+
+    Pairs are of one prompt; a pair that the judge scores equal counts one half.
+    """
+    return _mean([outcome for ranking in rankings for outcome in _outcomes(ranking)])
+
+
+def exact_match(rankings: Sequence[Ranking]) -> float | None:
+    """Return the share of prompts whose whole gold order the judge gives.
+
+    Every pair that differs in gold must be ordered right, strictly. Answers of equal gold may stand
+    in any order: the paper's rankings have no ties, and a judge with fractional scores makes none.
+    """
+    return _mean([float(all(x == 1 for x in _outcomes(r))) for r in rankings if _outcomes(r)])
+
+
+def five_best(rankings: Sequence[Ranking], perfect: float = 5.0) -> float | None:
+    """Return, of the answers that the judge scores perfect, the share with the prompt's best gold.
+
+    The paper's judge gives whole points. Here a score counts as perfect when it is nearer to
+    ``perfect`` than to one point less, so that expected and averaged scores can be perfect too.
+    """
+    return _mean(
+        [
+            float(gold == max(other for _, other in ranking))
+            for ranking in rankings
+            for judged, gold in ranking
+            if judged > perfect - 0.5
+        ]
+    )
+
+
+def rank_correlation(
+    rankings: Sequence[Ranking], measure: Literal["spearman", "kendall"]
+) -> float | None:
+    """Return the mean over prompts of Spearman's ρ or Kendall's τ-b of the judge and gold.
+
+    Prompts where either gives all answers one score have no correlation and are left out.
+    """
+    from scipy.stats import kendalltau, spearmanr
+
+    correlate = {"spearman": spearmanr, "kendall": kendalltau}[measure]
+    values = []
+    for ranking in rankings:
+        judged, gold = [x for x, _ in ranking], [y for _, y in ranking]
+        if len(set(judged)) > 1 and len(set(gold)) > 1:
+            values.append(float(correlate(judged, gold).statistic))
+    return _mean(values)
+
+
+def _outcomes(ranking: Ranking) -> list[float]:
+    """Return 1, 1/2 or 0 for each pair that differs in gold: right, tied by the judge, wrong."""
+    return [
+        0.5 if a == b else float((a > b) == (gold_a > gold_b))
+        for (a, gold_a), (b, gold_b) in combinations(ranking, 2)
+        if gold_a != gold_b
+    ]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

@@ -1,0 +1,51 @@
+"""What the pairs of an iteration are like. Each measure is None where there are no pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from iterdpo.records import Pair
+
+
+def label_accuracy(pairs: Sequence[Pair], gold: Mapping[str, float]) -> float | None:
+    """Return the share of pairs, in [0, 1], whose chosen answer is better by gold scores.
+
+    Equal gold scores count one half: such a label is neither right nor wrong, as by a coin.
+
+    Args:
+        pairs: the pairs.
+        gold: gold score by candidate id.
+
+    Raises:
+        KeyError: a candidate of a pair has no gold score.
+    """
+    if not pairs:
+        return None
+    differences = [gold[pair.chosen_id] - gold[pair.rejected_id] for pair in pairs]
+    return fmean(0.5 if gap == 0 else float(gap > 0) for gap in differences)
+
+
+def margin_mean(pairs: Sequence[Pair]) -> float | None:
+    """Return the mean of chosen score - rejected score, in the judge's points."""
+    return fmean(pair.margin for pair in pairs) if pairs else None
+
+
+def length_ratio(pairs: Sequence[Pair], tokens: Mapping[str, int]) -> float | None:
+    """Return the mean length of the chosen answers over that of the rejected ones.
+
+    Above 1, longer answers are preferred. A ratio of means: one very short answer cannot rule it.
+
+    Args:
+        pairs: the pairs.
+        tokens: number of tokens by candidate id.
+
+    Returns:
+        The ratio, or None when the rejected answers have no tokens either.
+
+    Raises:
+        KeyError: a candidate of a pair has no number of tokens.
+    """
+    chosen = sum(tokens[pair.chosen_id] for pair in pairs)
+    rejected = sum(tokens[pair.rejected_id] for pair in pairs)
+    return chosen / rejected if rejected else None

@@ -1,0 +1,1 @@
+"""How judged candidates become preference pairs."""

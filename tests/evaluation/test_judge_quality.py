@@ -1,0 +1,102 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iterdpo.evaluation.judge_quality import (
+    JudgeQuality,
+    exact_match,
+    five_best,
+    judge_quality,
+    pairwise_accuracy,
+    rank_correlation,
+)
+
+
+def test_pairwise_accuracy_counts_ties_half() -> None:
+    # Gold 1 < 2 < 3. Judge: 1 < 2 right, 1 < 3 tied, 2 < 3 wrong: (1 + 1/2 + 0) / 3.
+    assert pairwise_accuracy([[(2, 1), (4, 2), (2, 3)]]) == pytest.approx(0.5)
+    assert pairwise_accuracy([[(1, 1), (2, 2)], [(2, 1), (1, 2)], [(1, 1), (4, 2)]]) == (
+        pytest.approx(2 / 3)
+    )
+    assert pairwise_accuracy([[(1, 3), (2, 3)], [(1, 1)]]) is None
+
+
+def test_pairs_are_of_one_prompt() -> None:
+    assert pairwise_accuracy([[(5, 1)], [(1, 5)]]) is None
+
+
+def test_exact_match() -> None:
+    right, swapped, tied = [(1, 1), (2, 2), (3, 4)], [(1, 1), (3, 2), (2, 4)], [(1, 1), (1, 2)]
+    assert exact_match([right, swapped, tied, right]) == 0.5
+    # Answers of equal gold may stand in any order, but not on the wrong side of another.
+    assert exact_match([[(1, 1), (3, 2), (2, 2)]]) == 1
+    assert exact_match([[(2, 1), (3, 2), (1, 2)]]) == 0
+    assert exact_match([]) is None
+
+
+def test_five_best() -> None:
+    # Perfect by the judge: 5 (gold best), 4.6 (gold best, tied), 5 (not best). 4.5 is not perfect.
+    rankings = [[(5, 4), (4.5, 2)], [(4.6, 5), (3, 5), (1, 2)], [(5, 3), (1, 4), (0, 2)]]
+    assert five_best(rankings) == pytest.approx(2 / 3)
+    assert five_best([[(4, 5), (3, 1)]]) is None
+    assert five_best([[(10, 5), (5, 1)]], perfect=10) == 1
+
+
+def test_correlations_by_hand() -> None:
+    # Ranks 1 2 3 4 against 2 1 3 4: rho = 1 - 6 * 2 / (4 * 15) = 0.8, tau = (5 - 1) / 6.
+    ranking = [(1, 2), (2, 1), (3, 3), (4, 4)]
+    assert rank_correlation([ranking], "spearman") == pytest.approx(0.8)
+    assert rank_correlation([ranking], "kendall") == pytest.approx(4 / 6)
+    # The mean over prompts; one where the judge is constant has none.
+    turned, constant = [(1, 2), (2, 1)], [(1, 1), (1, 2)]
+    assert rank_correlation([ranking, turned, constant], "spearman") == pytest.approx(-0.1)
+    assert rank_correlation([ranking, turned, constant], "kendall") == pytest.approx(-1 / 6)
+    assert rank_correlation([constant], "kendall") is None
+
+
+def test_judge_quality_leaves_out_and_counts() -> None:
+    quality = judge_quality(
+        [
+            [(5, 5), (None, 0), (1, 3)],  # one pair left, right, and one perfect score, best
+            [(5, 1), (2, 4)],  # one pair, wrong; a perfect score, not best
+            [(5, 3), (1, 3)],  # gold says nothing
+            [(None, 1), (4, 2)],  # one answer left
+            [],
+        ]
+    )
+    assert quality == JudgeQuality(
+        pairwise_accuracy=0.5,
+        exact_match=0.5,
+        five_best=0.5,
+        spearman=0.0,
+        kendall_tau=0.0,
+        n=2,
+        pairs=2,
+        unscored=2,
+    )
+
+
+def test_undefined_is_none() -> None:
+    assert judge_quality([]) == JudgeQuality(None, None, None, None, None, 0, 0, 0)
+    assert judge_quality([[(None, 1), (None, 2)]]) == JudgeQuality(
+        None, None, None, None, None, 0, 0, 2
+    )
+
+
+SCORE = st.integers(0, 5).map(float)
+
+
+@given(st.lists(st.lists(st.tuples(st.none() | SCORE, SCORE), max_size=5), max_size=5))
+def test_ranges_and_mirror(prompts: list[list[tuple[float | None, float]]]) -> None:
+    quality = judge_quality(prompts)
+    turned = judge_quality(
+        [[(None if j is None else 5 - j, gold) for j, gold in answers] for answers in prompts]
+    )
+    if quality.pairwise_accuracy is not None:
+        assert quality.pairwise_accuracy + turned.pairwise_accuracy == pytest.approx(1)
+    if quality.kendall_tau is not None:
+        assert quality.kendall_tau == pytest.approx(-turned.kendall_tau)
+        assert quality.spearman == pytest.approx(-turned.spearman)
+    perfect = judge_quality([[(gold, gold) for _, gold in answers] for answers in prompts])
+    assert {perfect.pairwise_accuracy, perfect.exact_match} <= {1.0, None}
+    assert perfect.five_best in (1.0, None)

@@ -1,0 +1,32 @@
+import pytest
+
+from iterdpo.evaluation.pairs import label_accuracy, length_ratio, margin_mean
+from iterdpo.records import Pair
+
+
+def pair(chosen: str, rejected: str, high: float = 4, low: float = 3) -> Pair:
+    return Pair("id", "p", chosen, rejected, "prompt", "yes", "no", high, low, "w", "j")
+
+
+def test_label_accuracy_counts_equal_gold_half() -> None:
+    gold = {"a": 5.0, "b": 2.0, "c": 2.0}
+    # Right, wrong, equal: (1 + 0 + 1/2) / 3.
+    pairs = [pair("a", "b"), pair("c", "a"), pair("b", "c")]
+    assert label_accuracy(pairs, gold) == pytest.approx(0.5)
+    assert label_accuracy(pairs[:1], gold) == 1
+    assert label_accuracy([], gold) is None
+    with pytest.raises(KeyError):
+        label_accuracy([pair("a", "x")], gold)
+
+
+def test_margin_mean() -> None:
+    assert margin_mean([pair("a", "b", 5, 2), pair("a", "b", 4, 3)]) == 2
+    assert margin_mean([]) is None
+
+
+def test_length_ratio_is_of_means() -> None:
+    tokens = {"a": 10, "b": 1, "c": 2, "d": 3}
+    # (10 + 2) / (1 + 3) = 3, where the mean of the ratios would be (10 + 2/3) / 2.
+    assert length_ratio([pair("a", "b"), pair("c", "d")], tokens) == 3
+    assert length_ratio([], tokens) is None
+    assert length_ratio([pair("a", "z")], {"a": 1, "z": 0}) is None
