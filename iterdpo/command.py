@@ -63,13 +63,12 @@ def typed(composed: DictConfig) -> Config:
     Raises:
         ConfigError: with one line for each problem.
     """
+    own = [key for key in composed if key not in ("hydra", "experiment")]
     try:
-        values = OmegaConf.to_container(composed, resolve=True)
+        values = OmegaConf.to_container(OmegaConf.masked_copy(composed, own), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError([_line(error)]) from None
     assert isinstance(values, dict)
-    values.pop("hydra", None)
-    values.pop("experiment", None)
     unset = [f"{key}: must be set, {key}=..." for key in _unset(values)]
     if unset:
         raise ConfigError(unset)
@@ -114,9 +113,9 @@ def _problems(
         for group in sorted(directory.iterdir())
         if group.is_dir()
     }
-    groups, values = [], []
-    for override in overrides:
-        (groups if override.key_or_group in choices else values).append(override)
+    overrides = list(overrides)
+    groups = [item for item in overrides if item.key_or_group in choices]
+    values = [item for item in overrides if item.key_or_group not in choices]
     valid_groups = []
     for override in groups:
         wanted = list(_choices_of(override))
@@ -142,7 +141,7 @@ def _problems(
             )
         else:
             valid_values.append(override)
-    if len(valid_values) + len(valid_groups) < len([*groups, *values]) and not sweeping:
+    if len(valid_values) + len(valid_groups) < len(overrides) and not sweeping:
         # Some line is wrong already; say what is wrong with the values of the others as well.
         lines = [override.input_line or "" for override in [*valid_groups, *valid_values]]
         try:

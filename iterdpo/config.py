@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,18 +27,17 @@ Loss = Literal[
     "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
 ]  # fmt: skip
 
-section = partial(dataclass, frozen=True, kw_only=True)
 checked = with_config(ConfigDict(extra="forbid", strict=True))
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class LoraConfig:
     """The adapter's recipe."""
 
     rank: Count
     """Rank r of the update matrices."""
-    alpha: Positive
+    alpha: Count
     """Scale: the update is multiplied by alpha / rank."""
     dropout: Share
     """Dropout before the adapter. Switched off in DPO, whose log-probs must be exact."""
@@ -48,7 +46,7 @@ class LoraConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The base model and how it is held."""
 
@@ -74,7 +72,7 @@ class ModelConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class PromptsConfig:
     """Where instructions come from."""
 
@@ -90,7 +88,7 @@ class PromptsConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class CandidatesConfig:
     """How the policy answers in the loop; evaluation samples at the same settings."""
 
@@ -105,7 +103,7 @@ class CandidatesConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class EngineConfig:
     """What runs the model."""
 
@@ -119,7 +117,7 @@ class EngineConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
     """Who judges, by what rubric, and how a score is read."""
 
@@ -145,7 +143,7 @@ class JudgeConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class PairsConfig:
     """How judged candidates become preference pairs."""
 
@@ -159,7 +157,7 @@ class PairsConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """DPO on one iteration's pairs (TRL's DPOTrainer)."""
 
@@ -196,7 +194,7 @@ class TrainingConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """What is measured of every model, on prompts that never enter training."""
 
@@ -212,7 +210,7 @@ class EvaluationConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
     """Where metrics go besides the run directory."""
 
@@ -226,7 +224,7 @@ class TrackingConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class StoreConfig:
     """Where finished stages are kept, for every run to share."""
 
@@ -234,7 +232,7 @@ class StoreConfig:
 
 
 @checked
-@section()
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything a run is told."""
 

@@ -5,6 +5,7 @@ This module imports TRL at its top and is itself imported only when a training b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
+from iterdpo.errors import UserError
 from iterdpo.training.proofs import StepZero, check_gradients, check_step0
 from iterdpo.training.spec import Example, TrainSpec
 
@@ -23,7 +25,7 @@ _RECORDED = (
 )  # fmt: skip
 
 
-class PairTrainer(DPOTrainer):  # type: ignore[misc]
+class PairTrainer(DPOTrainer):
     """A ``DPOTrainer`` that checks its first batch and keeps its history."""
 
     def __init__(self, spec: TrainSpec, **kwargs: Any) -> None:
@@ -56,7 +58,7 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]
         return loss
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc]
+class _Watch(TrainerCallback):
     """Checks the first gradients, records the history, and reports progress."""
 
     def __init__(self, history: list[dict[str, float]], advance: Callable[[int, int], None] | None):
@@ -71,6 +73,12 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         logs = kwargs["logs"]
         if "loss" in logs:
             values = {name: float(logs[name]) for name in _RECORDED if name in logs}
+            if not all(math.isfinite(value) for value in values.values()):
+                raise UserError(
+                    f"training diverged at step {state.global_step}: loss {values['loss']}, "
+                    f"gradient norm {values.get('grad_norm')}; lower training.learning_rate or "
+                    "raise training.warmup"
+                )
             self.history.append({"step": state.global_step} | values)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -112,6 +120,8 @@ def make_trainer(
         fp16=spec.base.dtype == "float16",
         seed=spec.seed,
         logging_steps=1,
+        # The filter would show the mean of the losses before in the place of one that is not finite.
+        logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,

@@ -1,0 +1,50 @@
+"""``python -m iterdpo``: Hydra composes, ``config`` checks, ``assemble`` builds, ``loop`` runs.
+
+Exit status: 0 done; 1 a bug, or a job of a sweep failed; 2 something the user can put right;
+3 a proof of correctness failed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from iterdpo import command
+from iterdpo.errors import LineageError, UserError
+
+
+@hydra.main(version_base="1.3", config_path=str(command.conf_directory()), config_name="config")
+def job(composed: Any) -> None:
+    """Run one job: the only one, or one of a sweep."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        config = command.typed(composed)
+        from iterdpo import run
+
+        run.execute(config, run_dir)
+    except (UserError, LineageError) as error:
+        status = 3 if isinstance(error, LineageError) else 2
+        print(f"iterdpo: {error}".replace("\n", "\niterdpo: "), file=sys.stderr)
+        if not sweeping:
+            sys.exit(status)
+        command.note_failure(run_dir, error)  # the other jobs of the sweep go on
+
+
+def main() -> None:
+    """Check the command line as a whole, then let Hydra run it."""
+    try:
+        command.check(sys.argv[1:])
+    except UserError as error:
+        print(f"iterdpo: {error}".replace("\n", "\niterdpo: "), file=sys.stderr)
+        sys.exit(2)
+    job()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a person sees at the terminal: a line an iteration, and the table at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+DASH = "–"
+
+
+def announce(result: Mapping[str, Any], iterations: int) -> None:
+    """Log what the newest model and its iteration came to."""
+    model = result["models"][-1]
+    parts = [f"{model['name']} of M{iterations}"]
+    if model["iteration"]:
+        made = result["iterations"][-1]
+        scored, unscored = made["judgments"]["scored"], made["judgments"]["unscored"]
+        parts.append(f"{made['candidates']} answers, {scored} scored, {unscored} unscored")
+        dropped = sum(made["pairs"]["dropped"].values())
+        parts.append(f"{made['pairs']['kept']} pairs, {dropped} dropped")
+        if made["training"]:
+            parts.append(f"step-0 loss {made['training']['step0_loss']:.4f}")
+        else:
+            parts.append("no pair left: the policy stays")
+    if model["quality"]:
+        parts.append(f"quality {model['quality']['mean']:.2f} of 5")
+    log.info("%s", " | ".join(parts))
+
+
+def show(result: Mapping[str, Any], run_dir: Path) -> None:
+    """Print the table of all models."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="iterdpo", title_justify="left", header_style="bold")
+    for name, justify in COLUMNS:
+        table.add_column(name, justify=justify)
+    for model in result["models"]:
+        table.add_row(*row(model, result["iterations"]))
+    console = Console()
+    console.print(table)
+    console.print(f"{run_dir}/summary.json", highlight=False, markup=False, soft_wrap=True)
+
+
+COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("model", "left"),
+    ("quality (0–5)", "right"),
+    ("perfect", "right"),
+    ("greedy", "right"),
+    ("tokens", "right"),
+    ("judge, fixed set", "right"),
+    ("judge, own answers", "right"),
+    ("pairs", "right"),
+    ("labels right", "right"),
+)
+
+
+def row(model: Mapping[str, Any], iterations: list[Mapping[str, Any]]) -> list[str]:
+    """Return a model's cells, in the order of ``COLUMNS``."""
+    quality, judge = model["quality"], model["judge"]
+    made = next((item for item in iterations if item["iteration"] == model["iteration"]), None)
+    pairs = made["pairs"] if made else {"kept": None, "label_accuracy": None}
+    half = None
+    if quality:
+        low, high = quality["ci95"]
+        half = (high - low) / 2
+    return [
+        model["name"],
+        f"{quality['mean']:.2f} ± {half:.2f}" if quality else DASH,
+        percent(quality["perfect_share"]) if quality else DASH,
+        number(quality["greedy_mean"]) if quality else DASH,
+        number(model["response_tokens"], 1),
+        number(judge["fixed_set"]["pairwise_accuracy"], 3),
+        number(judge["own_answers"]["pairwise_accuracy"], 3),
+        number(pairs["kept"], 0),
+        percent(pairs["label_accuracy"]),
+    ]
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    return DASH if value is None else f"{value:,.{digits}f}"
+
+
+def percent(share: float | None) -> str:
+    return DASH if share is None else f"{100 * share:.0f} %"

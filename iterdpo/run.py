@@ -1,0 +1,108 @@
+"""One run: the loop, with its store, its tracker, its run directory and its table at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from iterdpo import console, loop, summary
+from iterdpo.assemble import assemble, library_versions
+from iterdpo.config import Config
+from iterdpo.engines.base import Engine
+from iterdpo.store.atomic import write_text
+from iterdpo.store.hashing import plain
+from iterdpo.store.stages import Stages, Stored
+from iterdpo.tracking.samples import sample_rows
+
+SUMMARY_FILE = "summary.json"
+CONFIG_FILE = "config.json"
+LINKS_DIR = "stages"
+
+
+def execute(config: Config, run_dir: Path, engine: Engine | None = None) -> dict[str, Any]:
+    """Run the loop as ``config`` says and return what ``summary.json`` holds.
+
+    The summary is written after every iteration, so a run that is stopped leaves the part of it
+    that is done.
+
+    Raises:
+        UserError: something the user can put right; whatever was computed is in the store.
+        LineageError: a proof of correctness failed.
+    """
+    quiet_libraries()
+    began = time.monotonic()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
+    assembly = assemble(config, run_dir, engine)
+    tracker, clock = assembly.tracker, StageClock()
+    stages = Stages(config.store.root, library_versions(), observer=clock)
+    result: dict[str, Any] = {"models": [], "iterations": [], "run": {}}
+    tracker.start(json.loads(json.dumps(plain(config))), run_dir.name, config.tracking.group)
+    try:
+        with closing(assembly.engine):
+            for done in loop.run(assembly.recipe, config.iterations, stages):
+                result["models"].append(summary.model_entry(done))
+                seconds = clock.lap()
+                if done.made is not None:
+                    entry = summary.iteration_entry(done.iteration, done.made, assembly.oracle)
+                    result["iterations"].append(entry | {"seconds": seconds})
+                    tracker.samples(done.iteration, sample_rows(done.made))
+                result["canaries"] = summary.canaries(assembly.engine.results)
+                result["run"] = summary.run_entry(config, time.monotonic() - began, stages.versions)
+                write_text(run_dir / SUMMARY_FILE, json.dumps(result, indent=1) + "\n")
+                link(stages.used, run_dir / LINKS_DIR)
+                tracker.metrics(done.iteration, summary.metrics(result, done.iteration))
+                console.announce(result, config.iterations)
+    finally:
+        tracker.finish(result)
+    console.show(result, run_dir)
+    return result
+
+
+class StageClock:
+    """Adds up the seconds of the stages between two laps. A stage read from the store counts what
+    it took when it was computed.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def started(self, name: str, args: tuple[object, ...]) -> None:
+        """Nothing is known of a stage yet."""
+
+    def finished(self, stored: Stored[Any], *, computed: bool, seconds: float) -> None:
+        took = stored.manifest["seconds"]
+        assert isinstance(took, int | float)
+        name = stored.stage.name
+        self._seconds[name] = round(self._seconds.get(name, 0.0) + took, 3)
+
+    def lap(self) -> dict[str, float]:
+        """Return the seconds by stage since the last lap, and start anew."""
+        seconds, self._seconds = self._seconds, {}
+        return seconds
+
+
+def link(used: Mapping[str, Path], directory: Path) -> None:
+    """Point from the run directory to every stage it used, in order: ``03-candidates-1f2e3d4c``."""
+    directory.mkdir(exist_ok=True)
+    for number, (name, target) in enumerate(used.items()):
+        stage, key = name.split("/")
+        place = directory / f"{number:02d}-{stage}-{key[:8]}"
+        if not place.is_symlink():
+            place.symlink_to(target.resolve(), target_is_directory=True)
+
+
+def quiet_libraries() -> None:
+    """Silence what libraries say of their own progress; errors still come through."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|peft|bitsandbytes)\..*")

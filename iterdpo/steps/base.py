@@ -1,0 +1,79 @@
+"""What steps share, and the step that makes the base model ready."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from iterdpo.records import Base, Policy
+from iterdpo.store.atomic import write_text
+from iterdpo.store.tables import read_records, write_records
+
+Record = TypeVar("Record")
+Metrics = Mapping[str, object]
+
+RECORDS_FILE = "records.parquet"
+IMAGE_DIR = "image"
+
+
+class RecordStep(Generic[Record]):
+    """A step whose result is a table of records of one kind."""
+
+    record: type[Record]
+    version = 1
+
+    def load(self, directory: Path, *_: object) -> tuple[Record, ...]:
+        return tuple(read_records(directory / RECORDS_FILE, self.record))
+
+    def keep(self, work: Path, records: Iterable[Record]) -> tuple[Record, ...]:
+        """Write the records and return them."""
+        kept = tuple(records)
+        write_records(work / RECORDS_FILE, self.record, kept)
+        return kept
+
+
+@dataclass(frozen=True)
+class PrepareBase:
+    """Quantize the base once and keep its dequantized image for engines. Yields the bare M0."""
+
+    checkpoint: Path
+    checkpoint_sha256: str
+    quantization: str
+    dtype: str
+    trust_remote_code: bool
+
+    name = "base"
+    version = 1
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        return {
+            "checkpoint": self.checkpoint_sha256,
+            "quantization": self.quantization,
+            "dtype": self.dtype,
+        }
+
+    def compute(self, work: Path) -> Metrics:
+        if self.quantization == "none":
+            write_text(work / "base.json", json.dumps(self.settings, sort_keys=True) + "\n")
+            return {}
+        from iterdpo.training.base_model import save_image
+
+        save_image(self._base(work), work / IMAGE_DIR, self.trust_remote_code)
+        return {}
+
+    def load(self, directory: Path) -> Policy:
+        return Policy("M0", self._base(directory))
+
+    def _base(self, directory: Path) -> Base:
+        image = self.checkpoint if self.quantization == "none" else directory / IMAGE_DIR
+        return Base(
+            path=str(self.checkpoint),
+            sha256=self.checkpoint_sha256,
+            quantization=self.quantization,
+            dtype=self.dtype,
+            image=str(image),
+        )

@@ -1,0 +1,56 @@
+"""A policy is measured: how well it answers, and how well it judges."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from iterdpo.evaluation.oracles import Oracle
+from iterdpo.evaluation.report import Evaluation, evaluate
+from iterdpo.records import Candidate, Judgment, Prompt
+from iterdpo.steps.base import Metrics
+from iterdpo.store.atomic import write_text
+from iterdpo.store.stages import Stored
+
+EVALUATION_FILE = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What was measured of one policy on the held-out prompts and the labelled set."""
+
+    oracle: Oracle | None
+
+    name = "evaluation"
+    version = 1
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        return {"oracle": self.oracle.name if self.oracle else None}
+
+    def compute(
+        self,
+        work: Path,
+        held_out: Stored[tuple[Prompt, ...]],
+        sampled: Stored[tuple[Candidate, ...]],
+        greedy: Stored[tuple[Candidate, ...]],
+        own: Stored[tuple[Judgment, ...]],
+        labelled: Stored[tuple[Prompt, ...]],
+        fixed_answers: Stored[tuple[Candidate, ...]],
+        fixed: Stored[tuple[Judgment, ...]],
+    ) -> Metrics:
+        evaluation = evaluate(
+            held_out.value, sampled.value, greedy.value, own.value,
+            labelled.value, fixed_answers.value, fixed.value, self.oracle,
+        )  # fmt: skip
+        values = dataclasses.asdict(evaluation)
+        write_text(work / EVALUATION_FILE, json.dumps(values, indent=1, sort_keys=True) + "\n")
+        return {"n": len(held_out.value)}
+
+    def load(self, directory: Path, *_: object) -> Evaluation:
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(Evaluation).validate_json((directory / EVALUATION_FILE).read_bytes())

@@ -1,0 +1,96 @@
+"""``summary.json``: a run's result for machines. Every number is read from a stored stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from iterdpo.config import Config
+from iterdpo.engines.verified import CanaryResult
+from iterdpo.evaluation.oracles import Oracle
+from iterdpo.evaluation.pairs import label_accuracy, length_ratio, margin_mean
+from iterdpo.loop import Made, Round
+from iterdpo.records import Scored, Unscored
+from iterdpo.store.hashing import plain, sha256_of
+
+
+def model_entry(done: Round) -> dict[str, Any]:
+    """Return what is said of one policy: who it is and how it was measured."""
+    policy, evaluation = done.policy.value, done.evaluation.value
+    return {
+        "name": policy.name,
+        "iteration": done.iteration,
+        "fingerprint": policy.fingerprint,
+        "adapter_sha256": policy.adapter.sha256 if policy.adapter else None,
+        "parent": policy.parent,
+        "quality": asdict(evaluation.quality) if evaluation.quality else None,
+        "judge": asdict(evaluation.judge),
+        "response_tokens": evaluation.response_tokens,
+    }
+
+
+def iteration_entry(iteration: int, made: Made, oracle: Oracle | None) -> dict[str, Any]:
+    """Return what one iteration made on the way to its policy."""
+    prompts, candidates = made.prompts.value, made.candidates.value
+    pairs = made.pairs.value
+    texts = {prompt.id: prompt.text for prompt in prompts}
+    tokens = {item.id: len(item.token_ids) for item in candidates}
+    accuracy = None
+    if oracle is not None:
+        gold = {item.id: oracle.score(texts[item.prompt_id], item.text) for item in candidates}
+        accuracy = label_accuracy(pairs.kept, gold)
+    judged = [item.verdict for item in made.judgments.value]
+    return {
+        "iteration": iteration,
+        "prompts": len(prompts),
+        "candidates": len(candidates),
+        "judgments": {
+            "scored": sum(isinstance(verdict, Scored) for verdict in judged),
+            "unscored": sum(isinstance(verdict, Unscored) for verdict in judged),
+            "reasons": made.judgments.metrics["unscored"],
+        },
+        "pairs": {
+            "kept": len(pairs.kept),
+            "dropped": {reason.value: count for reason, count in pairs.dropped.items()},
+            "label_accuracy": accuracy,
+            "margin_mean": margin_mean(pairs.kept),
+            "length_ratio": length_ratio(pairs.kept, tokens),
+        },
+        "training": made.trained.metrics if made.trained else None,
+        "generated_tokens": made.candidates.metrics["generated_tokens"],
+    }
+
+
+def canaries(results: Mapping[str, CanaryResult]) -> dict[str, Any]:
+    """Return the canary of each policy that the engine applied, by fingerprint."""
+    return {fingerprint: asdict(result) for fingerprint, result in results.items()}
+
+
+def run_entry(config: Config, wall_seconds: float, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return what identifies the run."""
+    return {
+        "seed": config.seed,
+        "config_sha256": sha256_of(plain(config)),
+        "wall_seconds": round(wall_seconds, 1),
+        "versions": dict(versions),
+    }
+
+
+def metrics(result: Mapping[str, Any], iteration: int) -> dict[str, float | int]:
+    """Return the numbers of one iteration, flat, as trackers want them: ``pairs/kept``."""
+    model = result["models"][iteration]
+    values = {key: model[key] for key in ("quality", "judge", "response_tokens")}
+    if iteration:
+        made = dict(result["iterations"][iteration - 1])
+        del made["iteration"]
+        values |= made
+    return dict(_flat(values))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | int]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{name}", value
