@@ -1,0 +1,238 @@
+"""Trainings for real, on a tiny random model: what the proofs see, and that they can fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from iterdpo.engines.base import TokenSequence
+from iterdpo.errors import LineageError, UserError
+from iterdpo.records import Adapter, Policy
+from iterdpo.store.hashing import file_sha256
+from iterdpo.store.tables import read_records, write_records
+from iterdpo.training import adapters, proofs, run
+from iterdpo.training.dpo import train
+from iterdpo.training.losses import LOSSES
+from iterdpo.training.spec import Canary, Example, TrainSpec
+
+WEIGHTS = "adapter/adapter_model.safetensors"
+
+
+def policy_after(spec: TrainSpec, out, name: str = "M1") -> Policy:
+    report = train(spec, out)
+    return Policy(name, spec.base, Adapter(str(out / "adapter"), report["adapter_sha256"]))
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "nf4-double", "int8"])
+def test_step_0_is_ln_2_and_the_loss_falls_on_every_kind_of_base(make_spec, tmp_path, quantization):
+    spec = make_spec(quantization, epochs=10, batch_size=6, micro_batch_size=6)
+    report = train(spec, tmp_path)
+    assert report["step0"]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert report["step0"]["largest_reward"] == pytest.approx(0, abs=1e-4)
+    losses = [entry["loss"] for entry in report["history"]]
+    assert len(losses) == report["steps"] == 10
+    # Training through the nf4-on-CPU trap moves the loss by a few percent at most.
+    assert losses[-1] < 0.8 * losses[0]
+    assert report["adapter_sha256"] == file_sha256(tmp_path / WEIGHTS)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "nf4-double"])
+def test_the_engine_on_the_image_computes_what_the_trainer_computed(
+    make_spec, engine, tmp_path, quantization
+):
+    spec = make_spec(quantization)
+    policy = policy_after(spec, tmp_path)
+    canary = Canary.read(tmp_path / "canary.json")
+    assert canary.noise < 1e-4  # engine and trainer on the policy before training
+    texts = [TokenSequence(text.prompt_ids, text.token_ids) for text in canary.texts]
+    measured = engine.sequence_logprobs(texts, policy)
+    assert measured == pytest.approx([text.after for text in canary.texts], abs=1e-4)
+    moved = [abs(text.after - text.before) for text in canary.texts]
+    assert moved == sorted(moved, reverse=True)
+    assert moved[0] > 0.1
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_step_0_of_every_loss_is_the_papers_arithmetic(make_spec, engine, tmp_path, loss):
+    # From an adapter other than the reference, so that no term is 0 or ln 2 by symmetry.
+    first = policy_after(make_spec(), tmp_path / "first")
+    spec = make_spec(
+        policy=first,
+        loss=(loss,),
+        label_smoothing=0.1 if loss in ("robust", "exo_pair", "aot", "aot_unpaired") else 0.0,
+        reference_adapter=None,
+        reference_is_start=False,
+    )
+    step0 = train(spec, tmp_path / "second")["step0"]
+    assert step0["loss"] == pytest.approx(step0["expected_loss"], rel=1e-4)
+    assert step0["largest_reward"] > 1e-3
+
+
+def test_a_mixture_is_trained_with_its_weights(make_spec, tmp_path):
+    spec = make_spec(loss=("sigmoid", "sft"), loss_weights=(1.0, 0.2))
+    step0 = train(spec, tmp_path)["step0"]
+    assert step0["loss"] == pytest.approx(step0["expected_loss"], rel=1e-5)
+    assert step0["loss"] > math.log(2)
+
+
+def test_the_new_adapter_starts_as_a_copy_of_the_previous_one(make_spec, tmp_path):
+    first = policy_after(make_spec(), tmp_path / "first")
+    spec = make_spec(policy=first, learning_rate=1e-12)
+    train(spec, tmp_path / "second")
+    before, after = (load_file(tmp_path / name / WEIGHTS) for name in ("first", "second"))
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert torch.allclose(tensor, after[name], atol=1e-9), name
+
+
+@pytest.mark.parametrize("kind", ["previous", "initial", "base"])
+def test_dpo_measures_against_the_reference_it_was_given(make_spec, engine, tmp_path, kind):
+    one = policy_after(make_spec(), tmp_path / "one")
+    two = policy_after(make_spec(policy=one), tmp_path / "two", "M2")
+    reference = {"previous": two, "initial": one, "base": Policy("M0", two.base)}[kind]
+    spec = make_spec(
+        policy=two,
+        batch_size=6,
+        micro_batch_size=6,
+        reference_adapter=reference.adapter.path if reference.adapter else None,
+        reference_is_start=kind == "previous",
+    )
+    report = train(spec, tmp_path / "three")
+    # By the engine, which knows nothing of TRL: mean -log sigma(beta d) over all six pairs.
+    examples = read_records(tmp_path / "examples.parquet", Example)
+    chosen = [TokenSequence(e.prompt_ids, e.chosen_ids) for e in examples]
+    rejected = [TokenSequence(e.prompt_ids, e.rejected_ids) for e in examples]
+    ours, theirs = (
+        [
+            a - b
+            for a, b in zip(
+                engine.sequence_logprobs(chosen, policy),
+                engine.sequence_logprobs(rejected, policy),
+                strict=True,
+            )
+        ]
+        for policy in (two, reference)
+    )
+    losses = [math.log1p(math.exp(-0.1 * (a - b))) for a, b in zip(ours, theirs, strict=True)]
+    assert report["step0"]["loss"] == pytest.approx(sum(losses) / 6, abs=1e-4)
+
+
+def test_a_reference_that_is_not_the_one_named_stops_the_training(make_spec, tmp_path, monkeypatch):
+    """The mistake of LLaMA-Factory#8459 and trl#6591: DPO against the base instead."""
+    first = policy_after(make_spec(), tmp_path / "first")
+    monkeypatch.setattr(
+        "iterdpo.training.dpo.set_reference",
+        lambda model, spec: adapters.set_reference(
+            model,
+            dataclasses.replace(spec, reference_is_start=False, reference_adapter=None),
+        ),
+    )
+    with pytest.raises(LineageError, match="every reward must be 0"):
+        train(make_spec(policy=first), tmp_path / "second")
+    assert not (tmp_path / "second" / "adapter").exists()
+
+
+def test_a_policy_that_trl_rounded_to_bfloat16_stops_the_training(make_spec, tmp_path, monkeypatch):
+    first = policy_after(make_spec("nf4", learning_rate=0.2), tmp_path / "first")
+    monkeypatch.setattr("iterdpo.training.dpo.restore_policy", lambda model, spec: None)
+    with pytest.raises(LineageError, match="step 0"):
+        train(make_spec(policy=first), tmp_path / "second")
+
+
+def test_an_adapter_file_that_does_not_fit_stops_the_training(make_spec, tmp_path):
+    """schauppi's mistake: keys that cannot match, and training starts over without a word."""
+    from safetensors.torch import save_file
+
+    first = policy_after(make_spec(), tmp_path / "first")
+    path = tmp_path / "first" / WEIGHTS
+    save_file({f"other.{name}": t for name, t in load_file(path).items()}, path)
+    with pytest.raises(LineageError, match="tensors differ"):
+        train(make_spec_without_engine(make_spec, first, tmp_path), tmp_path / "second")
+
+
+def make_spec_without_engine(make_spec, policy: Policy, tmp_path) -> TrainSpec:
+    # The engine would refuse the adapter as well: let the base write, and train from the adapter.
+    bare = make_spec(policy=Policy("M0", policy.base))
+    assert policy.adapter is not None
+    return dataclasses.replace(bare, policy_adapter=policy.adapter.path)
+
+
+def test_a_gradient_outside_the_policys_adapter_stops_the_training(
+    make_spec, tmp_path, monkeypatch
+):
+    def unfreeze(model, spec):
+        adapters.set_reference(model, spec)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("norm" in name or parameter.requires_grad)
+
+    monkeypatch.setattr("iterdpo.training.dpo.set_reference", unfreeze)
+    with pytest.raises(LineageError, match="a gradient reached .*norm"):
+        train(make_spec(), tmp_path)
+
+
+def test_a_reference_that_changes_is_noticed(make_spec, tmp_path, monkeypatch):
+    hashes = iter(["before", "after"])
+    monkeypatch.setattr("iterdpo.training.dpo.adapter_sha256", lambda model, name: next(hashes))
+    with pytest.raises(LineageError, match="reference adapter changed"):
+        train(make_spec(), tmp_path)
+
+
+def test_an_adapters_hash_follows_its_weights(make_spec):
+    model = adapters.load_policy(make_spec())
+    before = proofs.adapter_sha256(model, "default")
+    assert before == proofs.adapter_sha256(model, "default")
+    for name, parameter in model.named_parameters():
+        if "lora_B.default" in name:
+            parameter.data[0, 0] += 1e-6
+            break
+    assert before != proofs.adapter_sha256(model, "default")
+
+
+def test_a_training_that_diverges_says_what_to_lower(make_spec, tmp_path):
+    spec = make_spec(learning_rate=1e30, epochs=4)
+    with pytest.raises(UserError, match=r"training\.learning_rate"):
+        train(spec, tmp_path)
+
+
+def test_a_child_process_trains_the_same_bytes(make_spec, tmp_path):
+    spec = make_spec("nf4")
+    train(spec, tmp_path / "here")
+    spawned = dataclasses.replace(
+        spec, training=dataclasses.replace(spec.training, process="spawn")
+    )
+    (tmp_path / "there").mkdir()
+    report = run.run_training(spawned, tmp_path / "there", "M1 trains")
+    for name in (WEIGHTS, "adapter/adapter_config.json", "canary.json", "training.json"):
+        here, there = (tmp_path / place / name for place in ("here", "there"))
+        assert here.read_bytes() == there.read_bytes(), name
+    assert report == json.loads((tmp_path / "here" / "training.json").read_text())
+    assert {path.name for path in (tmp_path / "there").iterdir()} == {
+        "adapter", "canary.json", "training.json",
+    }  # fmt: skip
+
+
+def test_a_child_that_fails_says_why(make_spec, tmp_path):
+    spec = make_spec(process="spawn", learning_rate=1e30, epochs=4)
+    with pytest.raises(UserError, match=r"training\.learning_rate"):
+        run.run_training(spec, tmp_path, "M1 trains")
+
+
+def test_the_trainer_sees_the_engines_tokens(make_spec, tmp_path):
+    from iterdpo.engines.loading import load_tokenizer
+    from iterdpo.training.trainer import make_trainer
+
+    spec = make_spec()
+    # Token ids that no tokenizer would write for their text: 5, 5, 5 is not how "555" is spelled.
+    odd = [Example((7, 8), (5, 5, 5), (6, 2), -1.0, -1.0)] * 3
+    write_records(tmp_path / "odd", Example, odd)
+    trainer = make_trainer(
+        adapters.load_policy(spec), load_tokenizer(spec.base.path), odd, spec, None
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert batch["input_ids"][0].tolist() == [7, 8, 5, 5, 5]
+    assert batch["completion_mask"][0].tolist() == [0, 0, 1, 1, 1]
