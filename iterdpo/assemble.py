@@ -92,10 +92,11 @@ def make_recipe(
         held_out=SelectPrompts(prompts, "evaluation", evaluation.prompts, seed),
         labelled=SelectPrompts(prompts, "labelled", evaluation.fixed_prompts, seed),
         generate=Generate(engine, sampling, system, "answers"),
-        answer=Generate(engine, few, system, "is evaluated"),
-        answer_greedily=Generate(engine, greedy, system, "is evaluated, greedy"),
-        answer_fixed=Generate(engine, fixed, system, "writes the labelled set"),
+        answer=Generate(engine, few, system, "is evaluated", "answers"),
+        answer_greedily=Generate(engine, greedy, system, "is evaluated, greedy", "answers"),
+        answer_fixed=Generate(engine, fixed, system, "writes the labelled set", "answers"),
         judge=JudgeCandidates(judge),
+        judge_measured=JudgeCandidates(judge, "answer_judgments"),
         build_pairs=make_pairing(config),
         train=Train(
             lora=config.model.adapter,
@@ -134,7 +135,7 @@ def make_prompts(config: Config) -> PromptSource:
     if config.prompts.source == "lab":
         return LabPrompts()
     assert config.prompts.path is not None
-    return FilePrompts(config.prompts.path, config.prompts.field)
+    return FilePrompts(config.prompts.path, config.prompts.field, config.prompts.held_out_share)
 
 
 def make_judge(config: Config, engine: Engine) -> Judge:

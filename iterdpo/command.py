@@ -63,7 +63,7 @@ def typed(composed: DictConfig) -> Config:
     Raises:
         ConfigError: with one line for each problem.
     """
-    own = [key for key in composed if key not in ("hydra", "experiment")]
+    own = [str(key) for key in composed if key not in ("hydra", "experiment")]
     try:
         values = OmegaConf.to_container(OmegaConf.masked_copy(composed, own), resolve=True)
     except OmegaConfBaseException as error:
@@ -170,7 +170,8 @@ def _compose(overrides: list[str]) -> DictConfig:
 def _has(config: DictConfig, key: str) -> bool:
     parent, _, name = key.rpartition(".")
     section = OmegaConf.select(config, parent) if parent else config
-    return isinstance(section, DictConfig) and name in section
+    # ``name in section`` would not see a value that is still to be set.
+    return isinstance(section, DictConfig) and name in list(section)
 
 
 def _closest(key: str, config: DictConfig) -> str:

@@ -81,6 +81,8 @@ class PromptsConfig:
     """File of prompts (JSONL, JSON, CSV, Parquet or text), for ``source: file``."""
     field: str
     """Column that holds the prompt, for ``source: file``."""
+    held_out_share: Annotated[float, Field(gt=0, lt=1)]
+    """Share of a file's prompts that is kept for evaluation and never trained on."""
     per_iteration: Count
     """New prompts an iteration."""
     system: str | None
@@ -309,6 +311,11 @@ def _contradictions(config: Config) -> list[str]:
         problems.append(
             f"judge.high={judge.high}: judge.score=expected reads one token, so scores must lie "
             "in 0..9; use judge.score=sampled for a wider range"
+        )
+    if judge.rubric in ("additive", "lab") and (judge.low, judge.high) != (0, 5):
+        problems.append(
+            f"judge.high={judge.high}: the rubric {judge.rubric} gives 0 to 5 points; set "
+            "judge.low=0 judge.high=5 or bring your own rubric"
         )
     if pairs.strategy == "best_worst" and pairs.k != 1:
         problems.append(f"pairs.k={pairs.k}: pairs=best_worst makes 1; use pairs=top_bottom")

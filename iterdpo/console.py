@@ -36,27 +36,25 @@ def show(result: Mapping[str, Any], run_dir: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="iterdpo", title_justify="left", header_style="bold")
-    for name, justify in COLUMNS:
-        table.add_column(name, justify=justify)
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     for model in result["models"]:
         table.add_row(*row(model, result["iterations"]))
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     console.print(table)
     console.print(f"{run_dir}/summary.json", highlight=False, markup=False, soft_wrap=True)
 
 
-COLUMNS: tuple[tuple[str, Any], ...] = (
-    ("model", "left"),
-    ("quality (0–5)", "right"),
-    ("perfect", "right"),
-    ("greedy", "right"),
-    ("tokens", "right"),
-    ("judge, fixed set", "right"),
-    ("judge, own answers", "right"),
-    ("pairs", "right"),
-    ("labels right", "right"),
-)
+WIDTH = 110
+"""Columns of text where there is no terminal to ask."""
+
+COLUMNS = (
+    "model", "quality (0–5)", "perfect", "greedy", "tokens",
+    "judge: fixed", "own", "pairs", "labels right",
+)  # fmt: skip
 
 
 def row(model: Mapping[str, Any], iterations: list[Mapping[str, Any]]) -> list[str]:
@@ -82,8 +80,10 @@ def row(model: Mapping[str, Any], iterations: list[Mapping[str, Any]]) -> list[s
 
 
 def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with ``digits`` decimals, or a dash."""
     return DASH if value is None else f"{value:,.{digits}f}"
 
 
 def percent(share: float | None) -> str:
+    """Return a share in [0, 1] as a whole percentage, or a dash."""
     return DASH if share is None else f"{100 * share:.0f} %"

@@ -78,8 +78,8 @@ class Evaluator:
         recipe, stages = self.recipe, self.stages
         sampled = stages.run(recipe.answer, self.held_out, policy)
         greedy = stages.run(recipe.answer_greedily, self.held_out, policy)
-        own = stages.run(recipe.judge, self.held_out, sampled, policy)
-        fixed = stages.run(recipe.judge, self.labelled, self.fixed_answers, policy)
+        own = stages.run(recipe.judge_measured, self.held_out, sampled, policy)
+        fixed = stages.run(recipe.judge_measured, self.labelled, self.fixed_answers, policy)
         return stages.run(
             recipe.measure, self.held_out, sampled, greedy, own,
             self.labelled, self.fixed_answers, fixed,

@@ -29,6 +29,8 @@ class Recipe:
     answer_greedily: Generate
     answer_fixed: Generate
     judge: JudgeCandidates
+    judge_measured: JudgeCandidates
+    """The same judge, kept apart from what the loop learns from."""
     build_pairs: BuildPairs
     train: Train
     measure: Measure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from iterdpo import console, loop, summary
 from iterdpo.assemble import assemble, library_versions
 from iterdpo.config import Config
 from iterdpo.engines.base import Engine
+from iterdpo.quiet import quiet_libraries
 from iterdpo.store.atomic import write_text
 from iterdpo.store.hashing import plain
 from iterdpo.store.stages import Stages, Stored
@@ -46,7 +46,7 @@ def execute(config: Config, run_dir: Path, engine: Engine | None = None) -> dict
     try:
         with closing(assembly.engine):
             for done in loop.run(assembly.recipe, config.iterations, stages):
-                result["models"].append(summary.model_entry(done))
+                result["models"].append(summary.model_entry(done, result["models"]))
                 seconds = clock.lap()
                 if done.made is not None:
                     entry = summary.iteration_entry(done.iteration, done.made, assembly.oracle)
@@ -95,14 +95,3 @@ def link(used: Mapping[str, Path], directory: Path) -> None:
         place = directory / f"{number:02d}-{stage}-{key[:8]}"
         if not place.is_symlink():
             place.symlink_to(target.resolve(), target_is_directory=True)
-
-
-def quiet_libraries() -> None:
-    """Silence what libraries say of their own progress; errors still come through."""
-    import datasets
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.utils.logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|peft|bitsandbytes)\..*")

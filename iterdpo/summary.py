@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,15 +15,21 @@ from iterdpo.records import Scored, Unscored
 from iterdpo.store.hashing import plain, sha256_of
 
 
-def model_entry(done: Round) -> dict[str, Any]:
-    """Return what is said of one policy: who it is and how it was measured."""
+def model_entry(done: Round, earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what is said of one policy: who it is and how it was measured.
+
+    Args:
+        done: the policy's round.
+        earlier: the entries of the policies before, to name the parent by.
+    """
     policy, evaluation = done.policy.value, done.evaluation.value
+    names = {entry["fingerprint"]: entry["name"] for entry in earlier}
     return {
         "name": policy.name,
         "iteration": done.iteration,
         "fingerprint": policy.fingerprint,
         "adapter_sha256": policy.adapter.sha256 if policy.adapter else None,
-        "parent": policy.parent,
+        "parent": names.get(policy.parent),
         "quality": asdict(evaluation.quality) if evaluation.quality else None,
         "judge": asdict(evaluation.judge),
         "response_tokens": evaluation.response_tokens,

@@ -34,13 +34,15 @@ class Style:
     eos: str
 
 
+CHATML_TURNS = ("<|im_start|>", "<|im_end|>")
+NO_SYSTEM_TURNS = ("<start_of_turn>", "<end_of_turn>")
 STYLES = {
-    "llama": Style("llama", CHATML, ("<s>", "<|im_start|>", "<|im_end|>"), "<|im_end|>"),
-    "mistral": Style("mistral", NO_SYSTEM, ("<s>", "<start_of_turn>", "<end_of_turn>"), "<end_of_turn>"),
-    "qwen": Style("qwen2", CHATML, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), "<|im_end|>"),
-    "gemma": Style("gemma", NO_SYSTEM, ("<bos>", "<start_of_turn>", "<end_of_turn>"), "<end_of_turn>"),
+    "llama": Style("llama", CHATML, ("<s>", *CHATML_TURNS), "<|im_end|>"),
+    "mistral": Style("mistral", NO_SYSTEM, ("<s>", *NO_SYSTEM_TURNS), "<end_of_turn>"),
+    "qwen": Style("qwen2", CHATML, ("<|endoftext|>", *CHATML_TURNS), "<|im_end|>"),
+    "gemma": Style("gemma", NO_SYSTEM, ("<bos>", *NO_SYSTEM_TURNS), "<end_of_turn>"),
     "base": Style("llama", None, ("<s>", "</s>"), "</s>"),
-}  # fmt: skip
+}
 
 
 def make_checkpoint(directory: Path, style: str, seed: int = 0, context: int = 4096) -> Path:

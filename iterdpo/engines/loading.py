@@ -59,7 +59,7 @@ def load_served_model(
 
 
 def differing_adapter_keys(model: Any, name: str, path: str) -> list[str]:
-    """Return the tensors of the adapter file at ``path`` that ``model`` does not hold as ``name``."""
+    """Return the tensors in which ``model``'s adapter ``name`` and the file at ``path`` differ."""
     import torch
     from peft import get_peft_model_state_dict
     from safetensors.torch import load_file

@@ -45,7 +45,7 @@ class TransformersSettings:
 
 
 class TransformersEngine:
-    """Implements ``Engine`` with transformers and PEFT. Loads a model when first asked to use it."""
+    """Implements ``Engine`` with transformers and PEFT; loads a model when first asked for one."""
 
     def __init__(self, settings: TransformersSettings) -> None:
         self.settings = settings

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from iterdpo.lab.oracle import assess, score
 from iterdpo.lab.verdicts import SCORES, judge_message, verdict
@@ -99,7 +99,8 @@ def generate(
     for batch in _batches(messages):
         inputs = _inputs(tokenizer, batch)
         with torch.inference_mode():
-            output = model.generate(
+            # transformers' own types do not accept its own models here.
+            output = cast(Any, model).generate(
                 **inputs,
                 do_sample=seed is not None,
                 temperature=1.0 if seed is not None else None,

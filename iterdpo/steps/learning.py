@@ -29,8 +29,8 @@ class JudgeCandidates(RecordStep[Judgment]):
     """What a policy says, as the judge, of candidates."""
 
     judge: Judge
+    name: str = "judgments"
 
-    name = "judgments"
     record = Judgment
 
     @property

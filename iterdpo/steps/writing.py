@@ -57,8 +57,8 @@ class Generate(RecordStep[Candidate]):
     sampling: Sampling
     system: str | None
     label: str
+    name: str = "candidates"
 
-    name = "candidates"
     record = Candidate
 
     @property

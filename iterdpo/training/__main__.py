@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from iterdpo.errors import LineageError, UserError
+from iterdpo.quiet import quiet_libraries
 from iterdpo.store.atomic import write_text
 from iterdpo.training.run import train_here
 from iterdpo.training.spec import TrainSpec
@@ -14,6 +15,7 @@ from iterdpo.training.spec import TrainSpec
 
 def main(spec_file: str, out: str, description: str) -> int:
     """Train and return the exit status; an expected failure is left in ``failure.json``."""
+    quiet_libraries()
     try:
         train_here(TrainSpec.read(Path(spec_file)), Path(out), description)
     except (UserError, LineageError) as error:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from iterdpo.errors import LineageError, UserError
-from iterdpo.progress import progress
+from iterdpo.progress import Bar
 from iterdpo.training.spec import REPORT_FILE, TrainSpec
 
 SPEC_FILE = "spec.json"
@@ -32,27 +30,8 @@ def train_here(spec: TrainSpec, out: Path, description: str) -> dict[str, Any]:
     """Train in this process, with a progress bar."""
     from iterdpo.training.dpo import train
 
-    with shown_steps(description) as advance:
-        return train(spec, out, advance)
-
-
-@contextmanager
-def shown_steps(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function to call with (steps done, steps in all) after each step."""
-    shown: Iterator[int] | None = None
-
-    def advance(done: int, total: int) -> None:
-        nonlocal shown
-        if shown is None:
-            shown = progress(range(total + 1), total, description, "step")
-            next(shown)  # an item counts as done when the next one is asked for
-        next(shown, None)
-
-    try:
-        yield advance
-    finally:
-        if isinstance(shown, Generator):
-            shown.close()
+    with Bar(description, "step") as bar:
+        return train(spec, out, bar.update)
 
 
 def _train_in_child(spec: TrainSpec, out: Path, description: str) -> dict[str, Any]:

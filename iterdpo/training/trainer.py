@@ -45,7 +45,9 @@ class PairTrainer(DPOTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = super().compute_loss(  # type: ignore[no-untyped-call]
+            model, inputs, return_outputs, num_items_in_batch
+        )
         if self.step_zero is None:
             unwrapped = self.accelerator.unwrap_model(self.model)
             self.step_zero = check_step0(
@@ -120,7 +122,7 @@ def make_trainer(
         fp16=spec.base.dtype == "float16",
         seed=spec.seed,
         logging_steps=1,
-        # The filter would show the mean of the losses before in the place of one that is not finite.
+        # The filter would put the mean of earlier losses in the place of one that is not finite.
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",

@@ -171,7 +171,7 @@ def test_a_gradient_outside_the_policys_adapter_stops_the_training(
             parameter.requires_grad_("norm" in name or parameter.requires_grad)
 
     monkeypatch.setattr("iterdpo.training.dpo.set_reference", unfreeze)
-    with pytest.raises(LineageError, match="a gradient reached .*norm"):
+    with pytest.raises(LineageError, match=r"a gradient reached .*norm"):
         train(make_spec(), tmp_path)
 
 

@@ -1,0 +1,19 @@
+"""Libraries kept from talking over the run: their bars and notices, never their errors."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Silence what libraries say of their own progress."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.disable_progress_bar()
+    # bitsandbytes notes once that optional CPU kernels are not installed.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|peft|bitsandbytes)\..*")

@@ -1,0 +1,136 @@
+"""The schema, and every configuration file that ships."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from iterdpo.command import conf_directory, typed
+from iterdpo.config import Config, load
+from iterdpo.errors import ConfigError
+
+CONF = conf_directory()
+FILES = sorted(
+    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
+)
+
+
+def compose_with(*overrides: str):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.fixture(scope="module")
+def values():
+    return OmegaConf.to_container(compose_with(), resolve=True)
+
+
+@pytest.fixture
+def wrong(values):
+    """A copy of the shipped values to spoil."""
+    spoiled = copy.deepcopy(values)
+    spoiled.pop("experiment", None)
+    return spoiled
+
+
+def problems(values) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load(values)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(("group", "name"), FILES)
+def test_every_shipped_file_composes_to_a_valid_configuration(group, name, tmp_path, checkpoint_of):
+    (tmp_path / "prompts.txt").write_text("Say hello.\n")
+    needed = []
+    if name in ("local", "own_model"):
+        needed.append(f"model.path={checkpoint_of('llama')}")
+    if name in ("file", "own_model"):
+        needed.append(f"prompts.path={tmp_path / 'prompts.txt'}")
+    if (group, name) == ("pairs", "best_worst"):
+        needed.append("candidates.n=4")
+    config = typed(compose_with(f"{group}={name}", *needed))
+    assert isinstance(config, Config)
+
+
+def test_an_overlay_begins_with_its_command():
+    for path in sorted((CONF / "experiment").glob("*.yaml")):
+        second = path.read_text().splitlines()[1]
+        assert second.startswith(f"# python -m iterdpo experiment={path.stem}"), path
+
+
+def test_every_file_says_what_it_is():
+    for group, name in FILES:
+        assert (CONF / group / f"{name}.yaml").read_text().startswith("#"), (group, name)
+
+
+def test_a_wrong_value_is_one_line_with_key_value_and_what_is_allowed(wrong):
+    wrong["training"]["beta"] = -1
+    assert problems(wrong) == ("training.beta=-1: input should be greater than 0",)
+
+
+def test_all_wrong_values_are_reported_at_once(wrong):
+    wrong["training"]["beta"] = "high"
+    wrong["pairs"]["on_empty"] = "cry"
+    wrong["iterations"] = 0
+    wrong["nonsense"] = 1
+    del wrong["seed"]
+    found = problems(wrong)
+    assert len(found) == 5
+    assert any(line.startswith("training.beta=high: ") for line in found)
+    assert any("'stop' or 'skip'" in line for line in found)
+    assert "nonsense: no such setting" in found
+    assert "seed: is missing" in found
+
+
+def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong):
+    wrong["training"]["beta"] = "0.1"
+    wrong["iterations"] = True
+    assert len(problems(wrong)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training.loss_weights": [1.0]}, "training.loss_weights"),
+        ({"training.loss": [], "training.loss_weights": []}, "training.loss=[]"),
+        ({"training.micro_batch_size": 7}, "must divide"),
+        ({"training.loss": ["robust", "sft"]}, "training.label_smoothing=0"),
+        ({"judge.low": 5}, "judge.low=5"),
+        ({"judge.high": 10}, "judge.high=10"),
+        ({"pairs.k": 5}, "pairs.k=5"),
+        ({"pairs.strategy": "best_worst"}, "pairs.k=3"),
+        ({"prompts.source": "file"}, "prompts.path=null"),
+        ({"prompts.path": "/no/such/file.jsonl"}, "prompts.path=/no/such/file.jsonl"),
+        ({"model.path": "/no/such/model"}, "model.path=/no/such/model"),
+        ({"training.loss": ["dpo"], "training.loss_weights": [1.0]}, "training.loss.0=dpo"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(wrong, changes, said):
+    for key, value in changes.items():
+        section, name = key.split(".")
+        wrong[section][name] = value
+    found = problems(wrong)
+    assert any(said in line for line in found), found
+    assert not any("\n" in line for line in found)
+
+
+def test_every_field_has_a_docstring_or_says_it_by_its_name():
+    # The schema is documentation: each section must open with a sentence.
+    import dataclasses
+
+    from iterdpo import config
+
+    for name, kind in vars(config).items():
+        if dataclasses.is_dataclass(kind):
+            assert kind.__doc__, name
+            assert not kind.__doc__.startswith(f"{name}("), name
+
+
+def test_the_configuration_lies_where_the_package_looks(tmp_path):
+    assert (CONF / "config.yaml").is_file()
+    assert Path(CONF).name == "conf"
