@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from iterdpo.config import Config
+from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine, Sampling
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.verified import VerifiedEngine

@@ -20,7 +20,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from iterdpo.config import Config, load
+from iterdpo.config.check import load
+from iterdpo.config.schema import Config
 from iterdpo.errors import ConfigError
 from iterdpo.store.atomic import write_text
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from iterdpo import console, loop, summary
 from iterdpo.assemble import assemble, library_versions
-from iterdpo.config import Config
+from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.quiet import quiet_libraries
 from iterdpo.store.atomic import write_text

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from iterdpo.config import Config
+from iterdpo.config.schema import Config
 from iterdpo.engines.verified import CanaryResult
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.pairs import label_accuracy, length_ratio, margin_mean

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from iterdpo.command import conf_directory, typed
-from iterdpo.config import Config, load
+from iterdpo.config.check import load
+from iterdpo.config.schema import Config
 from iterdpo.errors import ConfigError
 
 CONF = conf_directory()
@@ -123,9 +124,9 @@ def test_every_field_has_a_docstring_or_says_it_by_its_name():
     # The schema is documentation: each section must open with a sentence.
     import dataclasses
 
-    from iterdpo import config
+    from iterdpo.config import schema
 
-    for name, kind in vars(config).items():
+    for name, kind in vars(schema).items():
         if dataclasses.is_dataclass(kind):
             assert kind.__doc__, name
             assert not kind.__doc__.startswith(f"{name}("), name

@@ -34,6 +34,9 @@ _CARE: Final = (0.0, 0.3, 0.6, 1.0, 1.5)
 """How much worse than ``WRITER`` the answers are that the judge learns from."""
 
 
+_SLIPS_AT_ONCE: Final = (0, 0, 1, 1, 1, 2, 2, 3)
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One exchange to learn: what the user says and what the assistant is to answer."""
@@ -74,10 +77,12 @@ class ExampleSource:
         """Return an answer of any quality: careless ones, near misses, now and then rubbish."""
         rng = self._rng
         kind = rng.random()
-        if kind < 0.6:
+        if kind < 0.3:
             return write(task, WRITER.scaled(rng.choice(_CARE)), rng)
         if kind < 0.9:
-            return write(task, Habits(**{rng.choice(possible_slips(task)): 1.0}), rng)
+            # Every slip about as often as every other, or the rare ones are learned last.
+            slips = rng.sample(possible_slips(task), rng.choice(_SLIPS_AT_ONCE))
+            return write(task, Habits(**dict.fromkeys(slips, 1.0)), rng)
         other = write(self._instruction()[1], FLAWLESS, rng).split()
         own = write(task, FLAWLESS, rng).split()
         if kind < 0.93:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from iterdpo.config import LoraConfig, TrainingConfig
+from iterdpo.config.schema import LoraConfig, TrainingConfig
 from iterdpo.judging.base import Judge
 from iterdpo.pairing.base import DropReason, Pairing, Strategy, build_pairs
 from iterdpo.progress import progress

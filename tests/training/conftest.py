@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo.config import LoraConfig, TrainingConfig
+from iterdpo.config.schema import LoraConfig, TrainingConfig
 from iterdpo.engines.base import Request, Sampling
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.records import Base, Policy

@@ -1,0 +1,1 @@
+"""What a run can be told: the schema, and the check of composed values."""

@@ -1,0 +1,98 @@
+"""Which way imports point, and what importing the light modules must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "iterdpo"
+
+# What each room may know of the package. A name allows the module and everything below it.
+ALLOWED = {
+    "records.py": (),
+    "errors.py": (),
+    "progress.py": (),
+    "config": ("errors", "config"),
+    "prompts": ("errors", "records", "prompts", "lab.splits"),
+    "judging": ("errors", "records", "judging", "engines.base"),
+    "pairing": ("records", "pairing"),
+    "evaluation": ("records", "evaluation", "lab"),
+    "lab": ("lab",),
+    "store": ("records", "store"),
+    "engines": ("errors", "records", "engines", "store", "training.spec"),
+    "training": ("errors", "records", "config", "quiet", "progress", "training", "store",
+                 "engines.loading"),
+    "loop.py": ("evaluation", "pairing", "recipe", "records", "store"),
+}  # fmt: skip
+HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "vllm", "wandb")
+
+
+def imports(path: Path) -> set[str]:
+    """Return the package's own modules that a file imports anywhere, without the prefix."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("iterdpo"):
+            module = (node.module or "").removeprefix("iterdpo").lstrip(".")
+            found |= {module} if module else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {
+                alias.name.removeprefix("iterdpo.")
+                for alias in node.names
+                if alias.name.startswith("iterdpo.")
+            }
+    return found
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_imports_point_inward(room):
+    place = PACKAGE / room
+    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    assert files
+    for file in files:
+        for module in imports(file):
+            allowed = any(module == name or module.startswith(f"{name}.") for name in ALLOWED[room])
+            assert allowed, f"{file.relative_to(PACKAGE)} imports {module}"
+
+
+def test_only_assemble_builds_from_configuration():
+    # Schema classes may be named elsewhere as types; the whole Config only around the loop.
+    users = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in PACKAGE.rglob("*.py")
+        if "import Config" in file.read_text("utf-8")
+    }
+    assert users == {
+        "assemble.py",
+        "command.py",
+        "config/check.py",
+        "run.py",
+        "summary.py",
+    }
+
+
+@pytest.mark.parametrize(
+    "module", ["iterdpo.loop", "iterdpo.config.check", "iterdpo.command", "iterdpo.assemble"]
+)
+def test_light_modules_load_nothing_heavy(module):
+    code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_module_is_long_and_none_is_a_drawer():
+    for file in PACKAGE.rglob("*.py"):
+        assert len(file.read_text("utf-8").splitlines()) <= 300, file
+        assert "util" not in file.stem, file
+
+
+def test_no_room_swallows_errors_whole():
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.ExceptHandler):
+                silent = len(node.body) == 1 and isinstance(node.body[0], ast.Pass)
+                assert node.type is not None, file
+                assert not silent, f"{file}:{node.lineno}"
