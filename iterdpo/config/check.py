@@ -1,4 +1,4 @@
-"""From composed values to a typed ``Config``, once, with everything that is wrong reported together."""
+"""From composed values to a typed ``Config``, with everything that is wrong told together."""
 
 from __future__ import annotations
 

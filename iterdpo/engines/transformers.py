@@ -22,8 +22,9 @@ from iterdpo.engines.base import (
 )
 from iterdpo.engines.batching import chunks, left_padded, right_padded
 from iterdpo.engines.chat import Chat
+from iterdpo.engines.sampling import SpecialIds, sample
 from iterdpo.errors import LineageError
-from iterdpo.records import Base, FinishReason, Policy
+from iterdpo.records import Base, Policy
 from iterdpo.store.hashing import derive_seed
 
 if TYPE_CHECKING:
@@ -82,23 +83,37 @@ class TransformersEngine:
             limit = self._context(model) - sampling.max_tokens
             prompts = [chat.encode(request) for request in requests]
             rows = [
-                (index, sample)
+                (index, nth)
                 for index, prompt in enumerate(prompts)
-                for sample in range(sampling.n if len(prompt) <= limit else 1)
+                for nth in range(sampling.n if len(prompt) <= limit else 1)
             ]
             for number, batch in enumerate(chunks(rows, self.settings.batch_size)):
                 fitting = [row for row in batch if len(prompts[row[0]]) <= limit]
                 seed = derive_seed(sampling.seed, "batch", number)
-                written = self._sample(model, [prompts[i] for i, _ in fitting], sampling, seed)
+                written = sample(
+                    model,
+                    [prompts[i] for i, _ in fitting],
+                    sampling,
+                    seed,
+                    self._special_ids(model),
+                )
                 by_row = dict(zip(fitting, written, strict=True))
-                for index, sample in batch:
+                for index, nth in batch:
                     prompt = prompts[index]
-                    if (index, sample) not in by_row:
+                    if (index, nth) not in by_row:
                         yield PromptTooLong(index, len(prompt), limit)
                         continue
-                    token_ids, logprobs, reason = by_row[index, sample]
-                    text = chat.decode(token_ids)
-                    yield Completion(index, sample, text, prompt, token_ids, logprobs, reason, seed)
+                    one = by_row[index, nth]
+                    yield Completion(
+                        request=index,
+                        sample=nth,
+                        text=chat.decode(one.token_ids),
+                        prompt_token_ids=prompt,
+                        token_ids=one.token_ids,
+                        logprobs=one.logprobs,
+                        finish_reason=one.finish_reason,
+                        seed=seed,
+                    )
 
     def choice_logprobs(
         self, requests: Sequence[Request], choices: Sequence[str], policy: Policy
@@ -154,43 +169,6 @@ class TransformersEngine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _sample(
-        self, model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int
-    ) -> list[tuple[tuple[int, ...], tuple[float, ...], FinishReason]]:
-        """Sample one continuation of each prompt in one batch, all from one seed."""
-        import torch
-        from transformers import GenerationConfig, LogitsProcessorList
-
-        if not prompts:
-            return []
-        eos_ids, pad_id = self._special_ids(model)
-        ids, mask = left_padded(prompts, pad_id, self.device)
-        greedy = sampling.temperature == 0
-        how = {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
-        config = GenerationConfig(
-            do_sample=not greedy,
-            max_new_tokens=sampling.max_tokens,
-            eos_token_id=eos_ids,
-            pad_token_id=pad_id,
-            **(how if greedy else how | {"top_k": sampling.top_k}),
-        )
-        recorder = _LogprobRecorder()
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            output = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                generation_config=config,
-                logits_processor=LogitsProcessorList([recorder]),
-            )
-        tokens = output[:, ids.shape[1] :]
-        logprobs = recorder.finish(output)
-        return [
-            _until_stop(row, values, eos_ids)
-            for row, values in zip(tokens.tolist(), logprobs.tolist(), strict=True)
-        ]
 
     def _next_token_logprobs(self, model: Any, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return ``(B, V)`` log-probabilities of the token after each prompt."""
@@ -274,54 +252,15 @@ class TransformersEngine:
         declared = int(model.config.get_text_config().max_position_embeddings)
         return min(declared, self.settings.context or declared)
 
-    def _special_ids(self, model: Any) -> tuple[list[int], int]:
+    def _special_ids(self, model: Any) -> SpecialIds:
         assert self._chat is not None
         declared = model.generation_config.eos_token_id
         eos_ids = list(declared) if isinstance(declared, list) else [declared]
         eos_ids.append(self._chat.tokenizer.eos_token_id)
         eos_ids = sorted({token for token in eos_ids if token is not None})
         pad_id = self._chat.tokenizer.pad_token_id
-        return eos_ids, pad_id if pad_id is not None else eos_ids[0]
+        return SpecialIds(tuple(eos_ids), pad_id if pad_id is not None else eos_ids[0])
 
     def _move(self, device: str) -> None:
         if self._model is not None and self.device.type != "cpu":
             self._model.to(device)
-
-
-class _LogprobRecorder:
-    """Records each sampled token's log-probability as ``generate`` goes, one step behind.
-
-    It stands before the warpers (temperature, top-p, top-k), so what it sees is the model itself,
-    and it keeps one step's logits only: a full record would be steps x batch x vocabulary.
-    """
-
-    def __init__(self) -> None:
-        self._last: torch.Tensor | None = None
-        self._taken: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._take(input_ids[:, -1])
-        self._last = scores.float().log_softmax(-1)
-        return scores
-
-    def finish(self, output: torch.Tensor) -> torch.Tensor:
-        """Return ``(B, steps)`` log-probabilities, given the whole ``(B, T)`` output."""
-        import torch
-
-        self._take(output[:, -1])
-        return torch.stack(self._taken, dim=1)
-
-    def _take(self, tokens: torch.Tensor) -> None:
-        if self._last is not None:
-            self._taken.append(self._last.gather(-1, tokens[:, None]).squeeze(-1))
-
-
-def _until_stop(
-    tokens: Sequence[int], logprobs: Sequence[float], eos_ids: Sequence[int]
-) -> tuple[tuple[int, ...], tuple[float, ...], FinishReason]:
-    """Cut a row after its first end-of-sequence token."""
-    for position, token in enumerate(tokens):
-        if token in eos_ids:
-            end = position + 1
-            return tuple(tokens[:end]), tuple(logprobs[:end]), FinishReason.STOP
-    return tuple(tokens), tuple(logprobs), FinishReason.LENGTH
