@@ -32,7 +32,9 @@ def model_entry(done: Round, earlier: Sequence[Mapping[str, Any]]) -> dict[str, 
         "parent": names.get(policy.parent),
         "quality": asdict(evaluation.quality) if evaluation.quality else None,
         "judge": asdict(evaluation.judge),
+        "judged_mean": evaluation.judged_mean,
         "response_tokens": evaluation.response_tokens,
+        "evaluation_key": done.evaluation.key,
     }
 
 

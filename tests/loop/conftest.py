@@ -1,0 +1,29 @@
+"""Whole runs, small: configurations by overrides, a store and a run directory of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from iterdpo.command import conf_directory, typed
+from iterdpo.config.schema import Config
+
+
+@pytest.fixture
+def configure(tmp_path: Path):
+    """A function from overrides to a configuration that writes below ``tmp_path`` only."""
+
+    def get(*overrides: str, store: str = "store") -> Config:
+        with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+            composed = compose(
+                "config",
+                overrides=[
+                    f"store.root={tmp_path / store}", "tracking=none", "engine.device=cpu",
+                    *overrides,
+                ],
+            )  # fmt: skip
+        return typed(composed)
+
+    return get

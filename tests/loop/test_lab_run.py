@@ -1,0 +1,249 @@
+"""The lab's loop from end to end, with every real part, small."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from iterdpo import run
+from iterdpo.engines.transformers import TransformersEngine
+from iterdpo.errors import LineageError
+from iterdpo.records import Candidate, Judgment, Pair
+from iterdpo.store.hashing import file_sha256
+from iterdpo.store.tables import read_records
+
+SMOKE = ("experiment=smoke", "iterations=2")
+
+
+def data_files(store: Path) -> dict[str, str]:
+    """Return the hash of every file in a store but the manifests, which hold seconds."""
+    return {
+        path.relative_to(store).as_posix(): file_sha256(path)
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.name != "stage.json"
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run: (its result, its run directory, its store)."""
+    from hydra import compose, initialize_config_dir
+
+    from iterdpo.command import conf_directory, typed
+
+    place = tmp_path_factory.mktemp("run")
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        composed = compose(
+            "config",
+            overrides=[*SMOKE, "tracking=none", "engine.device=cpu", f"store.root={place}/store"],
+        )
+    return run.execute(typed(composed), place / "run"), place / "run", place / "store"
+
+
+def test_the_summary_is_what_it_is_documented_to_be(finished):
+    result, run_dir, _ = finished
+    assert result == json.loads((run_dir / "summary.json").read_text())
+    assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
+    assert [model["parent"] for model in result["models"]] == [None, "M0", "M1"]
+    assert result["models"][0]["adapter_sha256"] is None
+    for model in result["models"]:
+        assert set(model["quality"]) == {"mean", "ci95", "perfect_share", "greedy_mean", "n"}
+        assert model["quality"]["n"] == 8 * 2
+        assert 0 <= model["quality"]["mean"] <= 5
+        assert model["judge"]["fixed_set"]["n"] == 8 * 4
+        assert model["judge"]["own_answers"]["n"] == 8 * 2
+        assert 0 <= model["judge"]["parse_rate"] <= 1
+        assert model["response_tokens"] > 0
+    for number, made in enumerate(result["iterations"], 1):
+        assert made["iteration"] == number
+        assert (made["prompts"], made["candidates"]) == (24, 24 * 4)
+        assert made["judgments"]["scored"] + made["judgments"]["unscored"] == 24 * 4
+        pairs = made["pairs"]
+        assert pairs["kept"] + sum(pairs["dropped"].values()) == 24 * 2
+        assert 0 <= pairs["label_accuracy"] <= 1
+        assert made["training"]["reference_unchanged"] is True
+        assert made["training"]["step0_largest_reward"] == pytest.approx(0, abs=1e-4)
+        assert made["training"]["engine_gap"] < 1e-3
+        assert made["generated_tokens"] > 24 * 4
+        assert {"prompts", "candidates", "judgments", "pairs", "adapter"} <= set(made["seconds"])
+    assert {"seed", "config_sha256", "wall_seconds", "versions"} <= set(result["run"])
+
+
+def test_every_pair_can_be_walked_back(finished):
+    result, run_dir, store = finished
+    names = {model["fingerprint"]: model["name"] for model in result["models"]}
+    for iteration, path in enumerate(sorted((run_dir / "stages").glob("*-pairs-*")), 1):
+        pairs = read_records(path / "records.parquet", Pair)
+        assert pairs
+        manifest = json.loads((path / "stage.json").read_text())
+        parents = {arg["stage"]: arg["key"] for arg in manifest["identity"]["args"]}
+        candidates = {
+            item.id: item
+            for item in read_records(
+                store / "candidates" / parents["candidates"] / "records.parquet", Candidate
+            )
+        }
+        judgments = {
+            item.candidate_id: item
+            for item in read_records(
+                store / "judgments" / parents["judgments"] / "records.parquet", Judgment
+            )
+        }
+        for pair in pairs:
+            chosen, rejected = candidates[pair.chosen_id], candidates[pair.rejected_id]
+            assert (chosen.text, rejected.text) == (pair.chosen, pair.rejected)
+            assert chosen.prompt_id == rejected.prompt_id == pair.prompt_id
+            assert chosen.policy == rejected.policy == pair.policy
+            assert judgments[chosen.id].score == pair.chosen_score > pair.rejected_score
+            assert judgments[rejected.id].judge == pair.judge
+            # Iteration t is written and judged by M(t-1).
+            assert names[pair.policy] == names[pair.judge] == f"M{iteration - 1}"
+
+
+def test_every_adapter_differs_and_the_canary_saw_each_applied(finished):
+    result, _, _ = finished
+    hashes = [model["adapter_sha256"] for model in result["models"]]
+    assert len(set(hashes)) == 3
+    fingerprints = {model["fingerprint"] for model in result["models"][1:]}
+    assert set(result["canaries"]) == fingerprints
+    outcomes = {canary["outcome"] for canary in result["canaries"].values()}
+    assert outcomes == {"applied"}
+
+
+def test_held_out_prompts_never_enter_the_loop(finished):
+    _, run_dir, _ = finished
+    texts = [
+        set(pyarrow.parquet.read_table(path / "records.parquet")["text"].to_pylist())
+        for path in sorted((run_dir / "stages").glob("*-prompts-*"))
+    ]
+    assert len(texts) == 4  # evaluation, labelled, and one for each iteration
+    assert len(set.union(*texts)) == sum(len(part) for part in texts)
+
+
+def test_a_second_run_computes_nothing_and_says_the_same(finished, configure, tmp_path):
+    result, _, store = finished
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+    again = run.execute(configure(*SMOKE, f"store.root={store}"), tmp_path / "again")
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
+    assert again["models"] == result["models"]
+    assert again["iterations"] == result["iterations"]
+
+
+def test_the_same_run_from_an_empty_store_gives_the_same_bytes(finished, configure, tmp_path):
+    result, _, store = finished
+    again = run.execute(configure(*SMOKE, store="other"), tmp_path / "again")
+    assert data_files(tmp_path / "other") == data_files(store)
+    assert again["models"] == result["models"]
+
+
+def test_another_seed_gives_other_data(finished, configure, tmp_path):
+    result, _, _ = finished
+    other = run.execute(configure(*SMOKE, "iterations=1", "seed=1"), tmp_path / "other")
+    assert other["models"][1]["adapter_sha256"] != result["models"][1]["adapter_sha256"]
+
+
+def test_a_new_beta_shares_all_that_comes_before_training(finished, configure, tmp_path):
+    _, _, store = finished
+    count = {path.name: len(list(path.iterdir())) for path in store.iterdir()}
+    run.execute(
+        configure("experiment=smoke", "iterations=1", "training.beta=0.5", f"store.root={store}"),
+        tmp_path / "beta",
+    )
+    after = {path.name: len(list(path.iterdir())) for path in store.iterdir()}
+    for stage in ("base", "prompts", "candidates", "judgments", "pairs"):
+        assert after[stage] == count[stage], stage
+    assert after["adapter"] == count["adapter"] + 1
+
+
+def test_an_adapter_that_does_not_load_stops_the_run(configure, tmp_path, monkeypatch):
+    """Iteration 2 would silently be written by M0, as in schauppi's repository."""
+
+    def load_nothing(self, policy):
+        from peft import LoraConfig, get_peft_model
+
+        if policy.fingerprint not in self._adapters:
+            config = LoraConfig(r=4, target_modules="all-linear")
+            self._model = get_peft_model(self._model, config, adapter_name=policy.fingerprint)
+            self._model.eval()
+            self._adapters.append(policy.fingerprint)
+
+    monkeypatch.setattr(TransformersEngine, "_load_adapter", load_nothing)
+    with pytest.raises(LineageError, match="does not apply the adapter of M1"):
+        run.execute(configure(*SMOKE), tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [model["name"] for model in summary["models"]] == ["M0"]
+
+
+def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(configure, tmp_path, monkeypatch):
+    load = TransformersEngine._load_adapter
+
+    def damage_then_load(self, policy):
+        from safetensors.torch import load_file, save_file
+
+        path = Path(policy.adapter.path) / "adapter_model.safetensors"
+        weights = load_file(path)
+        save_file({f"{name}.typo": tensor for name, tensor in weights.items()}, path)
+        load(self, policy)
+
+    monkeypatch.setattr(TransformersEngine, "_load_adapter", damage_then_load)
+    with pytest.raises(LineageError, match="adapter of M1 did not load"):
+        run.execute(configure(*SMOKE), tmp_path / "run")
+
+
+def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
+    result, _, store = finished
+    command = [
+        sys.executable, "-m", "iterdpo", *SMOKE, "tracking=none", "engine.device=cpu",
+        f"store.root={tmp_path / 'store'}", f"hydra.run.dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    child = subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
+    # Killed without a chance to tidy up, as soon as the first iteration's candidates are there.
+    while not list((tmp_path / "store").glob("candidates/[!.]*")):
+        assert child.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    done = {
+        path.relative_to(tmp_path / "store"): path.stat().st_mtime_ns
+        for path in (tmp_path / "store").glob("*/[!.]*/stage.json")
+    }
+    assert 0 < len(done) < len(list(store.glob("*/*/stage.json")))
+    subprocess.run(command, env=os.environ, check=True, capture_output=True)
+    for path, time_ns in done.items():
+        assert (tmp_path / "store" / path).stat().st_mtime_ns == time_ns, path
+    again = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert again["models"] == result["models"]
+    partial = {name for name in data_files(tmp_path / "store") if "/.partial-" not in name}
+    assert partial == set(data_files(store))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("judge.model=initial", "training.reference=initial", "pairs=best_worst"),
+        ("judge.score=sampled", "judge.samples=2", "training.reference=base"),
+        ("model.quantization=none", "training.process=spawn", "training.loss=[ipo]",
+         "training.loss_weights=[1.0]", "training.beta=0.5"),
+        ("model.quantization=int8",),
+    ],
+    ids=["initial", "sampled", "none-spawn-ipo", "int8"],
+)  # fmt: skip
+def test_other_choices_run_to_the_end(configure, tmp_path, overrides):
+    result = run.execute(configure(*SMOKE, *overrides), tmp_path / "run")
+    assert len(result["models"]) == 3
+    assert result["iterations"][1]["training"]["reference_unchanged"] is True
+    if "judge.model=initial" in overrides:
+        path = sorted((tmp_path / "run" / "stages").glob("*-judgments-*"))[-1]
+        judges = {item.judge for item in read_records(path / "records.parquet", Judgment)}
+        assert judges == {result["models"][0]["fingerprint"]}
+    if "training.reference=initial" in overrides or "training.reference=base" in overrides:
+        assert result["iterations"][0]["training"]["step0_largest_reward"] < 1e-4
+        assert result["iterations"][1]["training"]["step0_largest_reward"] > 1e-4

@@ -1,0 +1,93 @@
+"""The README's commands, run as they stand; the long ones with the shrinking overlay."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text("utf-8")
+COMMANDS = [
+    line.strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+PYTHON_COMMANDS = [line for line in COMMANDS if line.startswith("python ")]
+
+
+def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=os.environ, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_readme_names_the_commands_that_count():
+    assert "make demo" in COMMANDS
+    assert "make check test" in COMMANDS
+    assert "python -m iterdpo iterations=3" in COMMANDS
+    assert len(PYTHON_COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("command", PYTHON_COMMANDS)
+def test_command(command, tmp_path, checkpoint_of):
+    arguments = shlex.split(command)[1:]
+    if arguments[0] != "-m":
+        pytest.skip("a script over finished runs: tested in tests/experiments")
+    swaps = {"model.path=DIR": f"model.path={checkpoint_of('llama')}"}
+    if "prompts.path=FILE" in arguments:
+        (tmp_path / "prompts.txt").write_text("".join(f"Say {n}.\n" for n in range(80)))
+        swaps["prompts.path=FILE"] = "prompts.path=prompts.txt"
+    arguments = [swaps.get(argument, argument) for argument in arguments]
+    if "--help" in arguments or "--cfg" in arguments:
+        assert "training" in run(arguments, tmp_path).stdout
+        return
+    if "experiment=own_model" in arguments:
+        # A random model writes no readable verdict: its score distribution is read instead.
+        arguments += [
+            "prompts.per_iteration=4", "candidates.max_tokens=300", "judge.score=expected",
+            "judge.min_mass=0", "evaluation.prompts=2", "evaluation.fixed_prompts=2",
+            "pairs.on_empty=skip", "iterations=1", "engine.batch_size=64",
+        ]  # fmt: skip
+    elif "experiment=smoke" not in arguments:
+        arguments += ["experiment=smoke", "iterations=1"]
+    done = run([*arguments, "engine.device=cpu"], tmp_path)
+    assert "M0" in done.stdout or "M0" in done.stderr
+    summaries = sorted((tmp_path / "runs").rglob("summary.json"))
+    jobs = 3 if "-m" in arguments[2:] else 1
+    assert len(summaries) == jobs
+    for path in summaries:
+        assert len(json.loads(path.read_text())["models"]) >= 2
+    if jobs == 3:
+        # The betas share the first iteration's data, and nothing after it.
+        assert len(list((tmp_path / "store" / "candidates").iterdir())) == 1
+        assert len(list((tmp_path / "store" / "adapter").iterdir())) == 3
+        assert "training.beta=0.3" in done.stdout
+
+
+def test_the_tree_names_what_is_there():
+    tree = re.search(r"```\niterdpo/\n(.*?)```", README, flags=re.DOTALL)
+    assert tree is not None
+    for line in tree.group(1).splitlines():
+        name = line.split()[0]
+        place = REPOSITORY / "iterdpo" / name if line.startswith("  ") else REPOSITORY / name
+        assert place.exists(), name
+
+
+def test_every_target_of_the_makefile_tells_what_it_does():
+    done = subprocess.run(
+        ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    targets = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)
+    for target in targets:
+        assert f"make {target} " in done.stdout, target
