@@ -12,7 +12,7 @@ from typing import Final
 
 from iterdpo.lab.grammar import Task
 from iterdpo.lab.oracle import in_order
-from iterdpo.lab.words import CLOSERS, ITEMS, NUMBERS, OPENERS, SUBJECTS
+from iterdpo.lab.words import CLOSERS, ITEMS, OPENERS, SUBJECTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,86 +66,56 @@ def possible_slips(task: Task) -> tuple[str, ...]:
 def write(task: Task, habits: Habits, rng: random.Random) -> str:
     """Return an answer to ``task``, flawed as ``habits`` have it: each slip is drawn on its own."""
     slips = {slip for slip in possible_slips(task) if rng.random() < getattr(habits, slip)}
-    items = _chosen(task, "miscount" in slips, rng)
+    items = rng.sample(task.choices, _number(task, "miscount" in slips, rng))
+    places = rng.sample(range(len(items)), len(items))
     if "repeated" in slips:
-        items = _with_repeat(items, rng)
+        items[places[0]] = items[places[-1]]
+        items += items * (len(items) == 1)
     if "avoided_said" in slips and task.without is not None:
-        items = _with_avoided(items, task, task.without, rng)
+        items[places[0]] = task.without
     if "stray" in slips and task.kind != "tell":
-        items = _replaced(items, rng.randrange(len(items)), _stray_word(task, rng))
+        items[places[-1]] = rng.choice([word for word in ITEMS if word not in task.pool])
     items = _arranged(items, task, slips, rng)
     if task.kind == "tell":
-        broken = rng.randrange(len(items)) if "stray" in slips else None
-        sentences = (
-            _sentence(task.words[0], verb, place == broken, rng) for place, verb in enumerate(items)
-        )
-        items = [word for sentence in sentences for word in sentence]
+        broken = places[0] if "stray" in slips else None
+        items = [
+            word
+            for place, verb in enumerate(items)
+            for word in _sentence(task.words[0], verb, place == broken, rng)
+        ]
     return " ".join(_framed(items, task, slips, rng))
 
 
-def _chosen(task: Task, miscount: bool, rng: random.Random) -> list[str]:
-    allowed = [word for word, times in task.allowed.items() for _ in range(times)]
-    number = task.count
-    if miscount:
-        low, high = 1 - number, len(allowed) - number
-        number += rng.choice([step for step in (-1, -1, -1, -2, 1, 1, 2) if low <= step <= high])
-    if task.kind == "count" and rng.random() < 0.5:
-        # Whoever stops counting early loses the last numbers.
-        return allowed[:number] if task.order == "forward" else allowed[-number:]
-    return rng.sample(allowed, number)
-
-
-def _replaced(items: list[str], place: int, word: str) -> list[str]:
-    return [*items[:place], word, *items[place + 1 :]]
-
-
-def _with_repeat(items: list[str], rng: random.Random) -> list[str]:
-    """Say one item in the place of another; with no other there, say it once more."""
-    twice = rng.choice(items)
-    places = [place for place, item in enumerate(items) if item != twice]
-    return _replaced(items, rng.choice(places), twice) if places else [*items, twice]
-
-
-def _with_avoided(items: list[str], task: Task, avoided: str, rng: random.Random) -> list[str]:
-    """Say the word to avoid: beside the others where all are to be said, else for one of them."""
-    if task.kind in ("sort", "count"):
-        return [*items, avoided]
-    return _replaced(items, rng.randrange(len(items)), avoided)
-
-
-def _stray_word(task: Task, rng: random.Random) -> str:
-    words = NUMBERS if task.kind == "count" else ITEMS
-    return rng.choice([word for word in words if word not in task.pool])
+def _number(task: Task, miscount: bool, rng: random.Random) -> int:
+    if not miscount:
+        return task.number
+    # Too few is the commoner mistake.
+    numbers = [task.number + step for step in (-1, -1, -1, -2, 1, 1, 2)]
+    return rng.choice([number for number in numbers if 1 <= number <= len(task.choices)])
 
 
 def _arranged(items: list[str], task: Task, slips: set[str], rng: random.Random) -> list[str]:
-    scale = {"count": NUMBERS, "say": task.words}.get(task.kind, ())
-    places = {word: place for place, word in enumerate(scale)}
-    arranged = rng.sample(items, len(items))
     if task.order == "any":
-        return arranged
-    # The alphabet where there is no scale; a stray word of ``say`` may stand anywhere.
-    arranged.sort(key=lambda item: (places.get(item, rng.random() * len(scale)), item))
-    if task.order == "reverse" and "reverse_ignored" not in slips:
-        arranged.reverse()
-    if "shuffled" in slips and not (in_order(task, arranged) and in_order(task, arranged[::-1])):
+        return items
+    backwards = task.order == "reverse" and "reverse_ignored" not in slips
+    arranged = sorted(items, reverse=backwards)
+    if "shuffled" in slips and len(set(items)) > 1:
         while in_order(task, arranged):
             rng.shuffle(arranged)
     return arranged
 
 
 def _sentence(subject: str, verb: str, broken: bool, rng: random.Random) -> list[str]:
-    item = rng.choice(ITEMS)
     if not broken:
-        return ["the", subject, verb, "the", item, "."]
-    match rng.randrange(5):
+        return ["the", subject, verb, "."]
+    match rng.randrange(4):
         case 0:
-            return ["the", subject, verb, "."]
+            return ["the", subject, verb]
         case 1:
-            return ["the", subject, verb, "the", item]
+            return [subject, verb, "."]
         case _:
             other = rng.choice([animal for animal in SUBJECTS if animal != subject])
-            return ["the", other, verb, "the", item, "."]
+            return ["the", other, verb, "."]
 
 
 def _framed(words: list[str], task: Task, slips: set[str], rng: random.Random) -> list[str]:

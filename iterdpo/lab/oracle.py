@@ -3,12 +3,11 @@
 ========  ==================================================================================
 point     awarded when
 ========  ==================================================================================
-topic     every item is on topic: of the category, among the words or numbers given; for
-          ``tell``, every sentence reads ``the <subject> <verb> the <item> .``
+topic     every item is on topic: of the category, or among the words to pick from; for
+          ``tell``, every sentence reads ``the <subject> <verb> .``
 count     there are exactly as many items (``tell``: sentences) as asked
 order     the items (``tell``: the verbs) come in the order asked; always, when none is asked
-limits    nothing is said more often than allowed: the word to avoid never, the words of
-          ``say`` as often as asked, anything else once
+limits    nothing is said twice, and the word to avoid not at all
 form      the opener comes first and the closer last where they are asked, and no opener or
           closer is said otherwise
 ========  ==================================================================================
@@ -19,14 +18,13 @@ on topic, the empty one for instance, earns nothing at all.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import pairwise
 from typing import Final
 
 from iterdpo.lab.grammar import Task, parse
-from iterdpo.lab.words import FRAME, ITEMS, VERBS
+from iterdpo.lab.words import FRAME, VERBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,6 @@ class Assessment:
 
 POINTS: Final = tuple(field.name for field in fields(Assessment))
 """The names of the points, in the order of the rubric."""
-
-_ALPHABETICAL: Final = {word: rank for rank, word in enumerate(sorted(ITEMS + VERBS))}
 
 
 def score(instruction: str, response: str) -> int:
@@ -84,11 +80,22 @@ def assess_task(task: Task, response: str) -> Assessment:
         return Assessment()
     return Assessment(
         topic=all(on_topic),
-        count=len(items) == task.count,
+        count=len(items) == task.number,
         order=in_order(task, items),
-        limits=_within_limits(task.allowed, items),
+        limits=len(set(items)) == len(items) and task.without not in items,
         form=_framed(task, words),
     )
+
+
+def in_order(task: Task, items: Sequence[str]) -> bool:
+    """Whether ``items`` (for ``tell``: verbs) come in the order that ``task`` asks for."""
+    match task.order:
+        case "any":
+            return True
+        case "forward":
+            return all(one <= next_one for one, next_one in pairwise(items))
+        case "reverse":
+            return all(one >= next_one for one, next_one in pairwise(items))
 
 
 def _sentences(words: Sequence[str]) -> list[list[str]]:
@@ -102,36 +109,16 @@ def _sentences(words: Sequence[str]) -> list[list[str]]:
 
 
 def _verb(sentence: Sequence[str]) -> str:
-    return next((word for word in sentence if word in VERBS), "")
+    """Return what the sentence says that its subject does; all of it if that is nothing."""
+    return next((word for word in sentence if word in VERBS), " ".join(sentence))
 
 
 def _is_about(subject: str, sentence: Sequence[str]) -> bool:
     match sentence:
-        case ["the", who, verb, "the", item, "."]:
-            return who == subject and verb in VERBS and item in ITEMS
+        case ["the", who, verb, "."]:
+            return who == subject and verb in VERBS
         case _:
             return False
-
-
-def in_order(task: Task, items: Sequence[str]) -> bool:
-    """Whether ``items`` (for ``tell``: verbs) come in the order that ``task`` asks for."""
-    if task.order == "any":
-        return True
-    # Stray words have a place in the alphabet, but none among numbers or the words of ``say``.
-    scale: Mapping[str, int] = (
-        {word: rank for rank, word in enumerate(task.pool)}
-        if task.kind in ("count", "say")
-        else _ALPHABETICAL
-    )
-    ranks = [scale[item] for item in items if item in scale]
-    if task.order == "reverse":
-        ranks.reverse()
-    return all(low <= high for low, high in pairwise(ranks))
-
-
-def _within_limits(allowed: Mapping[str, int], items: Sequence[str]) -> bool:
-    said = Counter(item for item in items if item)
-    return all(times <= allowed.get(item, 1) for item, times in said.items())
 
 
 def _framed(task: Task, words: Sequence[str]) -> bool:

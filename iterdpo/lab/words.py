@@ -9,22 +9,20 @@ from typing import Final
 CATEGORIES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "animals": tuple("ant bear cat deer eagle fox goat horse lion owl".split()),
-        "clothes": tuple("belt boots cap coat dress gloves hat scarf shirt socks".split()),
-        "colors": tuple("black blue brown gold gray green pink red white yellow".split()),
-        "drinks": tuple("beer cider cocoa coffee juice milk soda tea water wine".split()),
-        "fruits": tuple("apple banana cherry date fig grape lemon mango pear plum".split()),
-        "instruments": tuple("bell cello drum flute guitar harp horn lute piano viola".split()),
+        "clothes": tuple("belt boots cap dress gloves hat jacket scarf tie vest".split()),
+        "colors": tuple("black cyan gold indigo lime mauve orange purple red white".split()),
+        "drinks": tuple("ale beer cider juice lemonade milk punch soda tea water".split()),
+        "fruits": tuple("apple banana cherry date fig grape kiwi mango pear raisin".split()),
         "tools": tuple("axe brush chisel drill hammer knife ladder pliers saw wrench".split()),
-        "vehicles": tuple("bike boat bus car plane ship sled taxi tractor truck".split()),
     }
 )
-"""Ten items a category, each in one category only."""
+"""Ten items a category in alphabetical order, each in one category only."""
 
 ITEMS: Final = tuple(sorted(item for items in CATEGORIES.values() for item in items))
 SUBJECTS: Final = CATEGORIES["animals"]
 """Who the sentences of ``tell`` are about."""
-VERBS: Final = tuple("bites chases draws finds hears likes moves paints sees wants".split())
-NUMBERS: Final = tuple("one two three four five six seven eight nine ten eleven twelve".split())
+VERBS: Final = tuple("bows dances eats hides jumps laughs naps rests sings walks".split())
+NUMBERS: Final = tuple("one two three four five six".split())
 """``NUMBERS[i]`` is the word for ``i + 1``."""
 OPENERS: Final = tuple("okay right so well".split())
 CLOSERS: Final = tuple("bye done enough thanks".split())
@@ -32,20 +30,16 @@ FRAME: Final = frozenset(OPENERS + CLOSERS)
 """Words that open or close an answer and are never part of its content."""
 
 GRAMMAR_WORDS: Final = tuple(
-    "name sort count say tell from to backwards in alphabetical reverse order times and then "
-    "write sentences about the with verbs without start finish , .".split()
+    "name pick tell things of about the verbs in alphabetical reverse order without start finish "
+    "with and , .".split()
 )
 """What instructions and sentences need beside the words above."""
 
 RUBRIC_WORDS: Final = tuple(
-    "judge topic limits form instruction response score verdict yes no Score: 0 1 2 3 4 5".split()
+    "judge instruction response topic count limits form score verdict yes no Score: "
+    "0 1 2 3 4 5".split()
 )
 """What judge messages and verdicts need beside the words above."""
-
-
-def number_word(value: int) -> str:
-    """Return the word for ``value``, 1 to 12."""
-    return NUMBERS[value - 1]
 
 
 def vocabulary() -> tuple[str, ...]:

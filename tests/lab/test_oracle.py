@@ -53,51 +53,35 @@ def test_an_instruction_that_is_not_of_the_lab_is_refused() -> None:
         ("name two animals , start with well and finish with done", "well fox owl bye", "form"),
         ("name two animals , start with well", "well well fox owl", "form"),
         ("name two animals , finish with done", "fox done owl", "form"),
-        ("sort pear fig apple in alphabetical order", "apple fig pear", ""),
-        ("sort pear fig apple in alphabetical order", "apple fig grape", "topic"),
-        ("sort pear fig apple in alphabetical order", "apple pear fig", "order"),
-        ("sort pear fig apple in reverse order without fig", "pear apple", ""),
-        ("sort pear fig apple in reverse order without fig", "pear fig apple", "count limits"),
-        ("count from three to six", "three four five six", ""),
-        ("count from three to six", "three four five seven", "topic"),
-        ("count from three to six", "three four five", "count"),
-        ("count from three to six backwards", "three four five six", "order"),
-        ("count from three to six backwards without four", "six five three", ""),
-        ("say fox two times and then owl three times", "fox fox owl owl owl", ""),
-        ("say fox two times and then owl three times", "owl owl owl fox fox", "order"),
-        ("say fox two times and then owl three times", "fox fox fox owl owl", "limits"),
-        ("say fox two times and then owl three times", "fox fox owl owl", "count"),
+        ("pick two of pear fig date apple", "pear apple", ""),
+        ("pick two of pear fig date apple", "pear kiwi", "topic"),
+        ("pick two of pear fig date apple", "pear", "count"),
+        ("pick two of pear fig date apple in alphabetical order", "pear apple", "order"),
+        ("pick two of pear fig date apple in reverse order", "pear apple", ""),
+        ("pick two of pear fig date apple without fig", "pear fig", "limits"),
+        ("pick three of pear fig date apple", "pear fig date apple", "count"),
+        ("tell two things about the fox", "the fox sings . the fox eats .", ""),
+        ("tell two things about the fox", "the fox sings . the fox sings .", "limits"),
+        ("tell two things about the fox", "the fox sings . the owl eats .", "topic"),
+        ("tell two things about the fox", "the fox sings . fox eats .", "topic"),
+        ("tell two things about the fox", "the fox sings . the fox eats", "topic"),
+        ("tell two things about the fox", "the fox sings .", "count"),
         (
-            "write two sentences about the fox",
-            "the fox sees the pear . the fox likes the saw .",
+            "tell two things about the fox , finish with bye",
+            "the fox sings . the fox eats . bye",
             "",
         ),
+        ("tell two things about the fox without sings", "the fox sings . the fox eats .", "limits"),
         (
-            "write two sentences about the fox with verbs in alphabetical order",
-            "the fox sees the pear . the fox likes the saw .",
+            "tell two things about the fox with verbs in alphabetical order",
+            "the fox sings . the fox eats .",
             "order",
         ),
         (
-            "write two sentences about the fox without sees",
-            "the fox sees the pear . the fox likes the saw .",
-            "limits",
+            "tell two things about the fox with verbs in reverse order",
+            "the fox sings . the fox eats .",
+            "",
         ),
-        (
-            "write two sentences about the fox",
-            "the fox sees the pear . the fox sees the saw .",
-            "limits",
-        ),
-        (
-            "write two sentences about the fox",
-            "the fox sees the pear . the owl likes the saw .",
-            "topic",
-        ),
-        (
-            "write two sentences about the fox , finish with done",
-            "the fox sees the pear . the fox likes the saw done",
-            "topic",
-        ),
-        ("write two sentences about the fox", "the fox sees the pear .", "count"),
     ],
 )
 def test_each_point_by_example(instruction: str, response: str, lost: str) -> None:
@@ -105,7 +89,6 @@ def test_each_point_by_example(instruction: str, response: str, lost: str) -> No
     assert [point for point in POINTS if not getattr(assessment, point)] == lost.split()
 
 
-def test_the_rubric_is_the_same_for_every_kind() -> None:
-    """One stray word, one wish broken: nothing but garbage loses every point."""
+def test_garbage_earns_nothing_whatever_the_kind() -> None:
     for task in universe()[::5_000]:
         assert score(render(task), "the") == 0

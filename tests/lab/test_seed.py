@@ -84,7 +84,7 @@ def test_every_exchange_fits_and_is_made_of_known_words(
 
 
 def test_decoding_joins_words_by_single_spaces(tokenizer: PreTrainedTokenizerFast) -> None:
-    text = "well the fox sees the pear . topic yes Score: 4"
+    text = "well the fox sings . topic yes Score: 4"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 

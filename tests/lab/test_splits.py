@@ -33,4 +33,6 @@ def test_the_first_hundred_mix_the_kinds(split: Split) -> None:
 
 
 def test_the_order_never_changes() -> None:
-    assert instructions("loop")[0] == "name five drinks without milk , finish with bye"
+    assert instructions("loop")[0] == (
+        "pick five of hat gloves cap tie vest scarf boots in reverse order without vest"
+    )

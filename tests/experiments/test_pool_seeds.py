@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "experiments"
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pool_seeds():
+    return load("pool_seeds")
+
+
+def write_run(place: Path, seed: int, scores: list[dict[str, list[float]]]) -> None:
+    """Write what a run leaves: a summary, its configuration, and the stored evaluations."""
+    store = place.parent / "store"
+    models, iterations = [], []
+    for i, by_prompt in enumerate(scores):
+        key = f"{seed}-{i}"
+        directory = store / "evaluation" / key
+        directory.mkdir(parents=True)
+        (directory / "evaluation.json").write_text(json.dumps({"sampled_by_prompt": by_prompt}))
+        values = [score for answers in by_prompt.values() for score in answers]
+        judge = {
+            "fixed_set": {"pairwise_accuracy": 0.8},
+            "own_answers": {"pairwise_accuracy": 0.7},
+        }
+        quality = {
+            "perfect_share": sum(score == 5 for score in values) / len(values),
+            "greedy_mean": 4.0,
+        }
+        models.append(
+            {
+                "name": f"M{i}", "quality": quality, "judge": judge, "response_tokens": 9.0,
+                "evaluation_key": key,
+            }
+        )  # fmt: skip
+        if i:
+            iterations.append({"pairs": {"kept": 1000 + seed, "label_accuracy": 0.9}})
+    place.mkdir()
+    run = {"seed": seed, "wall_seconds": 120.0}
+    summary = {"models": models, "iterations": iterations, "run": run}
+    (place / "summary.json").write_text(json.dumps(summary))
+    (place / "config.json").write_text(json.dumps({"store": {"root": str(store)}}))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    write_run(tmp_path / "0", 0, [{"a": [1, 3], "b": [4, 4]}, {"a": [3, 5], "b": [5, 5]}])
+    write_run(tmp_path / "1", 1, [{"a": [2, 2], "c": [5, 1]}, {"a": [3, 3], "c": [5, 5]}])
+    return tmp_path
+
+
+def test_the_pooled_figures_are_those_of_arithmetic(pool_seeds, runs):
+    result = pool_seeds.pool([pool_seeds.read_run(runs / name) for name in ("0", "1")])
+    first, last = result["models"]
+    assert first["quality"].mean == pytest.approx((1 + 3 + 4 + 4 + 2 + 2 + 5 + 1) / 8)
+    assert last["quality"].mean == pytest.approx((3 + 5 + 5 + 5 + 3 + 3 + 5 + 5) / 8)
+    # Paired by run and prompt: +2, +1, +1, +2; a of both runs is one cluster.
+    (step,) = result["steps"]
+    assert step.mean == pytest.approx(1.5)
+    assert (step.n, step.clusters) == (4, 3)
+    assert result["gap_closed"] == pytest.approx((4.25 - 2.75) / (5 - 2.75))
+    assert last["pairs"] == pytest.approx(1000.5)
+
+
+def test_the_table_has_a_row_a_model(pool_seeds, runs):
+    text = pool_seeds.markdown(
+        pool_seeds.pool([pool_seeds.read_run(runs / name) for name in ("0", "1")])
+    )
+    rows = [line for line in text.splitlines() if line.startswith("| M")]
+    assert [row.split("|")[1].strip() for row in rows] == ["M0", "M1"]
+    assert "+1.500" in rows[1]
+    assert "67 % of the gap" in text
+
+
+def test_the_benchmark_replaces_its_own_part_of_the_page_only():
+    bench = load("bench")
+    page = f"# Title\n{bench.BEGIN}\nold\n{bench.END}\nrest\n"
+    assert bench.replaced(page, "new") == f"# Title\n{bench.BEGIN}\nnew\n{bench.END}\nrest\n"
