@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from iterdpo.config.schema import Config
@@ -30,8 +29,8 @@ def model_entry(done: Round, earlier: Sequence[Mapping[str, Any]]) -> dict[str, 
         "fingerprint": policy.fingerprint,
         "adapter_sha256": policy.adapter.sha256 if policy.adapter else None,
         "parent": names.get(policy.parent),
-        "quality": asdict(evaluation.quality) if evaluation.quality else None,
-        "judge": asdict(evaluation.judge),
+        "quality": plain(evaluation.quality),
+        "judge": plain(evaluation.judge),
         "judged_mean": evaluation.judged_mean,
         "response_tokens": evaluation.response_tokens,
         "evaluation_key": done.evaluation.key,
@@ -72,7 +71,7 @@ def iteration_entry(iteration: int, made: Made, oracle: Oracle | None) -> dict[s
 
 def canaries(results: Mapping[str, CanaryResult]) -> dict[str, Any]:
     """Return the canary of each policy that the engine applied, by fingerprint."""
-    return {fingerprint: asdict(result) for fingerprint, result in results.items()}
+    return {fingerprint: plain(result) for fingerprint, result in results.items()}
 
 
 def run_entry(config: Config, wall_seconds: float, versions: Mapping[str, str]) -> dict[str, Any]:

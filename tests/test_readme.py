@@ -20,7 +20,8 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-PYTHON_COMMANDS = [line for line in COMMANDS if line.startswith("python ")]
+PYTHON_COMMANDS = [line for line in COMMANDS if line.startswith("python -m")]
+SCRIPTS = [line for line in COMMANDS if line.startswith("python experiments/")]
 
 
 def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -36,14 +37,13 @@ def test_the_readme_names_the_commands_that_count():
     assert "make demo" in COMMANDS
     assert "make check test" in COMMANDS
     assert "python -m iterdpo iterations=3" in COMMANDS
-    assert len(PYTHON_COMMANDS) >= 6
+    assert len(PYTHON_COMMANDS) >= 7
+    assert SCRIPTS
 
 
 @pytest.mark.parametrize("command", PYTHON_COMMANDS)
 def test_command(command, tmp_path, checkpoint_of):
     arguments = shlex.split(command)[1:]
-    if arguments[0] != "-m":
-        pytest.skip("a script over finished runs: tested in tests/experiments")
     swaps = {"model.path=DIR": f"model.path={checkpoint_of('llama')}"}
     if "prompts.path=FILE" in arguments:
         (tmp_path / "prompts.txt").write_text("".join(f"Say {n}.\n" for n in range(80)))
@@ -68,11 +68,14 @@ def test_command(command, tmp_path, checkpoint_of):
     assert len(summaries) == jobs
     for path in summaries:
         assert len(json.loads(path.read_text())["models"]) >= 2
-    if jobs == 3:
+    if "training.beta=0.05,0.1,0.3" in arguments:
         # The betas share the first iteration's data, and nothing after it.
         assert len(list((tmp_path / "store" / "candidates").iterdir())) == 1
         assert len(list((tmp_path / "store" / "adapter").iterdir())) == 3
         assert "training.beta=0.3" in done.stdout
+    for script in SCRIPTS if "seed=0,1,2" in arguments else ():
+        place, *rest = shlex.split(script)[1:]
+        assert "| M1 |" in run([str(REPOSITORY / place), *rest], tmp_path).stdout
 
 
 def test_the_tree_names_what_is_there():

@@ -39,7 +39,7 @@ BATCH: Final = 32
 POOL: Final = 16
 """Batches drawn together and sorted by length, so that little of a batch is padding."""
 MATRIX_LR: Final = 3e-3
-"""A rate of 0.02, usual for Muon, learns to write and hardly to judge."""
+"""Of Muon. Its usual 0.02 learns to write and hardly to judge (experiments/)."""
 OTHER_LR: Final = 3e-3
 WARMUP: Final = 100
 OWN_ANSWERS_AT: Final = (0.35, 0.6, 0.8)
@@ -137,10 +137,22 @@ def loss_of(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     return functional.cross_entropy(logits, batch.labels[:, 1:][learned], reduction="sum")
 
 
-def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int) -> None:
-    """Train ``model`` in place for ``steps`` steps of ``BATCH`` answers and as many judgments."""
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    steps: int,
+    matrix_lr: float = MATRIX_LR,
+) -> None:
+    """Train ``model`` in place for ``steps`` steps of ``BATCH`` answers and as many judgments.
+
+    Args:
+        model: an untrained model.
+        tokenizer: its tokenizer.
+        steps: optimizer steps.
+        matrix_lr: Muon's rate for the layers' matrices, at its highest.
+    """
     source = ExampleSource(SEED)
-    optimizers = _optimizers(model)
+    optimizers = _optimizers(model, matrix_lr)
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, steps))
         for optimizer in optimizers
@@ -180,15 +192,12 @@ def _loss_and_gradients(
     return loss.item(), torch.autograd.grad(loss, list(model.parameters()))
 
 
-def _optimizers(model: LlamaForCausalLM) -> tuple[torch.optim.Optimizer, ...]:
-    """Return Muon for the layers' matrices and AdamW for the rest.
-
-    Judging is learned in a fraction of the steps that AdamW alone takes.
-    """
+def _optimizers(model: LlamaForCausalLM, matrix_lr: float) -> tuple[torch.optim.Optimizer, ...]:
+    """Return Muon for the layers' matrices and AdamW for the rest."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     return (
-        torch.optim.Muon(matrices, lr=MATRIX_LR, weight_decay=0.01),
+        torch.optim.Muon(matrices, lr=matrix_lr, weight_decay=0.01),
         torch.optim.AdamW(others, lr=OTHER_LR, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     )
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from iterdpo.judging.rubrics import Rubric
 from iterdpo.lab.oracle import POINTS, Assessment
-
-if TYPE_CHECKING:
-    import jinja2
 
 SCORES: Final = ("0", "1", "2", "3", "4", "5")
 """The answers to a request for the score alone, each one token."""
@@ -21,7 +18,7 @@ def judge_message(prompt: str, response: str, *, reasons: bool) -> str:
     With ``reasons`` the judge is to answer as ``verdict`` does, without them by one of
     ``SCORES``. The text comes from ``iterdpo/judging/rubrics/lab.jinja``.
     """
-    return _template().render(prompt=prompt, response=response, reasons=reasons)
+    return _rubric().render(prompt, response, reasons=reasons, low=0, high=5)
 
 
 def verdict(assessment: Assessment) -> str:
@@ -31,11 +28,5 @@ def verdict(assessment: Assessment) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
-    import jinja2
-
-    rubrics = importlib.resources.files("iterdpo.judging") / "rubrics"
-    source = (rubrics / "lab.jinja").read_text(encoding="utf-8")
-    # A prompt for a model, not a page: escaping would change what it reads.
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
-    return environment.from_string(source)
+def _rubric() -> Rubric:
+    return Rubric.load("lab")

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from iterdpo.errors import UserError
 from iterdpo.store.atomic import published_directory, write_text
 from iterdpo.store.hashing import JSON, file_sha256, plain, sha256_of
 
@@ -26,7 +27,7 @@ Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 
 
-class CorruptStageError(Exception):
+class CorruptStageError(UserError):
     """A stored file is not what its stage wrote."""
 
 
@@ -165,7 +166,10 @@ def verify(directory: Path) -> None:
     for name, expected in manifest["files"].items():
         path = directory / name
         if not path.is_file():
-            raise CorruptStageError(f"{path} is missing from a finished stage")
+            raise CorruptStageError(
+                f"{path} is missing from a finished stage: delete {directory} to have it computed "
+                "again"
+            )
         if file_sha256(path) != expected:
             raise CorruptStageError(
                 f"{path} is not what its stage wrote (sha256 differs): delete {directory} "

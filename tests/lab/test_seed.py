@@ -115,3 +115,23 @@ def test_the_model_card_tells_the_figures() -> None:
     card = (SEED_MODEL / "README.md").read_text(encoding="utf-8")
     assert re.search(r"quality of sampled answers .* \| \d\.\d\d \|", card)
     assert "Score: 4" in card
+
+
+def test_training_gives_the_same_weights_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from iterdpo.lab import train_seed
+
+    monkeypatch.setattr(train_seed, "POOL", 2)
+    monkeypatch.setattr(train_seed, "OWN_ANSWERS", 8)
+    threads = torch.get_num_threads()
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(train_seed.SEED)
+        model = train_seed.new_model(build_tokenizer())
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        train_seed.train(model, build_tokenizer(), steps=3)
+        weights.append(model.state_dict())
+    torch.set_num_threads(threads)
+    assert any(not torch.equal(before[name], weights[0][name]) for name in before)
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
