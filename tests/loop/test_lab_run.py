@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,15 +65,15 @@ def test_the_summary_is_what_it_is_documented_to_be(finished):
         assert model["response_tokens"] > 0
     for number, made in enumerate(result["iterations"], 1):
         assert made["iteration"] == number
-        assert (made["prompts"], made["candidates"]) == (24, 24 * 4)
-        assert made["judgments"]["scored"] + made["judgments"]["unscored"] == 24 * 4
+        assert (made["prompts"], made["candidates"]) == (24, 24 * 6)
+        assert made["judgments"]["scored"] + made["judgments"]["unscored"] == 24 * 6
         pairs = made["pairs"]
-        assert pairs["kept"] + sum(pairs["dropped"].values()) == 24 * 2
+        assert pairs["kept"] + sum(pairs["dropped"].values()) == 24 * 3
         assert 0 <= pairs["label_accuracy"] <= 1
         assert made["training"]["reference_unchanged"] is True
         assert made["training"]["step0_largest_reward"] == pytest.approx(0, abs=1e-4)
         assert made["training"]["engine_gap"] < 1e-3
-        assert made["generated_tokens"] > 24 * 4
+        assert made["generated_tokens"] > 24 * 6
         assert {"prompts", "candidates", "judgments", "pairs", "adapter"} <= set(made["seconds"])
     assert {"seed", "config_sha256", "wall_seconds", "versions"} <= set(result["run"])
 
@@ -151,10 +152,11 @@ def test_another_seed_gives_other_data(finished, configure, tmp_path):
 
 
 def test_a_new_beta_shares_all_that_comes_before_training(finished, configure, tmp_path):
-    _, _, store = finished
+    store = tmp_path / "store"
+    shutil.copytree(finished[2], store)
     count = {path.name: len(list(path.iterdir())) for path in store.iterdir()}
     run.execute(
-        configure("experiment=smoke", "iterations=1", "training.beta=0.5", f"store.root={store}"),
+        configure("experiment=smoke", "iterations=1", "training.beta=0.5"),
         tmp_path / "beta",
     )
     after = {path.name: len(list(path.iterdir())) for path in store.iterdir()}
