@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from iterdpo.prompts.base import assert_held_out
+
 if TYPE_CHECKING:
     from iterdpo.evaluation.report import Evaluation
     from iterdpo.pairing.base import Pairing
@@ -51,6 +53,7 @@ def run(recipe: Recipe, iterations: int, stages: Stages) -> Iterator[Round]:
 
     for t in range(1, iterations + 1):
         prompts = stages.run(recipe.select, t)
+        evaluate.require_held_out(prompts)
         candidates = stages.run(recipe.generate, prompts, policy)
         judge_policy = {"current": policy, "initial": initial}[recipe.judge_model]
         judgments = stages.run(recipe.judge, prompts, candidates, judge_policy)
@@ -73,6 +76,10 @@ class Evaluator:
         self.held_out = stages.run(recipe.held_out)
         self.labelled = stages.run(recipe.labelled)
         self.fixed_answers = stages.run(recipe.answer_fixed, self.labelled, initial)
+
+    def require_held_out(self, prompts: Stored[tuple[Prompt, ...]]) -> None:
+        """Raise ``UserError`` when a prompt of the loop is one that policies are measured on."""
+        assert_held_out(prompts.value, [*self.held_out.value, *self.labelled.value])
 
     def __call__(self, policy: Stored[Policy]) -> Stored[Evaluation]:
         recipe, stages = self.recipe, self.stages

@@ -40,7 +40,7 @@ def execute(config: Config, run_dir: Path, engine: Engine | None = None) -> dict
     write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
     assembly = assemble(config, run_dir, engine)
     tracker, clock = assembly.tracker, StageClock()
-    stages = Stages(config.store.root, library_versions(), observer=clock)
+    stages = Stages(config.store.root, library_versions(), on_stage=clock.add)
     result: dict[str, Any] = {"models": [], "iterations": [], "run": {}}
     tracker.start(json.loads(json.dumps(plain(config))), run_dir.name, config.tracking.group)
     try:
@@ -72,10 +72,8 @@ class StageClock:
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
 
-    def started(self, name: str, args: tuple[object, ...]) -> None:
-        """Nothing is known of a stage yet."""
-
-    def finished(self, stored: Stored[Any], *, computed: bool, seconds: float) -> None:
+    def add(self, stored: Stored[Any]) -> None:
+        """Count a stage."""
         took = stored.manifest["seconds"]
         assert isinstance(took, int | float)
         name = stored.stage.name

@@ -27,7 +27,7 @@ ALLOWED = {
     "engines": ("errors", "records", "engines", "store", "training.spec"),
     "training": ("errors", "records", "config", "quiet", "progress", "training", "store",
                  "engines.loading"),
-    "loop.py": ("evaluation", "pairing", "recipe", "records", "store"),
+    "loop.py": ("evaluation", "pairing", "prompts.base", "recipe", "records", "store"),
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "vllm", "wandb")
 

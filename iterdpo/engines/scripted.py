@@ -38,6 +38,8 @@ class ScriptedEngine:
     choose: Choice = lambda request, policy: {}
     context: int | None = None
     """Longest prompt in words; longer ones are answered by ``PromptTooLong``."""
+    vocabulary: int = 50_000
+    """Token ids lie below this, so that a model with as many words can learn from the answers."""
     calls: list[tuple[str, str, int]] = field(default_factory=list)
     """(method, policy name, requests) of every call."""
 
@@ -56,12 +58,12 @@ class ScriptedEngine:
                 continue
             for sample in range(sampling.n):
                 text = self.answer(request, policy, sample)
-                tokens = word_ids(text.split())
+                tokens = word_ids(text.split(), self.vocabulary)
                 yield Completion(
                     request=index,
                     sample=sample,
                     text=text,
-                    prompt_token_ids=word_ids(words),
+                    prompt_token_ids=word_ids(words, self.vocabulary),
                     token_ids=tokens,
                     logprobs=(-1.0,) * len(tokens),
                     finish_reason=(
@@ -101,9 +103,9 @@ def prompt_words(request: Request) -> list[str]:
     return [word for message in request.messages for word in message.content.split()]
 
 
-def word_ids(words: Sequence[str]) -> tuple[int, ...]:
+def word_ids(words: Sequence[str], vocabulary: int) -> tuple[int, ...]:
     """Return one token id a word, the same for the same word everywhere."""
-    return tuple(derive_seed(0, word) % 50_000 for word in words)
+    return tuple(derive_seed(0, word) % vocabulary for word in words)
 
 
 def _log(share: float) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -78,21 +78,14 @@ class Stored(Generic[Result]):
         return metrics
 
 
-class StageObserver(Protocol):
-    """Hears of every stage, in order."""
-
-    def started(self, name: str, args: tuple[object, ...]) -> None: ...
-
-    def finished(self, stored: Stored[Any], *, computed: bool, seconds: float) -> None: ...
-
-
 @dataclass
 class Stages:
     """Runs stages against one store."""
 
     root: Path
     versions: Mapping[str, str] = field(default_factory=dict)
-    observer: StageObserver | None = None
+    on_stage: Callable[[Stored[Any]], None] | None = None
+    """Called with every result, computed or read, in order."""
     used: dict[str, Path] = field(default_factory=dict)
     """Every result this run asked for, by ``<stage>/<key>``: the run's roots in the store."""
 
@@ -109,17 +102,13 @@ class Stages:
         identity = stage_identity(stage, args)
         key = sha256_of(identity)
         stored = Stored(stage, key, self.root / stage.name / key, args)
-        if self.observer:
-            self.observer.started(stage.name, args)
-        began = time.monotonic()
-        computed = not stored.directory.is_dir()
-        if computed:
-            self._compute(stored, identity, args)
-        else:
+        if stored.directory.is_dir():
             verify(stored.directory)
+        else:
+            self._compute(stored, identity, args)
         self.used[f"{stage.name}/{stored.key}"] = stored.directory
-        if self.observer:
-            self.observer.finished(stored, computed=computed, seconds=time.monotonic() - began)
+        if self.on_stage:
+            self.on_stage(stored)
         return stored
 
     def _compute(

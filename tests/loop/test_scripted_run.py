@@ -1,0 +1,92 @@
+"""A whole run whose every number can be worked out by hand: answers and scores are scripted, the
+store, the pairing and the training are real.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from iterdpo import run
+from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
+from iterdpo.errors import NoPairsError
+
+PROMPTS = 40
+
+
+@pytest.fixture
+def scripted(configure, checkpoint_of, tmp_path):
+    """A function from an answer and a choice function to (configuration, engine)."""
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Prompt {n}."}) + "\n" for n in range(PROMPTS)))
+
+    def get(answer, choose, *overrides: str):
+        config = configure(
+            "experiment=own_model", f"model.path={checkpoint_of('llama')}",
+            "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",
+            "candidates.n=3", "judge.score=expected", "judge.min_mass=0.5",
+            "training.batch_size=2", "training.micro_batch_size=2", "iterations=1",
+            "evaluation.prompts=1", "evaluation.fixed_prompts=1", "evaluation.fixed_samples=2",
+            *overrides,
+        )  # fmt: skip
+        return config, ScriptedEngine(answer=answer, choose=choose, vocabulary=200)
+
+    return get
+
+
+def number_of(text: str) -> int:
+    """Return the sample's number, which every scripted answer carries."""
+    return int(text.rsplit("answer number ", 1)[1][0])
+
+
+def test_pairs_margins_and_tokens_are_those_of_arithmetic(scripted, tmp_path):
+    # Three answers a prompt, scored 0, 1 and 2 for certain: best against worst is 2 against 0.
+    config, engine = scripted(
+        lambda request, policy, sample: f"answer number {sample}" + " more" * sample,
+        lambda request, policy: {str(number_of(request.messages[-1].content)): 1.0},
+    )
+    result = run.execute(config, tmp_path / "run", engine)
+    made = result["iterations"][0]
+    assert made["judgments"] == {"scored": 12, "unscored": 0, "reasons": {}}
+    assert (made["pairs"]["kept"], sum(made["pairs"]["dropped"].values())) == (4, 0)
+    assert made["pairs"]["margin_mean"] == 2.0
+    assert made["pairs"]["length_ratio"] == pytest.approx(5 / 3)  # 3 words and 2 more, against 3
+    assert made["generated_tokens"] == 4 * (3 + 4 + 5)
+    assert made["training"]["pairs"] == 4
+    assert made["training"]["steps"] == 2
+    methods = [(method, policy) for method, policy, _ in engine.calls]
+    assert methods.count(("generate", "M0")) == 4  # the loop's, two evaluations, the labelled set
+    assert methods.count(("generate", "M1")) == 2
+
+
+def test_truncated_answers_and_split_scores(scripted, tmp_path):
+    # The best answer is cut off, so 1 is left against 0; half of the mass on two scores is a mean.
+    config, engine = scripted(
+        lambda request, policy, sample: f"answer number {sample}" + TRUNCATED * (sample == 2),
+        lambda request, policy: {
+            0: {"0": 1.0}, 1: {"2": 0.3, "5": 0.3}, 2: {"5": 1.0},
+        }[number_of(request.messages[-1].content)],
+    )  # fmt: skip
+    result = run.execute(config, tmp_path / "run", engine)
+    pairs = result["iterations"][0]["pairs"]
+    assert pairs["kept"] == 4
+    assert pairs["margin_mean"] == pytest.approx(3.5)  # (2 + 5) / 2 - 0
+
+
+def test_a_judge_that_says_something_else_leaves_no_pair(scripted, tmp_path):
+    config, engine = scripted(
+        lambda request, policy, sample: f"answer number {sample}",
+        lambda request, policy: {"5": 0.2},  # the rest of the mass is on no score at all
+    )
+    with pytest.raises(NoPairsError, match="4 unscored"):
+        run.execute(config, tmp_path / "run", engine)
+
+
+def test_equal_scores_are_ties_and_say_so(scripted, tmp_path):
+    config, engine = scripted(
+        lambda request, policy, sample: f"answer number {sample}",
+        lambda request, policy: {"4": 1.0},
+    )
+    with pytest.raises(NoPairsError, match=r"4 tie.*scores: 4: 12"):
+        run.execute(config, tmp_path / "run", engine)
