@@ -77,14 +77,14 @@ def typed(composed: DictConfig) -> Config:
 
 
 def require_writable(key: str, directory: Path) -> None:
-    """Make ``directory`` and write a file into it.
+    """Write a file where ``directory`` is or would be made, and leave nothing behind.
 
     Raises:
         ConfigError: it cannot be made or written to.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
+        nearest = next(place for place in (directory, *directory.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise ConfigError(

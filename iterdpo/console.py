@@ -45,16 +45,19 @@ def show(result: Mapping[str, Any], run_dir: Path) -> None:
     if not console.is_terminal:
         console = Console(width=WIDTH)
     console.print(table)
+    console.print(LEGEND, style="dim", highlight=False)
     console.print(f"{run_dir}/summary.json", highlight=False, markup=False, soft_wrap=True)
 
 
 WIDTH = 110
 """Columns of text where there is no terminal to ask."""
 
-COLUMNS = (
-    "model", "quality (0–5)", "perfect", "greedy", "tokens",
-    "judge: fixed", "own", "pairs", "labels right",
-)  # fmt: skip
+COLUMNS = ("model", "quality", "perfect", "greedy", "tokens", "judge", "own", "pairs", "labels")
+LEGEND = (
+    "quality, greedy: mean score of sampled and of greedy answers, 0 to 5\n"
+    "judge, own: pairs rightly ordered, in the fixed set and among the model's own answers\n"
+    "labels: pairs trained on whose chosen answer is the better one"
+)
 
 
 def row(model: Mapping[str, Any], iterations: list[Mapping[str, Any]]) -> list[str]:

@@ -25,6 +25,7 @@ def here(tmp_path, monkeypatch):
 
 def test_a_right_command_passes(here):
     check(["iterations=3", "training.beta=0.3", "pairs=best_worst", "candidates.n=4"])
+    assert list(here.iterdir()) == []
 
 
 def test_an_unknown_key_names_the_closest_one(here):
