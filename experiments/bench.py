@@ -41,18 +41,18 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two ways to do one thing; the figure is seconds of ``slow`` over seconds of ``fast``."""
+    """Two ways to do one thing; the figure is seconds of the second over seconds of the first."""
 
     what: str
-    fast_name: str
-    slow_name: str
-    fast: Callable[[], object]
-    slow: Callable[[], object]
+    first_name: str
+    second_name: str
+    first: Callable[[], object]
+    second: Callable[[], object]
 
     def measure(self, rounds: int) -> tuple[float, float, float]:
         """Return (smallest, median, largest) of the paired ratios, after one uncounted turn."""
-        self.fast(), self.slow()
-        ratios = [_seconds(self.slow) / _seconds(self.fast) for _ in range(rounds)]
+        self.first(), self.second()
+        ratios = [_seconds(self.second) / _seconds(self.first) for _ in range(rounds)]
         return min(ratios), statistics.median(ratios), max(ratios)
 
 
@@ -68,8 +68,9 @@ def comparisons(scratch: Path) -> list[Comparison]:
         )
         policies[quantization] = Stages(scratch / "store").run(step).value
     policy = policies["nf4"]
-    engine = TransformersEngine(TransformersSettings(device="cpu", batch_size=256))
-    narrow = TransformersEngine(TransformersSettings(device="cpu", batch_size=32))
+    settings = TransformersSettings(device="cpu", attention=config.model.attention)
+    engine = TransformersEngine(replace(settings, batch_size=256))
+    narrow = TransformersEngine(replace(settings, batch_size=32))
     prompts = _prompts(64)
     requests = [Request.of(prompt.text) for prompt in prompts]
     sampling = Sampling(n=8, max_tokens=config.candidates.max_tokens)
@@ -116,14 +117,14 @@ def report(rounds: int) -> str:
         f"{versions['torch']}, transformers {versions['transformers']}, TRL {versions['trl']}; "
         f"{rounds} paired turns.",
         "",
-        "| | faster | slower | slower ÷ faster, median (range) |",
+        "| | first | second | seconds of the second ÷ first, median (range) |",
         "|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as scratch:
         for item in comparisons(Path(scratch)):
             low, median, high = item.measure(rounds)
             lines.append(
-                f"| {item.what} | {item.fast_name} | {item.slow_name} "
+                f"| {item.what} | {item.first_name} | {item.second_name} "
                 f"| {median:.1f} ({low:.1f} … {high:.1f}) |"
             )
     return "\n".join(lines)
@@ -158,7 +159,7 @@ def _spec(config: Any, policy: Policy, answers: list[Candidate], scratch: Path) 
         reference_is_start=True,
         examples=str(path),
         seed=0,
-        attention=None,
+        attention=config.model.attention,
         trust_remote_code=False,
     )
 
