@@ -72,15 +72,6 @@ def paired_difference(a_by_prompt: Values[Key], b_by_prompt: Values[Key]) -> Est
     )
 
 
-def pool_runs(runs: Sequence[Values[Key]]) -> dict[tuple[int, Key], Sequence[float]]:
-    """Return the values of several runs in one mapping, by (number of the run, prompt).
-
-    A prompt's answers in two runs count as independent given the runs: the interval is one for
-    these runs, and the spread between further runs is not in it.
-    """
-    return {(number, key): values for number, run in enumerate(runs) for key, values in run.items()}
-
-
 def _t_quantile(degrees: int) -> float:
     """Return the 97.5 % quantile of Student's t."""
     from scipy.special import stdtrit

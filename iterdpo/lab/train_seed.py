@@ -75,7 +75,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         eos_token_id=tokenizer.eos_token_id,
     )
     model = LlamaForCausalLM(config)
-    # On short sequences the plain formula is twice as fast on CPU as the fused kernel.
+    # On short sequences the plain formula is faster on CPU than the fused kernel.
     model.set_attn_implementation("eager")
     return model
 
@@ -158,8 +158,8 @@ def train(
         for optimizer in optimizers
     ]
     own_answers_at = {int(share * steps) for share in OWN_ANSWERS_AT}
-    # One core learns to write while the other learns to judge: at this size that is twice as fast
-    # as two threads an operation, and the sums come in the same order whatever the machine does.
+    # One core learns to write while the other learns to judge: at this size that is faster than
+    # two threads an operation, and the sums come in the same order whatever the machine does.
     torch.set_num_threads(1)
     with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as cores:
         progress = tqdm(range(steps), desc="seed model", unit="step")

@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo.evaluation.statistics import mean_ci, paired_difference, pool_runs
+from iterdpo.evaluation.statistics import mean_ci, paired_difference
 
 T_1 = 12.706204736  # 97.5 % quantiles of Student's t, from a printed table
 T_2 = 4.302652730
@@ -95,9 +95,3 @@ def test_prompts_must_match() -> None:
         paired_difference({"a": []}, {"a": [1]})
     with pytest.raises(ValueError, match="no values"):
         paired_difference({}, {})
-
-
-def test_pooled_runs_keep_their_prompts_apart() -> None:
-    pooled = pool_runs([{"p": [1.0], "q": [2.0]}, {"p": [3.0]}])
-    assert pooled == {(0, "p"): [1.0], (0, "q"): [2.0], (1, "p"): [3.0]}
-    assert mean_ci(pooled).clusters == 3
