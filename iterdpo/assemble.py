@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine, Sampling
+from iterdpo.engines.choice import choose_engine, vllm_installed
+from iterdpo.engines.loading import declared_context
+from iterdpo.engines.memory import (
+    ALONE_SHARE,
+    MemoryEstimate,
+    ModelShape,
+    choose_residency,
+    engine_bytes,
+    engine_share,
+    trainer_bytes,
+)
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.verified import VerifiedEngine
+from iterdpo.engines.vllm import VllmEngine, VllmSettings
 from iterdpo.evaluation.oracles import LabOracle, Oracle
 from iterdpo.judging.base import Judge
 from iterdpo.judging.judge import JudgeSettings, SelfJudge
@@ -29,6 +42,8 @@ from iterdpo.steps.writing import Generate, SelectPrompts
 from iterdpo.tracking.base import Guarded, NoTracker, Tracker
 from iterdpo.tracking.wandb import WandbTracker
 from iterdpo.training.base_model import checkpoint_sha256, quantization_name, resolve_checkpoint
+
+log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
 
@@ -54,11 +69,10 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     Raises:
         UserError: a file that the configuration names cannot be used.
     """
+    prompts = make_prompts(config)
     verified = VerifiedEngine(engine or make_engine(config))
     oracle = LabOracle() if config.evaluation.oracle == "lab" else None
-    recipe = make_recipe(
-        config, verified, make_prompts(config), make_judge(config, verified), oracle
-    )
+    recipe = make_recipe(config, verified, prompts, make_judge(config, verified), oracle)
     return Assembly(recipe, verified, oracle, make_tracker(config, run_dir))
 
 
@@ -95,8 +109,8 @@ def make_recipe(
         answer=Generate(engine, few, system, "is evaluated", "answers"),
         answer_greedily=Generate(engine, greedy, system, "is evaluated, greedy", "answers"),
         answer_fixed=Generate(engine, fixed, system, "writes the labelled set", "answers"),
-        judge=JudgeCandidates(judge),
-        judge_measured=JudgeCandidates(judge, "answer_judgments"),
+        judge=JudgeCandidates(judge, engine),
+        judge_measured=JudgeCandidates(judge, engine, "answer_judgments"),
         build_pairs=make_pairing(config),
         train=Train(
             lora=config.model.adapter,
@@ -104,6 +118,8 @@ def make_recipe(
             attention=config.model.attention,
             trust_remote_code=config.model.trust_remote_code,
             seed=seed,
+            engine=engine,
+            max_engine_gap=config.engine.max_gap if config.engine.serve == "dequantized" else None,
         ),
         measure=Measure(oracle),
         judge_model=config.judge.model,
@@ -113,20 +129,78 @@ def make_recipe(
 
 
 def make_engine(config: Config) -> Engine:
-    """Return the configured engine. No model is loaded yet."""
-    if config.engine.threads is not None:
-        import torch
+    """Return the configured engine and say which it is and why. No model is loaded yet."""
+    import torch
 
+    if config.engine.threads is not None:
         torch.set_num_threads(config.engine.threads)
-    return TransformersEngine(
-        TransformersSettings(
-            device=config.engine.device,
-            dtype=config.model.dtype,
-            batch_size=config.engine.batch_size,
-            attention=config.model.attention,
-            context=config.model.context,
-            trust_remote_code=config.model.trust_remote_code,
+    engine, model = config.engine, config.model
+    cuda = engine.device != "cpu" and torch.cuda.is_available()
+    choice = choose_engine(engine.name, vllm=vllm_installed(), cuda=cuda)
+    estimate = estimate_memory(config) if cuda else None
+    residency = engine.residency
+    if residency == "auto":
+        residency = choose_residency(estimate) if cuda else "resident"
+    log.info("engine: %s (%s), %s while training", choice.name, choice.why, residency)
+    if estimate is not None:
+        log.info("memory: %s", estimate.describe())
+    if choice.name == "transformers":
+        return TransformersEngine(
+            TransformersSettings(
+                device=engine.device,
+                dtype=model.dtype,
+                batch_size=engine.batch_size,
+                attention=model.attention,
+                context=model.context,
+                trust_remote_code=model.trust_remote_code,
+                serve=engine.serve,
+                residency=residency,
+            )
         )
+    return VllmEngine(
+        VllmSettings(
+            device=engine.device,
+            dtype=model.dtype,
+            context=model.context,
+            trust_remote_code=model.trust_remote_code,
+            serve=engine.serve,
+            residency=residency,
+            lora_rank=model.adapter.rank,
+            max_sequences=engine.max_sequences,
+            tensor_parallel=engine.tensor_parallel,
+            memory_share=engine.memory_share
+            or (engine_share(estimate) if residency == "resident" else ALONE_SHARE),
+            cache_gib=engine.cache_gib,
+            eager=engine.eager,
+        )
+    )
+
+
+def estimate_memory(config: Config) -> MemoryEstimate | None:
+    """Return what engine and trainer need of the first GPU, or None for an unknown model."""
+    import torch
+
+    model, training = config.model, config.training
+    checkpoint = resolve_checkpoint(model)
+    shape, declared = ModelShape.at(checkpoint), declared_context(str(checkpoint))
+    if shape is None or declared is None:
+        return None
+    size = 4 if model.dtype == "float32" else 2
+    context = min(declared, model.context or declared)
+    length = min(context, training.max_length or context)
+    return MemoryEstimate(
+        card=torch.cuda.get_device_properties(0).total_memory,
+        engine=engine_bytes(shape, size, context, config.engine.max_sequences),
+        trainer=trainer_bytes(
+            shape,
+            quantization_name(model),
+            size,
+            model.adapter.rank,
+            training.micro_batch_size,
+            length,
+            training.gradient_checkpointing,
+            eager_attention=model.attention == "eager",
+        ),
     )
 
 

@@ -53,7 +53,9 @@ def execute(config: Config, run_dir: Path, engine: Engine | None = None) -> dict
                     result["iterations"].append(entry | {"seconds": seconds})
                     tracker.samples(done.iteration, sample_rows(done.made))
                 result["canaries"] = summary.canaries(assembly.engine.results)
-                result["run"] = summary.run_entry(config, time.monotonic() - began, stages.versions)
+                result["run"] = summary.run_entry(
+                    config, assembly.engine, time.monotonic() - began, stages.versions
+                )
                 write_text(run_dir / SUMMARY_FILE, json.dumps(result, indent=1) + "\n")
                 link(stages.used, run_dir / LINKS_DIR)
                 tracker.metrics(done.iteration, summary.metrics(result, done.iteration))

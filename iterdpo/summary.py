@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from iterdpo.config.schema import Config
+from iterdpo.engines.base import Engine
 from iterdpo.engines.verified import CanaryResult
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.pairs import label_accuracy, length_ratio, margin_mean
@@ -74,9 +76,12 @@ def canaries(results: Mapping[str, CanaryResult]) -> dict[str, Any]:
     return {fingerprint: plain(result) for fingerprint, result in results.items()}
 
 
-def run_entry(config: Config, wall_seconds: float, versions: Mapping[str, str]) -> dict[str, Any]:
-    """Return what identifies the run."""
+def run_entry(
+    config: Config, engine: Engine, wall_seconds: float, versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what identifies the run, and what its engine did in it."""
     return {
+        "engine": {**engine.identity, "starts": engine.starts, **asdict(engine.usage)},
         "seed": config.seed,
         "config_sha256": sha256_of(plain(config)),
         "wall_seconds": round(wall_seconds, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -37,3 +38,12 @@ def checkpoint_of(tmp_path_factory: pytest.TempPathFactory):
         return made[style]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def vllm() -> None:
+    """Skip what needs vLLM where it is absent, and fail where it has to be there, as in CI."""
+    if importlib.util.find_spec("vllm") is None:
+        if os.environ.get("ITERDPO_REQUIRE_VLLM"):
+            pytest.fail("vLLM is not installed, and ITERDPO_REQUIRE_VLLM says that it must be")
+        pytest.skip("vLLM is not installed; `make install` brings it on Linux")

@@ -17,7 +17,7 @@ ALLOWED = {
     "records.py": (),
     "errors.py": (),
     "progress.py": (),
-    "config": ("errors", "config"),
+    "config": ("errors", "config", "engines.choice"),
     "prompts": ("errors", "records", "prompts", "lab.splits"),
     "judging": ("errors", "records", "judging", "engines.base"),
     "pairing": ("records", "pairing"),

@@ -50,7 +50,7 @@ def test_every_shipped_file_composes_to_a_valid_configuration(group, name, tmp_p
     needed = []
     if name in ("local", "own_model"):
         needed.append(f"model.path={checkpoint_of('llama')}")
-    if name in ("file", "own_model"):
+    if name == "file" or (group == "experiment" and name != "smoke"):
         needed.append(f"prompts.path={tmp_path / 'prompts.txt'}")
     if (group, name) == ("pairs", "best_worst"):
         needed.append("candidates.n=4")

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from iterdpo.config.schema import Config
+from iterdpo.engines.choice import GET_VLLM, vllm_installed
 from iterdpo.errors import ConfigError
 
 
@@ -87,7 +88,25 @@ def _contradictions(config: Config) -> list[str]:
         )
     if config.prompts.source == "file" and config.prompts.path is None:
         problems.append("prompts.path=null: prompts=file needs a file, prompts.path=FILE")
+    problems += _engine_problems(config)
     problems += _missing_paths(config)
+    return problems
+
+
+def _engine_problems(config: Config) -> list[str]:
+    engine = config.engine
+    problems = []
+    if engine.name == "vllm" and not vllm_installed():
+        problems.append(f"engine.name=vllm: vLLM is not installed; it comes with {GET_VLLM}")
+    if engine.name == "vllm" and engine.device == "cpu" and engine.residency == "sleep":
+        problems.append(
+            "engine.residency=sleep: vLLM sleeps on CUDA only; use resident or restart on CPU"
+        )
+    if engine.name == "transformers" and engine.tensor_parallel > 1:
+        problems.append(
+            f"engine.tensor_parallel={engine.tensor_parallel}: engine=transformers uses 1; "
+            "use engine=vllm"
+        )
     return problems
 
 

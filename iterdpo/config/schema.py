@@ -102,15 +102,35 @@ class CandidatesConfig:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """What runs the model."""
+    """What runs the model, and where it stays while another model is trained."""
 
-    name: Literal["transformers"]
+    name: Literal["auto", "vllm", "transformers"]
+    """``auto``: vLLM where it is installed and a CUDA device is there, else transformers."""
     device: str
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    batch_size: Count
-    """Answers written side by side."""
+    """``auto``, ``cpu``, ``cuda`` or (transformers only) ``cuda:N``."""
+    serve: Literal["dequantized", "original"]
+    """``dequantized``: the very weights that training sees. ``original``: those before
+    quantization, which differ from them."""
+    residency: Literal["auto", "resident", "sleep", "restart"]
+    """On one GPU, while training: stay beside the trainer, sleep (weights in the CPU's memory), or
+    shut down and start again. ``auto``: stay when a memory estimate says that both fit."""
+    max_gap: Positive | None
+    """Largest allowed difference of an answer's log-prob between engine and trainer, in nats a
+    token; more means that another policy wrote it. Null allows any."""
     threads: Count | None
     """CPU threads; null leaves it to torch. Sums are rounded differently with another number."""
+    batch_size: Count
+    """transformers: answers written side by side."""
+    max_sequences: Count
+    """vLLM: most answers written side by side."""
+    tensor_parallel: Count
+    """vLLM: GPUs that one model is split over."""
+    memory_share: Annotated[float, Field(gt=0, lt=1)] | None
+    """vLLM: share of a GPU's memory that it may take; null for what training leaves."""
+    cache_gib: Positive
+    """vLLM on CPU: memory of the key-value cache, in GiB."""
+    eager: bool | None
+    """vLLM: run without compiling; null compiles on a GPU only."""
 
 
 @checked

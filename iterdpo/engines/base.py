@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from iterdpo.engines.usage import Usage
 from iterdpo.records import FinishReason, Policy
 
 
@@ -96,6 +97,14 @@ class Engine(Protocol):
     def identity(self) -> Mapping[str, object]:
         """What of this engine may change results: part of every key of what it computes."""
 
+    @property
+    def starts(self) -> int:
+        """How often a model was loaded: 1 for a whole run, or one more each restart."""
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens since the engine was made."""
+
     def generate(
         self, requests: Sequence[Request], policy: Policy, sampling: Sampling
     ) -> Iterator[Completion | PromptTooLong]:
@@ -113,11 +122,15 @@ class Engine(Protocol):
     def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
         """Return log p(continuation | prompt) of each sequence, in nats."""
 
-    def sleep(self) -> None:
-        """Give accelerator memory back until ``wake``. May do nothing."""
+    def sleep(self) -> bool:
+        """Give accelerator memory back until ``wake``.
+
+        Returns:
+            Whether anything was given back: an engine that took it again must prove itself again.
+        """
 
     def wake(self) -> None:
         """Be ready again after ``sleep``."""
 
     def close(self) -> None:
-        """Release everything. The engine is not used again."""
+        """Release everything. A later call would load it all again."""

@@ -107,3 +107,9 @@ def fold_system(messages: Sequence[Message]) -> list[Message]:
     if system and turns:
         turns[0] = Message(turns[0].role, "\n\n".join([*system, turns[0].content]))
     return turns
+
+
+def stop_token_ids(declared: int | Sequence[int] | None, tokenizer: Any) -> tuple[int, ...]:
+    """Return every token that ends an answer: those a checkpoint declares and the tokenizer's."""
+    found = [declared] if declared is None or isinstance(declared, int) else list(declared)
+    return tuple(sorted({token for token in (*found, tokenizer.eos_token_id) if token is not None}))

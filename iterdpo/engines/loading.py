@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from iterdpo.errors import UserError
 
@@ -21,6 +22,24 @@ def load_tokenizer(path: str, trust_remote_code: bool = False) -> Any:
         raise UserError(
             f"model.path={path}: its tokenizer cannot be loaded: {_line(error)}"
         ) from error
+
+
+def declared_stop_tokens(path: str) -> int | list[int] | None:
+    """Return the end-of-sequence ids that a checkpoint declares for generation, if any."""
+    for name in ("generation_config.json", "config.json"):
+        file = Path(path) / name
+        if file.is_file():
+            declared = json.loads(file.read_text("utf-8")).get("eos_token_id")
+            if declared is not None:
+                return cast("int | list[int]", declared)
+    return None
+
+
+def declared_context(path: str) -> int | None:
+    """Return the most tokens that a checkpoint declares to hold, if it does."""
+    config = json.loads((Path(path) / "config.json").read_text("utf-8"))
+    declared = config.get("text_config", config).get("max_position_embeddings")
+    return int(declared) if declared else None
 
 
 def load_served_model(

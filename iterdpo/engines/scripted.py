@@ -18,6 +18,7 @@ from iterdpo.engines.base import (
     Sampling,
     TokenSequence,
 )
+from iterdpo.engines.usage import Usage
 from iterdpo.records import FinishReason, Policy
 from iterdpo.store.hashing import derive_seed
 
@@ -42,6 +43,8 @@ class ScriptedEngine:
     """Token ids lie below this, so that a model with as many words can learn from the answers."""
     calls: list[tuple[str, str, int]] = field(default_factory=list)
     """(method, policy name, requests) of every call."""
+    starts: int = 1
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def identity(self) -> Mapping[str, object]:
@@ -59,6 +62,7 @@ class ScriptedEngine:
             for sample in range(sampling.n):
                 text = self.answer(request, policy, sample)
                 tokens = word_ids(text.split(), self.vocabulary)
+                self.usage += Usage(len(words), 0, len(tokens))
                 yield Completion(
                     request=index,
                     sample=sample,
@@ -82,14 +86,16 @@ class ScriptedEngine:
                 yield PromptTooLong(index, len(words), self.context)
                 continue
             shares = self.choose(request, policy)
+            self.usage += Usage(len(words))
             yield ChoiceLogprobs(index, tuple(_log(shares.get(choice, 0.0)) for choice in choices))
 
     def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
         self.calls.append(("sequence_logprobs", policy.name, len(sequences)))
         return [-1.0 * len(sequence.token_ids) for sequence in sequences]
 
-    def sleep(self) -> None:
+    def sleep(self) -> bool:
         """Nothing to give back."""
+        return False
 
     def wake(self) -> None:
         """Nothing to take again."""

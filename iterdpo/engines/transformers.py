@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from iterdpo.engines.base import (
     ChoiceLogprobs,
@@ -21,8 +21,9 @@ from iterdpo.engines.base import (
     TokenSequence,
 )
 from iterdpo.engines.batching import chunks, left_padded, right_padded
-from iterdpo.engines.chat import Chat
+from iterdpo.engines.chat import Chat, stop_token_ids
 from iterdpo.engines.sampling import SpecialIds, sample
+from iterdpo.engines.usage import Usage
 from iterdpo.errors import LineageError
 from iterdpo.records import Base, Policy
 from iterdpo.store.hashing import derive_seed
@@ -43,6 +44,10 @@ class TransformersSettings:
     attention: str | None = None
     context: int | None = None
     trust_remote_code: bool = False
+    serve: Literal["dequantized", "original"] = "dequantized"
+    """The weights that training sees, or those of the checkpoint."""
+    residency: Literal["resident", "sleep", "restart"] = "resident"
+    """While training: stay, move to the CPU's memory, or be dropped and loaded again."""
 
 
 class TransformersEngine:
@@ -54,6 +59,9 @@ class TransformersEngine:
         self._model: Any = None
         self._chat: Chat | None = None
         self._adapters: list[str] = []
+        self.usage = Usage()
+        self.starts = 0
+        """How often a model was loaded."""
 
     @property
     def identity(self) -> Mapping[str, object]:
@@ -65,6 +73,7 @@ class TransformersEngine:
             "batch_size": self.settings.batch_size,
             "attention": self.settings.attention,
             "context": self.settings.context,
+            "serve": self.settings.serve,
         }
 
     @property
@@ -98,6 +107,10 @@ class TransformersEngine:
                     self._special_ids(model),
                 )
                 by_row = dict(zip(fitting, written, strict=True))
+                self.usage += Usage(
+                    prompt_tokens=sum(len(prompts[index]) for index, _ in fitting),
+                    generated_tokens=sum(len(one.token_ids) for one in written),
+                )
                 for index, nth in batch:
                     prompt = prompts[index]
                     if (index, nth) not in by_row:
@@ -130,6 +143,7 @@ class TransformersEngine:
                 logprobs = self._next_token_logprobs(model, [prompts[row] for row in fitting])
                 chosen = logprobs[:, choice_ids.to(logprobs.device)].tolist() if fitting else []
                 by_row = dict(zip(fitting, chosen, strict=True))
+                self.usage += Usage(sum(len(prompts[row]) for row in fitting))
                 for row in batch:
                     if row in by_row:
                         yield ChoiceLogprobs(row, tuple(by_row[row]))
@@ -143,6 +157,7 @@ class TransformersEngine:
         with self._applied(policy) as (model, _), torch.no_grad():
             for batch in chunks(sequences, self.settings.batch_size):
                 rows = [[*item.prompt_token_ids, *item.token_ids] for item in batch]
+                self.usage += Usage(sum(len(row) for row in rows))
                 ids, mask = right_padded(rows, 0, self.device)
                 logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
                 logprobs = logits[:, :-1].float().log_softmax(-1)
@@ -152,23 +167,24 @@ class TransformersEngine:
                     sums.append(row[start : start + len(item.token_ids)].double().sum().item())
         return sums
 
-    def sleep(self) -> None:
-        """Move the model to the CPU's memory when it is on an accelerator."""
-        self._move("cpu")
+    def sleep(self) -> bool:
+        if self._model is None or self.settings.residency == "resident":
+            return False
+        if self.settings.residency == "restart":
+            self.close()
+        elif self.device.type != "cpu":
+            self._model.to("cpu")
+            _empty_cache()
+        return True
 
     def wake(self) -> None:
-        self._move(str(self.device))
+        if self._model is not None:
+            self._model.to(self.device)
 
     def close(self) -> None:
-        import gc
-
-        import torch
-
         self._model = self._chat = self._base = None
         self._adapters.clear()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _empty_cache()
 
     def _next_token_logprobs(self, model: Any, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return ``(B, V)`` log-probabilities of the token after each prompt."""
@@ -215,8 +231,9 @@ class TransformersEngine:
         from iterdpo.engines.loading import load_served_model, load_tokenizer
 
         self.close()
+        self.starts += 1
         self._model = load_served_model(
-            base.image,
+            base.image if self.settings.serve == "dequantized" else base.path,
             dtype=self.settings.dtype,
             device=self.device,
             attention=self.settings.attention,
@@ -254,13 +271,16 @@ class TransformersEngine:
 
     def _special_ids(self, model: Any) -> SpecialIds:
         assert self._chat is not None
-        declared = model.generation_config.eos_token_id
-        eos_ids = list(declared) if isinstance(declared, list) else [declared]
-        eos_ids.append(self._chat.tokenizer.eos_token_id)
-        eos_ids = sorted({token for token in eos_ids if token is not None})
+        eos_ids = stop_token_ids(model.generation_config.eos_token_id, self._chat.tokenizer)
         pad_id = self._chat.tokenizer.pad_token_id
-        return SpecialIds(tuple(eos_ids), pad_id if pad_id is not None else eos_ids[0])
+        return SpecialIds(eos_ids, pad_id if pad_id is not None else eos_ids[0])
 
-    def _move(self, device: str) -> None:
-        if self._model is not None and self.device.type != "cpu":
-            self._model.to(device)
+
+def _empty_cache() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

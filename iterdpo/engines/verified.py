@@ -1,8 +1,9 @@
-"""An engine that must prove, before a new adapter writes or judges, that it applies it.
+"""An engine that must prove, before a policy writes or judges, that it applies that policy.
 
 The trainer left texts whose log-probabilities the training moved, with the values before and
-after. The engine measures the same texts. Near the values after: it applies the adapter. Near
-those before: it applies an older one, or none, and everything it wrote would be a lie.
+after. The engine measures the same texts. Each must come out near the policy's own value: near
+the other policy's, it applies an older adapter or none; here and there, it mixes the two in one
+call; near neither, it answers with something stale. Everything it wrote would be a lie.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from iterdpo.engines.base import (
     Sampling,
     TokenSequence,
 )
+from iterdpo.engines.usage import Usage
 from iterdpo.errors import LineageError
 from iterdpo.records import Policy
 from iterdpo.training.spec import CANARY_FILE, Canary
@@ -30,53 +32,117 @@ from iterdpo.training.spec import CANARY_FILE, Canary
 log = logging.getLogger(__name__)
 
 _CLEAR = 3.0
-"""A text tells two adapters apart when it moved by this many times the measured noise."""
+"""A text tells two policies apart when it moved by this many times the measured noise."""
+_NEAR = 0.1
+"""A value belongs to a policy within this share of the movement, or within clear noise."""
+
+Outcome = Literal["applied", "other", "mixed", "neither", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryResult:
     """What the engine made of the canary's texts. Distances are mean |log-prob| in nats."""
 
-    outcome: Literal["applied", "not_applied", "inconclusive"]
+    outcome: Outcome
+    """``applied``: every telling text is near the claimed policy. ``other``: all are nearer to the
+    other one. ``mixed``: some are. ``neither``: some are near no one. ``inconclusive``: training
+    moved no text clearly beyond the noise."""
+    texts: int
+    """How many texts tell the two policies apart."""
+    astray: int
+    """How many of these are not near the claimed policy."""
     moved: float
     """How far training moved the texts."""
-    to_after: float
-    """From the engine to the trained policy."""
-    to_before: float
-    """From the engine to the policy before."""
+    to_claimed: float
+    """From the engine to the policy that it was asked for."""
+    to_other: float
+    """From the engine to the policy on the other side of the training."""
     noise: float
 
 
-def judge_canary(canary: Canary, measured: Sequence[float]) -> CanaryResult:
-    """Say which adapter the engine's values belong to.
+def judge_canary(
+    claimed: Sequence[float], other: Sequence[float], noise: float, measured: Sequence[float]
+) -> CanaryResult:
+    """Say which policy the engine's values belong to.
 
     Args:
-        canary: the trainer's values.
-        measured: the engine's log-prob of each of the canary's texts, in nats.
+        claimed: log-prob of each text under the policy that was asked for, by the trainer, in nats.
+        other: the same under the policy on the other side of the training.
+        noise: largest difference that engine and trainer have anyway.
+        measured: the engine's values.
     """
-    pairs = list(zip(canary.texts, measured, strict=True))
-    moved = fmean(abs(text.after - text.before) for text, _ in pairs)
-    to_after = fmean(abs(value - text.after) for text, value in pairs)
-    to_before = fmean(abs(value - text.before) for text, value in pairs)
-    outcome: Literal["applied", "not_applied", "inconclusive"]
-    if moved <= _CLEAR * canary.noise:
+    rows = list(zip(claimed, other, measured, strict=True))
+    telling = [row for row in rows if abs(row[0] - row[1]) > _CLEAR * noise]
+    astray = [
+        (own, theirs, value)
+        for own, theirs, value in telling
+        if abs(value - own) > max(_CLEAR * noise, _NEAR * abs(own - theirs))
+    ]
+    nearer_other = sum(abs(value - theirs) < abs(value - own) for own, theirs, value in astray)
+    outcome: Outcome
+    if not telling:
         outcome = "inconclusive"
+    elif not astray:
+        outcome = "applied"
+    elif nearer_other == len(telling):
+        outcome = "other"
     else:
-        outcome = "applied" if to_after < to_before else "not_applied"
-    return CanaryResult(outcome, moved, to_after, to_before, canary.noise)
+        outcome = "mixed" if nearer_other == len(astray) else "neither"
+    return CanaryResult(
+        outcome=outcome,
+        texts=len(telling),
+        astray=len(astray),
+        moved=fmean(abs(own - theirs) for own, theirs, _ in rows),
+        to_claimed=fmean(abs(value - own) for own, _, value in rows),
+        to_other=fmean(abs(value - theirs) for _, theirs, value in rows),
+        noise=noise,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A canary as one of its two policies must pass it."""
+
+    canary: Canary
+    other: str
+    """Name of the policy on the other side."""
+    trained: bool
+    """Whether the policy is the one after the training."""
+
+    def judge(self, measured: Sequence[float]) -> CanaryResult:
+        """Compare the engine's values with those of the two policies."""
+        after = [text.after for text in self.canary.texts]
+        before = [text.before for text in self.canary.texts]
+        claimed, other = (after, before) if self.trained else (before, after)
+        return judge_canary(claimed, other, self.canary.noise, measured)
 
 
 class VerifiedEngine:
-    """Wraps an engine. Each policy's canary runs once, before its first request."""
+    """Wraps an engine. A policy must pass every canary that tells it from another one.
+
+    A policy's own training left one that tells it from its parent; that of each of its children
+    tells it from them, once they are known: so the bare M0 is proven too after M1 was served.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.results: dict[str, CanaryResult] = {}
-        """By policy fingerprint."""
+        """The latest of each policy, by fingerprint."""
+        self._proofs: dict[str, dict[str, Proof]] = {}
+        self._passed: set[tuple[str, str]] = set()
+        self._asleep = False
 
     @property
     def identity(self) -> Mapping[str, object]:
         return self.engine.identity
+
+    @property
+    def starts(self) -> int:
+        return self.engine.starts
+
+    @property
+    def usage(self) -> Usage:
+        return self.engine.usage
 
     def generate(
         self, requests: Sequence[Request], policy: Policy, sampling: Sampling
@@ -95,42 +161,71 @@ class VerifiedEngine:
         return self.engine.sequence_logprobs(sequences, policy)
 
     def verify(self, policy: Policy) -> None:
-        """Run the policy's canary unless it has passed before.
+        """Run the policy's canaries, each once.
 
         Raises:
-            LineageError: the engine does not apply the policy's adapter.
+            LineageError: the engine does not apply the policy.
         """
-        if policy.adapter is None or policy.fingerprint in self.results:
+        self._learn_of(policy)
+        for source, proof in self._proofs.get(policy.fingerprint, {}).items():
+            if (policy.fingerprint, source) in self._passed:
+                continue
+            texts = [TokenSequence(text.prompt_ids, text.token_ids) for text in proof.canary.texts]
+            result = proof.judge(self.engine.sequence_logprobs(texts, policy))
+            self.results[policy.fingerprint] = result
+            require_applied(policy.name, proof.other, result)
+            self._passed.add((policy.fingerprint, source))
+
+    def _learn_of(self, policy: Policy) -> None:
+        """Read the policy's canary, for itself and for its parent."""
+        own = self._proofs.setdefault(policy.fingerprint, {})
+        if policy.adapter is None or policy.fingerprint in own:
             return
         canary_file = Path(policy.adapter.path).parent / CANARY_FILE
         if not canary_file.is_file():
             return
         canary = Canary.read(canary_file)
-        texts = [TokenSequence(text.prompt_ids, text.token_ids) for text in canary.texts]
-        result = judge_canary(canary, self.engine.sequence_logprobs(texts, policy))
-        if result.outcome == "not_applied":
-            raise LineageError(
-                f"the engine does not apply the adapter of {policy.name}: on {len(texts)} texts it "
-                f"is {result.to_before:.4f} nats from the policy before and "
-                f"{result.to_after:.4f} from {policy.name}; nothing was written with it"
-            )
-        if result.outcome == "inconclusive":
-            log.warning(
-                "canary of %s is inconclusive: training moved its texts by %.2g nats, engine and "
-                "trainer differ by up to %.2g anyway",
-                policy.name,
-                result.moved,
-                result.noise,
-            )
-        self.results[policy.fingerprint] = result
+        own[policy.fingerprint] = Proof(canary, "the policy before", trained=True)
+        if policy.parent is not None:
+            parents = self._proofs.setdefault(policy.parent, {})
+            parents[policy.fingerprint] = Proof(canary, policy.name, trained=False)
 
-    def sleep(self) -> None:
-        self.engine.sleep()
+    def sleep(self) -> bool:
+        self._asleep = self.engine.sleep()
+        return self._asleep
 
     def wake(self) -> None:
-        """Wake the engine; every policy must pass its canary again."""
+        """Wake the engine; if it really slept, every policy must prove itself again."""
         self.engine.wake()
-        self.results.clear()
+        if self._asleep:
+            self._passed.clear()
+        self._asleep = False
 
     def close(self) -> None:
         self.engine.close()
+
+
+def require_applied(name: str, other: str, result: CanaryResult) -> None:
+    """Raise ``LineageError`` unless the engine applies the policy ``name``, as far as it shows."""
+    if result.outcome == "applied":
+        return
+    if result.outcome == "inconclusive":
+        log.warning(
+            "canary of %s is inconclusive: training moved its texts by %.2g nats, engine and "
+            "trainer differ by up to %.2g anyway",
+            name,
+            result.moved,
+            result.noise,
+        )
+        return
+    says = {
+        "other": f"is asked for {name} and answers like {other}: the adapter is not applied",
+        "mixed": f"answers {result.astray} of {result.texts} of {name}'s texts like {other}: it "
+        "mixes two policies in one call",
+        "neither": f"is asked for {name} and answers neither like it nor like {other} on "
+        f"{result.astray} of {result.texts} texts: a stale cache, or another adapter",
+    }[result.outcome]
+    raise LineageError(
+        f"the engine {says} (mean distance {result.to_claimed:.4f} nats to {name}, "
+        f"{result.to_other:.4f} to {other}); nothing was written with it"
+    )

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from iterdpo.config.schema import LoraConfig, TrainingConfig
+from iterdpo.engines.base import Engine
+from iterdpo.engines.usage import Meter
 from iterdpo.judging.base import Judge
 from iterdpo.pairing.base import DropReason, Pairing, Strategy, build_pairs
 from iterdpo.progress import progress
@@ -29,6 +31,8 @@ class JudgeCandidates(RecordStep[Judgment]):
     """What a policy says, as the judge, of candidates."""
 
     judge: Judge
+    engine: Engine
+    """What the judge runs on, to count its tokens."""
     name: str = "judgments"
 
     record = Judgment
@@ -47,7 +51,8 @@ class JudgeCandidates(RecordStep[Judgment]):
         judging = self.judge.judge(prompts.value, candidates.value, policy.value)
         total = len(candidates.value)
         label = f"{policy.value.name} judges"
-        judgments = self.keep(work, progress(judging, total, label, "answers"))
+        with Meter(self.engine) as meter:
+            judgments = self.keep(work, progress(judging, total, label, "answers"))
         unscored = [item.verdict for item in judgments if isinstance(item.verdict, Unscored)]
         reasons = sorted({verdict.reason.value for verdict in unscored})
         return {
@@ -56,6 +61,7 @@ class JudgeCandidates(RecordStep[Judgment]):
             "unscored": {
                 reason: sum(verdict.reason == reason for verdict in unscored) for reason in reasons
             },
+            "engine": meter.metrics,
         }
 
 
@@ -107,6 +113,9 @@ class Train:
     attention: str | None
     trust_remote_code: bool
     seed: int
+    engine: Engine
+    """Gives its memory back while this runs."""
+    max_engine_gap: float | None
 
     name = "adapter"
     version = 1
@@ -148,8 +157,12 @@ class Train:
                 seed=derive_seed(self.seed, "train", iteration),
                 attention=self.attention,
                 trust_remote_code=self.trust_remote_code,
+                author=start.name,
+                max_engine_gap=self.max_engine_gap,
             )
+            self.engine.sleep()
             report = run_training(spec, work, f"M{iteration} trains")
+            self.engine.wake()
         return {
             "pairs": report["pairs"],
             "steps": report["steps"],

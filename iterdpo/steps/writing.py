@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from iterdpo.engines.base import Completion, Engine, PromptTooLong, Request, Sampling
+from iterdpo.engines.usage import Meter
 from iterdpo.progress import progress
 from iterdpo.prompts.base import PromptSource
 from iterdpo.records import Candidate, Policy, Prompt, record_id
@@ -73,12 +74,14 @@ class Generate(RecordStep[Candidate]):
         self, work: Path, prompts: Stored[tuple[Prompt, ...]], policy: Stored[Policy]
     ) -> Metrics:
         too_long: list[PromptTooLong] = []
-        written = self.keep(work, self._write(prompts.value, policy.value, too_long))
+        with Meter(self.engine) as meter:
+            written = self.keep(work, self._write(prompts.value, policy.value, too_long))
         return {
             "candidates": len(written),
             "truncated": sum(candidate.truncated for candidate in written),
             "prompts_too_long": len(too_long),
             "generated_tokens": sum(len(candidate.token_ids) for candidate in written),
+            "engine": meter.metrics,
         }
 
     def _write(

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from iterdpo.errors import LineageError
 from iterdpo.training.proofs import batch_logprobs
-from iterdpo.training.spec import Canary, CanaryText, Example
+from iterdpo.training.spec import Canary, CanaryText, Example, TrainSpec
 
 if TYPE_CHECKING:
     import torch
@@ -40,11 +41,14 @@ class WatchedTexts:
         return Canary(tuple(texts[:_KEPT_TEXTS]), self.noise)
 
 
-def choose_canary(model: Any, examples: Sequence[Example]) -> WatchedTexts:
+def choose_canary(model: Any, examples: Sequence[Example], spec: TrainSpec) -> WatchedTexts:
     """Measure the answers of the first pairs under the policy that training starts from.
 
     The engine measured the same texts while writing them, so the largest difference between the
     two is what engine and trainer disagree by anyway.
+
+    Raises:
+        LineageError: they disagree by more than ``spec.max_engine_gap``: another policy wrote.
     """
     watched = examples[:_WATCHED_PAIRS]
     texts = tuple(
@@ -57,8 +61,38 @@ def choose_canary(model: Any, examples: Sequence[Example]) -> WatchedTexts:
     )
     engine = [x for item in watched for x in (item.chosen_logprob, item.rejected_logprob)]
     before = text_logprobs(model, texts)
-    noise = max(abs(ours - theirs) for ours, theirs in zip(before, engine, strict=True))
+    gaps = [abs(ours - theirs) for ours, theirs in zip(before, engine, strict=True)]
+    check_author(gaps, [len(tokens) for _, tokens in texts], spec.author, spec.max_engine_gap)
+    noise = max(gaps)
     return WatchedTexts(texts, tuple(before), noise)
+
+
+def check_author(
+    gaps: Sequence[float], lengths: Sequence[int], author: str, largest: float | None
+) -> None:
+    """Refuse answers that the policy did not write, as far as their log-probs tell.
+
+    Args:
+        gaps: |engine - trainer| log-prob of each answer, in nats.
+        lengths: tokens of each answer.
+        author: name of the policy that is said to have written them.
+        largest: allowed nats a token; None allows any.
+
+    Raises:
+        LineageError: with how many answers are too far off.
+    """
+    if largest is None:
+        return
+    off = [
+        gap / length for gap, length in zip(gaps, lengths, strict=True) if gap > largest * length
+    ]
+    if off:
+        raise LineageError(
+            f"{len(off)} of {len(gaps)} answers that {author} is said to have written have another "
+            f"probability under it: engine and trainer differ by up to {max(off):.2g} nats a token "
+            f"(engine.max_gap={largest}); another adapter or none wrote them, or engine and "
+            "trainer do not hold the same weights"
+        )
 
 
 def text_logprobs(

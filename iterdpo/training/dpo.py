@@ -44,7 +44,7 @@ def train(spec: TrainSpec, out: Path, advance: Advance | None = None) -> dict[st
     trainer = make_trainer(model, tokenizer, examples, spec, advance)
     restore_policy(model, spec)
     set_reference(model, spec)
-    canary = choose_canary(model, examples)
+    canary = choose_canary(model, examples, spec)
     reference_before = adapter_sha256(model, REFERENCE)
 
     trainer.train()

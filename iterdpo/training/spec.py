@@ -51,6 +51,10 @@ class TrainSpec:
     seed: int
     attention: str | None
     trust_remote_code: bool
+    author: str = "the policy"
+    """Name of the policy that wrote the examples and that training starts from, for messages."""
+    max_engine_gap: float | None = None
+    """Largest allowed |engine - trainer| log-prob of an example, in nats a token; None for any."""
 
     def write(self, path: Path) -> None:
         write_text(path, json.dumps(dataclasses.asdict(self), indent=1))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 
-from iterdpo.engines.base import Completion, PromptTooLong, Request, Sampling
+from iterdpo.engines.base import Completion, PromptTooLong, Request, Sampling, TokenSequence
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.records import Base, FinishReason, Policy
@@ -14,7 +16,20 @@ from iterdpo.records import Base, FinishReason, Policy
 REQUESTS = [Request.of(f"Name {n} animals.", system="Be brief.") for n in ("two", "six", "ten")]
 
 
-@pytest.fixture(params=["scripted", "transformers"])
+CONTEXT = 200
+
+
+@pytest.fixture(scope="module")
+def vllm_engine(vllm):
+    """One vLLM for all tests: it takes seconds to start."""
+    from iterdpo.engines.vllm import VllmEngine, VllmSettings
+
+    engine = VllmEngine(VllmSettings(device="cpu", context=CONTEXT, cache_gib=0.2))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=["scripted", "transformers", "vllm"])
 def engine_and_policy(request, checkpoint_of):
     if request.param == "scripted":
         base = Base("nowhere", "0", "none", "float32", "nowhere")
@@ -23,12 +38,13 @@ def engine_and_policy(request, checkpoint_of):
             choose=lambda request, policy: {"0": 0.25, "5": 0.5},
             context=40,
         )
-    else:
-        checkpoint = str(checkpoint_of("llama"))
-        base = Base(checkpoint, "0", "none", "float32", checkpoint)
-        engine = TransformersEngine(TransformersSettings(device="cpu", batch_size=4, context=200))
-    yield engine, Policy("M0", base)
-    engine.close()
+        return engine, Policy("M0", base)
+    checkpoint = str(checkpoint_of("llama"))
+    policy = Policy("M0", Base(checkpoint, "0", "none", "float32", checkpoint))
+    if request.param == "vllm":
+        return request.getfixturevalue("vllm_engine"), policy
+    settings = TransformersSettings(device="cpu", batch_size=4, context=CONTEXT)
+    return TransformersEngine(settings), policy
 
 
 @pytest.fixture
@@ -89,6 +105,46 @@ def test_choices_do_not_depend_on_what_else_is_asked(engine, policy):
     for request, expected in zip(REQUESTS, together, strict=True):
         (alone,) = engine.choice_logprobs([request], ["0", "5"], policy)
         assert alone.logprobs == pytest.approx(expected, abs=1e-5)
+
+
+def test_sequences_are_scored_as_they_were_written(engine, policy):
+    if isinstance(engine, ScriptedEngine):
+        pytest.skip("a table has no probabilities: every token counts -1")
+    done = list(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=6, seed=3)))
+    texts = [TokenSequence(c.prompt_token_ids, c.token_ids) for c in done]
+    expected = [sum(c.logprobs) for c in done]
+    assert engine.sequence_logprobs(texts, policy) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_caller_may_stop_early_and_ask_again(engine, policy):
+    sampling = Sampling(n=2, max_tokens=6, seed=3)
+    whole = list(engine.generate(REQUESTS, policy, sampling))
+    answers = engine.generate(REQUESTS, policy, sampling)
+    assert next(iter(answers)) == whole[0]
+    answers.close()
+    assert list(engine.generate(REQUESTS, policy, sampling)) == whole
+
+
+def test_an_answer_that_fills_the_budget_is_truncated(engine, policy):
+    if isinstance(engine, ScriptedEngine):
+        pytest.skip("a table writes what stands in it")
+    for completion in engine.generate(REQUESTS, policy, Sampling(n=3, max_tokens=3, seed=1)):
+        full = len(completion.token_ids) == 3 and completion.token_ids[-1] not in stop_ids(policy)
+        assert (completion.finish_reason is FinishReason.LENGTH) == full
+
+
+def stop_ids(policy: Policy) -> set[int]:
+    """Return what ends an answer of the tiny checkpoint, from its own file."""
+    return {json.loads((Path(policy.base.path) / "config.json").read_text())["eos_token_id"]}
+
+
+def test_tokens_are_counted(engine, policy):
+    before = engine.usage
+    done = list(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=5, seed=2)))
+    spent = engine.usage - before
+    assert spent.generated_tokens == sum(len(c.token_ids) for c in done)
+    assert spent.prompt_tokens == sum(len(c.prompt_token_ids) for c in done)
+    assert 0 <= spent.cached_prompt_tokens <= spent.prompt_tokens
 
 
 def test_nothing_asked_is_nothing_answered(engine, policy):

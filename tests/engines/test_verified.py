@@ -15,22 +15,31 @@ from iterdpo.training.spec import Canary, CanaryText
 TEXTS = (CanaryText((1,), (2, 3), before=-2.0, after=-1.0), CanaryText((1,), (4,), -3.0, -6.0))
 
 
+BEFORE, AFTER = (-2.0, -3.0), (-1.0, -6.0)
+
+
 @pytest.mark.parametrize(
-    ("measured", "noise", "outcome"),
+    ("measured", "noise", "outcome", "astray"),
     [
-        ((-1.0, -6.0), 0.0, "applied"),
-        ((-2.0, -3.0), 0.0, "not_applied"),
-        ((-1.1, -5.5), 0.1, "applied"),
-        ((-1.0, -6.0), 0.7, "inconclusive"),  # texts moved by 2 on average, not by 3 x 0.7
+        ((-1.0, -6.0), 0.0, "applied", 0),
+        ((-1.09, -5.71), 0.0, "applied", 0),  # within a tenth of the movements, 1 and 3
+        ((-1.2, -5.7), 0.1, "applied", 0),  # within 3 x 0.1
+        ((-2.0, -3.0), 0.0, "other", 2),
+        ((-1.0, -3.0), 0.0, "mixed", 1),  # one row by each policy
+        ((-1.0, -9.0), 0.0, "neither", 1),
+        ((-4.0, -6.0), 0.4, "applied", 0),  # the first text moved by 1 only, less than 3 x 0.4
+        ((-4.0, -3.0), 0.4, "other", 1),
+        ((-1.0, -6.0), 1.1, "inconclusive", 0),
     ],
 )
-def test_the_canary_tells_after_from_before(measured, noise, outcome):
-    assert judge_canary(Canary(TEXTS, noise), measured).outcome == outcome
+def test_the_canary_tells_the_policies_apart(measured, noise, outcome, astray):
+    result = judge_canary(AFTER, BEFORE, noise, measured)
+    assert (result.outcome, result.astray) == (outcome, astray)
 
 
 def test_distances_are_means_over_the_texts():
-    result = judge_canary(Canary(TEXTS, 0.5), (-1.5, -6.0))
-    assert (result.moved, result.to_after, result.to_before) == (2.0, 0.25, 1.75)
+    result = judge_canary(AFTER, BEFORE, 0.2, (-1.5, -6.0))
+    assert (result.moved, result.to_claimed, result.to_other) == (2.0, 0.25, 1.75)
 
 
 class Measuring(ScriptedEngine):
@@ -48,7 +57,8 @@ def policy(tmp_path):
     canary = Canary(TEXTS, 0.01)
     (tmp_path / "canary.json").write_text(json.dumps(dataclasses.asdict(canary)))
     base = Base("b", "0", "none", "float32", "b")
-    return Policy("M2", base, Adapter(str(tmp_path / "adapter"), "abc"))
+    parent = Policy("M1", base, Adapter("elsewhere/adapter", "ab"))
+    return Policy("M2", base, Adapter(str(tmp_path / "adapter"), "abc"), parent.fingerprint)
 
 
 def engine_measuring(*values: float) -> VerifiedEngine:
@@ -67,23 +77,48 @@ def test_an_engine_that_applies_the_adapter_writes_and_is_asked_once(policy):
 
 
 @pytest.mark.parametrize("method", ["generate", "choice_logprobs"])
-def test_an_engine_with_the_old_adapter_writes_and_judges_nothing(policy, method):
-    engine = engine_measuring(-2.0, -3.0)
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((-2.0, -3.0), "asked for M2 and answers like the policy before: the adapter is not appl"),
+        ((-1.0, -3.0), "answers 1 of 2 of M2's texts like the policy before: it mixes two polic"),
+        ((-1.0, -60.0), "answers neither like it nor like the policy before on 1 of 2 texts"),
+    ],
+)
+def test_an_engine_that_lies_about_the_adapter_writes_and_judges_nothing(
+    policy, method, values, said
+):
+    engine = engine_measuring(*values)
     argument = Sampling() if method == "generate" else ["0"]
     call = getattr(engine, method)
     arguments = (policy, argument) if method == "generate" else (argument, policy)
-    with pytest.raises(LineageError, match="does not apply the adapter of M2"):
+    with pytest.raises(LineageError, match=said):
         list(call([Request.of("a")], *arguments))
     assert [called for called, *_ in engine.engine.calls] == ["sequence_logprobs"]
 
 
-def test_after_a_wake_the_canary_runs_again(policy):
+def test_a_parent_is_proven_by_its_childs_canary_once_that_is_known(policy):
+    parent = Policy("M1", policy.base, Adapter("elsewhere/adapter", "ab"))
+    engine = engine_measuring(*AFTER)
+    engine.verify(parent)  # nothing is known of it yet
+    engine.verify(policy)
+    with pytest.raises(LineageError, match="asked for M1 and answers like M2"):
+        engine.verify(parent)
+    engine.engine.values = BEFORE
+    engine.verify(parent)
+    assert engine.results[parent.fingerprint].outcome == "applied"
+
+
+@pytest.mark.parametrize("sleeps", [True, False])
+def test_after_a_real_sleep_the_canary_runs_again(policy, sleeps, monkeypatch):
+    monkeypatch.setattr(Measuring, "sleep", lambda self: sleeps)
     engine = engine_measuring(-1.0, -6.0)
     engine.verify(policy)
     engine.sleep()
     engine.wake()
     engine.verify(policy)
-    assert [method for method, *_ in engine.engine.calls].count("sequence_logprobs") == 2
+    calls = [method for method, *_ in engine.engine.calls]
+    assert calls.count("sequence_logprobs") == (2 if sleeps else 1)
 
 
 def test_the_bare_base_needs_no_canary(policy):

@@ -1,0 +1,43 @@
+"""Which engine ``engine=auto`` takes, and why."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Literal
+
+EngineName = Literal["vllm", "transformers"]
+
+GET_VLLM = "`make install` in a checkout, or `pip install 'iterdpo[vllm]'` beside CUDA"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An engine, and the reason in a few words."""
+
+    name: EngineName
+    why: str
+
+
+def choose_engine(
+    asked: Literal["auto", "vllm", "transformers"], *, vllm: bool, cuda: bool
+) -> Choice:
+    """Resolve an engine's name, before any key is computed from it.
+
+    Args:
+        asked: what the configuration says.
+        vllm: whether vLLM is installed.
+        cuda: whether a CUDA device is there and to be used.
+    """
+    if asked != "auto":
+        return Choice(asked, f"engine.name={asked}")
+    if not cuda:
+        return Choice("transformers", "no CUDA device is used")
+    if not vllm:
+        return Choice("transformers", f"vLLM is not installed; it comes with {GET_VLLM}")
+    return Choice("vllm", "vLLM is installed and a CUDA device is there")
+
+
+def vllm_installed() -> bool:
+    """Say whether vLLM is there, without loading it."""
+    return importlib.util.find_spec("vllm") is not None

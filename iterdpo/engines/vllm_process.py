@@ -1,0 +1,209 @@
+"""vLLM itself: started, fed, put to sleep and shut down.
+
+Nothing here knows the loop; ``vllm.py`` turns requests and answers into the engine's records.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from iterdpo.engines.usage import Usage
+from iterdpo.errors import UserError
+from iterdpo.records import Policy
+
+if TYPE_CHECKING:
+    from iterdpo.engines.vllm import VllmSettings
+
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks that vLLM makes room for."""
+_LOADED_ADAPTERS = 3
+_CPU_BLOCK = 32
+"""Tokens a cache block on CPU: with vLLM's own choice there, short prompts share nothing."""
+
+
+class VllmProcess:
+    """One started vLLM with one base."""
+
+    def __init__(self, weights: str, settings: VllmSettings) -> None:
+        """Start it.
+
+        Args:
+            weights: directory of the checkpoint to serve.
+            settings: how to hold it.
+
+        Raises:
+            UserError: it does not start, with its own words.
+        """
+        self._cuda = _on_cuda(settings.device)
+        self._requests, self._adapters = count(), count(1)
+        self._loaded: dict[str, Any] = {}
+        os.environ.update({k: v for k, v in self._environment().items() if k not in os.environ})
+        with _torch_kept():
+            self._llm = _started(self._arguments(weights, settings))
+        self._engine = self._llm.llm_engine
+        self.context: int = self._engine.model_config.max_model_len
+
+    def run(self, requests: Sequence[tuple[Sequence[int], Any]], policy: Policy) -> Generator[Any]:
+        """Yield the final output of each request (token ids, sampling parameters), in order.
+
+        All are handed over at once, so vLLM fills its batches as it likes. When the caller stops
+        early, the requests that are left are taken back.
+        """
+        from vllm.sampling_params import RequestOutputKind
+
+        adapter = self._adapter(policy)
+        waiting: dict[str, int] = {}
+        done: dict[int, Any] = {}
+        try:
+            for index, (token_ids, params) in enumerate(requests):
+                params.output_kind = RequestOutputKind.FINAL_ONLY
+                name = str(next(self._requests))
+                waiting[name] = index
+                prompt = {"prompt_token_ids": list(token_ids)}
+                self._engine.add_request(name, prompt, params, lora_request=adapter)
+            for index in range(len(requests)):
+                while index not in done:
+                    for output in self._engine.step():
+                        done[waiting.pop(output.request_id)] = output
+                yield done.pop(index)
+        finally:
+            if waiting:
+                self._engine.abort_request(list(waiting))
+
+    def prefix_cache(self) -> Usage:
+        """Return the prompt tokens since the start, and how many of them the cache held."""
+        values = {metric.name: metric for metric in self._llm.get_metrics()}
+        queries, hits = (values[f"vllm:prefix_cache_{name}"] for name in ("queries", "hits"))
+        return Usage(queries.value, hits.value)
+
+    def sleep(self) -> None:
+        """Move the weights to the CPU's memory and drop the cache."""
+        self._llm.sleep(level=1)
+
+    def wake(self) -> None:
+        """Take the memory again. Adapters are loaded anew, under names never used before."""
+        if self._cuda and self._engine.is_sleeping():
+            self._llm.wake_up()
+            self._llm.reset_prefix_cache()
+            self._loaded.clear()
+
+    def shut_down(self) -> None:
+        """End it and give its memory back."""
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        self._engine.engine_core.shutdown()
+        del self._engine, self._llm
+        gc.collect()
+        cleanup_dist_env_and_memory()
+
+    def _adapter(self, policy: Policy) -> Any:
+        """Return vLLM's request for the policy's adapter, or None for the bare base."""
+        if policy.adapter is None:
+            return None
+        if policy.fingerprint not in self._loaded:
+            from vllm.lora.request import LoRARequest
+
+            number = next(self._adapters)
+            self._loaded[policy.fingerprint] = LoRARequest(
+                f"{policy.fingerprint}-{number}", number, policy.adapter.path
+            )
+        return self._loaded[policy.fingerprint]
+
+    def _environment(self) -> dict[str, str]:
+        """Return what vLLM reads from the environment, for what the user has not set there."""
+        environment = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+        if not self._cuda:
+            # In this process, with its threads left where they are: training runs here too. On a
+            # GPU a process of its own gives the memory back for certain when it ends.
+            environment |= {
+                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            }
+        return environment
+
+    def _arguments(self, weights: str, settings: VllmSettings) -> dict[str, Any]:
+        rank = next((rank for rank in _RANKS if rank >= settings.lora_rank), None)
+        if rank is None:
+            raise UserError(
+                f"model.adapter.rank={settings.lora_rank}: vLLM serves adapters up to rank "
+                f"{_RANKS[-1]}; lower it or use engine=transformers"
+            )
+        arguments = {
+            "model": weights,
+            "dtype": settings.dtype,
+            "max_model_len": settings.context,
+            "trust_remote_code": settings.trust_remote_code,
+            "skip_tokenizer_init": True,
+            "generation_config": "vllm",  # not the checkpoint's sampling defaults
+            "enable_prefix_caching": True,
+            "enable_lora": True,
+            "max_loras": 1,  # one policy a call
+            "max_cpu_loras": _LOADED_ADAPTERS,
+            "max_lora_rank": rank,
+            "max_num_seqs": settings.max_sequences,
+            "max_logprobs": 20,
+            "tensor_parallel_size": settings.tensor_parallel,
+            "use_tqdm_on_load": False,
+            "disable_log_stats": False,  # they hold the prefix cache's hits
+        }
+        if self._cuda:
+            return arguments | {
+                "gpu_memory_utilization": settings.memory_share,
+                "enable_sleep_mode": settings.residency == "sleep",
+                "enforce_eager": bool(settings.eager),
+            }
+        return arguments | {
+            "kv_cache_memory_bytes": int(settings.cache_gib * 2**30),
+            "block_size": _CPU_BLOCK,
+            # A prompt that is read in two parts winds its seeded generator back, which generators
+            # on CPU cannot do.
+            "enable_chunked_prefill": False,
+            "enforce_eager": settings.eager is not False,
+        }
+
+
+def _started(arguments: dict[str, Any]) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            from vllm import LLM
+
+            return LLM(**arguments)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise UserError(
+            f"engine=vllm: vLLM does not start ({reason}); lower engine.memory_share, "
+            "model.context or engine.max_sequences, or use engine=transformers"
+        ) from error
+
+
+def _on_cuda(device: str) -> bool:
+    from vllm.platforms import current_platform
+
+    cuda = bool(current_platform.is_cuda())
+    if device not in ("auto", "cuda" if cuda else "cpu"):
+        built = "CUDA" if cuda else "CPU"
+        raise UserError(
+            f"engine.device={device}: the vLLM that is installed runs on {built}; choose a GPU by "
+            "CUDA_VISIBLE_DEVICES, or use engine=transformers"
+        )
+    return cuda
+
+
+@contextmanager
+def _torch_kept() -> Iterator[None]:
+    """Leave torch as it was: on CPU, vLLM replaces a function that training calls too."""
+    import torch
+
+    kept, threads = torch.set_num_threads, torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads = kept
+        torch.set_num_threads(threads)
