@@ -45,6 +45,9 @@ from iterdpo.training.base_model import checkpoint_sha256, quantization_name, re
 
 log = logging.getLogger(__name__)
 
+WORTHWHILE_SEQUENCES = 32
+"""Answers side by side that an engine beside the trainer should at least have memory for."""
+
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
 
 
@@ -188,9 +191,11 @@ def estimate_memory(config: Config) -> MemoryEstimate | None:
     size = 4 if model.dtype == "float32" else 2
     context = min(declared, model.context or declared)
     length = min(context, training.max_length or context)
+    # What does not fit into the cache waits, so a full batch is no condition for staying.
+    sequences = min(config.engine.max_sequences, WORTHWHILE_SEQUENCES)
     return MemoryEstimate(
         card=torch.cuda.get_device_properties(0).total_memory,
-        engine=engine_bytes(shape, size, context, config.engine.max_sequences),
+        engine=engine_bytes(shape, size, context, sequences),
         trainer=trainer_bytes(
             shape,
             quantization_name(model),

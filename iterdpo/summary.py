@@ -68,6 +68,10 @@ def iteration_entry(iteration: int, made: Made, oracle: Oracle | None) -> dict[s
         },
         "training": made.trained.metrics if made.trained else None,
         "generated_tokens": made.candidates.metrics["generated_tokens"],
+        "usage": {
+            "candidates": made.candidates.metrics["engine"],
+            "judgments": made.judgments.metrics["engine"],
+        },
     }
 
 

@@ -1,0 +1,38 @@
+"""The lab's loop with vLLM for real, on CPU."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from iterdpo import run
+
+pytestmark = pytest.mark.usefixtures("vllm")
+
+SMOKE = ("experiment=smoke", "iterations=2", "engine=vllm", "engine.cache_gib=0.2")
+
+
+@pytest.mark.parametrize(("residency", "starts"), [("auto", 1), ("restart", 3)])
+def test_two_iterations_over_one_engine_or_a_new_one_after_each_training(
+    configure, tmp_path, residency, starts
+):
+    result = run.execute(configure(*SMOKE, f"engine.residency={residency}"), tmp_path / "run")
+    assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
+    engine = result["run"]["engine"]
+    assert (engine["engine"], engine["starts"]) == ("vllm", starts)
+    assert {canary["outcome"] for canary in result["canaries"].values()} == {"applied"}
+    for made in result["iterations"]:
+        assert made["judgments"]["unscored"] == 0
+        assert made["training"]["engine_gap"] < 1e-3
+        assert made["training"]["step0_largest_reward"] == pytest.approx(0, abs=1e-4)
+        assert made["usage"]["candidates"]["tokens_per_second"] > 0
+        assert made["usage"]["judgments"]["prompt_tokens"] > 24 * 6
+
+
+def test_a_run_with_vllm_that_is_read_again_does_not_start_it(configure, tmp_path):
+    first = run.execute(configure(*SMOKE, "iterations=1"), tmp_path / "first")
+    again = run.execute(configure(*SMOKE, "iterations=1"), tmp_path / "again")
+    assert again["models"] == first["models"]
+    assert again["run"]["engine"]["starts"] == 0
+    assert json.loads((tmp_path / "again" / "summary.json").read_text())["models"]
