@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import argparse
 import platform
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 
 from iterdpo.assemble import library_versions
 from iterdpo.command import conf_directory, typed
-from iterdpo.engines.base import Request, Sampling
+from iterdpo.engines.base import Completion, Engine, Request, Sampling
+from iterdpo.engines.choice import vllm_installed
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
+from iterdpo.engines.vllm import VllmEngine, VllmSettings
+from iterdpo.evaluation.judge_quality import judge_quality
 from iterdpo.judging.judge import JudgeSettings, SelfJudge
 from iterdpo.judging.rubrics import Rubric
+from iterdpo.lab.oracle import score
+from iterdpo.lab.splits import instructions
 from iterdpo.quiet import quiet_libraries
-from iterdpo.records import Candidate, Policy, Prompt
+from iterdpo.records import Base, Judgment, Policy, Prompt
 from iterdpo.steps.base import PrepareBase
 from iterdpo.steps.writing import candidate_of
 from iterdpo.store.stages import Stages
@@ -34,9 +39,12 @@ from iterdpo.store.tables import write_records
 from iterdpo.training.base_model import checkpoint_sha256, resolve_checkpoint
 from iterdpo.training.dpo import train
 from iterdpo.training.spec import Example, TrainSpec
+from tests.checkpoints import make_checkpoint
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+SCORE_WAYS = ("expected", "sampled")
+CACHE_GIB = 0.016
 
 
 @dataclass(frozen=True)
@@ -56,57 +64,139 @@ class Comparison:
         return min(ratios), statistics.median(ratios), max(ratios)
 
 
-def comparisons(scratch: Path) -> list[Comparison]:
-    """Set up the lab's M0 with some of its answers, and everything that is compared on them."""
-    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
-        config = typed(compose("config"))
-    checkpoint = resolve_checkpoint(config.model)
-    policies = {}
-    for quantization in ("nf4", "none"):
+class Lab:
+    """The lab's M0 with some of its answers: what everything is compared on."""
+
+    def __init__(self, scratch: Path) -> None:
+        with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+            self.config = typed(compose("config"))
+        self.scratch = scratch
+        self.settings = TransformersSettings(
+            device="cpu", attention=self.config.model.attention, batch_size=256
+        )
+        self.transformers = TransformersEngine(self.settings)
+        self.prompts = [Prompt.of(text, "lab") for text in instructions("judge")[:64]]
+        self.requests = [Request.of(prompt.text) for prompt in self.prompts]
+        self.sampling = Sampling(n=8, max_tokens=self.config.candidates.max_tokens)
+        self.policy = self.policy_of("nf4")
+        self.answers = [
+            candidate_of(completion, self.prompts[completion.request], self.policy)
+            for completion in self.transformers.generate(self.requests, self.policy, self.sampling)
+            if isinstance(completion, Completion)
+        ]
+
+    def policy_of(self, quantization: str) -> Policy:
+        """Return M0 on a base that is quantized in this way."""
+        checkpoint = resolve_checkpoint(self.config.model)
         step = PrepareBase(
             checkpoint, checkpoint_sha256(checkpoint), quantization, "float32", False
         )
-        policies[quantization] = Stages(scratch / "store").run(step).value
-    policy = policies["nf4"]
-    settings = TransformersSettings(device="cpu", attention=config.model.attention)
-    engine = TransformersEngine(replace(settings, batch_size=256))
-    narrow = TransformersEngine(replace(settings, batch_size=32))
-    prompts = _prompts(64)
-    requests = [Request.of(prompt.text) for prompt in prompts]
-    sampling = Sampling(n=8, max_tokens=config.candidates.max_tokens)
-    answers = [
-        candidate_of(completion, prompts[completion.request], policy)
-        for completion in engine.generate(requests, policy, sampling)
-        if hasattr(completion, "text")
-    ]
-    expected = JudgeSettings(score="expected", rubric="lab", min_mass=0.0)
-    sampled = replace(expected, score="sampled", samples=3, max_tokens=32)
+        return Stages(self.scratch / "store").run(step).value
 
-    def judge(settings: JudgeSettings) -> Callable[[], object]:
+    def writes(self, engine: Engine) -> Callable[[], object]:
+        return lambda: list(engine.generate(self.requests, self.policy, self.sampling))
+
+    def judges(self, engine: Engine, score: str) -> Callable[[], list[Judgment]]:
+        settings = JudgeSettings(
+            score=score, rubric="lab", min_mass=0.0, samples=3, max_tokens=32
+        )  # fmt: skip
         judge = SelfJudge(engine, Rubric.load("lab"), settings)
-        return lambda: list(judge.judge(prompts, answers, policy))
+        return lambda: list(judge.judge(self.prompts, self.answers, self.policy))
 
-    def generate(engine: TransformersEngine) -> Callable[[], object]:
-        return lambda: list(engine.generate(requests, policy, sampling))
+    def learns(self, quantization: str) -> Callable[[], object]:
+        spec = self._spec(self.policy_of(quantization))
+        return lambda: train(spec, Path(tempfile.mkdtemp(dir=self.scratch)))
 
-    def learn(policy: Policy) -> Callable[[], object]:
-        spec = _spec(config, policy, answers, scratch)
-        return lambda: train(spec, Path(tempfile.mkdtemp(dir=scratch)))
+    def accuracy(self, judgments: list[Judgment]) -> float | None:
+        """Return the judge's pairwise accuracy by the oracle."""
+        texts = {prompt.id: prompt.text for prompt in self.prompts}
+        rows: dict[str, list[tuple[float | None, float]]] = {}
+        for answer, judgment in zip(self.answers, judgments, strict=True):
+            gold = float(score(texts[answer.prompt_id], answer.text))
+            rows.setdefault(answer.prompt_id, []).append((judgment.score, gold))
+        return judge_quality(list(rows.values())).pairwise_accuracy
 
-    return [
-        Comparison(
-            "judging 512 answers", "expected score, one forward pass",
-            "three sampled verdicts with reasons", judge(expected), judge(sampled),
-        ),
-        Comparison(
-            "writing 512 answers", "batches of 256", "batches of 32",
-            generate(engine), generate(narrow),
-        ),
-        Comparison(
-            "DPO on 128 pairs", "unquantized base", "NF4 base",
-            learn(policies["none"]), learn(policies["nf4"]),
-        ),
-    ]  # fmt: skip
+    def _spec(self, policy: Policy) -> TrainSpec:
+        pairs = [
+            Example(a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs))
+            for a, b in zip(self.answers[:256:2], self.answers[1:256:2], strict=True)
+        ]
+        path = self.scratch / f"{policy.fingerprint}.parquet"
+        write_records(path, Example, pairs)
+        return TrainSpec(
+            base=policy.base,
+            lora=self.config.model.adapter,
+            training=self.config.training,
+            policy_adapter=None,
+            reference_adapter=None,
+            reference_is_start=True,
+            examples=str(path),
+            seed=0,
+            attention=self.config.model.attention,
+            trust_remote_code=False,
+        )
+
+
+def comparisons(lab: Lab) -> Iterator[Comparison]:
+    """Yield what is compared, one after the other: an engine lives while it is measured."""
+    slow, one, three = lab.transformers, "one-token scores", "three sampled verdicts with reasons"
+    narrow = TransformersEngine(replace(lab.settings, batch_size=32))
+    yield Comparison(
+        "judging 512 answers, transformers", one, three,
+        lab.judges(slow, "expected"), lab.judges(slow, "sampled"),
+    )  # fmt: skip
+    yield Comparison(
+        "writing 512 answers, transformers", "batches of 256", "batches of 32",
+        lab.writes(slow), lab.writes(narrow),
+    )  # fmt: skip
+    yield Comparison(
+        "DPO on 128 pairs", "unquantized base", "NF4 base", lab.learns("none"), lab.learns("nf4")
+    )
+    if not vllm_installed():
+        return
+    engine = VllmEngine(VllmSettings(device="cpu"))
+    yield Comparison(
+        "writing 512 answers", "vLLM", "transformers", lab.writes(engine), lab.writes(slow)
+    )
+    yield Comparison(
+        "judging 512 answers, vLLM", one, three,
+        lab.judges(engine, "expected"), lab.judges(engine, "sampled"),
+    )  # fmt: skip
+
+    def start_and_write() -> None:
+        engine.close()
+        lab.writes(engine)()
+
+    yield Comparison(
+        "writing 512 answers, vLLM", "one resident engine", "an engine started for the stage",
+        lab.writes(engine), start_and_write,
+    )  # fmt: skip
+    engine.close()
+    yield from cache_comparison(lab.scratch)
+
+
+def cache_comparison(scratch: Path) -> Iterator[Comparison]:
+    """Yield judging in the order that shares prefixes against the same requests shuffled."""
+    checkpoint = str(make_checkpoint(scratch / "random", "llama"))
+    policy = Policy("M0", Base(checkpoint, "0", "none", "float32", checkpoint))
+    rubric, rng = Rubric.load("additive"), random.Random(0)
+    words = instructions("loop")
+    requests = [
+        Request.of(rubric.render(question, answer, reasons=False, low=0, high=5))
+        for question in (" ".join(words[8 * n : 8 * n + 8]) for n in range(48))
+        for answer in rng.sample(words, 8)
+    ]
+    shuffled = rng.sample(requests, len(requests))
+    engine = VllmEngine(VllmSettings(device="cpu", cache_gib=CACHE_GIB))
+
+    def judge(asked: list[Request]) -> Callable[[], object]:
+        return lambda: list(engine.choice_logprobs(asked, "012345", policy))
+
+    yield Comparison(
+        f"judging 384 answers by the paper's rubric, vLLM, a cache of {CACHE_GIB * 1024:.0f} MiB",
+        "by question", "shuffled", judge(requests), judge(shuffled),
+    )  # fmt: skip
+    engine.close()
 
 
 def report(rounds: int) -> str:
@@ -121,12 +211,17 @@ def report(rounds: int) -> str:
         "|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as scratch:
-        for item in comparisons(Path(scratch)):
+        lab = Lab(Path(scratch))
+        for item in comparisons(lab):
             low, median, high = item.measure(rounds)
             lines.append(
                 f"| {item.what} | {item.first_name} | {item.second_name} "
                 f"| {median:.1f} ({low:.1f} … {high:.1f}) |"
             )
+            print(lines[-1], flush=True)
+        ways = [(way, lab.accuracy(lab.judges(lab.transformers, way)())) for way in SCORE_WAYS]
+    shown = ", ".join(f"{value:.3f} `judge.score={way}`" for way, value in ways)
+    lines += ["", f"Pairwise accuracy of the two ways to judge these 512 answers: {shown}."]
     return "\n".join(lines)
 
 
@@ -135,33 +230,6 @@ def replaced(page: str, table: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
-def _prompts(count: int) -> list[Prompt]:
-    from iterdpo.lab.splits import instructions
-
-    return [Prompt.of(text, "lab") for text in instructions("loop")[:count]]
-
-
-def _spec(config: Any, policy: Policy, answers: list[Candidate], scratch: Path) -> TrainSpec:
-    pairs = [
-        Example(a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs))
-        for a, b in zip(answers[:256:2], answers[1:256:2], strict=True)
-    ]
-    path = scratch / f"{policy.fingerprint}.parquet"
-    write_records(path, Example, pairs)
-    return TrainSpec(
-        base=policy.base,
-        lora=config.model.adapter,
-        training=config.training,
-        policy_adapter=None,
-        reference_adapter=None,
-        reference_is_start=True,
-        examples=str(path),
-        seed=0,
-        attention=config.model.attention,
-        trust_remote_code=False,
-    )
 
 
 def _seconds(call: Callable[[], object]) -> float:

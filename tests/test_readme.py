@@ -42,7 +42,9 @@ def test_the_readme_names_the_commands_that_count():
 
 
 @pytest.mark.parametrize("command", PYTHON_COMMANDS)
-def test_command(command, tmp_path, checkpoint_of):
+def test_command(command, tmp_path, checkpoint_of, request):
+    if "engine=vllm" in command:
+        request.getfixturevalue("vllm")
     arguments = shlex.split(command)[1:]
     swaps = {"model.path=DIR": f"model.path={checkpoint_of('llama')}"}
     if "prompts.path=FILE" in arguments:
@@ -52,7 +54,9 @@ def test_command(command, tmp_path, checkpoint_of):
     if "--help" in arguments or "--cfg" in arguments:
         assert "training" in run(arguments, tmp_path).stdout
         return
-    if "experiment=own_model" in arguments:
+    if "experiment=self_rewarding_8b" in arguments:
+        arguments.append(f"model.path={checkpoint_of('llama')}")
+    if {"experiment=own_model", "experiment=self_rewarding_8b"} & set(arguments):
         # A random model writes no readable verdict: its score distribution is read instead.
         arguments += [
             "prompts.per_iteration=4", "candidates.max_tokens=300", "judge.score=expected",
