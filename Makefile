@@ -47,7 +47,7 @@ CHOICE := $(PLATFORM) $(VLLM)
 CONSTRAINTS ?= constraints/$(PLATFORM).txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format seed-model bench bench-gpu clean
+.PHONY: help install demo test check format seed-model bench bench-gpu torture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench: $(STAMP)  ## ratios of speed on this machine, into docs/benchmarks.md
 
 bench-gpu: $(STAMP)  ## time every stage of an 8B-shaped model against the card's roofline
 	$(BIN)/python -m experiments.bench_gpu $(ARGS)
+
+torture: $(STAMP)  ## kill a run 200 times and at every named write, and compare with one left alone
+	$(BIN)/python -m experiments.torture $(ARGS)
 
 clean:  ## remove caches and build outputs; .venv, runs and the store stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

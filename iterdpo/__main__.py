@@ -1,7 +1,7 @@
 """``python -m iterdpo``: Hydra composes, ``config`` checks, ``assemble`` builds, ``loop`` runs.
 
 Exit status: 0 done; 1 a bug, or a job of a sweep failed; 2 something the user can put right;
-3 a proof of correctness failed.
+3 a proof of correctness failed; 130 and 143 stopped by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hydra.types import RunMode
 
 from iterdpo import command
 from iterdpo.errors import LineageError, UserError
+from iterdpo.stopping import Stopped, StopRequest, heard
 
 
 @hydra.main(version_base="1.3", config_path=str(command.conf_directory()), config_name="config")
@@ -23,11 +24,16 @@ def job(composed: Any) -> None:
     """Run one job: the only one, or one of a sweep."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    request = StopRequest()
     try:
         config = command.typed(composed)
         from iterdpo import run
 
-        run.execute(config, run_dir)
+        with heard(request):
+            run.execute(config, run_dir, check=request.check)
+    except Stopped as stopped:
+        print(f"iterdpo: {stopped}; run the same command again to go on", file=sys.stderr)
+        sys.exit(stopped.exit_status)
     except (UserError, LineageError) as error:
         status = 3 if isinstance(error, LineageError) else 2
         print(f"iterdpo: {error}".replace("\n", "\niterdpo: "), file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,22 @@ CONFIG_FILE = "config.json"
 LINKS_DIR = "stages"
 
 
-def execute(config: Config, run_dir: Path, engine: Engine | None = None) -> dict[str, Any]:
+def execute(
+    config: Config,
+    run_dir: Path,
+    engine: Engine | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Run the loop as ``config`` says and return what ``summary.json`` holds.
 
     The summary is written after every iteration, so a run that is stopped leaves the part of it
     that is done.
+
+    Args:
+        config: the typed configuration.
+        run_dir: where the run's own files go.
+        engine: takes the place of the configured one, in tests and dry runs.
+        check: called wherever the run can stop without losing anything; raises when it should.
 
     Raises:
         UserError: something the user can put right; whatever was computed is in the store.
@@ -40,7 +51,7 @@ def execute(config: Config, run_dir: Path, engine: Engine | None = None) -> dict
     write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
     assembly = assemble(config, run_dir, engine)
     tracker, clock = assembly.tracker, StageClock()
-    stages = Stages(config.store.root, library_versions(), on_stage=clock.add)
+    stages = Stages(config.store.root, library_versions(), clock.add, run_dir, check)
     result: dict[str, Any] = {"models": [], "iterations": [], "run": {}}
     tracker.start(json.loads(json.dumps(plain(config))), run_dir.name, config.tracking.group)
     try:

@@ -68,6 +68,10 @@ def iteration_entry(iteration: int, made: Made, oracle: Oracle | None) -> dict[s
         },
         "training": made.trained.metrics if made.trained else None,
         "generated_tokens": made.candidates.metrics["generated_tokens"],
+        # What this run wrote itself: none of a stage that it only read.
+        "generated_tokens_new": (
+            made.candidates.metrics["generated_tokens_new"] if made.candidates.computed else 0
+        ),
         "usage": {
             "candidates": made.candidates.metrics["engine"],
             "judgments": made.judgments.metrics["engine"],

@@ -23,7 +23,7 @@ ALLOWED = {
     "pairing": ("records", "pairing"),
     "evaluation": ("records", "evaluation", "lab"),
     "lab": ("lab", "judging.rubrics"),
-    "store": ("errors", "records", "store"),
+    "store": ("errors", "records", "progress", "store"),
     "engines": ("errors", "records", "engines", "store", "training.spec"),
     "training": ("errors", "records", "config", "quiet", "progress", "training", "store",
                  "engines.loading"),

@@ -119,8 +119,10 @@ class EngineConfig:
     token; more means that another policy wrote it. Null allows any."""
     threads: Count | None
     """CPU threads; null leaves it to torch. Sums are rounded differently with another number."""
+    part_rows: Count
+    """Answers or judgments that are written down together: what a kill costs at most."""
     batch_size: Count
-    """transformers: answers written side by side."""
+    """transformers: answers written side by side, never across two parts."""
     max_sequences: Count
     """vLLM: most answers written side by side."""
     tensor_parallel: Count

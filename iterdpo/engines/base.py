@@ -98,6 +98,16 @@ class Engine(Protocol):
         """What of this engine may change results: part of every key of what it computes."""
 
     @property
+    def part_rows(self) -> int:
+        """How many rows (samples, choices) a caller should ask for and keep together."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether a row's answer does not depend on the call it is in: then a caller should ask
+        for everything at once and keep the answers part by part as they come.
+        """
+
+    @property
     def starts(self) -> int:
         """How often a model was loaded: 1 for a whole run, or one more each restart."""
 

@@ -41,6 +41,8 @@ class TransformersSettings:
     device: str = "auto"
     dtype: str = "float32"
     batch_size: int = 64
+    part_rows: int = 512
+    """Rows that a caller keeps together; batches never cross them."""
     attention: str | None = None
     context: int | None = None
     trust_remote_code: bool = False
@@ -71,10 +73,19 @@ class TransformersEngine:
             "device": self.device.type,
             "dtype": self.settings.dtype,
             "batch_size": self.settings.batch_size,
+            "part_rows": self.settings.part_rows,
             "attention": self.settings.attention,
             "context": self.settings.context,
             "serve": self.settings.serve,
         }
+
+    @property
+    def part_rows(self) -> int:
+        return self.settings.part_rows
+
+    @property
+    def streams(self) -> bool:
+        return False  # rows of a batch share a seed and are padded to one width
 
     @property
     def device(self) -> torch.device:
@@ -96,9 +107,12 @@ class TransformersEngine:
                 for index, prompt in enumerate(prompts)
                 for nth in range(sampling.n if len(prompt) <= limit else 1)
             ]
-            for number, batch in enumerate(chunks(rows, self.settings.batch_size)):
+            for batch in chunks(rows, self.settings.batch_size):
                 fitting = [row for row in batch if len(prompts[row[0]]) <= limit]
-                seed = derive_seed(sampling.seed, "batch", number)
+                # From what is asked, not from its place in the call: the same part of a stage draws
+                # the same numbers whatever went before, and every model draws the same for the
+                # same prompts, which takes noise out of their comparison.
+                seed = derive_seed(sampling.seed, [(prompts[i], nth) for i, nth in fitting])
                 written = sample(
                     model,
                     [prompts[i] for i, _ in fitting],

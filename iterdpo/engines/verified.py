@@ -137,6 +137,14 @@ class VerifiedEngine:
         return self.engine.identity
 
     @property
+    def part_rows(self) -> int:
+        return self.engine.part_rows
+
+    @property
+    def streams(self) -> bool:
+        return self.engine.streams
+
+    @property
     def starts(self) -> int:
         return self.engine.starts
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from iterdpo.engines.vllm_process import VllmProcess
 
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
-_SEEDS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ class VllmSettings:
     trust_remote_code: bool = False
     serve: Literal["dequantized", "original"] = "dequantized"
     residency: Literal["resident", "sleep", "restart"] = "resident"
+    part_rows: int = 512
     lora_rank: int = 16
     """The largest rank of an adapter."""
     max_sequences: int = 256
@@ -62,6 +62,8 @@ class VllmEngine:
         self.starts = 0
         """How often vLLM was started."""
         self.usage = Usage()
+        self.part_rows = settings.part_rows
+        self.streams = True
         self._base: Base | None = None
         self._process: VllmProcess | None = None
         self._chat: Chat | None = None
@@ -84,9 +86,11 @@ class VllmEngine:
         process, chat = self._serve(policy.base)
         prompts = [chat.encode(request) for request in requests]
         limit = process.context - sampling.max_tokens
-        # vLLM gives the n samples of a prompt the seeds s, s + 1, ...: prompts lie n apart.
-        first = derive_seed(sampling.seed, "vllm")
-        seeds = [(first + index * sampling.n) % _SEEDS for index in range(len(prompts))]
+        # From the prompt alone, whatever else is asked. vLLM gives the n samples of a prompt the
+        # seeds s, s + 1, ..., so those of two prompts lie at least n apart.
+        seeds = [
+            derive_seed(sampling.seed, prompt) // sampling.n * sampling.n for prompt in prompts
+        ]
         asked = {
             index: (prompt, self._sampling(sampling, seeds[index]))
             for index, prompt in enumerate(prompts)

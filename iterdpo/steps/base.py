@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from iterdpo.records import Base, Policy
 from iterdpo.store.atomic import write_text
+from iterdpo.store.stages import Work
 from iterdpo.store.tables import read_records, write_records
 
 Record = TypeVar("Record")
@@ -28,10 +29,10 @@ class RecordStep(Generic[Record]):
     def load(self, directory: Path, *_: object) -> tuple[Record, ...]:
         return tuple(read_records(directory / RECORDS_FILE, self.record))
 
-    def keep(self, work: Path, records: Iterable[Record]) -> tuple[Record, ...]:
+    def keep(self, work: Work, records: Iterable[Record]) -> tuple[Record, ...]:
         """Write the records and return them."""
         kept = tuple(records)
-        write_records(work / RECORDS_FILE, self.record, kept)
+        write_records(work.directory / RECORDS_FILE, self.record, kept)
         return kept
 
 
@@ -56,13 +57,15 @@ class PrepareBase:
             "dtype": self.dtype,
         }
 
-    def compute(self, work: Path) -> Metrics:
+    def compute(self, work: Work) -> Metrics:
         if self.quantization == "none":
-            write_text(work / "base.json", json.dumps(self.settings, sort_keys=True) + "\n")
+            write_text(
+                work.directory / "base.json", json.dumps(self.settings, sort_keys=True) + "\n"
+            )
             return {}
         from iterdpo.training.base_model import save_image
 
-        save_image(self._base(work), work / IMAGE_DIR, self.trust_remote_code)
+        save_image(self._base(work.directory), work.directory / IMAGE_DIR, self.trust_remote_code)
         return {}
 
     def load(self, directory: Path) -> Policy:

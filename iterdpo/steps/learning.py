@@ -18,7 +18,8 @@ from iterdpo.records import Adapter, Candidate, Judgment, Pair, Policy, Prompt, 
 from iterdpo.steps.base import RECORDS_FILE, Metrics, RecordStep
 from iterdpo.store.atomic import write_text
 from iterdpo.store.hashing import derive_seed
-from iterdpo.store.stages import Stored
+from iterdpo.store.parts import compute_by_parts
+from iterdpo.store.stages import Stored, Work
 from iterdpo.store.tables import read_records, write_records
 from iterdpo.training.run import run_training
 from iterdpo.training.spec import ADAPTER_DIR, CANARY_FILE, REPORT_FILE, Canary, Example, TrainSpec
@@ -36,6 +37,7 @@ class JudgeCandidates(RecordStep[Judgment]):
     name: str = "judgments"
 
     record = Judgment
+    version = 2
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -43,20 +45,30 @@ class JudgeCandidates(RecordStep[Judgment]):
 
     def compute(
         self,
-        work: Path,
+        work: Work,
         prompts: Stored[tuple[Prompt, ...]],
         candidates: Stored[tuple[Candidate, ...]],
         policy: Stored[Policy],
     ) -> Metrics:
-        judging = self.judge.judge(prompts.value, candidates.value, policy.value)
-        total = len(candidates.value)
+        asked = candidates.value
+
+        def judge(_: int, some: Sequence[Candidate]) -> Iterator[list[Judgment]]:
+            for judgment in self.judge.judge(prompts.value, some, policy.value):
+                yield [judgment]
+
+        parts = work.parts(Judgment, len(asked), self.engine.part_rows)
+        read = parts.done()
+        judging = compute_by_parts(
+            parts, asked, judge, streams=self.engine.streams, check=work.check
+        )
         label = f"{policy.value.name} judges"
         with Meter(self.engine) as meter:
-            judgments = self.keep(work, progress(judging, total, label, "answers"))
+            judgments = self.keep(work, progress(judging, len(asked), label, "answers"))
         unscored = [item.verdict for item in judgments if isinstance(item.verdict, Unscored)]
         reasons = sorted({verdict.reason.value for verdict in unscored})
         return {
             "judgments": len(judgments),
+            "judgments_new": len(judgments) - read,
             "scored": len(judgments) - len(unscored),
             "unscored": {
                 reason: sum(verdict.reason == reason for verdict in unscored) for reason in reasons
@@ -83,7 +95,7 @@ class BuildPairs:
 
     def compute(
         self,
-        work: Path,
+        work: Work,
         prompts: Stored[tuple[Prompt, ...]],
         candidates: Stored[tuple[Candidate, ...]],
         judgments: Stored[tuple[Judgment, ...]],
@@ -91,9 +103,9 @@ class BuildPairs:
         made = build_pairs(
             prompts.value, candidates.value, judgments.value, self.strategy, self.min_margin
         )
-        write_records(work / RECORDS_FILE, Pair, made.kept)
+        write_records(work.directory / RECORDS_FILE, Pair, made.kept)
         dropped = {reason.value: count for reason, count in made.dropped.items()}
-        write_text(work / DROPPED_FILE, json.dumps(dropped, sort_keys=True) + "\n")
+        write_text(work.directory / DROPPED_FILE, json.dumps(dropped, sort_keys=True) + "\n")
         return {"kept": len(made.kept), "dropped": dropped}
 
     def load(self, directory: Path, *_: object) -> Pairing:
@@ -135,7 +147,7 @@ class Train:
 
     def compute(
         self,
-        work: Path,
+        work: Work,
         iteration: int,
         policy: Stored[Policy],
         reference: Stored[Policy],
@@ -161,7 +173,7 @@ class Train:
                 max_engine_gap=self.max_engine_gap,
             )
             self.engine.sleep()
-            report = run_training(spec, work, f"M{iteration} trains")
+            report = run_training(spec, work.directory, f"M{iteration} trains")
             self.engine.wake()
         return {
             "pairs": report["pairs"],
@@ -172,7 +184,7 @@ class Train:
             "final_loss": report["history"][-1]["loss"],
             "reference_sha256": report["reference_sha256"],
             "reference_unchanged": report["reference_unchanged"],
-            "engine_gap": Canary.read(work / CANARY_FILE).noise,
+            "engine_gap": Canary.read(work.directory / CANARY_FILE).noise,
         }
 
     def load(self, directory: Path, iteration: int, policy: Stored[Policy], *_: object) -> Policy:

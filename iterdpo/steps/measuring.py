@@ -13,7 +13,7 @@ from iterdpo.evaluation.report import Evaluation, evaluate
 from iterdpo.records import Candidate, Judgment, Prompt
 from iterdpo.steps.base import Metrics
 from iterdpo.store.atomic import write_text
-from iterdpo.store.stages import Stored
+from iterdpo.store.stages import Stored, Work
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -33,7 +33,7 @@ class Measure:
 
     def compute(
         self,
-        work: Path,
+        work: Work,
         held_out: Stored[tuple[Prompt, ...]],
         sampled: Stored[tuple[Candidate, ...]],
         greedy: Stored[tuple[Candidate, ...]],
@@ -47,7 +47,9 @@ class Measure:
             labelled.value, fixed_answers.value, fixed.value, self.oracle,
         )  # fmt: skip
         values = dataclasses.asdict(evaluation)
-        write_text(work / EVALUATION_FILE, json.dumps(values, indent=1, sort_keys=True) + "\n")
+        write_text(
+            work.directory / EVALUATION_FILE, json.dumps(values, indent=1, sort_keys=True) + "\n"
+        )
         return {"n": len(held_out.value)}
 
     def load(self, directory: Path, *_: object) -> Evaluation:

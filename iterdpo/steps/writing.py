@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import groupby
 from typing import Literal
 
 from iterdpo.engines.base import Completion, Engine, PromptTooLong, Request, Sampling
@@ -13,8 +13,8 @@ from iterdpo.progress import progress
 from iterdpo.prompts.base import PromptSource
 from iterdpo.records import Candidate, Policy, Prompt, record_id
 from iterdpo.steps.base import Metrics, RecordStep
-from iterdpo.store.hashing import derive_seed
-from iterdpo.store.stages import Stored
+from iterdpo.store.parts import compute_by_parts
+from iterdpo.store.stages import Stored, Work
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SelectPrompts(RecordStep[Prompt]):
             "seed": self.seed,
         }
 
-    def compute(self, work: Path, iteration: int | None = None) -> Metrics:
+    def compute(self, work: Work, iteration: int | None = None) -> Metrics:
         return {"prompts": len(self.keep(work, self._select(iteration)))}
 
     def _select(self, iteration: int | None) -> Sequence[Prompt]:
@@ -61,6 +61,7 @@ class Generate(RecordStep[Candidate]):
     name: str = "candidates"
 
     record = Candidate
+    version = 2
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -71,37 +72,43 @@ class Generate(RecordStep[Candidate]):
         }
 
     def compute(
-        self, work: Path, prompts: Stored[tuple[Prompt, ...]], policy: Stored[Policy]
+        self, work: Work, prompts: Stored[tuple[Prompt, ...]], policy: Stored[Policy]
     ) -> Metrics:
-        too_long: list[PromptTooLong] = []
+        asked, n = prompts.value, self.sampling.n
+        parts = work.parts(Candidate, len(asked), max(1, self.engine.part_rows // n))
+        read = parts.done()
+        writing = compute_by_parts(
+            parts,
+            asked,
+            lambda _, some: self._write(some, policy.value),
+            streams=self.engine.streams,
+            check=work.check,
+        )
         with Meter(self.engine) as meter:
-            written = self.keep(work, self._write(prompts.value, policy.value, too_long))
+            label = f"{policy.value.name} {self.label}"
+            written = self.keep(work, progress(writing, len(asked) * n, label, "answers"))
+        new = {prompt.id for prompt in asked[read:]}
         return {
             "candidates": len(written),
             "truncated": sum(candidate.truncated for candidate in written),
-            "prompts_too_long": len(too_long),
+            "prompts_too_long": len(asked) - len({candidate.prompt_id for candidate in written}),
             "generated_tokens": sum(len(candidate.token_ids) for candidate in written),
+            "generated_tokens_new": sum(
+                len(candidate.token_ids) for candidate in written if candidate.prompt_id in new
+            ),
             "engine": meter.metrics,
         }
 
-    def _write(
-        self, prompts: Sequence[Prompt], policy: Policy, too_long: list[PromptTooLong]
-    ) -> Iterator[Candidate]:
+    def _write(self, prompts: Sequence[Prompt], policy: Policy) -> Iterator[list[Candidate]]:
+        """Yield the answers to one prompt after the other."""
         requests = [Request.of(prompt.text, self.system) for prompt in prompts]
-        sampling = self._seeded(prompts)
-        answers = self.engine.generate(requests, policy, sampling)
-        total = len(prompts) * sampling.n
-        for answer in progress(answers, total, f"{policy.name} {self.label}", "answers"):
-            if isinstance(answer, PromptTooLong):
-                too_long.append(answer)
-            else:
-                yield candidate_of(answer, prompts[answer.request], policy)
-
-    def _seeded(self, prompts: Sequence[Prompt]) -> Sampling:
-        # Seeded by the prompts, not the iteration: every model answers the held-out prompts with
-        # the same random numbers, which takes noise out of their comparison.
-        seed = derive_seed(self.sampling.seed, [prompt.id for prompt in prompts])
-        return Sampling(**asdict(self.sampling) | {"seed": seed})
+        answers = self.engine.generate(requests, policy, self.sampling)
+        for request, group in groupby(answers, key=lambda answer: answer.request):
+            yield [
+                candidate_of(answer, prompts[request], policy)
+                for answer in group
+                if not isinstance(answer, PromptTooLong)
+            ]
 
 
 def candidate_of(completion: Completion, prompt: Prompt, policy: Policy) -> Candidate:

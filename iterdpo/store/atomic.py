@@ -7,14 +7,21 @@ a ``.partial-*`` directory that nothing refers to.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
+from iterdpo.errors import UserError
+
 PARTIAL_PREFIX = ".partial-"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -27,10 +34,11 @@ def write_text(path: Path, text: str) -> None:
             file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
+        partial.chmod(_allowed(0o666))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -42,24 +50,72 @@ def published_directory(final: Path) -> Iterator[Path]:
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=final.parent, prefix=f"{PARTIAL_PREFIX}{final.name[:12]}-"))
+    work.chmod(_allowed(0o777))
     try:
         yield work
         for path in sorted(work.rglob("*")):
-            _sync(path)
-        _sync(work)
+            sync(path)
+        sync(work)
         try:
             work.rename(final)
         except OSError:
             if not final.is_dir():
                 raise
-        _sync(final.parent)
+        sync(final.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def remove_partial(final: Path) -> None:
+    """Delete what killed processes left of ``final``. Only for the holder of its lock."""
+    for partial in final.parent.glob(f"{PARTIAL_PREFIX}{final.name[:12]}-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or directory to ``<name>.corrupt-<n>`` and return where it is now."""
+    names = (path.with_name(f"{path.name}.corrupt-{number}") for number in count(1))
+    return path.rename(next(place for place in names if not place.exists()))
+
+
+@contextmanager
+def disk_errors_named(directory: Path) -> Iterator[None]:
+    """Turn a full or forbidden disk into a line that says where, why and what to do.
+
+    Raises:
+        UserError: a write in the block failed because the disk or a quota is full, or because
+            ``directory`` may not be written to. Every other error comes through.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            place = next(place for place in (directory, *directory.parents) if place.exists())
+            free = shutil.disk_usage(place).free / 1e6
+            raise UserError(
+                f"{directory}: the disk is full ({os.strerror(error.errno)}, {free:,.1f} MB free): "
+                "make room and run the same command again; what was finished is kept"
+            ) from error
+        if error.errno in _FORBIDDEN:
+            raise UserError(
+                f"{error.filename or directory}: cannot be read and written "
+                f"({os.strerror(error.errno)}): ask its owner for both, or name another store, "
+                "store.root=DIR"
+            ) from error
+        raise
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _allowed(mode: int) -> int:
+    # tempfile makes everything private; a store may be shared, as the user's umask says.
+    umask = os.umask(0)
+    os.umask(umask)
+    return mode & ~umask

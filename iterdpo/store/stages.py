@@ -5,30 +5,67 @@ arguments; an argument that is itself a stored result counts by its key. So keys
 that was computed, and a changed setting branches at the first stage that it touches. A result is
 a directory ``<root>/<stage>/<key>/`` that exists only when complete; its ``stage.json`` holds the
 key, the parents, the hash of every file, the seconds it took and the versions of the libraries.
+
+What a killed stage had finished lies in ``<root>/<stage>/.work-<key>/`` until the stage is. Several
+processes may share a store: one computes a key, the others wait for its lock and then read.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from iterdpo.errors import UserError
-from iterdpo.store.atomic import published_directory, write_text
+from iterdpo.store.atomic import (
+    disk_errors_named,
+    published_directory,
+    remove_partial,
+    set_aside,
+    write_text,
+)
 from iterdpo.store.hashing import JSON, file_sha256, plain, sha256_of
+from iterdpo.store.locks import Holder, locked
+from iterdpo.store.parts import Parts, clear_parts
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "stage.json"
+LOCKS_DIR = ".locks"
+RUNS_DIR = ".runs"
+PARTS_DIR = "parts"
 
+Record = TypeVar("Record")
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 
 
 class CorruptStageError(UserError):
     """A stored file is not what its stage wrote."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where a stage computes, and what it may leave for the next try."""
+
+    directory: Path
+    """What is written here becomes the result when ``compute`` ends without an error."""
+    kept: Path
+    """Not made yet; what a stage puts here survives a kill, until the stage is finished."""
+    key: str
+    check: Callable[[], None] = lambda: None
+    """Raises when the run is to stop. To be called where nothing is lost by it."""
+
+    def parts(self, record: type[Record], units: int, part_units: int) -> Parts[Record]:
+        """Open the stage's finished parts: see ``Parts``."""
+        return Parts(self.kept / PARTS_DIR, record, self.key, units, part_units)
 
 
 class Stage(Protocol[Result_co]):
@@ -46,8 +83,8 @@ class Stage(Protocol[Result_co]):
     def settings(self) -> Mapping[str, object]:
         """Everything of the configuration that may change the result, and nothing else."""
 
-    def compute(self, work: Path, /, *args: Any, **kwargs: Any) -> Mapping[str, object]:
-        """Write the result's files into ``work`` and return the metrics for ``stage.json``."""
+    def compute(self, work: Work, /, *args: Any, **kwargs: Any) -> Mapping[str, object]:
+        """Write the result's files and return the metrics for ``stage.json``."""
 
     def load(self, directory: Path, /, *args: Any, **kwargs: Any) -> Result_co:
         """Read the result back from a finished directory; ``args`` are those of ``compute``."""
@@ -61,6 +98,8 @@ class Stored(Generic[Result]):
     key: str
     directory: Path
     args: tuple[Any, ...]
+    computed: bool = False
+    """Whether this very call computed it."""
 
     @cached_property
     def value(self) -> Result:
@@ -86,27 +125,38 @@ class Stages:
     versions: Mapping[str, str] = field(default_factory=dict)
     on_stage: Callable[[Stored[Any]], None] | None = None
     """Called with every result, computed or read, in order."""
+    run_dir: Path | None = None
+    """Where the run's own files lie: what makes it a root of the store."""
+    check: Callable[[], None] = lambda: None
+    """Raises when the run is to stop; called between stages and where a stage allows it."""
     used: dict[str, Path] = field(default_factory=dict)
     """Every result this run asked for, by ``<stage>/<key>``: the run's roots in the store."""
 
     def run(self, stage: Stage[Result], *args: object) -> Stored[Result]:
         """Return the stored result of ``stage`` for ``args``, computing it if it is not there.
 
+        A result with a damaged file is named, set aside and computed again.
+
         Args:
             stage: what to run.
             args: earlier results (``Stored``) or plain JSON values; all of them enter the key.
 
         Raises:
-            CorruptStageError: a stored file's hash is not the one that was recorded.
+            UserError: the store cannot be written to, or the disk is full.
         """
+        self.check()
         identity = stage_identity(stage, args)
         key = sha256_of(identity)
         stored = Stored(stage, key, self.root / stage.name / key, args)
-        if stored.directory.is_dir():
-            verify(stored.directory)
-        else:
-            self._compute(stored, identity, args)
+        if not _intact(stored.directory):
+            with locked(self.root / LOCKS_DIR / f"{stage.name}-{key}", waiting=_say(stage.name)):
+                # Another process may have finished it while this one waited.
+                if not _intact(stored.directory, move=True):
+                    with disk_errors_named(stored.directory.parent):
+                        self._compute(stored, identity, args)
+                    stored = replace(stored, computed=True)
         self.used[f"{stage.name}/{stored.key}"] = stored.directory
+        self._register()
         if self.on_stage:
             self.on_stage(stored)
         return stored
@@ -114,22 +164,69 @@ class Stages:
     def _compute(
         self, stored: Stored[Result], identity: Mapping[str, JSON], args: tuple[object, ...]
     ) -> None:
-        with published_directory(stored.directory) as work:
+        remove_partial(stored.directory)
+        kept = stored.directory.parent / f".work-{stored.key}"
+        with published_directory(stored.directory) as directory:
             began = time.monotonic()
+            work = Work(directory, kept, stored.key, self.check)
             metrics = plain(stored.stage.compute(work, *args))
             manifest = {
                 "key": stored.key,
                 "identity": identity,
                 "metrics": metrics,
                 "files": {
-                    path.relative_to(work).as_posix(): file_sha256(path)
-                    for path in sorted(work.rglob("*"))
+                    path.relative_to(directory).as_posix(): file_sha256(path)
+                    for path in sorted(directory.rglob("*"))
                     if path.is_file()
                 },
                 "seconds": round(time.monotonic() - began, 3),
                 "versions": dict(self.versions),
             }
-            write_text(work / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+            write_text(directory / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        _clear(kept)
+
+    def _register(self) -> None:
+        """Note what this run uses, so that nothing of it counts as garbage."""
+        if self.run_dir is None:
+            return
+        place = self.run_dir.resolve()
+        entry = {
+            "run_dir": str(place),
+            "stages": list(self.used),
+            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        name = f"{sha256_of(str(place))[:16]}.json"
+        try:
+            write_text(self.root / RUNS_DIR / name, json.dumps(entry, indent=1) + "\n")
+        except PermissionError:
+            log.debug("a store that cannot be written to: the run is not registered")
+
+
+def _intact(directory: Path, move: bool = False) -> bool:
+    """Say whether a stage is finished and undamaged; with ``move``, set a damaged one aside."""
+    if not directory.is_dir():
+        return False
+    try:
+        verify(directory)
+    except CorruptStageError as error:
+        if move:
+            log.warning("%s; set aside as %s, computed again", error, set_aside(directory).name)
+        return False
+    return True
+
+
+def _clear(kept: Path) -> None:
+    """Remove what a finished stage had kept for the next try, but for what was set aside."""
+    clear_parts(kept / PARTS_DIR)
+    if kept.is_dir() and not list(kept.rglob("*.corrupt-*")):
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def _say(name: str) -> Callable[[Holder], None]:
+    def say(holder: Holder) -> None:
+        log.info("%s: %s computes it; waiting", name, holder)
+
+    return say
 
 
 def stage_identity(stage: Stage[Result], args: tuple[object, ...]) -> dict[str, JSON]:
@@ -149,18 +246,15 @@ def verify(directory: Path) -> None:
     """Compare every file of a finished stage with the hash recorded for it.
 
     Raises:
-        CorruptStageError: naming the file that is missing or different.
+        CorruptStageError: naming the file that is missing, different or unreadable.
     """
-    manifest = json.loads((directory / MANIFEST).read_text("utf-8"))
-    for name, expected in manifest["files"].items():
+    try:
+        files = json.loads((directory / MANIFEST).read_text("utf-8"))["files"].items()
+    except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CorruptStageError(f"{directory / MANIFEST} cannot be read ({error!r})") from error
+    for name, expected in files:
         path = directory / name
         if not path.is_file():
-            raise CorruptStageError(
-                f"{path} is missing from a finished stage: delete {directory} to have it computed "
-                "again"
-            )
+            raise CorruptStageError(f"{path} is missing from a finished stage")
         if file_sha256(path) != expected:
-            raise CorruptStageError(
-                f"{path} is not what its stage wrote (sha256 differs): delete {directory} "
-                "to have it computed again"
-            )
+            raise CorruptStageError(f"{path} is not what its stage wrote (sha256 differs)")

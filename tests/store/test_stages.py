@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, write_text
-from iterdpo.store.stages import CorruptStageError, Stages, verify
+from iterdpo.store.stages import CorruptStageError, Stages, Work, verify
 
 
 @dataclass
@@ -25,10 +26,10 @@ class Add:
     def settings(self):
         return {"amount": self.amount}
 
-    def compute(self, work: Path, *args):
+    def compute(self, work: Work, *args):
         self.runs.append(1)
         total = self.amount + sum(arg if isinstance(arg, int) else arg.value for arg in args)
-        (work / "total.txt").write_text(str(total))
+        (work.directory / "total.txt").write_text(str(total))
         if self.fail:
             raise RuntimeError("half way")
         return {"total": total}
@@ -82,15 +83,84 @@ def test_the_manifest_names_files_metrics_parents_and_versions(tmp_path):
     assert manifest["identity"]["args"] == [{"stage": "add", "key": parent.key}, 2]
 
 
-@pytest.mark.parametrize("damage", ["change", "truncate", "remove"])
-def test_a_damaged_file_is_named_and_never_used(tmp_path, damage):
-    path = Stages(tmp_path).run(Add(12)).directory / "total.txt"
+@pytest.mark.parametrize("damage", ["change", "truncate", "remove", "manifest"])
+def test_a_damaged_result_is_named_set_aside_and_computed_again(tmp_path, damage, caplog):
+    stage = Add(12)
+    directory = Stages(tmp_path).run(stage).directory
+    path = directory / ("stage.json" if damage == "manifest" else "total.txt")
     if damage == "remove":
         path.unlink()
     else:
         path.write_text("13" if damage == "change" else "1")
-    with pytest.raises(CorruptStageError, match=r"total\.txt"):
-        Stages(tmp_path).run(Add(12))
+    with pytest.raises(CorruptStageError, match=path.name):
+        verify(directory)
+    again = Stages(tmp_path).run(Add(12, stage.runs))
+    assert (again.value, again.computed, len(stage.runs)) == (12, True, 2)
+    assert str(path) in caplog.text
+    assert (tmp_path / "add" / f"{again.key}.corrupt-1").is_dir()
+    verify(again.directory)
+
+
+def test_what_this_call_computed_says_so(tmp_path):
+    assert Stages(tmp_path).run(Add(1)).computed
+    assert not Stages(tmp_path).run(Add(1)).computed
+
+
+def test_what_a_killed_process_left_of_a_stage_is_removed(tmp_path):
+    key = Stages(tmp_path / "other").run(Add(1)).key
+    left = tmp_path / "add" / f"{PARTIAL_PREFIX}{key[:12]}-xyz"
+    left.mkdir(parents=True)
+    other = tmp_path / "add" / f"{PARTIAL_PREFIX}{'0' * 12}-xyz"
+    other.mkdir()
+    Stages(tmp_path).run(Add(1))
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_what_a_stage_kept_is_there_at_the_next_try_and_gone_when_it_is_finished(tmp_path):
+    seen = []
+
+    class Slow(Add):
+        def compute(self, work, *args):
+            seen.append(sorted(path.name for path in work.kept.glob("*")))
+            work.kept.mkdir(parents=True, exist_ok=True)
+            (work.kept / "half").write_text("half")
+            return super().compute(work, *args)
+
+    with pytest.raises(RuntimeError):
+        Stages(tmp_path).run(Slow(1, fail=True))
+    Stages(tmp_path).run(Slow(1))
+    assert seen == [[], ["half"]]
+    assert not list((tmp_path / "add").glob(".work-*"))
+
+
+def test_a_run_that_is_to_stop_begins_no_stage(tmp_path):
+    def stop():
+        raise InterruptedError
+
+    stage = Add(1)
+    with pytest.raises(InterruptedError):
+        Stages(tmp_path, check=stop).run(stage)
+    assert stage.runs == []
+
+
+def test_a_run_registers_what_it_uses(tmp_path):
+    stages = Stages(tmp_path / "store", run_dir=tmp_path / "run")
+    first, second = stages.run(Add(1)), stages.run(Add(2))
+    (entry,) = (tmp_path / "store" / ".runs").glob("*.json")
+    said = json.loads(entry.read_text())
+    assert said["run_dir"] == str(tmp_path / "run")
+    assert said["stages"] == [f"add/{first.key}", f"add/{second.key}"]
+
+
+def test_others_may_read_as_far_as_the_umask_says(tmp_path):
+    umask = os.umask(0o022)
+    try:
+        directory = Stages(tmp_path).run(Add(1)).directory
+    finally:
+        os.umask(umask)
+    modes = [path.stat().st_mode & 0o777 for path in (directory, directory / "stage.json")]
+    assert [oct(mode) for mode in modes] == ["0o755", "0o644"]
 
 
 def test_verify_accepts_what_was_written(tmp_path):
