@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -15,9 +16,13 @@ from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.quiet import quiet_libraries
 from iterdpo.store.atomic import write_text
-from iterdpo.store.hashing import plain
+from iterdpo.store.hashing import plain, sha256_of
+from iterdpo.store.registry import RegisteredRun
 from iterdpo.store.stages import Stages, Stored
 from iterdpo.tracking.samples import sample_rows
+from iterdpo.tracking.wandb import take_over
+
+log = logging.getLogger(__name__)
 
 SUMMARY_FILE = "summary.json"
 CONFIG_FILE = "config.json"
@@ -49,9 +54,13 @@ def execute(
     began = time.monotonic()
     run_dir.mkdir(parents=True, exist_ok=True)
     write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
+    registered = RegisteredRun(config.store.root, run_dir, sha256_of(plain(config)))
+    if stopped := registered.stopped_before():
+        log.info("going on with what %s left in %s", stopped, config.store.root)
+        take_over(stopped, run_dir)
     assembly = assemble(config, run_dir, engine)
     tracker, clock = assembly.tracker, StageClock()
-    stages = Stages(config.store.root, library_versions(), clock.add, run_dir, check)
+    stages = Stages(config.store.root, library_versions(), clock.add, registered, check)
     result: dict[str, Any] = {"models": [], "iterations": [], "run": {}}
     tracker.start(json.loads(json.dumps(plain(config))), run_dir.name, config.tracking.group)
     try:
@@ -71,6 +80,7 @@ def execute(
                 link(stages.used, run_dir / LINKS_DIR)
                 tracker.metrics(done.iteration, summary.metrics(result, done.iteration))
                 console.announce(result, config.iterations)
+        registered.finish()
     finally:
         tracker.finish(result)
     console.show(result, run_dir)

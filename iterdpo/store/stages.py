@@ -18,7 +18,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -34,12 +33,12 @@ from iterdpo.store.atomic import (
 from iterdpo.store.hashing import JSON, file_sha256, plain, sha256_of
 from iterdpo.store.locks import Holder, locked
 from iterdpo.store.parts import Parts, clear_parts
+from iterdpo.store.registry import RegisteredRun
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "stage.json"
 LOCKS_DIR = ".locks"
-RUNS_DIR = ".runs"
 PARTS_DIR = "parts"
 
 Record = TypeVar("Record")
@@ -125,8 +124,8 @@ class Stages:
     versions: Mapping[str, str] = field(default_factory=dict)
     on_stage: Callable[[Stored[Any]], None] | None = None
     """Called with every result, computed or read, in order."""
-    run_dir: Path | None = None
-    """Where the run's own files lie: what makes it a root of the store."""
+    registered: RegisteredRun | None = None
+    """The run's entry in the store, which tells what it uses."""
     check: Callable[[], None] = lambda: None
     """Raises when the run is to stop; called between stages and where a stage allows it."""
     used: dict[str, Path] = field(default_factory=dict)
@@ -156,7 +155,8 @@ class Stages:
                         self._compute(stored, identity, args)
                     stored = replace(stored, computed=True)
         self.used[f"{stage.name}/{stored.key}"] = stored.directory
-        self._register()
+        if self.registered:
+            self.registered.uses(self.used)
         if self.on_stage:
             self.on_stage(stored)
         return stored
@@ -184,22 +184,6 @@ class Stages:
             }
             write_text(directory / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         _clear(kept)
-
-    def _register(self) -> None:
-        """Note what this run uses, so that nothing of it counts as garbage."""
-        if self.run_dir is None:
-            return
-        place = self.run_dir.resolve()
-        entry = {
-            "run_dir": str(place),
-            "stages": list(self.used),
-            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        name = f"{sha256_of(str(place))[:16]}.json"
-        try:
-            write_text(self.root / RUNS_DIR / name, json.dumps(entry, indent=1) + "\n")
-        except PermissionError:
-            log.debug("a store that cannot be written to: the run is not registered")
 
 
 def _intact(directory: Path, move: bool = False) -> bool:

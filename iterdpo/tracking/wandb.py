@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from iterdpo.store.atomic import write_text
 from iterdpo.tracking.plain import cell, plain, without_secrets
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 
+ID_FILE = "wandb-run-id"
 INIT_SECONDS = 20.0  # how long an unreachable server may delay the start
 FINISH_SECONDS = 60.0  # and the end; what was not uploaded stays on disk for `wandb sync`
 
@@ -94,7 +96,7 @@ class WandbTracker:
 
     @property
     def _id_file(self) -> Path:
-        return self.directory / "wandb-run-id"
+        return self.directory / ID_FILE
 
     def _opened(self) -> wandb.Run:
         if self._run is None:
@@ -135,6 +137,13 @@ class WandbTracker:
                 reinit="create_new",
                 settings=settings,
             )
+
+
+def take_over(stopped: Path, run_dir: Path) -> None:
+    """Let the run in ``run_dir`` go on as the W&B run that was stopped, if that had one."""
+    name = stopped / ID_FILE
+    if name.is_file() and not (run_dir / ID_FILE).exists():
+        write_text(run_dir / ID_FILE, name.read_text("utf-8"))
 
 
 def resolve_mode(

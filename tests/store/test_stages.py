@@ -144,15 +144,6 @@ def test_a_run_that_is_to_stop_begins_no_stage(tmp_path):
     assert stage.runs == []
 
 
-def test_a_run_registers_what_it_uses(tmp_path):
-    stages = Stages(tmp_path / "store", run_dir=tmp_path / "run")
-    first, second = stages.run(Add(1)), stages.run(Add(2))
-    (entry,) = (tmp_path / "store" / ".runs").glob("*.json")
-    said = json.loads(entry.read_text())
-    assert said["run_dir"] == str(tmp_path / "run")
-    assert said["stages"] == [f"add/{first.key}", f"add/{second.key}"]
-
-
 def test_others_may_read_as_far_as_the_umask_says(tmp_path):
     umask = os.umask(0o022)
     try:

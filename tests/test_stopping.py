@@ -1,0 +1,92 @@
+"""Signals, as a terminal, a cluster or a spot machine sends them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from iterdpo.stopping import Stopped, StopRequest, heard
+
+
+def test_the_first_signal_is_noted_and_told_and_handlers_are_put_back(capfd):
+    before = signal.getsignal(signal.SIGTERM)
+    request = StopRequest()
+    with heard(request):
+        request.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped, match="stopped by SIGTERM") as stopped:
+            request.check()
+    assert stopped.value.exit_status == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "once more stops at once" in capfd.readouterr().err
+
+
+def test_the_second_signal_ends_the_process_at_once():
+    code = (
+        "import os, signal, sys\n"
+        "from iterdpo.stopping import StopRequest, heard\n"
+        "with heard(StopRequest()):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    sys.exit(0)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "process"),
+    [(signal.SIGTERM, 143, "inline"), (signal.SIGINT, 130, "spawn")],
+)
+def test_a_run_stops_says_how_to_go_on_and_goes_on(tmp_path, number, status, process):
+    def command(run: str) -> list[str]:
+        return [
+            sys.executable, "-m", "iterdpo", "experiment=smoke", "iterations=1", "tracking=wandb",
+            "engine.device=cpu", "engine.part_rows=24", "engine.batch_size=24",
+            f"training.process={process}",
+            f"store.root={tmp_path / 'store'}", f"hydra.run.dir={tmp_path / run}",
+        ]  # fmt: skip
+
+    child = subprocess.Popen(command("first"), stderr=subprocess.PIPE, text=True)
+    # In the middle of the first iteration's candidates, when a part of them is there.
+    while not list((tmp_path / "store").glob("candidates/.work-*/parts/*.parquet")):
+        assert child.poll() is None, "the run ended before it could be stopped"
+        time.sleep(0.01)
+    child.send_signal(number)
+    said = child.communicate()[1]
+    assert child.returncode == status
+    assert "run the same command again to go on" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert children_of(child.pid) == []
+
+    parts = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "store").glob("candidates/.work-*/parts/*.parquet")
+    }
+    again = subprocess.run(command("again"), capture_output=True, text=True, check=True)
+    assert f"going on with what {tmp_path / 'first'} left" in again.stderr
+    assert parts
+    assert not any(path.exists() for path in parts)  # they are in the finished stage
+    made = json.loads((tmp_path / "again" / "summary.json").read_text())["iterations"][0]
+    assert 0 < made["generated_tokens_new"] < made["generated_tokens"]
+    ids = {(tmp_path / run / "wandb-run-id").read_text() for run in ("first", "again")}
+    assert len(ids) == 1
+
+
+def children_of(pid: int) -> list[str]:
+    """Return the processes that still have ``pid`` as their group's or parent's id."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if str(pid) in fields[1:2]:
+            found.append(stat.parent.name)
+    return found
