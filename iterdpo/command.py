@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -44,6 +45,8 @@ def check(arguments: Sequence[str]) -> None:
     flags = get_args(list(arguments))
     if flags.help or flags.hydra_help or flags.info or flags.shell_completion:
         return
+    if flags.multirun and flags.cfg:
+        raise ConfigError(["--cfg: shows one run; leave -m out, and give each key one value"])
     overrides = [_parsed(text) for text in flags.overrides]
     directories = [conf_directory(), *([Path(flags.config_dir)] if flags.config_dir else [])]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
@@ -112,9 +115,14 @@ def _problems(
         group.name: sorted(path.stem for path in group.glob("*.yaml"))
         for directory in directories
         for group in sorted(directory.iterdir())
-        if group.is_dir()
+        if group.is_dir() and group.name != "hydra"
     }
     overrides = list(overrides)
+    # Hydra's own groups (hydra/launcher, hydra/sweeper), with what plugins add to them.
+    loader = GlobalHydra.instance().config_loader()
+    for override in overrides:
+        if override.key_or_group.startswith("hydra/"):
+            choices[override.key_or_group] = loader.get_group_options(override.key_or_group)
     groups = [item for item in overrides if item.key_or_group in choices]
     values = [item for item in overrides if item.key_or_group not in choices]
     valid_groups = []
@@ -124,7 +132,7 @@ def _problems(
         if unknown := [name for name in wanted if name not in (*known, "null")]:
             yield (
                 f"{override.key_or_group}={unknown[0]}: no such choice; there are "
-                f"{', '.join(known)}"
+                f"{', '.join(known) or 'none'}"
             )
         else:
             valid_groups.append(override)

@@ -130,3 +130,15 @@ def test_a_wrong_command_loads_nothing_heavy(here):
         [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_launcher_is_one_that_is_there(here):
+    done = run("-m", "hydra/launcher=nope", "training.beta=0.1,0.2", cwd=here)
+    assert done.returncode == 2
+    assert "hydra/launcher=nope: no such choice; there are basic, cluster" in done.stderr
+
+
+def test_cfg_of_a_sweep_is_refused_in_a_line(here):
+    done = run("-m", "--cfg", "job", "training.beta=0.1,0.2", cwd=here)
+    assert done.returncode == 2
+    assert done.stderr.startswith("iterdpo: --cfg: shows one run")

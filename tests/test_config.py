@@ -58,6 +58,15 @@ def test_every_shipped_file_composes_to_a_valid_configuration(group, name, tmp_p
     assert isinstance(config, Config)
 
 
+def test_the_launchers_compose():
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="comes with extra sweep")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("config", overrides=["hydra/launcher=cluster"], return_hydra_config=True)
+    launcher = OmegaConf.to_container(composed.hydra.launcher, resolve=False)
+    assert launcher["_target_"].endswith("SlurmLauncher")
+    assert (launcher["gpus_per_node"], launcher["signal_delay_s"]) == (1, 300)
+
+
 def test_an_overlay_begins_with_its_command():
     for path in sorted((CONF / "experiment").glob("*.yaml")):
         second = path.read_text().splitlines()[1]

@@ -1,0 +1,69 @@
+"""Jobs that share a store: one computes, the others read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from iterdpo import run
+
+BETAS = (0.05, 0.1, 0.3)
+
+
+def summaries(sweep):
+    return [json.loads((sweep / str(job) / "summary.json").read_text()) for job in range(3)]
+
+
+def assert_shared(results, store):
+    """Three iterations: the first is made once, the second and third by each job."""
+    made = [[i["generated_tokens"] for i in result["iterations"]] for result in results]
+    new = sum(i["generated_tokens_new"] for result in results for i in result["iterations"])
+    assert len({row[0] for row in made}) == 1
+    assert new == made[0][0] + sum(row[1] + row[2] for row in made)
+    assert new <= 2.4 / 3 * sum(sum(row) for row in made)
+    assert len(list((store / "candidates").glob("[!.]*"))) == 1 + 3 * 2
+    assert len(list((store / "adapter").glob("[!.]*"))) == 3 * 3
+
+
+def test_a_sweep_makes_the_first_iteration_once(configure, tmp_path):
+    results = [
+        run.execute(
+            configure("experiment=smoke", "iterations=3", f"training.beta={beta}"),
+            tmp_path / str(beta),
+        )
+        for beta in BETAS
+    ]
+    assert_shared(results, tmp_path / "store")
+
+
+def test_jobs_that_run_at_the_same_time_share_as_well(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="comes with the extra sweep")
+    command = [
+        sys.executable, "-m", "iterdpo", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3",
+        "experiment=smoke", "iterations=3", f"training.beta={','.join(map(str, BETAS))}",
+        "tracking=none", "engine.device=cpu", "engine.threads=1",
+        f"store.root={tmp_path / 'store'}", f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    ]  # fmt: skip
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "computes it; waiting" in done.stderr + done.stdout
+    assert_shared(summaries(tmp_path / "sweep"), tmp_path / "store")
+
+
+def test_a_job_that_fails_neither_stops_nor_poisons_the_others(tmp_path):
+    command = [
+        sys.executable, "-m", "iterdpo", "-m", "experiment=smoke", "iterations=1",
+        "pairs.min_margin=4.9,0.0", "tracking=none", "engine.device=cpu",
+        f"store.root={tmp_path / 'store'}", f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    ]  # fmt: skip
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no preference pair was left" in done.stdout  # in the table, beside the other's quality
+    assert not (tmp_path / "sweep" / "0" / "failure.json").read_text().isspace()
+    made = json.loads((tmp_path / "sweep" / "1" / "summary.json").read_text())
+    assert [model["name"] for model in made["models"]] == ["M0", "M1"]
+    assert made["iterations"][0]["generated_tokens_new"] == 0  # the failed job had written them
