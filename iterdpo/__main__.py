@@ -27,8 +27,12 @@ def job(composed: Any) -> None:
     request = StopRequest()
     try:
         config = command.typed(composed)
-        from iterdpo import run
+        from iterdpo import plan, run
 
+        if config.plan:
+            plan.show(config)
+            command.remove_unused(run_dir)
+            return
         with heard(request):
             run.execute(config, run_dir, check=request.check)
     except Stopped as stopped:

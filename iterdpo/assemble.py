@@ -128,6 +128,7 @@ def make_recipe(
         judge_model=config.judge.model,
         reference=config.training.reference,
         on_empty=config.pairs.on_empty,
+        min_scored=config.judge.min_scored,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -93,6 +94,12 @@ def require_writable(key: str, directory: Path) -> None:
         raise ConfigError(
             [f"{key}={directory}: cannot be written to ({error.strerror}); name another directory"]
         ) from None
+
+
+def remove_unused(run_dir: Path) -> None:
+    """Remove a run directory in which only Hydra has written."""
+    if [path.name for path in run_dir.iterdir()] == [".hydra"]:
+        shutil.rmtree(run_dir)
 
 
 def note_failure(run_dir: Path, error: Exception) -> None:

@@ -57,6 +57,7 @@ def run(recipe: Recipe, iterations: int, stages: Stages) -> Iterator[Round]:
         candidates = stages.run(recipe.generate, prompts, policy)
         judge_policy = {"current": policy, "initial": initial}[recipe.judge_model]
         judgments = stages.run(recipe.judge, prompts, candidates, judge_policy)
+        recipe.require_scored(t, judgments)
         pairs = stages.run(recipe.build_pairs, prompts, candidates, judgments)
         recipe.require_pairs(t, pairs, judgments)
         trained = None

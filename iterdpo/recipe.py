@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from iterdpo.errors import NoPairsError
+from iterdpo.errors import NoPairsError, UserError
 from iterdpo.pairing.base import Pairing
-from iterdpo.records import Judgment
+from iterdpo.records import Judgment, Unscored
 from iterdpo.steps.base import PrepareBase
 from iterdpo.steps.learning import BuildPairs, JudgeCandidates, Train
 from iterdpo.steps.measuring import Measure
@@ -37,6 +38,22 @@ class Recipe:
     judge_model: Literal["current", "initial"]
     reference: Literal["previous", "initial", "base"]
     on_empty: Literal["stop", "skip"]
+    min_scored: float
+    """Share of an iteration's answers, in [0, 1], that must get a score."""
+
+    def require_scored(self, iteration: int, judgments: Stored[tuple[Judgment, ...]]) -> None:
+        """Raise ``UserError`` when the judge could not be read too often."""
+        verdicts = [item.verdict for item in judgments.value]
+        unscored = Counter(item.reason.value for item in verdicts if isinstance(item, Unscored))
+        missing = unscored.total()
+        if len(verdicts) - missing >= self.min_scored * len(verdicts):
+            return
+        reasons = ", ".join(f"{count} {reason}" for reason, count in unscored.most_common())
+        raise UserError(
+            f"iteration {iteration}: {missing} of {len(verdicts)} answers got no score "
+            f"({reasons}); see their raw verdicts in the judgments stage, try another rubric or "
+            f"judge.score, or lower judge.min_scored={self.min_scored}"
+        )
 
     def require_pairs(
         self,

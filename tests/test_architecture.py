@@ -70,6 +70,7 @@ def test_only_assemble_builds_from_configuration():
         "assemble.py",
         "command.py",
         "config/check.py",
+        "plan.py",
         "run.py",
         "summary.py",
     }

@@ -154,6 +154,8 @@ class JudgeConfig:
     max_tokens: Count
     min_readable: Share
     """With a smaller readable share, a sampled judgment is unscored."""
+    min_scored: Share
+    """An iteration stops when a smaller share of its answers got a score."""
     min_mass: Share
     """With less probability on the score tokens, an expected judgment is unscored."""
     low: int
@@ -257,6 +259,8 @@ class Config:
 
     iterations: Count
     seed: Seed
+    plan: bool
+    """Print what each stage would do, and why, and run nothing."""
     model: ModelConfig
     prompts: PromptsConfig
     candidates: CandidatesConfig

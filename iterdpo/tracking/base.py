@@ -27,6 +27,9 @@ class Tracker(Protocol):
     def finish(self, summary: Mapping[str, object]) -> None:
         """Record the run's result and close it."""
 
+    def abandon(self) -> None:
+        """Let go of everything after a failure, so that nothing waits or fails at exit."""
+
 
 class NoTracker:
     """Drops everything; the run directory holds it anyway."""
@@ -41,6 +44,9 @@ class NoTracker:
         """Do nothing."""
 
     def finish(self, summary: Mapping[str, object]) -> None:
+        """Do nothing."""
+
+    def abandon(self) -> None:
         """Do nothing."""
 
 
@@ -66,6 +72,10 @@ class Guarded:
         """Record the run's result and close it."""
         self._try(lambda: self._tracker.finish(summary), "finish")
 
+    def abandon(self) -> None:
+        """Let go of the tracker."""
+        self._tracker.abandon()
+
     def _try(self, call: Callable[[], None], name: str) -> None:
         try:
             call()
@@ -76,4 +86,8 @@ class Guarded:
                 "stays in the run directory",
                 type(self._tracker).__name__, name, reason,
             )  # fmt: skip
-            self._tracker = NoTracker()
+            failed, self._tracker = self._tracker, NoTracker()
+            try:
+                failed.abandon()
+            except Exception as also:
+                log.debug("tracking: %r while letting go of it", also)

@@ -68,6 +68,7 @@ class WandbTracker:
             # The failed attempt keeps its id until the process ends.
             self._id_file.unlink(missing_ok=True)
             self._run = self._open("offline", settings, run_name, group)
+        _forget_imports()
         self._run.define_metric("iteration")
         self._run.define_metric("*", step_metric="iteration")
 
@@ -93,6 +94,12 @@ class WandbTracker:
         run.summary.update(plain(summary))
         run.finish()
         self._run = None
+
+    def abandon(self) -> None:
+        """Take W&B's own hooks for the end of the process back: they would raise once more."""
+        import wandb
+
+        wandb.teardown()
 
     @property
     def _id_file(self) -> Path:
@@ -137,6 +144,13 @@ class WandbTracker:
                 reinit="create_new",
                 settings=settings,
             )
+
+
+def _forget_imports() -> None:
+    """Take W&B's telemetry of imports away: with its process dead, every import would fail."""
+    from wandb.sdk.lib import import_hooks
+
+    import_hooks.unregister_all_post_import_hooks()
 
 
 def take_over(stopped: Path, run_dir: Path) -> None:

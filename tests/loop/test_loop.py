@@ -45,9 +45,8 @@ STAGES = (
 
 def make_recipe(**choices: str) -> SimpleNamespace:
     chosen = {"judge_model": "current", "reference": "previous"} | choices
-    return SimpleNamespace(
-        **{name: name for name in STAGES}, **chosen, require_pairs=lambda *args: None
-    )
+    checks = {name: lambda *args: None for name in ("require_pairs", "require_scored")}
+    return SimpleNamespace(**{name: name for name in STAGES}, **chosen, **checks)
 
 
 def play(iterations: int = 3, kept: tuple[str, ...] = ("pair",), **choices: str):

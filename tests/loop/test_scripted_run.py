@@ -10,7 +10,7 @@ import pytest
 
 from iterdpo import run
 from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
-from iterdpo.errors import NoPairsError
+from iterdpo.errors import NoPairsError, UserError
 
 PROMPTS = 40
 
@@ -75,12 +75,23 @@ def test_truncated_answers_and_split_scores(scripted, tmp_path):
     assert pairs["margin_mean"] == pytest.approx(3.5)  # (2 + 5) / 2 - 0
 
 
-def test_a_judge_that_says_something_else_leaves_no_pair(scripted, tmp_path):
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            (),
+            r"iteration 1: 12 of 12 answers got no score \(12 no_mass\); .* judge\.min_scored=0\.5",
+        ),
+        (("judge.min_scored=0",), "no preference pair was left .*4 unscored"),
+    ],
+)
+def test_a_judge_that_says_something_else_stops_the_run(scripted, tmp_path, overrides, said):
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}",
         lambda request, policy: {"5": 0.2},  # the rest of the mass is on no score at all
+        *overrides,
     )
-    with pytest.raises(NoPairsError, match="4 unscored"):
+    with pytest.raises(UserError, match=said):
         run.execute(config, tmp_path / "run", engine)
 
 

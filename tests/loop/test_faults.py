@@ -1,0 +1,131 @@
+"""What goes wrong around a run: one line, a clean store, and nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from iterdpo import run
+from iterdpo.errors import UserError
+from iterdpo.store import atomic, stages
+from iterdpo.store.stages import verify
+
+SMOKE = ("experiment=smoke", "iterations=1")
+STAGES = ("base", "prompts", "candidates", "judgments", "pairs", "adapter", "evaluation")
+
+
+def assert_clean(store: Path) -> None:
+    """Every finished stage is whole, and nothing half-made has a final name."""
+    for directory in store.glob("[!.]*/[!.]*"):
+        if ".corrupt-" not in directory.name:
+            verify(directory)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The models of a run that nothing disturbed."""
+    from hydra import compose, initialize_config_dir
+
+    from iterdpo.command import conf_directory, typed
+
+    place = tmp_path_factory.mktemp("undisturbed")
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        composed = compose(
+            "config",
+            overrides=[*SMOKE, "tracking=none", "engine.device=cpu", f"store.root={place}/store"],
+        )
+    return run.execute(typed(composed), place / "run")["models"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk_in_any_stage_is_a_line_and_the_run_goes_on_later(
+    configure, tmp_path, monkeypatch, expected, stage
+):
+    sync = atomic.sync
+
+    def full(path: Path) -> None:
+        if path.parent.parent.name == stage or path.parent.name == stage:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        sync(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "sync", full)
+        with pytest.raises(UserError, match=rf"{stage}.*the disk is full .* make room and run"):
+            run.execute(configure(*SMOKE), tmp_path / "run")
+    assert_clean(tmp_path / "store")
+    assert run.execute(configure(*SMOKE), tmp_path / "again")["models"] == expected
+    assert_clean(tmp_path / "store")
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_store_that_cannot_be_written_to_is_a_line(configure, tmp_path, monkeypatch, code):
+    def refuse(*args, **kwargs):
+        raise OSError(code, os.strerror(code), str(args[0]))
+
+    monkeypatch.setattr(stages, "published_directory", refuse)
+    with pytest.raises(UserError, match=r"cannot be read and written .* store\.root=DIR"):
+        run.execute(configure(*SMOKE), tmp_path / "run")
+    assert_clean(tmp_path / "store")
+
+
+def test_all_scores_tied_stops_with_the_histogram_or_is_skipped(configure, tmp_path):
+    with pytest.raises(UserError, match=r"no preference pair was left .*scores: .*4: \d+"):
+        run.execute(configure(*SMOKE, "pairs.min_margin=5"), tmp_path / "stopped")
+    skipped = run.execute(
+        configure(*SMOKE, "pairs.min_margin=5", "pairs.on_empty=skip"), tmp_path / "skipped"
+    )
+    assert skipped["iterations"][0]["training"] is None
+    assert_clean(tmp_path / "store")
+
+
+def test_an_older_stores_stage_is_set_aside_and_computed_again(configure, tmp_path, caplog):
+    first = run.execute(configure(*SMOKE), tmp_path / "first")
+    manifest = next((tmp_path / "store" / "pairs").glob("*/stage.json"))
+    manifest.write_text(json.dumps({"schema": 0, "outputs": ["records.parquet"]}))
+    again = run.execute(configure(*SMOKE), tmp_path / "again")
+    assert again["models"] == first["models"]
+    assert f"{manifest} cannot be read" in caplog.text
+    assert_clean(tmp_path / "store")
+
+
+def test_a_clock_that_jumps_changes_nothing(configure, tmp_path, monkeypatch, expected):
+    now, calls = time.time, iter(range(10**9))
+    monkeypatch.setattr(time, "time", lambda: now() + (-1) ** next(calls) * 10**7)
+    assert run.execute(configure(*SMOKE), tmp_path / "run")["models"] == expected
+
+
+def test_a_tracker_whose_process_is_killed_costs_a_warning(tmp_path):
+    """W&B's service dies while the run goes on."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from iterdpo.tracking.wandb import WandbTracker\n"
+        "start = WandbTracker.start\n"
+        "def start_then_kill(self, *args):\n"
+        "    start(self, *args)\n"
+        "    for stat in Path('/proc').glob('[0-9]*/stat'):\n"
+        "        fields = stat.read_text().rpartition(')')[2].split()\n"
+        "        if fields[1] == str(os.getpid()) and 'wandb-core' in stat.read_text():\n"
+        "            os.kill(int(stat.parent.name), signal.SIGKILL)\n"
+        "            print('killed', file=sys.stderr)\n"
+        "WandbTracker.start = start_then_kill\n"
+        "from iterdpo.__main__ import main\n"
+        "main()\n"
+    )
+    command = [
+        sys.executable, "-c", code, *SMOKE, "tracking=wandb", "tracking.mode=offline",
+        "engine.device=cpu", f"store.root={tmp_path / 'store'}",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert "killed" in done.stderr
+    assert "tracking" in done.stderr
+    assert len(json.loads((tmp_path / "run" / "summary.json").read_text())["models"]) == 2
