@@ -140,7 +140,7 @@ def make_engine(config: Config) -> Engine:
         torch.set_num_threads(config.engine.threads)
     engine, model = config.engine, config.model
     cuda = engine.device != "cpu" and torch.cuda.is_available()
-    choice = choose_engine(engine.name, vllm=vllm_installed(), cuda=cuda)
+    choice = choose_engine(engine.name, vllm=vllm_installed(), cuda=cuda, dtype=model.dtype)
     estimate = estimate_memory(config) if cuda else None
     residency = engine.residency
     if residency == "auto":

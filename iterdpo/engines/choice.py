@@ -6,6 +6,8 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Literal
 
+from iterdpo.errors import UserError
+
 EngineName = Literal["vllm", "transformers"]
 
 GET_VLLM = "`make install` in a checkout, or `pip install 'iterdpo[vllm]'` beside CUDA"
@@ -20,7 +22,7 @@ class Choice:
 
 
 def choose_engine(
-    asked: Literal["auto", "vllm", "transformers"], *, vllm: bool, cuda: bool
+    asked: Literal["auto", "vllm", "transformers"], *, vllm: bool, cuda: bool, dtype: str
 ) -> Choice:
     """Resolve an engine's name, before any key is computed from it.
 
@@ -28,13 +30,25 @@ def choose_engine(
         asked: what the configuration says.
         vllm: whether vLLM is installed.
         cuda: whether a CUDA device is there and to be used.
+        dtype: ``model.dtype``.
+
+    Raises:
+        UserError: the engine cannot serve that type there.
     """
+    single = cuda and dtype == "float32"
+    if asked == "vllm" and single:
+        raise UserError(
+            "model.dtype=float32: on CUDA vLLM serves adapters in bfloat16 and float16 only; set "
+            "one of these, or engine=transformers"
+        )
     if asked != "auto":
         return Choice(asked, f"engine.name={asked}")
     if not cuda:
         return Choice("transformers", "no CUDA device is used")
     if not vllm:
         return Choice("transformers", f"vLLM is not installed; it comes with {GET_VLLM}")
+    if single:
+        return Choice("transformers", "on CUDA vLLM serves no adapters in model.dtype=float32")
     return Choice("vllm", "vLLM is installed and a CUDA device is there")
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from iterdpo.engines.choice import choose_engine
+from iterdpo.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -17,8 +20,14 @@ from iterdpo.engines.choice import choose_engine
     ],
 )
 def test_auto_takes_vllm_where_it_can_run_and_says_why(asked, vllm, cuda, name, why):
-    import re
-
-    choice = choose_engine(asked, vllm=vllm, cuda=cuda)
+    choice = choose_engine(asked, vllm=vllm, cuda=cuda, dtype="bfloat16")
     assert choice.name == name
     assert re.search(why, choice.why)
+
+
+def test_single_precision_on_cuda_is_not_for_vllm():
+    choice = choose_engine("auto", vllm=True, cuda=True, dtype="float32")
+    assert (choice.name, "model.dtype=float32" in choice.why) == ("transformers", True)
+    assert choose_engine("vllm", vllm=True, cuda=False, dtype="float32").name == "vllm"
+    with pytest.raises(UserError, match=r"^model\.dtype=float32: on CUDA vLLM .* bfloat16"):
+        choose_engine("vllm", vllm=True, cuda=True, dtype="float32")
