@@ -34,7 +34,7 @@ def job(composed: Any) -> None:
             command.remove_unused(run_dir)
             return
         with heard(request):
-            run.execute(config, run_dir, check=request.check)
+            run.execute(config, run_dir, stop=request)
     except Stopped as stopped:
         print(f"iterdpo: {stopped}; run the same command again to go on", file=sys.stderr)
         sys.exit(stopped.exit_status)

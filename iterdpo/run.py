@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from iterdpo.assemble import assemble, library_versions
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.quiet import quiet_libraries
+from iterdpo.stopping import StopRequest
 from iterdpo.store.atomic import write_text
 from iterdpo.store.hashing import plain, sha256_of
 from iterdpo.store.registry import RegisteredRun
@@ -33,7 +34,7 @@ def execute(
     config: Config,
     run_dir: Path,
     engine: Engine | None = None,
-    check: Callable[[], None] = lambda: None,
+    stop: StopRequest | None = None,
 ) -> dict[str, Any]:
     """Run the loop as ``config`` says and return what ``summary.json`` holds.
 
@@ -44,7 +45,7 @@ def execute(
         config: the typed configuration.
         run_dir: where the run's own files go.
         engine: takes the place of the configured one, in tests and dry runs.
-        check: called wherever the run can stop without losing anything; raises when it should.
+        stop: looked at wherever the run can stop without losing anything.
 
     Raises:
         UserError: something the user can put right; whatever was computed is in the store.
@@ -60,7 +61,9 @@ def execute(
         take_over(stopped, run_dir)
     assembly = assemble(config, run_dir, engine)
     tracker, clock = assembly.tracker, StageClock()
-    stages = Stages(config.store.root, library_versions(), clock.add, registered, check)
+    stages = Stages(
+        config.store.root, library_versions(), clock.add, registered, stop or StopRequest()
+    )
     result: dict[str, Any] = {"models": [], "iterations": [], "run": {}}
     tracker.start(json.loads(json.dumps(plain(config))), run_dir.name, config.tracking.group)
     try:

@@ -35,6 +35,11 @@ class StopRequest:
     def __init__(self) -> None:
         self.number: int | None = None
 
+    @property
+    def requested(self) -> bool:
+        """Whether the run is to stop."""
+        return self.number is not None
+
     def check(self) -> None:
         """Raise ``Stopped`` if so. To be called where nothing is lost by it."""
         if self.number is not None:
@@ -42,11 +47,12 @@ class StopRequest:
 
 
 @contextmanager
-def heard(request: StopRequest) -> Iterator[None]:
+def heard(request: StopRequest, quiet: bool = False) -> Iterator[None]:
     """Listen to the two signals for the block.
 
     The first is noted, and the run stops when what it has in hand is written down. A second one
-    ends the process at once: what was written down is complete in any case.
+    ends the process at once: what was written down is complete in any case. With ``quiet``, for
+    children, nothing is said.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread hears signals
@@ -57,7 +63,8 @@ def heard(request: StopRequest) -> Iterator[None]:
             os._exit(128 + number)
         request.number = number
         name = signal.Signals(number).name
-        sys.stderr.write(f"\n{name}: finishing what is in hand; once more stops at once\n")
+        if not quiet:
+            sys.stderr.write(f"\n{name}: finishing what is in hand; once more stops at once\n")
 
     kept = {number: signal.signal(number, note) for number in SIGNALS}
     try:

@@ -207,6 +207,8 @@ class TrainingConfig:
     gradient_checkpointing: bool
     max_length: Count | None
     """Longest prompt plus answer in tokens; longer ends are cut. Null for no limit."""
+    checkpoint_steps: Count | None
+    """Optimizer steps between checkpoints: the most that a kill costs. Null for none."""
     process: Literal["inline", "spawn"]
     """Train in this process, or in a child that gives its memory back for certain."""
     step0_tolerance: Positive

@@ -25,6 +25,7 @@ from iterdpo.training.run import run_training
 from iterdpo.training.spec import ADAPTER_DIR, CANARY_FILE, REPORT_FILE, Canary, Example, TrainSpec
 
 DROPPED_FILE = "dropped.json"
+CHECKPOINTS_DIR = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class JudgeCandidates(RecordStep[Judgment]):
         parts = work.parts(Judgment, len(asked), self.engine.part_rows)
         read = parts.done()
         judging = compute_by_parts(
-            parts, asked, judge, streams=self.engine.streams, check=work.check
+            parts, asked, judge, streams=self.engine.streams, check=work.stop.check
         )
         label = f"{policy.value.name} judges"
         with Meter(self.engine) as meter:
@@ -136,7 +137,7 @@ class Train:
     def settings(self) -> Mapping[str, object]:
         training = asdict(self.training)
         # Where it runs and what it tolerates change nothing; the reference enters as an argument.
-        for name in ("process", "step0_tolerance", "reference"):
+        for name in ("process", "checkpoint_steps", "step0_tolerance", "reference"):
             del training[name]
         return {
             "lora": asdict(self.lora),
@@ -171,9 +172,11 @@ class Train:
                 trust_remote_code=self.trust_remote_code,
                 author=start.name,
                 max_engine_gap=self.max_engine_gap,
+                checkpoints=str(work.kept / CHECKPOINTS_DIR),
+                checkpoint_steps=self.training.checkpoint_steps,
             )
             self.engine.sleep()
-            report = run_training(spec, work.directory, f"M{iteration} trains")
+            report = run_training(spec, work.directory, f"M{iteration} trains", work.stop)
             self.engine.wake()
         return {
             "pairs": report["pairs"],

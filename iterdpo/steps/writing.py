@@ -82,7 +82,7 @@ class Generate(RecordStep[Candidate]):
             asked,
             lambda _, some: self._write(some, policy.value),
             streams=self.engine.streams,
-            check=work.check,
+            check=work.stop.check,
         )
         with Meter(self.engine) as meter:
             label = f"{policy.value.name} {self.label}"

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from iterdpo.errors import UserError
+from iterdpo.stopping import StopRequest
 from iterdpo.store.atomic import (
     disk_errors_named,
     published_directory,
@@ -59,8 +60,8 @@ class Work:
     kept: Path
     """Not made yet; what a stage puts here survives a kill, until the stage is finished."""
     key: str
-    check: Callable[[], None] = lambda: None
-    """Raises when the run is to stop. To be called where nothing is lost by it."""
+    stop: StopRequest = field(default_factory=StopRequest)
+    """To be checked where nothing is lost by stopping."""
 
     def parts(self, record: type[Record], units: int, part_units: int) -> Parts[Record]:
         """Open the stage's finished parts: see ``Parts``."""
@@ -126,8 +127,8 @@ class Stages:
     """Called with every result, computed or read, in order."""
     registered: RegisteredRun | None = None
     """The run's entry in the store, which tells what it uses."""
-    check: Callable[[], None] = lambda: None
-    """Raises when the run is to stop; called between stages and where a stage allows it."""
+    stop: StopRequest = field(default_factory=StopRequest)
+    """Checked between stages and where a stage allows it."""
     used: dict[str, Path] = field(default_factory=dict)
     """Every result this run asked for, by ``<stage>/<key>``: the run's roots in the store."""
 
@@ -143,7 +144,7 @@ class Stages:
         Raises:
             UserError: the store cannot be written to, or the disk is full.
         """
-        self.check()
+        self.stop.check()
         identity = stage_identity(stage, args)
         key = sha256_of(identity)
         stored = Stored(stage, key, self.root / stage.name / key, args)
@@ -168,7 +169,7 @@ class Stages:
         kept = stored.directory.parent / f".work-{stored.key}"
         with published_directory(stored.directory) as directory:
             began = time.monotonic()
-            work = Work(directory, kept, stored.key, self.check)
+            work = Work(directory, kept, stored.key, self.stop)
             metrics = plain(stored.stage.compute(work, *args))
             manifest = {
                 "key": stored.key,

@@ -6,45 +6,83 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
 
 from iterdpo.errors import LineageError, UserError
 from iterdpo.progress import Bar
+from iterdpo.stopping import StopRequest
 from iterdpo.training.spec import REPORT_FILE, TrainSpec
 
 SPEC_FILE = "spec.json"
+POLL_SECONDS = 0.2
 
 
-def run_training(spec: TrainSpec, out: Path, description: str) -> dict[str, Any]:
+def run_training(
+    spec: TrainSpec, out: Path, description: str, stop: StopRequest | None = None
+) -> dict[str, Any]:
     """Train as ``spec.training.process`` says and return what ``training.json`` holds.
 
     Raises:
         LineageError, UserError: as ``dpo.train``, from the child as well.
+        UserError: a signal ended the child.
+        Stopped: ``stop`` was requested; the child is told so and waited for.
     """
+    stop = stop or StopRequest()
     if spec.training.process == "inline":
-        return train_here(spec, out, description)
-    return _train_in_child(spec, out, description)
+        return train_here(spec, out, description, stop)
+    return _train_in_child(spec, out, description, stop)
 
 
-def train_here(spec: TrainSpec, out: Path, description: str) -> dict[str, Any]:
-    """Train in this process, with a progress bar."""
+def train_here(spec: TrainSpec, out: Path, description: str, stop: StopRequest) -> dict[str, Any]:
+    """Train in this process, with a progress bar, and give its memory back."""
     from iterdpo.training.dpo import train
+    from iterdpo.training.memory import free_memory
 
-    with Bar(description, "step") as bar:
-        return train(spec, out, bar.update)
+    try:
+        with Bar(description, "step") as bar:
+            return train(spec, out, bar.update, stop)
+    finally:
+        free_memory()
 
 
-def _train_in_child(spec: TrainSpec, out: Path, description: str) -> dict[str, Any]:
+def _train_in_child(
+    spec: TrainSpec, out: Path, description: str, stop: StopRequest
+) -> dict[str, Any]:
     spec_file = out / SPEC_FILE
     spec.write(spec_file)
     command = [sys.executable, "-m", "iterdpo.training", str(spec_file), str(out), description]
-    child = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=None, check=False)
+    # Nothing is written to the child's input: that it ends tells the child that its parent did.
+    # A session of its own, because Ctrl-C reaches a whole one: the child is told once, by us.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as child:
+        status = _waited_for(child, stop)
     spec_file.unlink()
+    stop.check()
     failure = out / "failure.json"
     if failure.is_file():
         said = json.loads(failure.read_text("utf-8"))
         raise {"UserError": UserError, "LineageError": LineageError}[said["kind"]](said["message"])
-    if child.returncode != 0:
-        raise RuntimeError(f"the training process ended with status {child.returncode}")
+    if status < 0:
+        memory = ", as the kernel ends what takes too much memory" if status == -SIGKILL else ""
+        raise UserError(
+            f"the training process was ended by {Signals(-status).name}{memory}: run the same "
+            "command again, and it goes on from the last checkpoint where training keeps any"
+        )
+    if status != 0:
+        raise RuntimeError(f"the training process ended with status {status}")
     report: dict[str, Any] = json.loads((out / REPORT_FILE).read_text("utf-8"))
     return report
+
+
+def _waited_for(child: subprocess.Popen[bytes], stop: StopRequest) -> int:
+    """Return the child's status; pass a request to stop on to it."""
+    told = False
+    while True:
+        try:
+            return child.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if stop.requested and not told:
+                child.send_signal(SIGTERM)
+                told = True

@@ -55,6 +55,13 @@ class TrainSpec:
     """Name of the policy that wrote the examples and that training starts from, for messages."""
     max_engine_gap: float | None = None
     """Largest allowed |engine - trainer| log-prob of an example, in nats a token; None for any."""
+    checkpoints: str | None = None
+    """Directory for this training's checkpoints, which the caller clears once the result is safe
+    (``clear_checkpoints``). None for none. Like ``checkpoint_steps``, no part of what identifies
+    a training: neither changes its result."""
+    checkpoint_steps: int | None = None
+    """Optimizer steps from one checkpoint to the next, 1 or more: the most that a kill can cost.
+    None for none."""
 
     def write(self, path: Path) -> None:
         write_text(path, json.dumps(dataclasses.asdict(self), indent=1))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from iterdpo.stopping import Stopped, StopRequest
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, write_text
 from iterdpo.store.stages import CorruptStageError, Stages, Work, verify
 
@@ -135,12 +136,10 @@ def test_what_a_stage_kept_is_there_at_the_next_try_and_gone_when_it_is_finished
 
 
 def test_a_run_that_is_to_stop_begins_no_stage(tmp_path):
-    def stop():
-        raise InterruptedError
-
-    stage = Add(1)
-    with pytest.raises(InterruptedError):
-        Stages(tmp_path, check=stop).run(stage)
+    stop, stage = StopRequest(), Add(1)
+    stop.number = 15
+    with pytest.raises(Stopped):
+        Stages(tmp_path, stop=stop).run(stage)
     assert stage.runs == []
 
 

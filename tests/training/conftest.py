@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from iterdpo.engines.transformers import TransformersEngine, TransformersSetting
 from iterdpo.records import Base, Policy
 from iterdpo.store.tables import write_records
 from iterdpo.training.base_model import save_image
+from iterdpo.training.checkpoints import identity_of
+from iterdpo.training.dpo import train
 from iterdpo.training.spec import Example, TrainSpec
 
 TRAINING = TrainingConfig(
@@ -31,10 +34,25 @@ TRAINING = TrainingConfig(
     weight_decay=0.0,
     optimizer="adamw_torch",
     gradient_checkpointing=False,
+    checkpoint_steps=None,
     max_length=None,
     process="inline",
     step0_tolerance=1e-4,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libraries():
+    """Load what a training loads, and let the garbage collector leave it alone: half the time."""
+    import bitsandbytes  # noqa: F401
+
+    import iterdpo.training.dpo
+    import iterdpo.training.trainer  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -63,24 +81,40 @@ def engine():
     engine.close()
 
 
+@pytest.fixture(scope="session")
+def answers_of():
+    """A function from an engine, a policy and a number to pairs of the policy's own answers."""
+    written: dict[tuple[str, int], list[Example]] = {}
+
+    def get(engine, policy: Policy, pairs: int) -> list[Example]:
+        if (policy.fingerprint, pairs) not in written:
+            requests = [Request.of(f"Name {n} animals.") for n in range(pairs)]
+            done = list(engine.generate(requests, policy, Sampling(n=2, max_tokens=8, seed=5)))
+            written[policy.fingerprint, pairs] = [
+                Example(
+                    a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs)
+                )
+                for a, b in zip(done[::2], done[1::2], strict=True)
+            ]
+        return written[policy.fingerprint, pairs]
+
+    return get
+
+
 @pytest.fixture
-def make_spec(base_of, engine, tmp_path: Path):
+def make_spec(base_of, answers_of, engine, tmp_path: Path):
     """A function that writes pairs of the policy's own answers and asks for a training on them."""
 
-    def make(quantization: str = "none", policy: Policy | None = None, **changes) -> TrainSpec:
+    def make(
+        quantization: str = "none", policy: Policy | None = None, pairs: int = 6, **changes
+    ) -> TrainSpec:
         policy = policy or Policy("M0", base_of(quantization))
-        requests = [Request.of(f"Name {n} animals.") for n in range(6)]
-        done = list(engine.generate(requests, policy, Sampling(n=2, max_tokens=8, seed=5)))
-        examples = [
-            Example(a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs))
-            for a, b in zip(done[::2], done[1::2], strict=True)
-        ]
         path = tmp_path / "examples.parquet"
-        write_records(path, Example, examples)
+        write_records(path, Example, answers_of(engine, policy, pairs))
         spec_changes = {
-            name: changes.pop(name)
-            for name in ("policy_adapter", "reference_adapter", "reference_is_start")
-            if name in changes
+            field.name: changes.pop(field.name)
+            for field in dataclasses.fields(TrainSpec)
+            if field.name in changes
         }
         spec = TrainSpec(
             base=policy.base,
@@ -97,3 +131,38 @@ def make_spec(base_of, engine, tmp_path: Path):
         return dataclasses.replace(spec, **spec_changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory):
+    """A function from a spec to the directory that its training leaves when nothing stops it."""
+    made: dict[str, Path] = {}
+
+    def get(spec: TrainSpec) -> Path:
+        key = identity_of(spec, "", "")["spec"]
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("trained") / "out"
+            train(dataclasses.replace(spec, checkpoints=None), made[key])
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def whole(trained):
+    """A function from a spec to the files that its training leaves when nothing stops it."""
+    return lambda spec: files_in(trained(spec))
+
+
+def files_in(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="session")
+def files():
+    """The function from a directory to the bytes of every file in it."""
+    return files_in

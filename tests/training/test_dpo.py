@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from iterdpo.errors import LineageError, UserError
 from iterdpo.records import Adapter, Policy
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records, write_records
-from iterdpo.training import adapters, proofs, run
+from iterdpo.training import __main__, adapters, proofs, run
 from iterdpo.training.dpo import train
 from iterdpo.training.losses import LOSSES
 from iterdpo.training.spec import Canary, Example, TrainSpec
@@ -23,9 +25,20 @@ from iterdpo.training.spec import Canary, Example, TrainSpec
 WEIGHTS = "adapter/adapter_model.safetensors"
 
 
+@pytest.fixture
+def first(make_spec, trained) -> Policy:
+    """A policy that was trained once."""
+    return policy_in(trained(make_spec()), make_spec().base)
+
+
+def policy_in(out, base, name: str = "M1") -> Policy:
+    report = json.loads((out / "training.json").read_text())
+    return Policy(name, base, Adapter(str(out / "adapter"), report["adapter_sha256"]))
+
+
 def policy_after(spec: TrainSpec, out, name: str = "M1") -> Policy:
-    report = train(spec, out)
-    return Policy(name, spec.base, Adapter(str(out / "adapter"), report["adapter_sha256"]))
+    train(spec, out)
+    return policy_in(out, spec.base, name)
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4", "nf4-double", "int8"])
@@ -58,9 +71,8 @@ def test_the_engine_on_the_image_computes_what_the_trainer_computed(
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_step_0_of_every_loss_is_the_papers_arithmetic(make_spec, engine, tmp_path, loss):
+def test_step_0_of_every_loss_is_the_papers_arithmetic(make_spec, first, tmp_path, loss):
     # From an adapter other than the reference, so that no term is 0 or ln 2 by symmetry.
-    first = policy_after(make_spec(), tmp_path / "first")
     spec = make_spec(
         policy=first,
         loss=(loss,),
@@ -80,20 +92,22 @@ def test_a_mixture_is_trained_with_its_weights(make_spec, tmp_path):
     assert step0["loss"] > math.log(2)
 
 
-def test_the_new_adapter_starts_as_a_copy_of_the_previous_one(make_spec, tmp_path):
-    first = policy_after(make_spec(), tmp_path / "first")
+def test_the_new_adapter_starts_as_a_copy_of_the_previous_one(make_spec, first, tmp_path):
     spec = make_spec(policy=first, learning_rate=1e-12)
-    train(spec, tmp_path / "second")
-    before, after = (load_file(tmp_path / name / WEIGHTS) for name in ("first", "second"))
+    second = policy_after(spec, tmp_path / "second")
+    before, after = (
+        load_file(f"{policy.adapter.path}/adapter_model.safetensors") for policy in (first, second)
+    )
     assert before.keys() == after.keys()
     for name, tensor in before.items():
         assert torch.allclose(tensor, after[name], atol=1e-9), name
 
 
 @pytest.mark.parametrize("kind", ["previous", "initial", "base"])
-def test_dpo_measures_against_the_reference_it_was_given(make_spec, engine, tmp_path, kind):
-    one = policy_after(make_spec(), tmp_path / "one")
-    two = policy_after(make_spec(policy=one), tmp_path / "two", "M2")
+def test_dpo_measures_against_the_reference_it_was_given(
+    make_spec, first, trained, engine, tmp_path, kind
+):
+    one, two = first, policy_in(trained(make_spec(policy=first)), first.base, "M2")
     reference = {"previous": two, "initial": one, "base": Policy("M0", two.base)}[kind]
     spec = make_spec(
         policy=two,
@@ -122,9 +136,10 @@ def test_dpo_measures_against_the_reference_it_was_given(make_spec, engine, tmp_
     assert report["step0"]["loss"] == pytest.approx(sum(losses) / 6, abs=1e-4)
 
 
-def test_a_reference_that_is_not_the_one_named_stops_the_training(make_spec, tmp_path, monkeypatch):
+def test_a_reference_that_is_not_the_one_named_stops_the_training(
+    make_spec, first, tmp_path, monkeypatch
+):
     """The mistake of LLaMA-Factory#8459 and trl#6591: DPO against the base instead."""
-    first = policy_after(make_spec(), tmp_path / "first")
     monkeypatch.setattr(
         "iterdpo.training.dpo.set_reference",
         lambda model, spec: adapters.set_reference(
@@ -199,26 +214,22 @@ def test_a_training_that_diverges_says_what_to_lower(make_spec, tmp_path):
         train(spec, tmp_path)
 
 
-def test_a_child_process_trains_the_same_bytes(make_spec, tmp_path):
-    spec = make_spec("nf4")
-    train(spec, tmp_path / "here")
-    spawned = dataclasses.replace(
-        spec, training=dataclasses.replace(spec.training, process="spawn")
-    )
-    (tmp_path / "there").mkdir()
-    report = run.run_training(spawned, tmp_path / "there", "M1 trains")
-    for name in (WEIGHTS, "adapter/adapter_config.json", "canary.json", "training.json"):
-        here, there = (tmp_path / place / name for place in ("here", "there"))
-        assert here.read_bytes() == there.read_bytes(), name
-    assert report == json.loads((tmp_path / "here" / "training.json").read_text())
-    assert {path.name for path in (tmp_path / "there").iterdir()} == {
-        "adapter", "canary.json", "training.json",
-    }  # fmt: skip
+def test_a_child_that_fails_says_why(make_spec, tmp_path, monkeypatch):
+    class Child(subprocess.Popen):
+        """Runs in this process, which has the libraries loaded; a real one: ``test_resume``."""
 
+        def __init__(self, command, **kwargs):
+            assert command[1:3] == ["-m", "iterdpo.training"]
+            self.status = __main__.main(*command[3:])
+            super().__init__([sys.executable, "-c", f"exit({self.status})"], **kwargs)
 
-def test_a_child_that_fails_says_why(make_spec, tmp_path):
+    monkeypatch.setattr(subprocess, "Popen", Child)
     spec = make_spec(process="spawn", learning_rate=1e30, epochs=4)
     with pytest.raises(UserError, match=r"training\.learning_rate"):
+        run.run_training(spec, tmp_path, "M1 trains")
+    monkeypatch.setattr(__main__, "main", lambda *arguments: 7)
+    (tmp_path / "failure.json").unlink()
+    with pytest.raises(RuntimeError, match="status 7"):
         run.run_training(spec, tmp_path, "M1 trains")
 
 

@@ -1,0 +1,131 @@
+"""Trainings past saving: stopped before the bad update, and the good checkpoint left alone."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from trl import DPOTrainer
+
+from iterdpo.errors import UserError
+from iterdpo.training.divergence import check_loss
+from iterdpo.training.dpo import train
+
+
+@pytest.fixture
+def spec(make_spec, tmp_path):
+    return make_spec(epochs=2, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
+
+
+def spoil(monkeypatch, step: int, how) -> None:
+    """Change the loss of one step, or of all from there on."""
+    real = DPOTrainer.compute_loss
+
+    def compute_loss(self, model, *args, **kwargs):
+        loss = real(self, model, *args, **kwargs)
+        return how(model, loss) if self.state.global_step + 1 >= step else loss
+
+    monkeypatch.setattr(DPOTrainer, "compute_loss", compute_loss)
+
+
+def nan_loss(model, loss):
+    return loss * math.nan
+
+
+def infinite_gradient(model, loss):
+    weight = next(weight for weight in model.parameters() if weight.requires_grad)
+    weight.register_hook(lambda gradient: gradient + math.inf)
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (nan_loss, r"at step 3: loss nan, gradient norm nan; lower training\.learning_rate"),
+        (infinite_gradient, r"at step 3: loss 0\.\d+, gradient norm inf; lower"),
+    ],
+)
+def test_a_step_that_is_no_number_is_not_taken_and_the_checkpoint_before_it_stays(
+    spec, whole, files, tmp_path, monkeypatch, how, message
+):
+    steps: list[int] = []
+    with monkeypatch.context() as patch:
+        spoil(patch, 3, how)
+        with pytest.raises(UserError, match=message):
+            train(spec, tmp_path / "first", lambda done, total: steps.append(done))
+    assert steps == [1, 2]
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert kept.name.endswith("-step-00000002")
+    # It was an accident, and does not happen again.
+    train(spec, tmp_path / "again", lambda done, total: steps.append(done))
+    assert steps == [1, 2, 3, 4]
+    assert files(tmp_path / "again") == whole(spec)
+
+
+def test_measurements_that_are_no_numbers_are_named(spec, tmp_path, monkeypatch):
+    real = DPOTrainer.compute_loss
+
+    def compute_loss(self, *args, **kwargs):
+        loss = real(self, *args, **kwargs)
+        self._metrics["train"]["logps/rejected"][-1] = -math.inf
+        return loss
+
+    monkeypatch.setattr(DPOTrainer, "compute_loss", compute_loss)
+    with pytest.raises(UserError, match=r"at step 1: loss 0\.69\d+, .*, logps/rejected -inf;"):
+        train(spec, tmp_path / "out")
+    assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("every", [1, None])
+def test_weights_that_are_no_numbers_are_neither_kept_nor_saved(
+    make_spec, tmp_path, monkeypatch, every
+):
+    real = torch.optim.AdamW.step
+
+    def step(self, *args, **kwargs):
+        real(self, *args, **kwargs)
+        self.param_groups[0]["params"][3].data[0, 0] = math.inf
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    spec = make_spec(
+        batch_size=3 if every else 6, checkpoints=str(tmp_path / "kept"), checkpoint_steps=every
+    )
+    with pytest.raises(UserError, match=r"at step 1: loss 0\.69.* its update left .*lora_.*finite"):
+        train(spec, tmp_path / "out")
+    assert not (tmp_path / "kept").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_that_leaves_its_range_for_good_stops_the_training(make_spec, tmp_path, monkeypatch):
+    spec = make_spec(epochs=6)  # of two steps
+    spoil(monkeypatch, 7, lambda model, loss: loss * 100)
+    with pytest.raises(UserError, match=r"at step 11: loss \d\d.* above 10 for 5 steps; lower"):
+        train(spec, tmp_path / "out")
+
+
+def history(*losses: float) -> list[dict[str, float]]:
+    return [{"loss": loss, "grad_norm": 1.0} for loss in losses]
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [0.69] * 5 + [99.0] * 4,  # not yet
+        [0.69] * 5 + [99.0] * 4 + [1.0] + [99.0] * 4,  # it came back
+        [0.69] * 5 + [9.9] * 20,  # bad, and no more than bad
+        [0.001] * 5 + [2.0] * 20,  # began near 0, as hinge can
+        [25.0] * 5 + [240.0] * 20,  # ipo begins at 25
+        [900.0] * 3,
+    ],
+)
+def test_a_loss_within_its_range_is_left_alone(make_spec, losses):
+    check_loss(history(*losses), make_spec().training)
+
+
+@pytest.mark.parametrize(
+    "losses", [[0.69] * 5 + [10.1] * 5, [25.0] * 5 + [260.0] * 5, [0.69] * 50 + [11.0] * 5]
+)
+def test_a_loss_out_of_its_range_is_not(make_spec, losses):
+    with pytest.raises(UserError, match="diverged at step"):
+        check_loss(history(*losses), make_spec().training)
