@@ -41,11 +41,29 @@ def test_the_readme_names_the_commands_that_count():
     assert SCRIPTS
 
 
+def make_store(directory: Path) -> None:
+    """Leave a store with one stage and the run that uses it."""
+    from iterdpo.prompts.lab import LabPrompts
+    from iterdpo.steps.writing import SelectPrompts
+    from iterdpo.store.registry import RegisteredRun
+    from iterdpo.store.stages import Stages
+
+    (directory / "run").mkdir()
+    registered = RegisteredRun(directory / "store", directory / "run", "0")
+    stages = Stages(directory / "store", registered=registered)
+    stages.run(SelectPrompts(LabPrompts(), "loop", 8, 0), 1)
+    registered.finish()
+
+
 @pytest.mark.parametrize("command", PYTHON_COMMANDS)
 def test_command(command, tmp_path, checkpoint_of, request):
     if "engine=vllm" in command:
         request.getfixturevalue("vllm")
     arguments = shlex.split(command)[1:]
+    if "iterdpo.store" in arguments:
+        make_store(tmp_path)
+        assert "prompts" in run(arguments, tmp_path).stdout or "gc" in arguments
+        return
     swaps = {"model.path=DIR": f"model.path={checkpoint_of('llama')}"}
     if "prompts.path=FILE" in arguments:
         (tmp_path / "prompts.txt").write_text("".join(f"Say {n}.\n" for n in range(80)))
@@ -53,6 +71,10 @@ def test_command(command, tmp_path, checkpoint_of, request):
     arguments = [swaps.get(argument, argument) for argument in arguments]
     if "--help" in arguments or "--cfg" in arguments:
         assert "training" in run(arguments, tmp_path).stdout
+        return
+    if "plan=true" in arguments:
+        done = run([*arguments, "experiment=smoke", "engine.device=cpu"], tmp_path)
+        assert "stages: " in done.stdout.splitlines()[-1]
         return
     if "experiment=self_rewarding_8b" in arguments:
         arguments.append(f"model.path={checkpoint_of('llama')}")

@@ -148,6 +148,10 @@ class Stages:
         identity = stage_identity(stage, args)
         key = sha256_of(identity)
         stored = Stored(stage, key, self.root / stage.name / key, args)
+        # Before it is there: what a killed run has begun is no garbage.
+        self.used[f"{stage.name}/{stored.key}"] = stored.directory
+        if self.registered:
+            self.registered.uses(self.used)
         if not _intact(stored.directory):
             with locked(self.root / LOCKS_DIR / f"{stage.name}-{key}", waiting=_say(stage.name)):
                 # Another process may have finished it while this one waited.
@@ -155,9 +159,6 @@ class Stages:
                     with disk_errors_named(stored.directory.parent):
                         self._compute(stored, identity, args)
                     stored = replace(stored, computed=True)
-        self.used[f"{stage.name}/{stored.key}"] = stored.directory
-        if self.registered:
-            self.registered.uses(self.used)
         if self.on_stage:
             self.on_stage(stored)
         return stored
