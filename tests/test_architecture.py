@@ -26,8 +26,8 @@ ALLOWED = {
     "lab": ("lab", "judging.rubrics"),
     "store": ("errors", "records", "progress", "stopping", "store"),
     "engines": ("errors", "records", "engines", "store", "training.spec"),
-    "training": ("errors", "records", "config", "quiet", "progress", "stopping", "training", "store",
-                 "engines.loading"),
+    "training": ("errors", "records", "config", "quiet", "progress", "stopping", "training",
+                 "store", "engines.loading"),
     "loop.py": ("evaluation", "pairing", "prompts.base", "recipe", "records", "store"),
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "vllm", "wandb")

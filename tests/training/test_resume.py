@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ import torch
 from trl import DPOTrainer
 
 from iterdpo.errors import UserError
-from iterdpo.training import run
+from iterdpo.stopping import Stopped, StopRequest
+from iterdpo.training import __main__, run
 from iterdpo.training.dpo import train
 from iterdpo.training.spec import TrainSpec
 
@@ -214,23 +215,79 @@ def test_a_child_that_is_killed_goes_on_in_another(make, whole, files, tmp_path,
             started.append(self)
 
     def kill_at_the_first_checkpoint():
-        while not list((tmp_path / "kept").glob("*-step-*")):
-            time.sleep(0.002)
-        started[0].send_signal(signal.SIGKILL)
+        while not over.wait(0.002):
+            if list((tmp_path / "kept").glob("*-step-*")):
+                started[0].send_signal(signal.SIGKILL)
+                return
 
     monkeypatch.setattr(subprocess, "Popen", Child)
+    over = threading.Event()
     killer = threading.Thread(target=kill_at_the_first_checkpoint)
     killer.start()
     (tmp_path / "first").mkdir()
-    with pytest.raises(UserError, match=r"SIGKILL.*last checkpoint"):
-        run.run_training(spec, tmp_path / "first", "M1 trains")
-    killer.join()
+    try:
+        with pytest.raises(UserError, match=r"SIGKILL.*last checkpoint"):
+            run.run_training(spec, tmp_path / "first", "M1 trains")
+    finally:
+        over.set()
+        killer.join()
     (kept,) = (tmp_path / "kept").glob("*-step-*")
     assert int(kept.name[-8:]) < 40
     (tmp_path / "again").mkdir()
     report = run.run_training(spec, tmp_path / "again", "M1 trains")
     assert files(tmp_path / "again") == whole(spec)
     assert report == json.loads(whole(spec)["training.json"])
+
+
+@pytest.mark.parametrize("process", ["inline", "spawn"])
+def test_a_request_to_stop_is_met_with_a_checkpoint_of_the_last_step(
+    make, whole, files, tmp_path, process
+):
+    spec = make(process=process, checkpoint_steps=1000)
+    stop = StopRequest()
+    if process == "inline":
+        with pytest.raises(Stopped):
+            train(spec, tmp_path / "first", request_at(3, stop), stop)
+        (kept,) = (tmp_path / "kept").glob("*-step-*")
+        assert int(kept.name[-8:]) == 3
+    else:
+        stop.number = signal.SIGTERM
+        (tmp_path / "first").mkdir()
+        with pytest.raises(Stopped):
+            run.run_training(spec, tmp_path / "first", "M1 trains", stop)
+    (tmp_path / "again").mkdir()
+    train(spec, tmp_path / "again")
+    assert files(tmp_path / "again") == whole(spec)
+
+
+@pytest.mark.parametrize("process", ["inline", "spawn"])
+def test_a_training_that_is_done_when_it_is_asked_to_stop_is_kept(
+    make, whole, files, tmp_path, monkeypatch, process
+):
+    spec, stop = make(process=process, checkpoint_steps=4), StopRequest()
+    (tmp_path / "out").mkdir()
+    if process == "inline":
+        train(spec, tmp_path / "out", request_at(6, stop), stop)
+    else:
+
+        def here(command, **kwargs):
+            assert __main__.main(*command[3:]) == 0
+            stop.number = signal.SIGTERM
+            return contextlib.nullcontext()
+
+        monkeypatch.setattr(subprocess, "Popen", here)
+        monkeypatch.setattr(run, "_waited_for", lambda child, stop: 0)
+        run.run_training(spec, tmp_path / "out", "M1 trains", stop)
+    assert stop.requested
+    assert files(tmp_path / "out") == whole(spec)
+
+
+def request_at(step: int, stop: StopRequest):
+    def advance(done: int, total: int) -> None:
+        if done == step:
+            stop.number = signal.SIGTERM
+
+    return advance
 
 
 def test_a_child_ends_with_its_parent(make, tmp_path):

@@ -1,0 +1,43 @@
+"""A smaller version of ``make torture``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from experiments.torture import point_of
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PART_ROWS = 24
+
+
+def test_a_run_that_is_killed_at_random_ends_with_the_same_bytes():
+    command = [sys.executable, "-m", "experiments.torture", "--kills", "5", "--no-points",
+               "iterations=1"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout[done.stdout.index("{") :])
+    assert (report["kills"], report["failures"]) == (5, [])
+    assert report["work"]["tokens"] > 24 * 6
+    # A part holds 24 rows: so many judgments, and answers of at most 48 tokens.
+    assert 0 <= report["repeated"]["judgments"] <= 5 * PART_ROWS
+    assert 0 <= report["repeated"]["tokens"] <= 5 * PART_ROWS * 48
+
+
+def test_writes_are_named_by_what_they_make(tmp_path):
+    names = {
+        "candidates/.work-1/parts/00000000-00000004.x.parquet": "candidates part replace",
+        "adapter/.work-1/checkpoints/.partial-1": "adapter kept replace",
+        "adapter/0123/adapter": "adapter stage replace",
+        ".runs/1.json": ".runs replace",
+    }
+    for path, name in names.items():
+        assert point_of("replace", tmp_path / path, tmp_path) == name
+    assert (
+        point_of("fsync", tmp_path.parent / "run" / "summary.json", tmp_path) == "run .json fsync"
+    )
