@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from experiments.store_cost import store_share
 from iterdpo.assemble import library_versions
 from iterdpo.command import conf_directory, typed
 from iterdpo.engines.base import Completion, Engine, Request, Sampling
@@ -220,8 +221,14 @@ def report(rounds: int) -> str:
             )
             print(lines[-1], flush=True)
         ways = [(way, lab.accuracy(lab.judges(lab.transformers, way)())) for way in SCORE_WAYS]
+        share, wall = store_share(Path(scratch))
     shown = ", ".join(f"{value:.3f} `judge.score={way}`" for way, value in ways)
     lines += ["", f"Pairwise accuracy of the two ways to judge these 512 answers: {shown}."]
+    lines += [
+        "",
+        f"The store (hashing, flushing, Parquet, locks, checkpoints) took {100 * share:.1f} % of "
+        f"the {wall:.0f} s of one iteration of the lab.",
+    ]
     return "\n".join(lines)
 
 

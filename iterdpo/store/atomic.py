@@ -20,6 +20,7 @@ from iterdpo.errors import UserError
 
 PARTIAL_PREFIX = ".partial-"
 
+_DAMAGED = ".corrupt-"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -72,9 +73,25 @@ def remove_partial(final: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_all_but_damaged(directory: Path) -> None:
+    """Delete what lies in ``directory`` but for what was set aside, which keeps the directory too.
+
+    Nothing happens when there is no such directory.
+    """
+    for path in sorted(directory.rglob("*"), reverse=True):  # what is in a directory before it
+        if _DAMAGED in path.relative_to(directory).as_posix():
+            continue
+        if not path.is_dir() or path.is_symlink():
+            path.unlink(missing_ok=True)
+        elif not any(path.iterdir()):
+            path.rmdir()
+    if directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()
+
+
 def set_aside(path: Path) -> Path:
     """Rename a damaged file or directory to ``<name>.corrupt-<n>`` and return where it is now."""
-    names = (path.with_name(f"{path.name}.corrupt-{number}") for number in count(1))
+    names = (path.with_name(f"{path.name}{_DAMAGED}{number}") for number in count(1))
     return path.rename(next(place for place in names if not place.exists()))
 
 

@@ -175,20 +175,5 @@ def compute_by_parts(
             raise ValueError(f"{due.stop - parts.done()} units of {len(due)} were not computed")
 
 
-def clear_parts(directory: Path) -> None:
-    """Delete the parts in ``directory``, when their records are in a finished stage.
-
-    What was set aside stays, and the directory with it; without any, the directory goes too.
-    Nothing happens when there is no such directory.
-    """
-    if not directory.is_dir():
-        return
-    for path in sorted(directory.iterdir()):
-        if path.name.endswith(_SUFFIX) or path.name.startswith(PARTIAL_PREFIX):
-            path.unlink(missing_ok=True)
-    if not any(directory.iterdir()):
-        directory.rmdir()
-
-
 def _prefix(units: range) -> str:
     return f"{units.start:08d}-{units.stop:08d}."

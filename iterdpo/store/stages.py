@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,13 +26,14 @@ from iterdpo.stopping import StopRequest
 from iterdpo.store.atomic import (
     disk_errors_named,
     published_directory,
+    remove_all_but_damaged,
     remove_partial,
     set_aside,
     write_text,
 )
 from iterdpo.store.hashing import JSON, file_sha256, plain, sha256_of
 from iterdpo.store.locks import Holder, locked
-from iterdpo.store.parts import Parts, clear_parts
+from iterdpo.store.parts import Parts
 from iterdpo.store.registry import RegisteredRun
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ class Stages:
                 "versions": dict(self.versions),
             }
             write_text(directory / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        _clear(kept)
+        remove_all_but_damaged(kept)
 
 
 def _intact(directory: Path, move: bool = False) -> bool:
@@ -199,13 +199,6 @@ def _intact(directory: Path, move: bool = False) -> bool:
             log.warning("%s; set aside as %s, computed again", error, set_aside(directory).name)
         return False
     return True
-
-
-def _clear(kept: Path) -> None:
-    """Remove what a finished stage had kept for the next try, but for what was set aside."""
-    clear_parts(kept / PARTS_DIR)
-    if kept.is_dir() and not list(kept.rglob("*.corrupt-*")):
-        shutil.rmtree(kept, ignore_errors=True)
 
 
 def _say(name: str) -> Callable[[Holder], None]:

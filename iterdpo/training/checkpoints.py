@@ -21,10 +21,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import count
 from pathlib import Path
 
-from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory
+from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, set_aside
 from iterdpo.store.hashing import JSON, file_sha256, files_sha256, plain, sha256_of
 from iterdpo.training.spec import TrainSpec
 
@@ -68,7 +67,7 @@ class Checkpoints:
             problem = self._problem(path, step)
             if problem is None:
                 return Checkpoint(path, step)
-            aside = _set_aside(path)
+            aside = set_aside(path)
             log.warning(
                 "checkpoint %s %s: set aside as %s; the training goes on from an older one, or "
                 "from its start",
@@ -151,23 +150,3 @@ def identity_of(spec: TrainSpec, reference_sha256: str, device: str) -> dict[str
         "device": device,
         "versions": {name: metadata.version(name) for name in _LIBRARIES},
     }
-
-
-def clear_checkpoints(directory: Path) -> None:
-    """Delete the checkpoints in ``directory``, when their training's result is safe.
-
-    What was set aside stays, and the directory with it; without any, the directory goes too.
-    Nothing happens when there is no such directory.
-    """
-    if not directory.is_dir():
-        return
-    for path in sorted(directory.iterdir()):
-        if path.name.startswith(PARTIAL_PREFIX) or _NAME.fullmatch(path.name):
-            shutil.rmtree(path, ignore_errors=True)
-    if not any(directory.iterdir()):
-        directory.rmdir()
-
-
-def _set_aside(path: Path) -> Path:
-    names = (path.with_name(f"{path.name}.corrupt-{number}") for number in count(1))
-    return path.rename(next(place for place in names if not place.exists()))

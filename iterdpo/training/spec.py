@@ -56,9 +56,9 @@ class TrainSpec:
     max_engine_gap: float | None = None
     """Largest allowed |engine - trainer| log-prob of an example, in nats a token; None for any."""
     checkpoints: str | None = None
-    """Directory for this training's checkpoints, which the caller clears once the result is safe
-    (``clear_checkpoints``). None for none. Like ``checkpoint_steps``, no part of what identifies
-    a training: neither changes its result."""
+    """Directory for this training's checkpoints, which the caller clears once the result is safe.
+    None for none. Like ``checkpoint_steps``, no part of what identifies a training: neither changes
+    its result."""
     checkpoint_steps: int | None = None
     """Optimizer steps from one checkpoint to the next, 1 or more: the most that a kill can cost.
     None for none."""

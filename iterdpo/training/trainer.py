@@ -207,8 +207,8 @@ class _Watch(TrainerCallback):
             check_loss(history, self.trainer.spec.training)
             # Not before: only now is the step's entry in the history.
             control.should_save = self.trainer.checkpoint_is_due()
-
-            if not control.should_save:
+            # After a checkpoint in ``on_save``; never after the last step, whose result is near.
+            if not control.should_save and state.global_step < state.max_steps:
                 self.trainer.stop.check()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

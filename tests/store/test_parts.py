@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from iterdpo.errors import UserError
 from iterdpo.records import Prompt
 from iterdpo.store import parts as module
-from iterdpo.store.atomic import PARTIAL_PREFIX, disk_errors_named
-from iterdpo.store.parts import Parts, clear_parts, compute_by_parts
+from iterdpo.store.atomic import PARTIAL_PREFIX, disk_errors_named, remove_all_but_damaged
+from iterdpo.store.parts import Parts, compute_by_parts
 from iterdpo.store.tables import write_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -374,13 +374,13 @@ def test_cleared_parts_are_gone_and_what_was_set_aside_is_not(whole):
     (directory / f"{PARTIAL_PREFIX}1").write_text("left by a kill")
     sorted(directory.iterdir())[-1].write_bytes(b"")
     opened(directory)
-    clear_parts(directory)
+    remove_all_but_damaged(directory)
     (aside,) = directory.iterdir()
     assert ".corrupt-1" in aside.name
     aside.unlink()
-    clear_parts(directory)
+    remove_all_but_damaged(directory)
     assert not directory.exists()
-    clear_parts(directory)
+    remove_all_but_damaged(directory)
 
 
 def test_wrong_use_is_refused(whole):

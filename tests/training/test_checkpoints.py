@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from iterdpo.store.atomic import remove_all_but_damaged
 from iterdpo.store.hashing import sha256_of
-from iterdpo.training.checkpoints import Checkpoints, clear_checkpoints, identity_of
+from iterdpo.training.checkpoints import Checkpoints, identity_of
 
 IDENTITY = {"spec": "one"}
 
@@ -125,7 +126,7 @@ def test_what_was_set_aside_is_never_overwritten_read_or_deleted(checkpoints, tm
     assert sorted(path.suffix for path in kept.iterdir()) == [".corrupt-1", ".corrupt-2"]
     checkpoints.write(8, fill_with("good"))
     assert checkpoints.latest().step == 8
-    clear_checkpoints(kept)
+    remove_all_but_damaged(kept)
     assert sorted(path.suffix for path in kept.iterdir()) == [".corrupt-1", ".corrupt-2"]
 
 
@@ -138,9 +139,9 @@ def test_trainings_share_a_directory_without_touching_each_others(checkpoints, t
     assert other.latest().step == 5
     assert content(Checkpoints(tmp_path / "kept", IDENTITY).latest()) == (1, "one", "one")
     assert not list((tmp_path / "kept").glob(".partial-*"))
-    clear_checkpoints(tmp_path / "kept")
+    remove_all_but_damaged(tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
-    clear_checkpoints(tmp_path / "kept")
+    remove_all_but_damaged(tmp_path / "kept")
 
 
 def test_a_checkpoint_under_another_trainings_name_is_refused(checkpoints, tmp_path, caplog):

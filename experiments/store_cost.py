@@ -1,0 +1,85 @@
+"""What the store itself costs of a run: hashing, flushing, Parquet, locks and the registry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hydra import compose, initialize_config_dir
+
+from iterdpo import run
+from iterdpo.command import conf_directory, typed
+
+STORE_CALLS = (
+    "iterdpo.steps.base.write_records", "iterdpo.steps.base.read_records",
+    "iterdpo.steps.learning.write_records", "iterdpo.steps.learning.read_records",
+    "iterdpo.store.parts.write_records", "iterdpo.store.parts.read_records",
+    "iterdpo.store.parts.file_sha256", "iterdpo.store.parts.sync",
+    "iterdpo.store.stages.file_sha256", "iterdpo.store.stages.verify",
+    "iterdpo.store.stages.write_text", "iterdpo.store.stages.remove_all_but_damaged",
+    "iterdpo.store.atomic.sync", "iterdpo.store.registry.write_text",
+    "iterdpo.store.locks._acquired", "iterdpo.training.checkpoints.Checkpoints.write",
+)  # fmt: skip
+
+
+class Watch:
+    """Adds up the time in some functions; one that is called by another counts once."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._inside = False
+
+    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``call``, watched."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if self._inside:
+                return call(*args, **kwargs)
+            self._inside, began = True, time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self._inside = False
+                self.seconds += time.perf_counter() - began
+
+        return watched
+
+
+def store_share(scratch: Path) -> tuple[float, float]:
+    """Run one iteration of the lab into an empty store.
+
+    Returns:
+        The share of its wall time in [0, 1] that the store took, and the wall time in seconds.
+    """
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        config = typed(
+            compose(
+                "config",
+                overrides=["iterations=1", "tracking=none", "engine.device=cpu",
+                           f"store.root={scratch / 'cost'}"],
+            )
+        )  # fmt: skip
+    watch = Watch()
+    with ExitStack() as stack:
+        for name in STORE_CALLS:
+            target, _, attribute = name.rpartition(".")
+            original = getattr(_resolved(target), attribute)
+            stack.enter_context(patch(name, watch.timed(original)))
+        began = time.perf_counter()
+        run.execute(config, scratch / "cost-run")
+        wall = time.perf_counter() - began
+    return watch.seconds / wall, wall
+
+
+def _resolved(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        parent, _, attribute = name.rpartition(".")
+        return getattr(importlib.import_module(parent), attribute)
