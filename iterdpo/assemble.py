@@ -24,6 +24,7 @@ from iterdpo.engines.memory import (
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.engines.vllm import VllmEngine, VllmSettings
+from iterdpo.errors import UserError
 from iterdpo.evaluation.oracles import LabOracle, Oracle
 from iterdpo.judging.base import Judge
 from iterdpo.judging.judge import JudgeSettings, SelfJudge
@@ -145,6 +146,8 @@ def make_engine(config: Config) -> Engine:
     residency = engine.residency
     if residency == "auto":
         residency = choose_residency(estimate) if cuda else "resident"
+    if (choice.name, residency, cuda) == ("vllm", "sleep", False):
+        raise UserError("engine.residency=sleep: vLLM sleeps on CUDA only; use resident or restart")
     log.info("engine: %s (%s), %s while training", choice.name, choice.why, residency)
     if estimate is not None:
         log.info("memory: %s", estimate.describe())

@@ -117,6 +117,8 @@ def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong):
         ({"prompts.source": "file"}, "prompts.path=null"),
         ({"prompts.path": "/no/such/file.jsonl"}, "prompts.path=/no/such/file.jsonl"),
         ({"model.path": "/no/such/model"}, "model.path=/no/such/model"),
+        ({"engine.name": "transformers", "engine.tensor_parallel": 2}, "engine.tensor_parallel=2"),
+        ({"engine.residency": "away"}, "'auto', 'resident', 'sleep' or 'restart'"),
         ({"training.loss": ["dpo"], "training.loss_weights": [1.0]}, "training.loss.0=dpo"),
     ],
 )
@@ -127,6 +129,15 @@ def test_what_does_not_go_together_is_one_line(wrong, changes, said):
     found = problems(wrong)
     assert any(said in line for line in found), found
     assert not any("\n" in line for line in found)
+
+
+def test_vllm_where_it_is_not_installed_says_how_to_get_it(wrong, monkeypatch):
+    from iterdpo.config import check
+
+    monkeypatch.setattr(check, "vllm_installed", lambda: False)
+    wrong["engine"]["name"] = "vllm"
+    (said,) = problems(wrong)
+    assert said.startswith("engine.name=vllm: vLLM is not installed; it comes with `make install`")
 
 
 def test_every_field_has_a_docstring_or_says_it_by_its_name():

@@ -98,10 +98,6 @@ def _engine_problems(config: Config) -> list[str]:
     problems = []
     if engine.name == "vllm" and not vllm_installed():
         problems.append(f"engine.name=vllm: vLLM is not installed; it comes with {GET_VLLM}")
-    if engine.name == "vllm" and engine.device == "cpu" and engine.residency == "sleep":
-        problems.append(
-            "engine.residency=sleep: vLLM sleeps on CUDA only; use resident or restart on CPU"
-        )
     if engine.name == "transformers" and engine.tensor_parallel > 1:
         problems.append(
             f"engine.tensor_parallel={engine.tensor_parallel}: engine=transformers uses 1; "

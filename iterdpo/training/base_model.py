@@ -14,6 +14,7 @@ from iterdpo.config.schema import ModelConfig
 from iterdpo.errors import UserError
 from iterdpo.records import Base
 from iterdpo.store.hashing import files_sha256
+from iterdpo.training.memory import free_memory
 
 _PACKAGE = Path(__file__).parent.parent
 _WEIGHT_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
@@ -37,7 +38,10 @@ def resolve_checkpoint(config: ModelConfig) -> Path:
 
     try:
         found = snapshot_download(
-            config.path, revision=config.revision, allow_patterns=list(_WEIGHT_FILES)
+            config.path,
+            revision=config.revision,
+            allow_patterns=list(_WEIGHT_FILES),
+            ignore_patterns=["consolidated*"],  # Mistral's own copy of the same weights
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -112,6 +116,8 @@ def save_image(base: Base, directory: Path, trust_remote_code: bool = False) -> 
     model = model.dequantize()
     model.config.__dict__.pop("quantization_config", None)
     model.save_pretrained(directory, safe_serialization=True)
+    del model
+    free_memory()
     config = directory / "config.json"
     values = json.loads(config.read_text("utf-8"))
     values.pop("quantization_config", None)

@@ -260,6 +260,21 @@ def test_a_rank_that_vllm_cannot_serve_is_refused(policies):
         list(engine.generate(requests(1), policies[0], GREEDY))
 
 
+def test_sleep_on_cpu_is_refused_before_anything_runs(tmp_path):
+    from hydra import compose, initialize_config_dir
+
+    from iterdpo.assemble import make_engine
+    from iterdpo.command import conf_directory, typed
+
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        config = typed(
+            compose("config", overrides=["engine=vllm", "engine.residency=sleep",
+                                         "engine.device=cpu"])
+        )  # fmt: skip
+    with pytest.raises(UserError, match=r"^engine\.residency=sleep: vLLM sleeps on CUDA only"):
+        make_engine(config)
+
+
 def test_a_device_that_this_vllm_was_not_built_for_is_refused(policies):
     engine = VllmEngine(VllmSettings(device="cuda:1"))
     with pytest.raises(UserError, match=r"engine\.device=cuda:1: the vLLM that is installed"):

@@ -18,7 +18,7 @@ from iterdpo.store import atomic, stages
 from iterdpo.store.stages import verify
 
 SMOKE = ("experiment=smoke", "iterations=1")
-STAGES = ("base", "prompts", "candidates", "judgments", "pairs", "adapter", "evaluation")
+STAGES = ("base", "candidates", "judgments", "adapter")
 
 
 def assert_clean(store: Path) -> None:
