@@ -103,7 +103,7 @@ def test_every_style_writes_judges_and_learns(own_model, tmp_path, style):
 
 def test_unjudgeable_output_ends_in_counted_reasons(own_model, tmp_path):
     with pytest.raises(NoPairsError) as caught:
-        run.execute(own_model("llama"), tmp_path / "run")
+        run.execute(own_model("llama", "judge.min_scored=0"), tmp_path / "run")
     message = str(caught.value)
     assert message.startswith("iteration 1: no preference pair was left (")
     assert "6 unscored" in message
@@ -113,7 +113,7 @@ def test_unjudgeable_output_ends_in_counted_reasons(own_model, tmp_path):
 
 
 def test_skip_goes_on_with_the_policy_as_it_was(own_model, tmp_path):
-    config = own_model("mistral", "pairs.on_empty=skip", "iterations=2")
+    config = own_model("mistral", "pairs.on_empty=skip", "judge.min_scored=0", "iterations=2")
     result = run.execute(config, tmp_path / "run")
     assert [made["training"] for made in result["iterations"]] == [None, None]
     assert len({model["fingerprint"] for model in result["models"]}) == 1
