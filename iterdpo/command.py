@@ -97,8 +97,8 @@ def require_writable(key: str, directory: Path) -> None:
 
 
 def remove_unused(run_dir: Path) -> None:
-    """Remove a run directory in which only Hydra has written."""
-    if [path.name for path in run_dir.iterdir()] == [".hydra"]:
+    """Remove a run directory in which only Hydra has written: its own files and the log."""
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", "iterdpo.log"}:
         shutil.rmtree(run_dir)
 
 
