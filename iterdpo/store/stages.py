@@ -152,13 +152,15 @@ class Stages:
         self.used[f"{stage.name}/{stored.key}"] = stored.directory
         if self.registered:
             self.registered.uses(self.used)
-        if not _intact(stored.directory):
+        # After a kill between the two, a finished stage may have its unfinished work beside it.
+        if not _intact(stored.directory) or _kept(stored.directory).exists():
             with locked(self.root / LOCKS_DIR / f"{stage.name}-{key}", waiting=_say(stage.name)):
                 # Another process may have finished it while this one waited.
                 if not _intact(stored.directory, move=True):
                     with disk_errors_named(stored.directory.parent):
                         self._compute(stored, identity, args)
                     stored = replace(stored, computed=True)
+                remove_all_but_damaged(_kept(stored.directory))
         if self.on_stage:
             self.on_stage(stored)
         return stored
@@ -167,10 +169,9 @@ class Stages:
         self, stored: Stored[Result], identity: Mapping[str, JSON], args: tuple[object, ...]
     ) -> None:
         remove_partial(stored.directory)
-        kept = stored.directory.parent / f".work-{stored.key}"
         with published_directory(stored.directory) as directory:
             began = time.monotonic()
-            work = Work(directory, kept, stored.key, self.stop)
+            work = Work(directory, _kept(stored.directory), stored.key, self.stop)
             metrics = plain(stored.stage.compute(work, *args))
             manifest = {
                 "key": stored.key,
@@ -185,7 +186,11 @@ class Stages:
                 "versions": dict(self.versions),
             }
             write_text(directory / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        remove_all_but_damaged(kept)
+
+
+def _kept(directory: Path) -> Path:
+    """Return where an unfinished stage keeps what it has, beside its final place."""
+    return directory.parent / f".work-{directory.name}"
 
 
 def _intact(directory: Path, move: bool = False) -> bool:

@@ -135,6 +135,20 @@ def test_what_a_stage_kept_is_there_at_the_next_try_and_gone_when_it_is_finished
     assert not list((tmp_path / "add").glob(".work-*"))
 
 
+def test_work_that_a_kill_left_beside_a_finished_stage_goes_and_what_was_set_aside_stays(tmp_path):
+    directory = Stages(tmp_path).run(Add(1)).directory
+    kept = directory.parent / f".work-{directory.name}"
+    (kept / "parts").mkdir(parents=True)
+    (kept / "parts" / "1.parquet").write_text("left")
+    assert not Stages(tmp_path).run(Add(1)).computed
+    assert not kept.exists()
+    (kept / "parts").mkdir(parents=True)
+    (kept / "parts" / "1.parquet").write_text("left")
+    (kept / "parts" / "2.parquet.corrupt-1").write_text("damaged")
+    Stages(tmp_path).run(Add(1))
+    assert [path.name for path in kept.rglob("*.*")] == ["2.parquet.corrupt-1"]
+
+
 def test_a_run_that_is_to_stop_begins_no_stage(tmp_path):
     stop, stage = StopRequest(), Add(1)
     stop.number = 15
