@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from experiments.page import replaced
 from experiments.store_cost import store_share
 from iterdpo.assemble import library_versions
 from iterdpo.command import conf_directory, typed
@@ -232,13 +233,6 @@ def report(rounds: int) -> str:
     return "\n".join(lines)
 
 
-def replaced(page: str, table: str) -> str:
-    """Return ``page`` with the text between the marks replaced."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
 def _seconds(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
@@ -259,7 +253,7 @@ def main() -> None:
     quiet_libraries()
     table = report(options.rounds)
     print(table)
-    options.page.write_text(replaced(options.page.read_text("utf-8"), table), "utf-8")
+    options.page.write_text(replaced(options.page.read_text("utf-8"), table, BEGIN, END), "utf-8")
 
 
 if __name__ == "__main__":

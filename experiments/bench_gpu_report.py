@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from page import replaced
+
 from iterdpo.engines.memory import GIB
 from iterdpo.errors import UserError
 
@@ -109,17 +111,10 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def replaced(page: str, text: str) -> str:
-    """Return ``page`` with the text between the marks replaced."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
-
-
 def write_page(page: Path, text: str) -> bool:
     """Put ``text`` between the marks of ``page``; say whether it has any."""
     before = page.read_text("utf-8") if page.is_file() else ""
     if not 0 <= before.find(BEGIN) < before.find(END):
         return False
-    page.write_text(replaced(before, text), "utf-8")
+    page.write_text(replaced(before, text, BEGIN, END), "utf-8")
     return True

@@ -91,4 +91,5 @@ def test_the_table_has_a_row_a_model(pool_seeds, runs):
 def test_the_benchmark_replaces_its_own_part_of_the_page_only():
     bench = load("bench")
     page = f"# Title\n{bench.BEGIN}\nold\n{bench.END}\nrest\n"
-    assert bench.replaced(page, "new") == f"# Title\n{bench.BEGIN}\nnew\n{bench.END}\nrest\n"
+    made = bench.replaced(page, "new", bench.BEGIN, bench.END)
+    assert made == f"# Title\n{bench.BEGIN}\nnew\n{bench.END}\nrest\n"
