@@ -28,7 +28,7 @@ def read_run(run: Path) -> dict[str, Any]:
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text("utf-8"))
     store = Path(json.loads((run / "config.json").read_text("utf-8"))["store"]["root"])
     for model in summary["models"]:
-        path = store / "evaluation" / model["evaluation_key"] / "evaluation.json"
+        path = store / model["stages"]["evaluation"] / "evaluation.json"
         model["evaluation"] = json.loads(path.read_text("utf-8"))
     return summary
 

@@ -15,6 +15,7 @@ from iterdpo.assemble import assemble, library_versions
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.quiet import quiet_libraries
+from iterdpo.runs import CONFIG_FILE, KEY_DIGITS, LINKS_DIR, SUMMARY_FILE
 from iterdpo.stopping import StopRequest
 from iterdpo.store.atomic import write_text
 from iterdpo.store.hashing import plain, sha256_of
@@ -24,10 +25,6 @@ from iterdpo.tracking.samples import sample_rows
 from iterdpo.tracking.wandb import take_over
 
 log = logging.getLogger(__name__)
-
-SUMMARY_FILE = "summary.json"
-CONFIG_FILE = "config.json"
-LINKS_DIR = "stages"
 
 
 def execute(
@@ -116,6 +113,6 @@ def link(used: Mapping[str, Path], directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     for number, (name, target) in enumerate(used.items()):
         stage, key = name.split("/")
-        place = directory / f"{number:02d}-{stage}-{key[:8]}"
+        place = directory / f"{number:02d}-{stage}-{key[:KEY_DIGITS]}"
         if not place.is_symlink():
             place.symlink_to(target.resolve(), target_is_directory=True)

@@ -13,7 +13,9 @@ from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.pairs import label_accuracy, length_ratio, margin_mean
 from iterdpo.loop import Made, Round
 from iterdpo.records import Scored, Unscored
+from iterdpo.steps.measuring import measured_from
 from iterdpo.store.hashing import plain, sha256_of
+from iterdpo.store.stages import Stored
 
 
 def model_entry(done: Round, earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -35,8 +37,18 @@ def model_entry(done: Round, earlier: Sequence[Mapping[str, Any]]) -> dict[str, 
         "judge": plain(evaluation.judge),
         "judged_mean": evaluation.judged_mean,
         "response_tokens": evaluation.response_tokens,
-        "evaluation_key": done.evaluation.key,
+        "checkpoint": policy.base.path,
+        "stages": {
+            "policy": address(done.policy),
+            "evaluation": address(done.evaluation),
+            **{name: address(stored) for name, stored in measured_from(done.evaluation).items()},
+        },
     }
+
+
+def address(stored: Stored[Any]) -> str:
+    """Return a stage's place below the store's root, ``<stage>/<key>``."""
+    return f"{stored.stage.name}/{stored.key}"
 
 
 def iteration_entry(iteration: int, made: Made, oracle: Oracle | None) -> dict[str, Any]:
@@ -67,6 +79,13 @@ def iteration_entry(iteration: int, made: Made, oracle: Oracle | None) -> dict[s
             "length_ratio": length_ratio(pairs.kept, tokens),
         },
         "training": made.trained.metrics if made.trained else None,
+        "stages": {
+            "prompts": address(made.prompts),
+            "candidates": address(made.candidates),
+            "judgments": address(made.judgments),
+            "pairs": address(made.pairs),
+            "adapter": address(made.trained) if made.trained else None,
+        },
         "generated_tokens": made.candidates.metrics["generated_tokens"],
         # What this run wrote itself: none of a stage that it only read.
         "generated_tokens_new": (

@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 
 from iterdpo.command import FAILURE_FILE
 from iterdpo.console import DASH, WIDTH, number
-from iterdpo.run import SUMMARY_FILE
+from iterdpo.runs import SUMMARY_FILE
 
 
 class SweepTable(Callback):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from iterdpo.config.schema import LoraConfig, TrainingConfig
+from iterdpo.config.model import LoraConfig
+from iterdpo.config.training import TrainingConfig
 from iterdpo.engines.base import Engine
 from iterdpo.engines.usage import Meter
 from iterdpo.judging.base import Judge

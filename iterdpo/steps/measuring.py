@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.report import Evaluation, evaluate
@@ -16,6 +17,9 @@ from iterdpo.store.atomic import write_text
 from iterdpo.store.stages import Stored, Work
 
 EVALUATION_FILE = "evaluation.json"
+MEASURED_FROM = (
+    "held_out", "sampled", "greedy", "own", "labelled", "fixed_answers", "fixed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,8 @@ class Measure:
         from pydantic import TypeAdapter
 
         return TypeAdapter(Evaluation).validate_json((directory / EVALUATION_FILE).read_bytes())
+
+
+def measured_from(evaluation: Stored[Evaluation]) -> dict[str, Stored[Any]]:
+    """Return what an evaluation was made from, by the names of ``Measure.compute``."""
+    return dict(zip(MEASURED_FROM, evaluation.args, strict=True))

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from iterdpo.config.schema import ModelConfig
+from iterdpo.config.model import ModelConfig
 from iterdpo.errors import UserError
 from iterdpo.records import Base
 from iterdpo.store.hashing import files_sha256

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from iterdpo.errors import UserError
 
 if TYPE_CHECKING:
-    from iterdpo.config.schema import TrainingConfig
+    from iterdpo.config.training import TrainingConfig
 
 _FIRST = 5
 _PATIENCE = 5

@@ -20,7 +20,7 @@ from iterdpo.training.losses import PairLogprobs, mixture
 if TYPE_CHECKING:
     import torch
 
-    from iterdpo.config.schema import TrainingConfig
+    from iterdpo.config.training import TrainingConfig
 
 POLICY = "default"
 REFERENCE = "ref"

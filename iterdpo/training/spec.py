@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iterdpo.config.schema import LoraConfig, TrainingConfig
+from iterdpo.config.model import LoraConfig
+from iterdpo.config.training import TrainingConfig
 from iterdpo.records import Base
 from iterdpo.store.atomic import write_text
 

@@ -46,7 +46,7 @@ def write_run(place: Path, seed: int, scores: list[dict[str, list[float]]]) -> N
         models.append(
             {
                 "name": f"M{i}", "quality": quality, "judge": judge, "response_tokens": 9.0,
-                "evaluation_key": key,
+                "stages": {"evaluation": f"evaluation/{key}"},
             }
         )  # fmt: skip
         if i:

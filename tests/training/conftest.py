@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo.config.schema import LoraConfig, TrainingConfig
+from iterdpo.config.model import LoraConfig
+from iterdpo.config.training import TrainingConfig
 from iterdpo.engines.base import Request, Sampling
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.records import Base, Policy

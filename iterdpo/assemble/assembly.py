@@ -1,0 +1,73 @@
+"""Everything that a run needs besides its store."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from iterdpo.assemble.engines import make_engine
+from iterdpo.assemble.judges import make_judge
+from iterdpo.assemble.prompts import make_prompts
+from iterdpo.assemble.recipe import make_recipe
+from iterdpo.config.schema import Config
+from iterdpo.engines.base import Engine
+from iterdpo.engines.verified import VerifiedEngine
+from iterdpo.evaluation.oracles import LabOracle, Oracle
+from iterdpo.recipe import Recipe
+from iterdpo.tracking.base import Guarded, NoTracker, Tracker
+from iterdpo.tracking.wandb import WandbTracker
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a run needs besides its store."""
+
+    recipe: Recipe
+    engine: VerifiedEngine
+    oracle: Oracle | None
+    tracker: Tracker
+
+
+def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Assembly:
+    """Build everything that ``config`` names.
+
+    Args:
+        config: the typed configuration.
+        run_dir: where the tracker's files go.
+        engine: takes the place of the configured one, in tests and dry runs.
+
+    Raises:
+        UserError: a file that the configuration names cannot be used.
+    """
+    prompts = make_prompts(config)
+    verified = VerifiedEngine(engine or make_engine(config))
+    oracle = LabOracle() if config.evaluation.oracle == "lab" else None
+    recipe = make_recipe(config, verified, prompts, make_judge(config, verified), oracle)
+    return Assembly(recipe, verified, oracle, make_tracker(config, run_dir))
+
+
+def make_tracker(config: Config, run_dir: Path) -> Tracker:
+    """Return the configured tracker. Its failures never stop a run."""
+    tracking = config.tracking
+    if tracking.name == "none":
+        return NoTracker()
+    return Guarded(
+        WandbTracker(
+            run_dir,
+            project=tracking.project,
+            entity=tracking.entity,
+            mode=tracking.mode,
+            group=tracking.group,
+            tags=tracking.tags,
+        )
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what computes results, Python included."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **versions}

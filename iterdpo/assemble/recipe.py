@@ -1,0 +1,80 @@
+"""The steps of the loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from iterdpo.config.schema import Config
+from iterdpo.engines.base import Engine, Sampling
+from iterdpo.evaluation.oracles import Oracle
+from iterdpo.judging.base import Judge
+from iterdpo.pairing.base import Strategy
+from iterdpo.pairing.best_worst import BestWorst
+from iterdpo.pairing.top_bottom import TopBottom
+from iterdpo.prompts.base import PromptSource
+from iterdpo.recipe import Recipe
+from iterdpo.steps.base import PrepareBase
+from iterdpo.steps.learning import BuildPairs, JudgeCandidates, Train
+from iterdpo.steps.measuring import Measure
+from iterdpo.steps.writing import Generate, SelectPrompts
+from iterdpo.training.base_model import checkpoint_sha256, quantization_name, resolve_checkpoint
+
+
+def make_recipe(
+    config: Config, engine: Engine, prompts: PromptSource, judge: Judge, oracle: Oracle | None
+) -> Recipe:
+    """Put the steps together."""
+    seed, evaluation = config.seed, config.evaluation
+    checkpoint = resolve_checkpoint(config.model)
+    system = config.prompts.system
+    sampling = Sampling(
+        n=config.candidates.n,
+        temperature=config.candidates.temperature,
+        top_p=config.candidates.top_p,
+        top_k=config.candidates.top_k,
+        max_tokens=config.candidates.max_tokens,
+        seed=seed,
+    )
+    few = replace(sampling, n=evaluation.samples)
+    fixed = replace(sampling, n=evaluation.fixed_samples)
+    greedy = Sampling(n=1, temperature=0.0, max_tokens=sampling.max_tokens, seed=seed)
+    return Recipe(
+        base=PrepareBase(
+            checkpoint=checkpoint,
+            checkpoint_sha256=checkpoint_sha256(checkpoint),
+            quantization=quantization_name(config.model),
+            dtype=config.model.dtype,
+            trust_remote_code=config.model.trust_remote_code,
+        ),
+        select=SelectPrompts(prompts, "loop", config.prompts.per_iteration, seed),
+        held_out=SelectPrompts(prompts, "evaluation", evaluation.prompts, seed),
+        labelled=SelectPrompts(prompts, "labelled", evaluation.fixed_prompts, seed),
+        generate=Generate(engine, sampling, system, "answers"),
+        answer=Generate(engine, few, system, "is evaluated", "answers"),
+        answer_greedily=Generate(engine, greedy, system, "is evaluated, greedy", "answers"),
+        answer_fixed=Generate(engine, fixed, system, "writes the labelled set", "answers"),
+        judge=JudgeCandidates(judge, engine),
+        judge_measured=JudgeCandidates(judge, engine, "answer_judgments"),
+        build_pairs=make_pairing(config),
+        train=Train(
+            lora=config.model.adapter,
+            training=config.training,
+            attention=config.model.attention,
+            trust_remote_code=config.model.trust_remote_code,
+            seed=seed,
+            engine=engine,
+            max_engine_gap=config.engine.max_gap if config.engine.serve == "dequantized" else None,
+        ),
+        measure=Measure(oracle),
+        judge_model=config.judge.model,
+        reference=config.training.reference,
+        on_empty=config.pairs.on_empty,
+        min_scored=config.judge.min_scored,
+    )
+
+
+def make_pairing(config: Config) -> BuildPairs:
+    """Return the step with the configured strategy."""
+    pairs = config.pairs
+    strategy: Strategy = BestWorst() if pairs.strategy == "best_worst" else TopBottom(pairs.k)
+    return BuildPairs(strategy, pairs.strategy, pairs.k, pairs.min_margin)
