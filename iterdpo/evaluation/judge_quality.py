@@ -7,11 +7,13 @@ the paper's gold is a ranking without ties, and of equal answers none can be put
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 from typing import Literal
+
+from iterdpo.evaluation.statistics import Key
 
 Scores = Sequence[tuple[float | None, float]]
 """(the judge's score or None, the gold score) of each answer to one prompt."""
@@ -114,6 +116,36 @@ def rank_correlation(
         if len(set(judged)) > 1 and len(set(gold)) > 1:
             values.append(float(correlate(judged, gold).statistic))
     return _mean(values)
+
+
+def agreement(
+    judged_a_by_prompt: Mapping[Key, Sequence[float | None]],
+    judged_b_by_prompt: Mapping[Key, Sequence[float | None]],
+) -> float | None:
+    """Return the mean over prompts of Kendall's τ-b between two judges' scores, in [-1, 1].
+
+    CREAM (arXiv 2410.12735) measures by it how consistently two consecutive models rank the same
+    answers. Answers that either judge left unscored are left out; so are prompts where either then
+    gives all answers one score. None where no prompt is left.
+
+    Args:
+        judged_a_by_prompt: one judge's scores of the answers to each prompt.
+        judged_b_by_prompt: the other's, of the same answers in the same order.
+
+    Raises:
+        ValueError: the prompts, or the number of answers to one, are not the same.
+    """
+    if judged_a_by_prompt.keys() != judged_b_by_prompt.keys():
+        odd = sorted(map(str, judged_a_by_prompt.keys() ^ judged_b_by_prompt.keys()))
+        raise ValueError(f"{len(odd)} prompts were judged by one judge only, such as {odd[0]}")
+    both = []
+    for key, scores in judged_a_by_prompt.items():
+        others = judged_b_by_prompt[key]
+        if len(scores) != len(others):
+            raise ValueError(f"prompt {key}: {len(scores)} scores against {len(others)}")
+        pairs = zip(scores, others, strict=True)
+        both.append([(a, b) for a, b in pairs if a is not None and b is not None])
+    return rank_correlation(both, "kendall")
 
 
 def _outcomes(ranking: Ranking) -> list[float]:

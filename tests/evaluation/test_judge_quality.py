@@ -1,9 +1,16 @@
+import math
+from itertools import combinations
+from statistics import fmean
+
+import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
 from iterdpo.evaluation.judge_quality import (
     JudgeQuality,
+    agreement,
     exact_match,
     five_best,
     judge_quality,
@@ -100,3 +107,40 @@ def test_ranges_and_mirror(prompts: list[list[tuple[float | None, float]]]) -> N
     perfect = judge_quality([[(gold, gold) for _, gold in answers] for answers in prompts])
     assert {perfect.pairwise_accuracy, perfect.exact_match} <= {1.0, None}
     assert perfect.five_best in (1.0, None)
+
+
+def tau_b(pairs: list[tuple[float, float]]) -> float:
+    """Kendall's τ-b as defined: concordant less discordant over the geometric mean of untied."""
+    signs = [(np.sign(a - b), np.sign(x - y)) for (a, x), (b, y) in combinations(pairs, 2)]
+    numerator = sum(a * b for a, b in signs)
+    return numerator / math.sqrt(sum(a != 0 for a, _ in signs) * sum(b != 0 for _, b in signs))
+
+
+@given(st.lists(st.tuples(SCORE, SCORE), min_size=2, max_size=7))
+def test_correlations_are_as_defined(ranking: list[tuple[float, float]]) -> None:
+    judged, gold = zip(*ranking, strict=True)
+    if len(set(judged)) == 1 or len(set(gold)) == 1:
+        assert rank_correlation([ranking], "kendall") is None
+        assert rank_correlation([ranking], "spearman") is None
+        return
+    assert rank_correlation([ranking], "kendall") == pytest.approx(tau_b(ranking))
+    ranks = scipy.stats.rankdata(judged), scipy.stats.rankdata(gold)
+    assert rank_correlation([ranking], "spearman") == pytest.approx(np.corrcoef(*ranks)[0, 1])
+
+
+def test_agreement_by_hand() -> None:
+    # p: 1 2 3 against 1 3 2, two of three pairs agree: (2 - 1) / 3. q: turned around, -1.
+    # r: two answers are left, and agree: 1. s: one judge gives all one score, and says nothing.
+    first = {"p": [1, 2, 3], "q": [1, 2], "r": [1, None, 4, 2], "s": [3, 3]}
+    second = {"p": [1, 3, 2], "q": [5, 4], "r": [0, 2, 5, None], "s": [1, 2]}
+    assert agreement(first, second) == pytest.approx(fmean([1 / 3, -1, 1]))
+    assert agreement(first, first) == 1
+    assert agreement({"s": [3, 3]}, {"s": [1, 2]}) is None
+    assert agreement({}, {}) is None
+
+
+def test_agreement_is_on_the_same_answers() -> None:
+    with pytest.raises(ValueError, match="2 prompts were judged by one judge only, such as p"):
+        agreement({"p": [1]}, {"q": [1]})
+    with pytest.raises(ValueError, match="prompt p: 1 scores against 2"):
+        agreement({"p": [1]}, {"p": [1, 2]})

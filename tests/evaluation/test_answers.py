@@ -1,0 +1,95 @@
+from itertools import combinations
+from statistics import fmean
+
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iterdpo.evaluation.answers import best_of, duplicate_share, length_correlation
+
+
+def test_best_of_by_hand() -> None:
+    answers = {"p": [(1.0, 0.0), (2.0, 3.0), (3.0, 5.0)]}
+    assert best_of(1, answers).mean == pytest.approx(8 / 3)
+    # Draws of two: {1, 2} gives 3, {1, 3} and {2, 3} give 5.
+    assert best_of(2, answers).mean == pytest.approx(13 / 3)
+    assert best_of(3, answers).mean == 5
+    # Two tied at the top: either of them, as by a coin; {1, 2} and {1, 3} have one of them.
+    tied = {"p": [(1.0, 0.0), (3.0, 2.0), (3.0, 5.0)]}
+    assert best_of(2, tied).mean == pytest.approx((2 + 5 + 3.5) / 3)
+    assert best_of(3, tied).mean == 3.5
+
+
+def test_unscored_answers_come_last() -> None:
+    answers = {"p": [(None, 5.0), (None, 1.0), (0.0, 2.0)]}
+    assert best_of(3, answers).mean == 2
+    # {None, None}: 3 as by a coin; the two others give the scored one.
+    assert best_of(2, answers).mean == pytest.approx((3 + 2 + 2) / 3)
+
+
+def test_best_of_is_a_mean_over_prompts() -> None:
+    estimate = best_of(2, {"p": [(1, 1), (2, 4)], "q": [(1, 0), (2, 2)], "r": [(2, 0), (1, 5)]})
+    assert (estimate.mean, estimate.n, estimate.clusters) == (2, 3, 3)
+    # 4, 2, 0: standard error 2 / sqrt(3), and t with two degrees of freedom is 4.302653.
+    assert estimate.high == pytest.approx(2 + 4.302653 * 2 / 3**0.5)
+
+
+@pytest.mark.parametrize(("n", "said"), [(0, "best of 0"), (3, "best of 3, but a prompt has 2")])
+def test_more_than_there_are(n: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        best_of(n, {"p": [(1, 1), (2, 2)], "q": [(1, 1), (2, 2), (3, 3)]})
+    with pytest.raises(ValueError, match="to 0 prompts"):
+        best_of(1, {})
+
+
+JUDGED = st.none() | st.integers(0, 3).map(float)
+
+
+@given(st.lists(st.tuples(JUDGED, st.integers(0, 5).map(float)), min_size=1, max_size=7), st.data())
+def test_best_of_counts_what_drawing_would_give(answers, data) -> None:
+    n = data.draw(st.integers(1, len(answers)))
+    values = []
+    for draw in combinations(answers, n):
+        top = max((judged for judged, _ in draw if judged is not None), default=None)
+        values.append(fmean(gold for judged, gold in draw if judged == top))
+    assert best_of(n, {"p": answers}).mean == pytest.approx(fmean(values))
+
+
+def test_duplicates_by_hand() -> None:
+    assert duplicate_share({"p": ["a b", "a  b\n", "c"], "q": ["c", "d", "e"]}) == pytest.approx(
+        2 / 6
+    )
+    assert duplicate_share({"p": ["same"] * 4}) == 1
+    assert duplicate_share({"p": ["A", "a"], "q": ["A"]}) == 0
+    assert duplicate_share({"p": []}) is None
+    assert duplicate_share({}) is None
+
+
+@given(st.lists(st.text(max_size=3), max_size=6))
+def test_duplicates_are_those_that_equal_another(texts: list[str]) -> None:
+    equal = [
+        any(i != j and a.split() == b.split() for j, b in enumerate(texts))
+        for i, a in enumerate(texts)
+    ]
+    assert duplicate_share({"p": texts}) == (fmean(equal) if texts else None)
+
+
+def test_length_correlation() -> None:
+    # Ranks 1 2 3 4 against 2 1 3 4: ρ = 1 - 6 · 2 / (4 · 15) = 0.8.
+    assert length_correlation([1.0, 2.0, None, 3.0, 4.0], [20, 10, 99, 30, 40]) == pytest.approx(
+        0.8
+    )
+    tied = [1.0, 1.0, 2.0, 5.0], [3, 4, 4, 9]
+    # Ranks 1.5 1.5 3 4 and 1 2.5 2.5 4: Pearson of these, 3.75 / sqrt(4.5 · 4.5).
+    assert length_correlation(*tied) == pytest.approx(3.75 / 4.5)
+    assert length_correlation(*tied) == pytest.approx(scipy.stats.spearmanr(*tied).statistic)
+
+
+def test_length_correlation_where_it_is_undefined() -> None:
+    assert length_correlation([], []) is None
+    assert length_correlation([1.0, None], [1, 2]) is None
+    assert length_correlation([1.0, 1.0], [1, 2]) is None
+    assert length_correlation([1.0, 2.0], [3, 3]) is None
+    with pytest.raises(ValueError, match="2 scores and 1 lengths"):
+        length_correlation([1.0, 2.0], [3])
