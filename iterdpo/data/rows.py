@@ -1,20 +1,27 @@
-"""Reads the rows of a file of prompts: JSONL, JSON, CSV, Parquet or plain text.
+"""Reads the rows of a file: JSONL, JSON, CSV, Parquet or plain text, gzipped or not.
 
 A row that cannot be read is returned with its problem, so that all of them can be reported
 together. Lines end at LF alone: other characters that some call line ends (U+2028, form feed) may
-stand inside a prompt.
+stand inside a text.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from iterdpo.prompts.base import excerpt
+from iterdpo.data.values import excerpt, kind_of
+from iterdpo.errors import UserError
+
+GZIP = ".gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +38,55 @@ class UnreadableFileError(ValueError):
     """The file as a whole is not what its suffix says. The text names the problem and advises."""
 
 
-def read_rows(raw: bytes, suffix: str, column: str) -> Iterator[Row]:
+def read_rows(raw: bytes, suffix: str, columns: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of a file's content.
 
     Args:
         raw: The file's bytes.
-        suffix: A key of ``READERS``, which names the format.
-        column: The field that holds the prompt. Plain text has no fields and takes this name.
+        suffix: What ``suffix_of`` says of the file's name.
+        columns: The fields that are needed, the most important first. Others may be missing from
+            the rows. Plain text has no fields and takes the first name.
 
     Raises:
         UnreadableFileError: when no row can be told from another.
     """
-    return READERS[suffix](raw, column)
+    if suffix.endswith(GZIP):
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UnreadableFileError(f"is not a gzip file ({error}): compress it again") from None
+    return READERS[suffix.removesuffix(GZIP)](raw, columns)
+
+
+def suffix_of(path: Path) -> str | None:
+    """Return the part of a name that tells the format, or None for a format that is not read."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packed = suffixes[-1:] == [GZIP]
+    suffix = "".join(suffixes[-2 if packed else -1 :])
+    return suffix if suffix.removesuffix(GZIP) in READERS else None
+
+
+def file_bytes(path: Path, key: str) -> bytes:
+    """Return the content of a file that a user named.
+
+    Args:
+        path: The file.
+        key: The setting and its value, for messages.
+
+    Raises:
+        UserError: it is a directory, of a format that is not read, absent or unreadable.
+    """
+    if path.is_dir():
+        raise UserError(f"{key}: is a directory: name a file in it")
+    if suffix_of(path) is None:
+        raise UserError(f"{key}: the name must end in one of {', '.join(READERS)}: rename it")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{key}: no such file: check the path") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{key}: cannot be read ({reason}): check it") from None
 
 
 def _text(raw: bytes) -> str:
@@ -61,13 +105,13 @@ def _lines(raw: bytes) -> Iterator[tuple[str, str]]:
         yield f"line {number}", line.removesuffix("\r")
 
 
-def _read_text(raw: bytes, column: str) -> Iterator[Row]:
+def _read_text(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
     for where, line in _lines(raw):
         if line.strip():
-            yield Row(where, {column: line})
+            yield Row(where, {columns[0]: line})
 
 
-def _read_jsonl(raw: bytes, column: str) -> Iterator[Row]:
+def _read_jsonl(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
     for where, line in _lines(raw):
         if not line.strip():
             continue
@@ -79,7 +123,7 @@ def _read_jsonl(raw: bytes, column: str) -> Iterator[Row]:
             yield _object(where, value)
 
 
-def _read_json(raw: bytes, column: str) -> Iterator[Row]:
+def _read_json(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
     try:
         values = json.loads(_text(raw))
     except UnreadableFileError:
@@ -95,7 +139,7 @@ def _read_json(raw: bytes, column: str) -> Iterator[Row]:
         yield _object(f"item {number}", value)
 
 
-def _read_csv(raw: bytes, column: str) -> Iterator[Row]:
+def _read_csv(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(_text(raw), newline=""), strict=True)
     header: list[str] = []
     while True:
@@ -112,8 +156,10 @@ def _read_csv(raw: bytes, column: str) -> Iterator[Row]:
             continue
         if not header:
             header = cells
-            if header.count(column) > 1:
-                raise UnreadableFileError(f"names the column {excerpt(column)} twice: rename one")
+            for column in columns:
+                if header.count(column) > 1:
+                    said = f"names the column {excerpt(column)} twice"
+                    raise UnreadableFileError(f"{said}: rename one")
         elif len(cells) != len(header):
             problem = f"{where} has {len(cells)} columns where the header names {len(header)}"
             yield Row(where, problem=f"{problem} (quote cells that hold commas)")
@@ -121,24 +167,25 @@ def _read_csv(raw: bytes, column: str) -> Iterator[Row]:
             yield Row(where, dict(zip(header, cells, strict=True)))
 
 
-def _read_parquet(raw: bytes, column: str) -> Iterator[Row]:
+def _read_parquet(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(pa.BufferReader(raw))
         names = file.schema_arrow.names
-        # Without the column, one other suffices to report each row.
-        wanted = file.read([column] if column in names else names[:1])
+        there = [name for name in dict.fromkeys(columns) if name in names]
+        # Without any of them, one other suffices to report each row.
+        batches = [batch.to_pylist() for batch in file.iter_batches(columns=there or names[:1])]
     except pa.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise UnreadableFileError(f"is not a Parquet file ({reason}): write it again") from None
-    for number, value in enumerate(wanted.column(0).to_pylist(), start=1):
-        absent = dict.fromkeys(names)
-        yield Row(f"row {number}", {column: value} if column in names else absent)
+    absent = dict.fromkeys(name for name in names if name not in there)
+    for number, values in enumerate(chain.from_iterable(batches), start=1):
+        yield Row(f"row {number}", absent | values)
 
 
-READERS: Mapping[str, Callable[[bytes, str], Iterator[Row]]] = {
+READERS: Mapping[str, Callable[[bytes, Sequence[str]], Iterator[Row]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,
@@ -158,12 +205,3 @@ def _reason(error: Exception) -> str:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         return f"{error.msg.removesuffix(' at')}, {line}column {error.colno}"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
-
-
-def kind_of(value: object) -> str:
-    """Return what JSON calls the value, with its article."""
-    names = {
-        str: "a text", bool: "a truth value", int: "a number", float: "a number", list: "a list",
-        dict: "an object", type(None): "null",
-    }  # fmt: skip
-    return names.get(type(value), f"a {type(value).__name__}")

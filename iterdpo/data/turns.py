@@ -1,0 +1,97 @@
+"""Conversations in the forms that datasets keep them in, as one list of messages.
+
+Read are: lists of ``{"role", "content"}`` (TRL, UltraFeedback-binarized) and ``{"from", "value"}``
+(ShareGPT); lists of texts in turn, the user first (LIMA); and transcripts with ``Human:`` and
+``Assistant:`` after blank lines (HH-RLHF).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from iterdpo.data.values import RowError, excerpt, kind_of, text_of
+from iterdpo.engines.base import Message
+
+ROLES: Final[Mapping[str, str]] = {
+    "system": "system",
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant",
+}  # fmt: skip
+"""What datasets call the three roles."""
+
+_SPEAKER: Final = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+
+
+def messages_of(value: object, name: str) -> tuple[Message, ...]:
+    """Return a list of turns as messages; contents are kept as they stand.
+
+    Args:
+        value: What a row's field holds.
+        name: The field, for messages.
+
+    Raises:
+        RowError: it is no list, or a turn has no role that is known or no text.
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise RowError(f"{name}={excerpt(value)} is {kind_of(value)}, not a list of turns")
+    if not value:
+        raise RowError(f"{name} is an empty list of turns")
+    if all(isinstance(turn, str) for turn in value):
+        roles = ("user", "assistant")
+        return tuple(
+            Message(roles[number % 2], text_of(turn, f"{name}, turn {number + 1}"))
+            for number, turn in enumerate(value)
+        )
+    return tuple(_message(turn, f"{name}, turn {n}") for n, turn in enumerate(value, start=1))
+
+
+def _message(turn: object, name: str) -> Message:
+    if not isinstance(turn, Mapping):
+        raise RowError(f"{name} is {kind_of(turn)}, not an object with role and content")
+    said = turn.get("role", turn.get("from"))
+    role = ROLES.get(said.lower()) if isinstance(said, str) else None
+    if role is None:
+        raise RowError(f"{name}: role={excerpt(said)} is none of {', '.join(ROLES)}")
+    return Message(role, text_of(turn.get("content", turn.get("value")), name))
+
+
+def is_transcript(text: str) -> bool:
+    """Tell whether a text opens with a speaker, as the transcripts of HH-RLHF do."""
+    return _SPEAKER.match(text) is not None
+
+
+def transcript_messages(text: str, name: str) -> tuple[Message, ...]:
+    """Return the turns of a transcript, white space around them dropped.
+
+    Turns of one speaker that follow each other are joined by a blank line: chat templates want the
+    speakers to alternate.
+
+    Raises:
+        RowError: the text does not open with a speaker.
+    """
+    if not is_transcript(text):
+        raise RowError(f'{name}={excerpt(text)} does not begin with "Human:" or "Assistant:"')
+    parts = _SPEAKER.split(text)[1:]
+    turns: list[Message] = []
+    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
+        role = ROLES[speaker.lower()]
+        if turns and turns[-1].role == role:
+            joined = f"{turns[-1].content}\n\n{said.strip()}".strip()
+            turns[-1] = Message(role, joined)
+        else:
+            turns.append(Message(role, said.strip()))
+    return tuple(turns)
+
+
+def first_user_text(messages: Sequence[Message], name: str) -> str:
+    """Return what the user says first.
+
+    Raises:
+        RowError: the user says nothing.
+    """
+    for message in messages:
+        if message.role == "user":
+            return message.content
+    raise RowError(f"{name} has no turn of the user")

@@ -1,0 +1,139 @@
+"""Instruction data in every format, and OpenAssistant's trees."""
+
+from __future__ import annotations
+
+import pytest
+
+from iterdpo.data.instructions import (
+    Demonstration,
+    RankedAnswers,
+    best_answers,
+    read_demonstrations,
+    read_oasst,
+    read_ranked,
+)
+from iterdpo.data.rows import Row
+from iterdpo.engines.base import Message
+from iterdpo.errors import UserError
+
+ASKED = (Message("user", "Name a fish."),)
+SYSTEM = Message("system", "Be brief.")
+
+
+def rows(*fields: dict[str, object]) -> list[Row]:
+    return [Row(f"line {n}", item) for n, item in enumerate(fields, start=1)]
+
+
+def shown(fields: dict[str, object], **settings: object) -> Demonstration:
+    (one,) = read_demonstrations(rows(fields), key="k", **settings)  # type: ignore[arg-type]
+    return one
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompt"),
+    [
+        ({"instruction": "Name a fish.", "input": "", "output": "Trout."}, ASKED),
+        ({"instruction": "Name a fish.", "output": "Trout."}, ASKED),
+        ({"instruction": "Name", "input": "a fish.", "output": "Trout."},
+         (Message("user", "Name\n\na fish."),)),
+        ({"prompt": "Name a fish.", "response": "Trout."}, ASKED),
+        ({"prompt": "Name a fish.", "completion": "Trout."}, ASKED),
+        ({"prompt": [{"role": "user", "content": "Name a fish."}],
+          "completion": [{"role": "assistant", "content": "Trout."}]}, ASKED),
+        ({"system": "Be brief.", "question": "Name a fish.", "answer": "Trout."},
+         (SYSTEM, *ASKED)),
+        ({"conversations": ["Name a fish.", "Trout."]}, ASKED),
+        ({"messages": [{"role": "system", "content": "Be brief."},
+                       {"role": "user", "content": "Name a fish."},
+                       {"role": "assistant", "content": "Trout."}], "prompt": "ignored"},
+         (SYSTEM, *ASKED)),
+    ],
+)  # fmt: skip
+def test_every_format(fields: dict[str, object], prompt: tuple[Message, ...]) -> None:
+    assert shown(fields) == Demonstration(prompt, "Trout.", "line 1")
+
+
+def test_a_conversation_teaches_its_last_or_its_first_answer() -> None:
+    talk = {"conversations": ["Hi", "Hello", "Name a fish.", "Trout.", "Thanks"]}
+    assert shown(talk).response == "Trout."
+    assert len(shown(talk).prompt) == 3
+    first = shown(talk, turn="first")
+    assert (first.prompt, first.response) == ((Message("user", "Hi"),), "Hello")
+
+
+def test_broken_rows_are_named() -> None:
+    with pytest.raises(UserError) as error:
+        read_demonstrations(
+            rows(
+                {"instruction": "a"},
+                {"output": "a"},
+                {"prompt": "a", "response": " "},
+                {"prompt": "", "response": "a"},
+                {"messages": [{"role": "user", "content": "a"}]},
+                {"prompt": "a", "response": "fine"},
+            ),
+            key="instructions.path=FILE",
+        )
+    said = str(error.value)
+    for part in [
+        "instructions.path=FILE: 5 of 6 rows are broken: ",
+        "line 1 has none of output, response, completion, answer (it has: instruction)",
+        "line 2 has none of instruction, prompt, question, query (it has: output)",
+        "line 3: response is empty",
+        "line 4: the user's turn is empty",
+        "line 5: messages has no turn of the assistant",
+    ]:
+        assert part in said
+
+
+def message(
+    name: str, parent: str | None, text: str, rank: object = None, **more: object
+) -> dict[str, object]:
+    role = "prompter" if parent is None or parent.startswith("a") else "assistant"
+    kept = {"lang": "en", "deleted": False, "role": role} | more
+    return {"message_id": name, "parent_id": parent, "text": text, "rank": rank, **kept}
+
+
+def test_oasst_trees_become_ranked_answers() -> None:
+    found = read_oasst(
+        rows(
+            message("a2", "q1", "second", 1),
+            message("q1", None, "Name a fish."),
+            message("a1", "q1", "first", 0.0),
+            message("a3", "q1", "gone", 2, deleted=True),
+            message("a4", "q1", "not ranked", float("nan")),
+            message("f1", "a1", "and a bird?"),
+            message("q2", None, "Nenne einen Fisch.", lang="de"),
+            message("b1", "q2", "Forelle."),
+            message("q3", None, "One answer only."),
+            message("c1", "q3", "single"),
+            message("q4", None, "No answer."),
+            message("q5", None, "Two without a rank."),
+            message("d1", "q5", "x"),
+            message("d2", "q5", "y"),
+        ),
+        key="k",
+    )
+    assert found == [
+        RankedAnswers("Name a fish.", ("first", "second"), "line 2"),
+        RankedAnswers("One answer only.", ("single",), "line 9"),
+    ]
+    assert best_answers(found)[0] == Demonstration(ASKED, "first", "line 2")
+
+
+def test_oasst_in_all_languages_and_broken() -> None:
+    tree = rows(message("q", None, "Was?", lang="de"), message("x", "q", "Das."))
+    assert len(read_oasst(tree, key="k", language=None)) == 1
+    with pytest.raises(UserError, match=r'line 1: role="user" is neither prompter nor assistant'):
+        read_oasst(rows(message("q", None, "a", role="user")), key="k")
+
+
+def test_rankings_of_ones_own() -> None:
+    given = rows({"prompt": "Name a fish.", "responses": ["Trout.", "Whale."]})
+    assert read_ranked(given, key="k") == [
+        RankedAnswers("Name a fish.", ("Trout.", "Whale."), "line 1")
+    ]
+    for broken in ({"prompt": "a", "responses": "b"}, {"prompt": "a", "responses": []},
+                   {"prompt": "a", "responses": ["b", ""]}, {"prompt": "a"}):  # fmt: skip
+        with pytest.raises(UserError, match="line 1"):
+            read_ranked(rows(broken), key="k")

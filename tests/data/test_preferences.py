@@ -1,0 +1,192 @@
+"""Preference pairs in every format, and what becomes of the rows that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from iterdpo.data.preferences import GivenPair, GivenPairs, PairDrop, PairFields, read_pairs
+from iterdpo.data.rows import Row
+from iterdpo.data.source import RowSource, read_source
+from iterdpo.engines.base import Message
+from iterdpo.errors import UserError
+
+USER, GOOD, BAD = (
+    {"role": "user", "content": "Name a fish."},
+    {"role": "assistant", "content": "Trout."},
+    {"role": "assistant", "content": "Whale."},
+)
+SYSTEM = {"role": "system", "content": "Be brief."}
+PROMPT = (Message("user", "Name a fish."),)
+BRIEF = (Message("system", "Be brief."), *PROMPT)
+
+
+def read(*rows: dict[str, object], **settings: object) -> GivenPairs:
+    numbered = [Row(f"line {n}", row) for n, row in enumerate(rows, start=1)]
+    made = read_pairs(numbered, key="preferences.path=FILE", **settings)  # type: ignore[arg-type]
+    assert len(made.kept) + sum(made.dropped.values()) == len(rows)
+    assert list(made.dropped) == list(PairDrop)
+    return made
+
+
+def pair(*rows: dict[str, object]) -> GivenPair:
+    (one,) = read(*rows).kept
+    return one
+
+
+def refusal(*rows: dict[str, object]) -> str:
+    with pytest.raises(UserError) as error:
+        read(*rows)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        # TRL, standard and conversational, with an explicit prompt.
+        ({"prompt": "Name a fish.", "chosen": "Trout.", "rejected": "Whale."}, PROMPT),
+        ({"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}, PROMPT),
+        ({"prompt": [SYSTEM, USER], "chosen": [GOOD], "rejected": [BAD]}, BRIEF),
+        ({"prompt": [USER], "chosen": GOOD, "rejected": BAD}, PROMPT),
+        ({"prompt": "Name a fish.", "chosen": GOOD, "rejected": "Whale."}, PROMPT),
+        ({"prompt": [USER], "chosen": "Trout.", "rejected": "Whale."}, PROMPT),
+        # TRL with an implicit prompt.
+        ({"chosen": [USER, GOOD], "rejected": [USER, BAD]}, PROMPT),
+        ({"chosen": [SYSTEM, USER, GOOD], "rejected": [SYSTEM, USER, BAD]}, BRIEF),
+        # UltraFeedback-binarized: both.
+        ({"prompt": "Name a fish.", "chosen": [USER, GOOD], "rejected": [USER, BAD]}, PROMPT),
+        # HH-RLHF, and the form with the prompt split off.
+        ({"chosen": "\n\nHuman: Name a fish.\n\nAssistant: Trout.",
+          "rejected": "\n\nHuman: Name a fish.\n\nAssistant: Whale."}, PROMPT),
+        ({"prompt": "\n\nHuman: Name a fish.\n\nAssistant:", "chosen": "Trout.",
+          "rejected": "Whale."}, PROMPT),
+        # A system message in a field of its own.
+        ({"system": "Be brief.", "prompt": "Name a fish.", "chosen": "Trout.",
+          "rejected": "Whale."}, BRIEF),
+        ({"system": "Be brief.", "chosen": [USER, GOOD], "rejected": [USER, BAD]}, BRIEF),
+        ({"system": "", "prompt": "Name a fish.", "chosen": "Trout.", "rejected": "Whale."},
+         PROMPT),
+    ],
+)  # fmt: skip
+def test_every_format_gives_the_same_pair(
+    row: dict[str, object], prompt: tuple[Message, ...]
+) -> None:
+    assert pair(row) == GivenPair(prompt, "Trout.", "Whale.", None, None, "line 1")
+
+
+def test_a_prompt_of_many_turns() -> None:
+    said = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Name a fish.\n\nAssistant: "
+    made = pair({"chosen": f"{said}Trout.", "rejected": f"{said}Whale."})
+    assert [turn.role for turn in made.prompt] == ["user", "assistant", "user"]
+    assert (made.chosen, made.rejected) == ("Trout.", "Whale.")
+    talk = [USER, GOOD, USER]
+    assert len(pair({"chosen": [*talk, GOOD], "rejected": [*talk, BAD]}).prompt) == 3
+    assert len(pair({"prompt": talk, "chosen": "a", "rejected": "b"}).prompt) == 3
+
+
+def test_scores_are_read_where_they_are() -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    assert pair(row | {"score_chosen": 8.5, "score_rejected": 7}).chosen_score == 8.5
+    assert pair(row | {"score_chosen": "8.5", "score_rejected": "7"}).rejected_score == 7.0
+    assert pair(row | {"score_chosen": None, "score_rejected": 7}).chosen_score is None
+    fields = PairFields(chosen_score="rating")
+    assert read(row | {"rating": 3}, fields=fields).kept[0].chosen_score == 3.0
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"chosen": [USER, GOOD], "rejected": [{**USER, "content": "?"}, BAD]},
+         PairDrop.DIFFERENT_PROMPTS),
+        ({"chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
+          "rejected": "\n\nHuman: a\n\nAssistant: e\n\nHuman: f\n\nAssistant: g"},
+         PairDrop.DIFFERENT_PROMPTS),
+        ({"chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c",
+          "rejected": "\n\nHuman: a\n\nAssistant: b\n\nHuman: d"}, PairDrop.NO_QUESTION),
+        ({"prompt": [SYSTEM], "chosen": [GOOD], "rejected": [BAD]}, PairDrop.NO_QUESTION),
+        ({"prompt": " \n", "chosen": "a", "rejected": "b"}, PairDrop.EMPTY),
+        ({"prompt": "p", "chosen": "a", "rejected": " "}, PairDrop.EMPTY),
+        ({"prompt": "p", "chosen": "a  b", "rejected": "a\nb "}, PairDrop.IDENTICAL),
+        ({"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 2},
+         PairDrop.CONTRADICTED),
+        ({"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 2, "score_rejected": 2},
+         None),
+    ],
+)  # fmt: skip
+def test_what_is_dropped_and_why(row: dict[str, object], reason: PairDrop | None) -> None:
+    made = read(row)
+    assert [name for name, count in made.dropped.items() if count] == [reason] * bool(reason)
+
+
+def test_a_margin_drops_close_scores_only() -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    rows = [row | {"score_chosen": score, "score_rejected": 2} for score in (2, 2.5, 3, 4)]
+    made = read(*rows, row, min_margin=1.0)
+    assert [item.chosen_score for item in made.kept] == [3, 4, None]
+    assert made.dropped[PairDrop.MARGIN] == 2
+
+
+def test_every_broken_row_is_named_with_its_value() -> None:
+    said = refusal(
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        {"prompt": "p", "chosen": "a"},
+        {"prompt": "p", "chosen": None, "rejected": "b"},
+        {"prompt": 7, "chosen": "a", "rejected": "b"},
+        {"chosen": "no speaker", "rejected": "b"},
+        {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": "high"},
+        {"prompt": "p", "chosen": [], "rejected": "b"},
+    )
+    assert said.startswith("preferences.path=FILE: 6 of 7 rows are broken: ")
+    for part in [
+        'line 2 has no field "rejected" (it has: prompt, chosen)',
+        "line 3: chosen=null is null, not a text or list of turns",
+        "line 4: prompt=7 is a number, not a list of turns",
+        'line 5: chosen="no speaker" does not begin with "Human:" or "Assistant:"',
+        'line 6: score_chosen="high" is no finite number',
+        "; and 1 more",
+    ]:
+        assert part in said
+
+
+@pytest.mark.parametrize("score", [True, float("nan"), float("inf"), [1]])
+def test_a_score_is_a_finite_number(score: object) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b", "score_rejected": score}
+    assert "score_rejected=" in refusal(row)
+
+
+def test_ultrafeedback_binarized_as_parquet(tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": f"Name {n} fish.", "prompt_id": f"{n:064x}",
+            "chosen": [{"content": f"Name {n} fish.", "role": "user"},
+                       {"content": "Trout.", "role": "assistant"}],
+            "rejected": [{"content": f"Name {n} fish.", "role": "user"},
+                         {"content": "Whale.", "role": "assistant"}],
+            "messages": [{"content": f"Name {n} fish.", "role": "user"},
+                         {"content": "Trout.", "role": "assistant"}],
+            "score_chosen": 8.5, "score_rejected": 8.5 - n,
+        }
+        for n in range(3)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train_prefs.parquet")
+    source = RowSource(path=str(tmp_path / "train_prefs.parquet"), key="preferences.path")
+    made = read_pairs(read_source(source, PairFields().columns), key=source.said, min_margin=0.5)
+    assert [(p.prompt, p.chosen_score, p.rejected_score) for p in made.kept] == [
+        ((Message("user", "Name 1 fish."),), 8.5, 7.5),
+        ((Message("user", "Name 2 fish."),), 8.5, 6.5),
+    ]
+
+
+def test_hh_rlhf_as_lines(tmp_path: Path) -> None:
+    talk = "\n\nHuman: Name a fish.\n\nAssistant: "
+    rows = [{"chosen": f"{talk}Trout.", "rejected": f"{talk}Whale."}]
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = RowSource(path=str(file), key="preferences.path")
+    (made,) = read_pairs(read_source(source, PairFields().columns), key=source.said).kept
+    assert made == GivenPair(PROMPT, "Trout.", "Whale.", None, None, "line 1")
