@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from iterdpo.engines.base import ChoiceLogprobs, Engine, PromptTooLong, Request, Sampling
+from iterdpo.judging.base import Judge, judgment, prompt_texts
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.judging.scores import expected_score, mean_verdict
 from iterdpo.judging.verdicts import parse_score
@@ -20,7 +21,6 @@ from iterdpo.records import (
     Unscored,
     UnscoredReason,
     Verdict,
-    record_id,
 )
 
 
@@ -49,8 +49,8 @@ class JudgeSettings:
     """System message put before every request."""
 
 
-class SelfJudge:
-    """Asks a policy, through an engine, for its judgment by a rubric. Implements ``Judge``.
+class SelfJudge(Judge):
+    """Asks a policy, through an engine, for its judgment by a rubric.
 
     An empty answer is judged like any other; pairing drops it.
     """
@@ -85,15 +85,18 @@ class SelfJudge:
             "seed": self.seed,
         }
 
+    @property
+    def part_rows(self) -> int:
+        return self.engine.part_rows
+
+    @property
+    def streams(self) -> bool:
+        return self.engine.streams
+
     def judge(
         self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
     ) -> Iterator[Judgment]:
-        texts = {prompt.id: prompt.text for prompt in prompts}
-        for candidate in candidates:
-            if candidate.prompt_id not in texts:
-                raise ValueError(
-                    f"candidate {candidate.id}: its prompt {candidate.prompt_id} was not given"
-                )
+        texts = prompt_texts(prompts, candidates)
         requests = [self._request(texts[item.prompt_id], item.text) for item in candidates]
         if self.settings.score == "expected":
             yield from self._expected(candidates, requests, policy)
@@ -120,7 +123,7 @@ class SelfJudge:
         for index, (candidate, answer) in enumerate(zip(candidates, answers, strict=True)):
             _check_order(index, answer.request)
             if isinstance(answer, PromptTooLong):
-                yield _judgment(candidate, policy, _too_long(answer))
+                yield judgment(candidate, policy.fingerprint, _too_long(answer))
             else:
                 yield self._weigh(candidate, policy, answer)
 
@@ -128,10 +131,10 @@ class SelfJudge:
         expected = expected_score(answer.logprobs, self.settings.low, self.settings.high)
         if expected is None:
             verdict = Unscored(UnscoredReason.NO_MASS, repr(answer.logprobs))
-            return _judgment(candidate, policy, verdict, mass=0.0)
-        return _judgment(
+            return judgment(candidate, policy.fingerprint, verdict, mass=0.0)
+        return judgment(
             candidate,
-            policy,
+            policy.fingerprint,
             (
                 Scored(expected.score)
                 if expected.mass >= self.settings.min_mass
@@ -161,7 +164,7 @@ class SelfJudge:
                 answer = next(answers)
                 _check_order(index, answer.request)
                 if isinstance(answer, PromptTooLong):
-                    yield _judgment(candidate, policy, _too_long(answer))
+                    yield judgment(candidate, policy.fingerprint, _too_long(answer))
                     break
                 cut_off = answer.finish_reason is FinishReason.LENGTH
                 raw.append(answer.text)
@@ -170,29 +173,7 @@ class SelfJudge:
                 )
             else:
                 verdict = mean_verdict(verdicts, settings.min_readable)
-                yield _judgment(candidate, policy, verdict, raw=tuple(raw))
-
-
-def _judgment(
-    candidate: Candidate,
-    policy: Policy,
-    verdict: Verdict,
-    *,
-    raw: tuple[str, ...] = (),
-    distribution: tuple[float, ...] = (),
-    mass: float | None = None,
-) -> Judgment:
-    said = "\n".join(raw) if raw else repr(distribution)
-    return Judgment(
-        id=record_id("judgment", (candidate.id, policy.fingerprint), 0, said),
-        candidate_id=candidate.id,
-        prompt_id=candidate.prompt_id,
-        judge=policy.fingerprint,
-        verdict=verdict,
-        raw=raw,
-        distribution=distribution,
-        mass=mass,
-    )
+                yield judgment(candidate, policy.fingerprint, verdict, raw=tuple(raw))
 
 
 def _too_long(answer: PromptTooLong) -> Unscored:

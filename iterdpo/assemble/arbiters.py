@@ -1,0 +1,49 @@
+"""Who compares two models' answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from iterdpo.assemble.engines import make_engine
+from iterdpo.config.schema import Config
+from iterdpo.engines.base import Engine
+from iterdpo.evaluation.head_to_head import OracleArbiter
+from iterdpo.evaluation.oracles import Oracle
+from iterdpo.judging.external import ExternalArbiter
+from iterdpo.judging.pairwise import PairwiseJudge
+from iterdpo.judging.pairwise_rubrics import PairwiseRubric
+from iterdpo.records import Base, Policy
+from iterdpo.steps.comparing import Compare
+from iterdpo.training.base_model import checkpoint_sha256, find_checkpoint
+
+
+def make_comparison(config: Config, engine: Engine, oracle: Oracle | None) -> Compare | None:
+    """Return the step with the configured arbiter; None where nothing compares."""
+    evaluation = config.evaluation
+    if evaluation.arbiter == "none":
+        return None
+    if evaluation.arbiter == "oracle":
+        assert oracle is not None
+        return Compare(OracleArbiter(oracle), engine)
+    rubric = PairwiseRubric.load(evaluation.arbiter_rubric)
+    system, mass = config.judge.system, evaluation.arbiter_min_mass
+    if evaluation.arbiter == "initial":
+        judge = PairwiseJudge(engine, rubric, name="initial", min_mass=mass, system=system)
+        return Compare(judge, engine)
+    assert evaluation.arbiter_model is not None
+    checkpoint = find_checkpoint(evaluation.arbiter_model, None, "evaluation.arbiter_model")
+    own = make_engine(outside(config, checkpoint))
+    dtype, place = config.model.dtype, str(checkpoint)
+    base = Base(place, checkpoint_sha256(checkpoint), "none", dtype, image=place)
+    asking = PairwiseJudge(own, rubric, name="external", min_mass=mass, system=system)
+    return Compare(ExternalArbiter(asking, Policy("external", base), engine), own)
+
+
+def outside(config: Config, checkpoint: Path) -> Config:
+    """Return the settings of an engine that serves ``checkpoint`` as it is, and does not stay."""
+    return replace(
+        config,
+        model=replace(config.model, path=str(checkpoint), revision=None, quantization="none"),
+        engine=replace(config.engine, serve="dequantized", residency="restart"),
+    )

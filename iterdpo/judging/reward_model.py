@@ -1,0 +1,220 @@
+"""A reward model as a judge: any sequence classifier with one label.
+
+The prompt and the answer go through the reward model's own chat template as a conversation of two
+turns; encoders without a template read them as a pair of texts. The score is the one logit as it
+comes: a real number of any sign and size, comparable within a prompt.
+
+The template's text is tokenized as it stands. No end-of-sequence token is added: templates close
+the answer's turn the way the model was trained to see it. A model that pools at the last token is
+padded so that the last token is the row's own, whatever else is in its batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iterdpo.engines.batching import right_padded
+from iterdpo.engines.chat import Chat
+from iterdpo.errors import UserError
+from iterdpo.judging.base import Judge, judgment, prompt_texts
+from iterdpo.judging.own_model import (
+    Device,
+    Dtype,
+    batches_by_length,
+    device_of,
+    free_memory,
+)
+from iterdpo.records import (
+    Candidate,
+    Judgment,
+    Policy,
+    Prompt,
+    Scored,
+    Unscored,
+    UnscoredReason,
+    Verdict,
+    judge_fingerprint,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModelSettings:
+    """Which reward model, and how it is run."""
+
+    checkpoint: Path
+    sha256: str
+    """Hash of the checkpoint's files."""
+    device: Device
+    dtype: Dtype
+    batch_size: int
+    context: int | None = None
+    """Longest conversation in tokens, below what the model declares; None for that."""
+    chat_template: str | None = None
+    """Jinja text that takes the place of the tokenizer's own template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A conversation as the model reads it."""
+
+    ids: tuple[int, ...]
+    type_ids: tuple[int, ...]
+    """Which of two texts a token is of, for encoders that read pairs; else all 0."""
+
+
+class RewardModelJudge(Judge):
+    """Scores each answer with a reward model, which is loaded at the first judgment."""
+
+    def __init__(self, settings: RewardModelSettings) -> None:
+        self.settings = settings
+        self._model: Any = None
+        self._chat: Chat | None = None
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        settings = self.settings
+        # The batch size and the device are here because they change the bits.
+        return {
+            "judge": "reward_model",
+            "checkpoint": settings.sha256,
+            "chat_template": settings.chat_template,
+            "context": settings.context,
+            "device": device_of(settings.device).type,
+            "dtype": settings.dtype,
+            "batch_size": settings.batch_size,
+        }
+
+    @property
+    def holds_model(self) -> bool:
+        return True
+
+    def judge(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
+    ) -> Iterator[Judgment]:
+        texts = prompt_texts(prompts, candidates)
+        model, chat = self._load()
+        rows = [self._encode(chat, texts[item.prompt_id], item.text) for item in candidates]
+        limit = self._limit(model, chat)
+        fitting = [at for at, row in enumerate(rows) if len(row.ids) <= limit]
+        scores: dict[int, float] = {}
+        for batch in batches_by_length([rows[at].ids for at in fitting], self.settings.batch_size):
+            places = [fitting[at] for at in batch]
+            values = self._rewards(model, [rows[at] for at in places])
+            scores |= zip(places, values, strict=True)
+        name = judge_fingerprint(self.identity)
+        for at, candidate in enumerate(candidates):
+            verdict: Verdict
+            if at not in scores:
+                said = f"{len(rows[at].ids)} tokens, at most {limit}"
+                verdict = Unscored(UnscoredReason.PROMPT_TOO_LONG, said)
+            elif not math.isfinite(scores[at]):
+                verdict = Unscored(UnscoredReason.OUT_OF_RANGE, repr(scores[at]))
+            else:
+                verdict = Scored(scores[at])
+            said = str(verdict.score) if isinstance(verdict, Scored) else verdict.raw
+            yield judgment(candidate, name, verdict, raw=(said,))
+
+    def close(self) -> None:
+        self._model = self._chat = None
+        free_memory()
+
+    def _encode(self, chat: Chat, prompt: str, answer: str) -> Encoded:
+        import jinja2
+
+        prompt, answer = chat.as_data(prompt), chat.as_data(answer)
+        if chat.tokenizer.chat_template is None:
+            encoded = chat.tokenizer(prompt, answer, return_token_type_ids=True)
+            return Encoded(tuple(encoded["input_ids"]), tuple(encoded["token_type_ids"]))
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        try:
+            text = chat.tokenizer.apply_chat_template(turns, tokenize=False)
+        except jinja2.TemplateError as error:
+            said = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{self._place}: its chat template fails on a prompt and an answer: {said}; bring "
+                "one by judge.reward_model.chat_template=FILE"
+            ) from None
+        # The template has written every special token that there should be.
+        ids = chat.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return Encoded(tuple(ids), (0,) * len(ids))
+
+    def _rewards(self, model: Any, rows: Sequence[Encoded]) -> list[float]:
+        import torch
+
+        config, device = model.config.get_text_config(), device_of(self.settings.device)
+        declared = config.pad_token_id
+        used = {token for row in rows for token in row.ids}
+        # Without a padding token of its own a model must not take ours for one of the text's.
+        pad = declared if declared is not None else next(i for i in _below(config) if i not in used)
+        ids, mask = right_padded([row.ids for row in rows], pad, device)
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if getattr(config, "type_vocab_size", 0) > 1:
+            inputs["token_type_ids"] = right_padded([row.type_ids for row in rows], 0, device)[0]
+        config.pad_token_id = pad
+        try:
+            with torch.no_grad():
+                values: list[float] = model(**inputs).logits[:, 0].float().tolist()
+        finally:
+            config.pad_token_id = declared
+        return values
+
+    def _load(self) -> tuple[Any, Chat]:
+        if self._chat is None:
+            from iterdpo.engines.loading import load_tokenizer
+
+            settings = self.settings
+            tokenizer = load_tokenizer(str(settings.checkpoint), key="judge.reward_model.path")
+            if settings.chat_template is not None:
+                tokenizer.chat_template = settings.chat_template
+            if tokenizer.chat_template is None and tokenizer.sep_token is None:
+                raise UserError(
+                    f"{self._place}: its tokenizer has no chat template; bring the one that it was "
+                    "trained with by judge.reward_model.chat_template=FILE"
+                )
+            self._model = self._load_model()
+            self._chat = Chat(tokenizer)
+        return self._model, self._chat
+
+    def _load_model(self) -> Any:
+        import torch
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
+        settings = self.settings
+        try:
+            labels = AutoConfig.from_pretrained(settings.checkpoint).num_labels
+            if labels != 1:
+                raise UserError(f"{self._place}: it has {labels} labels; a reward model has 1")
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                settings.checkpoint,
+                dtype=getattr(torch, settings.dtype),
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError) as error:
+            said = " ".join(str(error).split())[:300]
+            raise UserError(f"{self._place}: the model cannot be loaded: {said}") from error
+        # A head that is not in the file would be made up at random, with no more than a warning.
+        if missing := sorted(report["missing_keys"]):
+            raise UserError(
+                f"{self._place}: its weights lack {', '.join(missing[:3])}; give a trained reward "
+                "model"
+            )
+        return model.to(device_of(settings.device)).eval()
+
+    def _limit(self, model: Any, chat: Chat) -> int:
+        config = model.config.get_text_config()
+        declared = getattr(config, "max_position_embeddings", None)
+        limits = (declared, chat.tokenizer.model_max_length, self.settings.context)
+        return min(limit for limit in limits if limit is not None)
+
+    @property
+    def _place(self) -> str:
+        return f"judge.reward_model.path={self.settings.checkpoint}"
+
+
+def _below(config: Any) -> range:
+    return range(int(config.vocab_size))

@@ -1,0 +1,101 @@
+"""A stand-in for a server of chat completions, on this machine, that answers from a script."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Script = Callable[[int, dict], tuple]
+"""(number of the request, its body) -> (status, body) or (status, body, headers). A body is JSON,
+or bytes as they go out. Status 0 closes the connection, -1 keeps silent."""
+
+
+@dataclass
+class Server:
+    """What was asked, and how to get there."""
+
+    url: str
+    bodies: list[dict] = field(default_factory=list)
+    headers: list[dict] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
+
+
+def said(text: str | None, *, finish: str = "stop", tokens: tuple[int, int] = (10, 5), **message):
+    """Return a completion as servers write it."""
+    return {
+        "object": "chat.completion",
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": finish,
+                "message": {"role": "assistant", "content": text, **message},
+            }
+        ],
+        "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]},
+    }
+
+
+@contextmanager
+def serving(script: Script):
+    """Yield a server that answers as ``script`` says."""
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                number = len(server.bodies)
+                server.bodies.append(body)
+                server.headers.append(dict(self.headers))
+                server.paths.append(self.path)
+                server.under_way += 1
+                server.most_under_way = max(server.most_under_way, server.under_way)
+            try:
+                self.answer(*script(number, body))
+            finally:
+                with lock:
+                    server.under_way -= 1
+
+        def answer(self, status, body, headers=()):
+            if status == -1:
+                time.sleep(0.5)
+            if status <= 0:
+                self.close_connection = True
+                self.connection.close()
+                return
+            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(raw)), **dict(headers)}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_):
+            pass
+
+        def handle(self):
+            try:
+                super().handle()
+            except (OSError, ValueError):
+                self.close_connection = True  # the client or the script hung up
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    server = Server(f"http://127.0.0.1:{http.server_port}/v1")
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()

@@ -1,0 +1,157 @@
+"""A stage asks a judge: prompts are not parted, parts are gone on with, memory is made room for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from iterdpo.engines.scripted import ScriptedEngine
+from iterdpo.judging.asking import part_units, room_for, units_of
+from iterdpo.judging.base import Judge, judgment
+from iterdpo.records import Prompt, Scored, judge_fingerprint
+from iterdpo.steps.learning import JudgeCandidates
+from iterdpo.store.stages import Stages
+from tests.judging.rankers import POLICY, candidate
+
+PROMPTS = tuple(Prompt.of(f"prompt {number}", "t") for number in range(5))
+ANSWERS = tuple(candidate(prompt, index, f"{index}") for prompt in PROMPTS for index in range(4))
+
+
+@dataclass
+class Ranks(Judge):
+    """Scores an answer by how many came with it in one call; fails at the prompt it is told to."""
+
+    together: bool = True
+    rows: int = 9
+    own: bool = False
+    fails_at: str | None = None
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def identity(self):
+        return {"judge": "ranks"}
+
+    @property
+    def by_prompt(self):
+        return self.together
+
+    @property
+    def part_rows(self):
+        return self.rows
+
+    @property
+    def holds_model(self):
+        return self.own
+
+    @property
+    def counts(self):
+        return {"calls": len(self.calls)}
+
+    def judge(self, prompts, candidates, policy):
+        self.calls.append(tuple(item.prompt_id for item in candidates))
+        for item in candidates:
+            if item.prompt_id == self.fails_at:
+                raise RuntimeError("power cut")
+            company = sum(other.prompt_id == item.prompt_id for other in candidates)
+            yield judgment(item, judge_fingerprint(self.identity), Scored(float(company)))
+
+    def close(self):
+        self.log.append("judge closes")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A stage that only holds what it is given."""
+
+    value: tuple
+    name: str
+    version = 1
+    settings = {}  # noqa: RUF012
+
+    def compute(self, work):
+        return {}
+
+    def load(self, directory):
+        return self.value
+
+
+def run(root, judge, answers=ANSWERS, engine=None):
+    stages = Stages(root)
+    step = JudgeCandidates(judge, engine or ScriptedEngine(lambda *_: ""))
+    given = (Given(PROMPTS, "prompts"), Given(answers, "candidates"), Given(POLICY, "base"))
+    return stages.run(step, *map(stages.run, given))
+
+
+def test_a_prompt_s_answers_come_in_one_call_whatever_the_part(tmp_path):
+    judge = Ranks(rows=9)
+    judgments = run(tmp_path, judge)
+    # Nine rows hold two prompts of four answers.
+    assert [len(call) for call in judge.calls] == [8, 8, 4]
+    assert [item.candidate_id for item in judgments.value] == [item.id for item in ANSWERS]
+    assert {item.score for item in judgments.value} == {4.0}
+    assert judgments.metrics["judge"] == {"calls": 3}
+    run(tmp_path / "tiny", tiny := Ranks(rows=1))
+    assert [len(call) for call in tiny.calls] == [4] * 5
+
+
+def test_a_judge_of_single_answers_gets_rows(tmp_path):
+    judge = Ranks(together=False, rows=9)
+    run(tmp_path, judge)
+    assert [len(call) for call in judge.calls] == [9, 9, 2]
+
+
+def test_a_cut_off_stage_goes_on_at_the_prompt_it_was_at(tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, Ranks(rows=8, fails_at=PROMPTS[3].id))
+    judge = Ranks(rows=8)
+    judgments = run(tmp_path, judge)
+    assert [len(call) for call in judge.calls] == [8, 4]
+    assert judgments.metrics["judgments_new"] == 12
+    assert judgments.value == run(tmp_path / "whole", Ranks(rows=8)).value
+
+
+def test_answers_of_a_prompt_that_do_not_stand_together():
+    mixed = [ANSWERS[0], ANSWERS[4], ANSWERS[1]]
+    with pytest.raises(ValueError, match="do not stand together"):
+        units_of(mixed, Ranks())
+    assert len(units_of(mixed, Ranks(together=False))) == 3
+    assert units_of([], Ranks()) == []
+    assert part_units([], Ranks(rows=7)) == 7
+
+
+def test_a_judge_that_says_too_little_is_no_result(tmp_path):
+    class Forgets(Ranks):
+        def judge(self, prompts, candidates, policy):
+            yield from list(super().judge(prompts, candidates, policy))[:-1]
+
+    with pytest.raises(ValueError, match="were not computed"):
+        run(tmp_path, Forgets())
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [(True, ["sleeps", "judges", "judge closes", "wakes"]), (False, ["judges", "judge closes"])],
+)
+def test_the_engine_makes_room_for_a_model_and_takes_it_back_after(own, expected):
+    judge = Ranks(own=own)
+
+    class Engine(ScriptedEngine):
+        def sleep(self):
+            judge.log.append("sleeps")
+            return True
+
+        def wake(self):
+            judge.log.append("wakes")
+
+    with room_for(judge, Engine(lambda *_: "")):
+        judge.log.append("judges")
+    assert judge.log == expected
+
+
+def test_a_judge_s_memory_is_given_back_after_an_error_too():
+    judge = Ranks(own=True)
+    with pytest.raises(RuntimeError), room_for(judge, ScriptedEngine(lambda *_: "")):
+        raise RuntimeError
+    assert judge.log == ["judge closes"]

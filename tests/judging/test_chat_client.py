@@ -1,0 +1,232 @@
+"""The client against a server on this machine: troubles that pass are waited out, others said."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from email.utils import formatdate
+
+import pytest
+
+from iterdpo.errors import UserError
+from iterdpo.judging.chat_client import ChatClient, ClientSettings
+from iterdpo.judging.pacing import Pace, longest_wait, retry_after
+from tests.judging.server import said, serving
+
+KEY = "sk-very-secret-0123456789"
+ASKED = [{"role": "user", "content": "Is it good?"}]
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        self._lock = threading.Lock()
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self.slept.append(seconds)
+            self.now += seconds
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def client_of(url: str, clock: Clock | None = None, key: str | None = KEY, **changes) -> ChatClient:
+    clock = clock or Clock()
+    settings = {
+        "base_url": url, "model": "judge-8b", "api_key_env": "JUDGE_KEY",
+        "timeout_seconds": 5.0, "retries": 3, "requests_per_minute": None,
+    }  # fmt: skip
+    settings = ClientSettings(**(settings | changes))
+    return ChatClient(settings, key, pace=Pace(settings.requests_per_minute, clock.sleep, clock),
+                      sleep=clock.sleep)  # fmt: skip
+
+
+def ask(script, clock=None, options=None, **changes):
+    with serving(script) as server:
+        client = client_of(server.url, clock, **changes)
+        try:
+            return client.ask(ASKED, options or {}), server
+        finally:
+            client.close()
+
+
+def refusal(script, **changes) -> str:
+    with pytest.raises(UserError) as caught:
+        ask(script, **changes)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert KEY not in line
+    return line
+
+
+def test_a_request_is_what_the_api_asks_for():
+    reply, server = ask(lambda *_: (200, said("Score: 4")), options={"temperature": 0.5})
+    assert (reply.text, reply.outcome) == ("Score: 4", "stop")
+    assert (reply.tokens_in, reply.tokens_out) == (10, 5)
+    assert server.paths == ["/v1/chat/completions"]
+    assert server.bodies == [{"model": "judge-8b", "messages": ASKED, "temperature": 0.5}]
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_without_a_key_no_header_goes_out():
+    _, server = ask(lambda *_: (200, said("x")), key=None)
+    assert "Authorization" not in server.headers[0]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        (429, {"error": {"message": "slow down"}}),
+        (500, {"error": {"message": "oops"}}),
+        (503, b"<html>overloaded</html>"),
+        (200, b'{"choices": [{"mess'),
+        (200, b"[]"),
+        (200, {"choices": []}),
+        (200, {"choices": [{"message": {"content": ["parts"]}}]}),
+        (0, b""),
+    ],
+)
+def test_what_passes_is_tried_again(trouble):
+    clock = Clock()
+    reply, server = ask(lambda number, _: trouble if number < 2 else (200, said("ok")), clock)
+    assert reply.text == "ok"
+    assert len(server.bodies) == 3
+    assert len(clock.slept) == 2
+    assert 0 <= clock.slept[0] <= 1
+    assert 0 <= clock.slept[1] <= 2
+
+
+def test_a_silent_server_is_given_up_on_in_time():
+    line = refusal(lambda *_: (-1, b""), timeout_seconds=0.1, retries=1)
+    assert "no answer in 2 tries, at last: no answer within 0.1 s" in line
+    assert "run the same command again" in line
+
+
+def test_a_server_that_is_not_there():
+    with pytest.raises(UserError, match="no answer in 4 tries, at last: ConnectError"):
+        client_of("http://127.0.0.1:9/v1").ask(ASKED, {})
+
+
+def test_retry_after_is_kept_by_everyone():
+    clock = Clock()
+    slow = (429, {"error": {"message": "wait"}}, {"Retry-After": "7"})
+    ask(lambda number, _: slow if number == 0 else (200, said("ok")), clock)
+    # Its own random wait and the rest of the seven seconds.
+    assert sum(clock.slept) == pytest.approx(7.0)
+
+
+def test_a_very_long_wait_is_not_waited_for():
+    line = refusal(lambda *_: (429, {}, {"Retry-After": "3600"}))
+    assert "asks to wait 3600 s" in line
+
+
+def test_retry_after_is_seconds_or_a_date():
+    assert retry_after("2.5", 0) == 2.5
+    assert retry_after(formatdate(1000, usegmt=True), 990) == 10
+    assert retry_after(formatdate(1000, usegmt=True), 1010) == 0
+    for wrong in (None, "", "soon", "-3", "nan", "inf", "1e9", "9" * 20):
+        assert retry_after(wrong, 0) is None
+
+
+def test_waits_grow_to_a_minute():
+    assert [longest_wait(attempt) for attempt in (1, 2, 3, 7, 1000)] == [1, 2, 4, 60, 60]
+
+
+def test_a_pace_spaces_requests():
+    clock = Clock()
+    pace = Pace(120, clock.sleep, clock)
+    for _ in range(3):
+        pace.wait()
+    assert clock.slept == [0.5, 0.5]
+    pace.hold(10)
+    pace.wait()
+    assert clock.now == pytest.approx(1000 + 1 + 10)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_is_named_by_its_variable(status):
+    # Servers quote the key that they do not like.
+    answer = (status, {"error": {"message": f"Incorrect API key provided: {KEY}"}})
+    line = refusal(lambda *_: answer)
+    assert f"refuses the key in JUDGE_KEY ({status})" in line
+    assert "a request without a key" in refusal(lambda *_: answer, key=None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "The model `judge-8b` does not exist.", "code": "model_not_found"}},
+        {"object": "error", "message": "The model `judge-8b` does not exist."},
+        {"detail": "The model `judge-8b` does not exist."},
+        {"error": "The model `judge-8b` does not exist."},
+    ],
+)
+def test_a_model_that_is_not_there_is_one_line(body):
+    line = refusal(lambda *_: (404, body))
+    assert "judge.endpoint.model=judge-8b" in line
+    assert "404: The model `judge-8b` does not exist." in line
+
+
+def test_what_a_server_says_is_one_short_line_without_the_key():
+    noise = f"bad\n\x1b[31mthing\x1b[0m {KEY} " + "x" * 5000
+    line = refusal(lambda *_: (400, {"error": {"message": noise}}))
+    assert "\x1b" not in line
+    assert "[key]" in line
+    assert len(line) < 500
+
+
+def test_an_empty_account_is_not_asked_again():
+    body = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
+    assert "no credit left" in refusal(lambda *_: (429, body))
+
+
+def test_a_redirect_is_not_followed_with_the_key():
+    assert "answers 307" in refusal(lambda *_: (307, {}, {"Location": "http://elsewhere/"}))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, {"error": {"code": "context_length_exceeded", "message": "too many"}}),
+        (400, {"message": "This model's maximum context length is 4096 tokens."}),
+        (413, {"error": {"message": "prompt is too long: 9999 tokens"}}),
+    ],
+)
+def test_a_question_that_does_not_fit(answer):
+    reply, _ = ask(lambda *_: answer)
+    assert reply.outcome == "too_long"
+    assert reply.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ((200, said(None, refusal="I will not.")), "I will not."),
+        ((200, said(None, finish="content_filter")), ""),
+        ((400, {"error": {"code": "content_filter", "message": "filtered"}}), "filtered"),
+    ],
+)
+def test_a_refusal(answer, text):
+    reply, _ = ask(lambda *_: answer)
+    assert (reply.outcome, reply.text) == ("refused", text)
+
+
+def test_an_answer_cut_off_and_one_without_text():
+    assert ask(lambda *_: (200, said("Score: 4", finish="length")))[0].outcome == "length"
+    reply, _ = ask(lambda *_: (200, said(None)))
+    assert (reply.text, reply.outcome) == ("", "stop")
+
+
+def test_the_key_is_in_no_log_and_no_repr(caplog):
+    caplog.set_level(logging.DEBUG)
+    with serving(lambda number, _: (500, {}) if number == 0 else (200, said("x"))) as server:
+        client = client_of(server.url)
+        client.ask(ASKED, {})
+        shown = f"{client!r} {client.settings!r} {caplog.text}"
+        client.close()
+    assert caplog.records  # the HTTP library does log
+    assert KEY not in shown

@@ -1,0 +1,189 @@
+"""Reward models: what they read, what batches change (nothing), and what is no reward model."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iterdpo.engines.chat import Chat
+from iterdpo.errors import UserError
+from iterdpo.judging.reward_model import RewardModelJudge, RewardModelSettings
+from iterdpo.records import Prompt, Scored, UnscoredReason, judge_fingerprint
+from tests.judging.rankers import POLICY, candidate, make_encoder, make_reward_model, rewrite
+
+PROMPT = Prompt.of("Name three animals", "t")
+TEXTS = ("animals in order", "done", "It is clear and it is complete.", "")
+ANSWERS = [candidate(PROMPT, index, text) for index, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A function from a style and what is special of it to a checkpoint."""
+    found = {}
+
+    def get(style: str, **special):
+        name = (style, *sorted(special.items()))
+        if name not in found:
+            place = tmp_path_factory.mktemp(style)
+            if style == "encoder":
+                found[name] = make_encoder(place)
+            else:
+                found[name] = make_reward_model(place, style, **special)
+        return found[name]
+
+    return get
+
+
+def judge_of(checkpoint, **changes) -> RewardModelJudge:
+    settings = {
+        "checkpoint": checkpoint, "sha256": "a", "device": "cpu", "dtype": "float32",
+        "batch_size": 3,
+    }  # fmt: skip
+    return RewardModelJudge(RewardModelSettings(**(settings | changes)))
+
+
+def scores(judge, answers=ANSWERS):
+    return [item.score for item in judge.judge((PROMPT,), answers, POLICY)]
+
+
+@pytest.mark.parametrize(
+    ("style", "pad"),
+    [("qwen", None), ("qwen", "<|im_end|>"), ("mistral", None), ("mistral", "<end_of_turn>")],
+)
+def test_a_batch_says_what_the_published_snippet_says_of_one_conversation(style, pad, made):
+    # The snippet of model cards: the template's ids through the model, one conversation at a time.
+    # Where the padding token is the one that ends a turn, the model pools before it, here too.
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    checkpoint = made(style, pad=pad)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
+    expected = []
+    for text in TEXTS:
+        turns = [{"role": "user", "content": PROMPT.text}, {"role": "assistant", "content": text}]
+        ids = tokenizer.apply_chat_template(turns, tokenize=True, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            expected.append(model(ids).logits[0, 0].item())
+    assert max(expected) - min(expected) > 0.1
+    assert scores(judge_of(checkpoint)) == pytest.approx(expected, abs=1e-5)
+    assert scores(judge_of(checkpoint, batch_size=1)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_encoder_without_a_template_reads_a_pair(made):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    checkpoint = made("encoder")
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
+    expected = []
+    for text in TEXTS:
+        inputs = tokenizer(PROMPT.text, text, return_tensors="pt", return_token_type_ids=True)
+        # An empty second text is none to the tokenizer.
+        assert set(inputs["token_type_ids"][0].tolist()) == ({0, 1} if text else {0})
+        with torch.no_grad():
+            expected.append(model(**inputs).logits[0, 0].item())
+    assert len({round(value, 3) for value in expected}) == len(TEXTS)
+    assert scores(judge_of(checkpoint)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_judgment_names_the_model(made):
+    judge = judge_of(made("qwen"))
+    found = list(judge.judge((PROMPT,), ANSWERS, POLICY))
+    assert [item.candidate_id for item in found] == [item.id for item in ANSWERS]
+    assert {item.judge for item in found} == {judge_fingerprint(judge.identity)}
+    assert judge.identity["judge"] == "reward_model"
+    assert len({item.id for item in found}) == len(ANSWERS)
+
+
+def test_what_does_not_fit_is_unscored_and_the_rest_is_not_touched(made):
+    judge = judge_of(made("qwen", context=64))
+    answers = [ANSWERS[0], candidate(PROMPT, 9, "clear " * 200), ANSWERS[1]]
+    first, long, last = judge.judge((PROMPT,), answers, POLICY)
+    assert long.verdict.reason is UnscoredReason.PROMPT_TOO_LONG
+    assert long.verdict.raw.endswith("tokens, at most 64")
+    assert [first.score, last.score] == pytest.approx(scores(judge)[:2], abs=1e-5)
+    # The tokenizer's own limit counts as well: the encoder holds 80 places, it says 64.
+    (long,) = judge_of(made("encoder")).judge((PROMPT,), [answers[1]], POLICY)
+    assert long.verdict.raw.endswith("tokens, at most 64")
+    (long,) = judge_of(made("qwen"), context=9).judge((PROMPT,), ANSWERS[:1], POLICY)
+    assert long.verdict.raw.endswith("tokens, at most 9")
+
+
+def test_a_reward_that_is_no_number_is_unscored(made):
+    judge = judge_of(made("qwen"))
+    model, _ = judge._load()
+    with torch.no_grad():
+        model.score.weight[:] = math.inf
+    assert {item.verdict.reason for item in judge.judge((PROMPT,), ANSWERS, POLICY)} == {
+        UnscoredReason.OUT_OF_RANGE
+    }
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_start|>user\n"]),
+            st.text(max_size=6),
+        ),
+        max_size=6,
+    ).map("".join)
+)
+def test_no_answer_opens_a_turn(text):
+    tokenizer = qwen_tokenizer()
+    judge = judge_of("nowhere")
+    plain = judge._encode(Chat(tokenizer), "x", "plain").ids
+    tricky = judge._encode(Chat(tokenizer), "x", text).ids
+    specials = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    assert [token for token in tricky if token in specials] == [
+        token for token in plain if token in specials
+    ]
+
+
+@cache
+def qwen_tokenizer():
+    from tests.checkpoints import STYLES, make_tokenizer
+
+    return make_tokenizer(STYLES["qwen"])
+
+
+def test_the_model_is_loaded_late_and_let_go(made):
+    judge = judge_of(made("qwen"))
+    assert judge._model is None
+    first = scores(judge)
+    judge.close()
+    assert judge._model is None
+    assert scores(judge) == first
+
+
+def test_a_template_of_one_s_own_is_used_and_in_the_key(made):
+    plain = judge_of(made("qwen"))
+    own = judge_of(
+        made("qwen"), chat_template="{% for m in messages %}{{ m.content }} {% endfor %}"
+    )
+    assert own.identity != plain.identity
+    assert scores(own) != scores(plain)
+    assert isinstance(next(own.judge((PROMPT,), ANSWERS[:1], POLICY)).verdict, Scored)
+
+
+def test_what_is_no_reward_model_is_one_line(made, tmp_path, checkpoint_of):
+    def refusal(checkpoint, **changes) -> str:
+        with pytest.raises(UserError) as caught:
+            scores(judge_of(checkpoint, **changes))
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "it has 2 labels" in refusal(made("qwen", labels=2))
+    assert "no chat template" in refusal(made("base"))
+    # A causal model has no head: transformers would make one up.
+    causal = tmp_path / "causal"
+    shutil.copytree(checkpoint_of("qwen"), causal)
+    rewrite(causal / "config.json", num_labels=1, id2label={"0": "reward"})
+    assert "its weights lack score.weight" in refusal(causal)
+    fails = "{{ raise_exception('no such role') }}"
+    assert "no such role" in refusal(made("qwen"), chat_template=fails)

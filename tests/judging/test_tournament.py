@@ -1,0 +1,124 @@
+"""Scores from comparisons, by hand; who meets whom; what could not be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iterdpo.engines.scripted import ScriptedEngine
+from iterdpo.judging.pairwise import PairwiseJudge
+from iterdpo.judging.pairwise_rubrics import PairwiseRubric
+from iterdpo.judging.tournament import Tournament, TournamentSettings, meetings
+from iterdpo.records import Prompt, UnscoredReason
+from tests.judging.rankers import POLICY, candidate
+
+RUBRIC = PairwiseRubric("own", "{{ prompt }}|{{ first }}|{{ second }}")
+PROMPTS = (Prompt.of("one", "t"), Prompt.of("two", "t"))
+
+
+def tournament(choose, context=None, **changes) -> Tournament:
+    """``choose`` gives the probability of the first response, from both texts."""
+
+    def answer(request, policy):
+        first = choose(*request.messages[-1].content.split("|")[1:])
+        return {"1": first, "2": 1 - first} if first is not None else {}
+
+    engine = ScriptedEngine(lambda *_: "", answer, context=context)
+    settings = {"comparisons": "all", "min_readable": 0.5, "low": 0, "high": 5}
+    return Tournament(
+        PairwiseJudge(engine, RUBRIC, name="policy", min_mass=0.1),
+        TournamentSettings(**(settings | changes)),
+    )
+
+
+def answers_to(prompt, *texts):
+    return [candidate(prompt, index, text) for index, text in enumerate(texts)]
+
+
+def test_a_score_is_the_mean_preference_on_the_judge_s_scale():
+    # The preference for the response shown first, with a liking for the first place.
+    table = {("a", "b"): 0.9, ("b", "a"): 0.3, ("a", "c"): 1.0, ("c", "a"): 0.2,
+             ("b", "c"): 0.7, ("c", "b"): 0.5}  # fmt: skip
+    judge = tournament(lambda first, second: table[first, second])
+    answers = answers_to(PROMPTS[0], "a", "b", "c")
+    made = list(judge.judge(PROMPTS, answers, POLICY))
+    # a: (0.8 + 0.9) / 2; b: (0.2 + 0.6) / 2; c: (0.1 + 0.4) / 2, each times 5.
+    assert [item.score for item in made] == pytest.approx([4.25, 2.0, 1.25])
+    assert {item.judge for item in made} == {POLICY.fingerprint}
+    assert made[1].raw == (
+        f"against {answers[0].id}: 0.3000 shown first, 0.1000 shown second",
+        f"against {answers[2].id}: 0.7000 shown first, 0.5000 shown second",
+    )
+    assert judge.counts == {"comparisons": 3, "flipped": 0, "unread": 0}
+
+
+def test_a_liking_for_a_place_gives_everyone_the_middle_and_is_counted():
+    judge = tournament(lambda first, second: 0.9, low=1, high=9)
+    made = list(judge.judge(PROMPTS, answers_to(PROMPTS[0], "a", "b", "c"), POLICY))
+    assert [item.score for item in made] == pytest.approx([5.0, 5.0, 5.0])
+    assert judge.counts == {"comparisons": 3, "flipped": 3, "unread": 0}
+
+
+def test_prompts_are_kept_apart_and_equal_texts_tie():
+    judge = tournament(lambda first, second: 0.8 if first < second else 0.2)
+    candidates = [*answers_to(PROMPTS[1], "b", "a"), *answers_to(PROMPTS[0], "c", "c")]
+    made = list(judge.judge(PROMPTS, candidates, POLICY))
+    assert [item.candidate_id for item in made] == [item.id for item in candidates]
+    assert [item.score for item in made] == pytest.approx([1.0, 4.0, 2.5, 2.5])
+    assert judge.arbiter.engine.calls == [("choice_logprobs", "M0", 2)]
+
+
+def test_what_was_not_read_is_left_out_until_it_is_too_much():
+    # Whatever c is in cannot be read: a and b have one of two comparisons, c none.
+    def choose(first, second):
+        return None if "c" in (first, second) else 0.75 if first == "a" else 0.25
+
+    answers = answers_to(PROMPTS[0], "a", "b", "c")
+    judge = tournament(choose)
+    a, b, c = judge.judge(PROMPTS, answers, POLICY)
+    assert (a.score, b.score) == pytest.approx((3.75, 1.25))
+    assert c.verdict.reason is UnscoredReason.NO_MASS
+    assert "unread shown first, unread shown second" in c.raw[0]
+    assert judge.counts["unread"] == 2
+    a, *_ = tournament(choose, min_readable=0.6).judge(PROMPTS, answers, POLICY)
+    assert a.verdict.reason is UnscoredReason.TOO_FEW_READABLE
+
+
+def test_a_comparison_too_long_for_the_judge_and_an_answer_alone():
+    judge = tournament(lambda *_: 0.5, context=4)
+    first, _ = judge.judge(PROMPTS, answers_to(PROMPTS[0], "a " * 9, "b"), POLICY)
+    assert first.verdict.reason is UnscoredReason.PROMPT_TOO_LONG
+    (alone,) = judge.judge(PROMPTS, answers_to(PROMPTS[0], "a"), POLICY)
+    assert alone.verdict.reason is UnscoredReason.TOO_FEW_READABLE
+    assert alone.raw == ()
+
+
+def test_meetings_by_hand():
+    assert meetings(4, "all") == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    assert meetings(5, 2) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)]
+    assert meetings(3, 2) == meetings(3, "all")
+    assert meetings(1, "all") == meetings(1, 4) == meetings(0, "all") == []
+
+
+@given(st.integers(0, 14), st.integers(2, 12))
+def test_meetings_are_shared_out_evenly(n, comparisons):
+    made = meetings(n, comparisons)
+    assert len({frozenset(pair) for pair in made}) == len(made)
+    assert all(one != other and 0 <= one < n and 0 <= other < n for one, other in made)
+    met = Counter(place for pair in made for place in pair)
+    each = min(comparisons + comparisons % 2, n - 1)
+    assert all(met[place] == each for place in range(n))
+    if each == n - 1:
+        assert len(made) == len(list(combinations(range(n), 2)))
+
+
+def test_identity_holds_the_settings_and_the_arbiter_s():
+    plain = tournament(lambda *_: 0.5).identity
+    assert plain["judge"] == "pairwise"
+    assert plain["engine"] == {"engine": "scripted", "context": None}
+    for change in ({"comparisons": 2}, {"min_readable": 0.1}, {"low": 1}, {"high": 4}):
+        assert tournament(lambda *_: 0.5, **change).identity != plain
