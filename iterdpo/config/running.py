@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from iterdpo.config.types import checked
 
@@ -20,7 +22,14 @@ class TrackingConfig:
     mode: Literal["auto", "online", "offline", "disabled"]
     """``auto``: online when logged in, else offline."""
     group: str | None
+    """What the run is compared within; null for its sweep's directory."""
     tags: tuple[str, ...]
+    """Words to find the run by, besides those for the model, the judge, the pairs and the loss."""
+    samples: Annotated[int, Field(ge=0)]
+    """Prompts whose answers are shown of each iteration. 0 sends no prompt and no answer."""
+    artifacts: Literal["none", "reference", "upload"]
+    """Adapters and pairs. ``reference``: their place on this machine, size and hash. ``upload``:
+    the files as well. ``none``: neither."""
 
 
 @checked

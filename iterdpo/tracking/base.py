@@ -1,31 +1,74 @@
-"""What a tracker is, and the guard that keeps a failing one from stopping a run."""
+"""What a tracker is: it receives what a run measures, as plain data."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
 
-log = logging.getLogger(__name__)
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a run is called, and what it is found and compared by."""
+
+    name: str
+    """What differs from its siblings, such as ``beta=0.3 seed=1``."""
+    group: str | None = None
+    """The sweep or study it belongs to."""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    job_type: str = "loop"
+
+
+@dataclass(frozen=True)
+class StageArtifact:
+    """A finished stage as something that other runs may use: an adapter, or a set of pairs."""
+
+    kind: Literal["adapter", "pairs"]
+    name: str
+    """The policy that it is, or that was trained on it: ``M1``."""
+    directory: Path
+    """The stage's place in the store. Its files never change."""
+    files: tuple[str, ...]
+    """Relative to ``directory``."""
+    metadata: Mapping[str, object]
+    made_from: tuple[tuple[str, str], ...] = ()
+    """Kind and name of those told of before that it comes from."""
 
 
 class Tracker(Protocol):
-    """Receives what a run measures. Called in this order: start, metrics and samples, finish."""
+    """Receives what a run measures.
 
-    def start(self, config: Mapping[str, object], run_name: str, group: str | None) -> None:
-        """Open the run. ``group`` names the sweep or study it belongs to, if any."""
+    ``start`` comes first and ``finish`` last; the others may come in any order and number between
+    them. Any of them may raise: ``Guarded`` keeps that from the run.
+    """
+
+    def start(self, config: Mapping[str, object], label: Label) -> None:
+        """Open the run."""
 
     def metrics(self, iteration: int, values: Mapping[str, float | int]) -> None:
         """Record numbers of an iteration (0 is M0). May be called several times for one."""
 
-    def samples(self, iteration: int, rows: Sequence[Mapping[str, object]]) -> None:
-        """Record a table of an iteration: a row an answer, the same columns in each.
+    def curve(self, name: str, rows: Sequence[Mapping[str, float]]) -> None:
+        """Record the training of the policy ``name``: a row a step, each with its step axes."""
 
-        Typical columns: prompt, answer, score, and whether it was chosen or rejected.
-        """
+    def table(self, iteration: int, name: str, rows: Sequence[Row]) -> None:
+        """Record a table of an iteration, the same columns in each row."""
 
-    def finish(self, summary: Mapping[str, object]) -> None:
-        """Record the run's result and close it."""
+    def distributions(self, iteration: int, values: Mapping[str, Sequence[float]]) -> None:
+        """Record how values lie, each under its name."""
+
+    def alarm(self, title: str, text: str) -> None:
+        """Tell a person, where there is a way to, that something looks wrong."""
+
+    def artifact(self, artifact: StageArtifact) -> None:
+        """Record a finished stage and what it was made from."""
+
+    def finish(self, summary: Mapping[str, object], failed: bool) -> None:
+        """Record the run's result, whether it ended early, and close it."""
 
     def abandon(self) -> None:
         """Let go of everything after a failure, so that nothing waits or fails at exit."""
@@ -34,60 +77,29 @@ class Tracker(Protocol):
 class NoTracker:
     """Drops everything; the run directory holds it anyway."""
 
-    def start(self, config: Mapping[str, object], run_name: str, group: str | None) -> None:
+    def start(self, config: Mapping[str, object], label: Label) -> None:
         """Do nothing."""
 
     def metrics(self, iteration: int, values: Mapping[str, float | int]) -> None:
         """Do nothing."""
 
-    def samples(self, iteration: int, rows: Sequence[Mapping[str, object]]) -> None:
+    def curve(self, name: str, rows: Sequence[Mapping[str, float]]) -> None:
         """Do nothing."""
 
-    def finish(self, summary: Mapping[str, object]) -> None:
+    def table(self, iteration: int, name: str, rows: Sequence[Row]) -> None:
+        """Do nothing."""
+
+    def distributions(self, iteration: int, values: Mapping[str, Sequence[float]]) -> None:
+        """Do nothing."""
+
+    def alarm(self, title: str, text: str) -> None:
+        """Do nothing."""
+
+    def artifact(self, artifact: StageArtifact) -> None:
+        """Do nothing."""
+
+    def finish(self, summary: Mapping[str, object], failed: bool) -> None:
         """Do nothing."""
 
     def abandon(self) -> None:
         """Do nothing."""
-
-
-class Guarded:
-    """Passes calls on to a tracker until one raises; then warns once and drops the rest."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker: Tracker = tracker
-
-    def start(self, config: Mapping[str, object], run_name: str, group: str | None) -> None:
-        """Open the run."""
-        self._try(lambda: self._tracker.start(config, run_name, group), "start")
-
-    def metrics(self, iteration: int, values: Mapping[str, float | int]) -> None:
-        """Record numbers of an iteration."""
-        self._try(lambda: self._tracker.metrics(iteration, values), "metrics")
-
-    def samples(self, iteration: int, rows: Sequence[Mapping[str, object]]) -> None:
-        """Record a table of an iteration."""
-        self._try(lambda: self._tracker.samples(iteration, rows), "samples")
-
-    def finish(self, summary: Mapping[str, object]) -> None:
-        """Record the run's result and close it."""
-        self._try(lambda: self._tracker.finish(summary), "finish")
-
-    def abandon(self) -> None:
-        """Let go of the tracker."""
-        self._tracker.abandon()
-
-    def _try(self, call: Callable[[], None], name: str) -> None:
-        try:
-            call()
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            log.warning(
-                "tracking: %s.%s failed (%s); tracking is off for the rest of the run, its data "
-                "stays in the run directory",
-                type(self._tracker).__name__, name, reason,
-            )  # fmt: skip
-            failed, self._tracker = self._tracker, NoTracker()
-            try:
-                failed.abandon()
-            except Exception as also:
-                log.debug("tracking: %r while letting go of it", also)

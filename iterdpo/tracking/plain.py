@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 SECRET_NAMES = ("token", "api_key", "apikey", "secret", "password", "credentials")
+HIDDEN = "(hidden)"
+LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+"""The user and password of an address."""
 
 
 def plain(value: object) -> Any:
@@ -25,21 +29,30 @@ def plain(value: object) -> Any:
     return str(value)
 
 
-def without_secrets(config: Mapping[str, object]) -> dict[str, Any]:
-    """Return a plain copy in which every value under a secret's name is hidden.
+def is_secret(name: str) -> bool:
+    """Tell whether a name is a secret's: is, or ends in ``_`` and, one of ``SECRET_NAMES``.
 
-    A name is a secret's when it is, or ends in ``_`` and, one of ``SECRET_NAMES``: ``hf_token``
-    is hidden, ``max_tokens`` is not.
+    ``hf_token`` is one, ``max_tokens`` is not.
     """
+    return f"_{name.lower()}".endswith(tuple(f"_{secret}" for secret in SECRET_NAMES))
 
-    def hide(name: str, value: Any) -> Any:
-        if value is not None and f"_{name.lower()}".endswith(tuple(f"_{n}" for n in SECRET_NAMES)):
-            return "(hidden)"
-        return copy(value)
+
+def without_logins(text: str) -> str:
+    """Return ``text`` with the user and password of every address in it hidden."""
+    return LOGIN.sub(HIDDEN, text)
+
+
+def without_secrets(config: Mapping[str, object]) -> dict[str, Any]:
+    """Return a plain copy in which secrets are hidden: by their names, and logins in addresses."""
 
     def copy(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: hide(name, item) for name, item in value.items()}
+            return {
+                name: HIDDEN if item is not None and is_secret(name) else copy(item)
+                for name, item in value.items()
+            }
+        if isinstance(value, str):
+            return without_logins(value)
         return [copy(item) for item in value] if isinstance(value, list) else value
 
     hidden = copy(plain(config))
@@ -53,3 +66,8 @@ def cell(value: object) -> str | int | float | bool | None:
     if simple is None or isinstance(simple, str | int | float | bool):
         return simple
     return json.dumps(simple, ensure_ascii=False)
+
+
+def clipped(text: str, length: int) -> str:
+    """Return ``text``, its end replaced by an ellipsis where it is longer than ``length``."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"

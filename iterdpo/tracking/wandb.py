@@ -1,30 +1,37 @@
-"""Weights & Biases: one run, with the iteration as its step axis."""
+"""Weights & Biases: one run, with the iteration as the step axis of all but the training curves."""
 
 from __future__ import annotations
 
 import logging
-import netrc
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from iterdpo.store.atomic import write_text
-from iterdpo.tracking.plain import cell, plain, without_secrets
+from iterdpo.tracking.base import Label, Row, StageArtifact
+from iterdpo.tracking.curves import STEP, axes, own_step
+from iterdpo.tracking.histograms import histogram
+from iterdpo.tracking.plain import cell, clipped, plain, without_secrets
+from iterdpo.tracking.surroundings import Mode, Resolved, resolve_mode, surroundings
 
 if TYPE_CHECKING:
     import wandb
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["auto", "online", "offline", "disabled"]
+Artifacts = Literal["none", "reference", "upload"]
 
 ID_FILE = "wandb-run-id"
 INIT_SECONDS = 20.0  # how long an unreachable server may delay the start
 FINISH_SECONDS = 60.0  # and the end; what was not uploaded stays on disk for `wandb sync`
+ARTIFACT_SECONDS = 60  # and an artifact that another is made from
+ALERT_SECONDS = 24 * 3600  # a run that goes on raises its alarms again; W&B drops them for so long
+TITLE_LENGTH = 63  # characters, W&B's limit for an alert
+BINS = 32
+TYPES = {"adapter": "model", "pairs": "dataset"}
+"""W&B's word for each kind of artifact."""
 
 
 class WandbTracker:
@@ -36,8 +43,8 @@ class WandbTracker:
         entity: User or team; None for the user's default.
         mode: ``auto`` is what ``WANDB_MODE`` says, else online for a user who is logged in and
             offline for others. An online run whose server cannot be reached goes on offline.
-        group: Used when ``start`` names none.
-        tags: Words to find the run by.
+        artifacts: ``reference`` tells W&B of adapters and pairs by their place and hash,
+            ``upload`` sends them, ``none`` does not mention them.
     """
 
     def __init__(
@@ -46,28 +53,29 @@ class WandbTracker:
         project: str,
         entity: str | None = None,
         mode: Mode = "auto",
-        group: str | None = None,
-        tags: Sequence[str] = (),
+        artifacts: Artifacts = "reference",
     ) -> None:
         self.directory, self.project, self.entity = directory, project, entity
-        self.mode, self.group, self.tags = mode, group, tuple(tags)
+        self.mode, self.artifacts = mode, artifacts
         self._run: wandb.Run | None = None
+        self._resolved: Resolved = "disabled"
+        self._logged: dict[tuple[str, str], wandb.Artifact] = {}
 
-    def start(self, config: Mapping[str, object], run_name: str, group: str | None) -> None:
+    def start(self, config: Mapping[str, object], label: Label) -> None:
         """Open the run; a run continued in the same directory goes on under the same id."""
-        mode = resolve_mode(self.mode, os.environ)
+        self._resolved = resolve_mode(self.mode, os.environ)
         settings = without_secrets(config)
-        group = group or self.group
         try:
-            self._run = self._open(mode, settings, run_name, group)
+            self._run = self._open(self._resolved, settings, label)
         except Exception as error:
-            if mode != "online":
+            if self._resolved != "online":
                 raise
             reason = " ".join(str(error).split())
             log.warning("tracking: W&B cannot be used online (%s); going on offline", reason)
             # The failed attempt keeps its id until the process ends.
             self._id_file.unlink(missing_ok=True)
-            self._run = self._open("offline", settings, run_name, group)
+            self._resolved = "offline"
+            self._run = self._open(self._resolved, settings, label)
         _forget_imports()
         self._run.define_metric("iteration")
         self._run.define_metric("*", step_metric="iteration")
@@ -76,23 +84,81 @@ class WandbTracker:
         """Log numbers of an iteration."""
         self._opened().log({**values, "iteration": iteration})
 
-    def samples(self, iteration: int, rows: Sequence[Mapping[str, object]]) -> None:
-        """Log a table of an iteration under ``samples``; no rows, no table."""
+    def curve(self, name: str, rows: Sequence[Mapping[str, float]]) -> None:
+        """Log a training, a row a step, against its own steps and against those of the run."""
+        run = self._opened()
+        # By full names: which of two patterns wins where both match, W&B does not say.
+        for axis in (STEP, own_step(name)):
+            run.define_metric(axis, hidden=True)
+        for number, axis in axes(dict.fromkeys(key for row in rows for key in row)).items():
+            run.define_metric(number, step_metric=axis)
+        for row in rows:
+            run.log(dict(row))
+
+    def table(self, iteration: int, name: str, rows: Sequence[Row]) -> None:
+        """Log a table of an iteration under its name; no rows, no table."""
         import wandb
 
         if not rows:
             return
-        columns: list[str | int] = list(dict.fromkeys(name for row in rows for name in row))
-        data = [[cell(row.get(str(name))) for name in columns] for row in rows]
-        with _surroundings(self.directory):
+        columns: list[str | int] = list(dict.fromkeys(key for row in rows for key in row))
+        data = [[cell(row.get(str(key))) for key in columns] for row in rows]
+        with surroundings(self.directory):
             table = wandb.Table(columns=columns, data=data, allow_mixed_types=True)
-            self._opened().log({"iteration": iteration, "samples": table})
+            self._opened().log({"iteration": iteration, name: table})
 
-    def finish(self, summary: Mapping[str, object]) -> None:
+    def distributions(self, iteration: int, values: Mapping[str, Sequence[float]]) -> None:
+        """Log a histogram of each list of values under ``distribution/``; none of an empty one."""
+        import wandb
+
+        histograms = {
+            f"distribution/{name}": wandb.Histogram(np_histogram=histogram(items, BINS))
+            for name, items in values.items()
+            if items
+        }
+        if histograms:
+            self._opened().log({"iteration": iteration, **histograms})
+
+    def alarm(self, title: str, text: str) -> None:
+        """Send an alert, by mail or Slack as the user has set up at W&B.
+
+        Online only: offline it would be sent on ``wandb sync``, when it is news to nobody.
+        """
+        if self._resolved == "online":
+            title = clipped(title, TITLE_LENGTH)
+            self._opened().alert(title, text, "WARN", wait_duration=ALERT_SECONDS)
+
+    def artifact(self, artifact: StageArtifact) -> None:
+        """Log a stage under ``<kind>-<run id>`` with the policy's name as its alias."""
+        import wandb
+
+        run = self._opened()
+        if self.artifacts == "none" or self._resolved == "disabled":
+            return
+        with surroundings(self.directory):
+            made = wandb.Artifact(
+                f"{artifact.kind}-{run.id}", TYPES[artifact.kind],
+                metadata=without_secrets(artifact.metadata),
+            )  # fmt: skip
+            for name in artifact.files:
+                file = (artifact.directory / name).resolve()
+                if self.artifacts == "upload":
+                    # The store never changes a file, so W&B needs no copies of its own.
+                    made.add_file(str(file), name=name, policy="immutable", skip_cache=True)
+                else:
+                    made.add_reference(file.as_uri(), name=name)
+            for parent in artifact.made_from:
+                self._use(parent)
+            self._logged[artifact.kind, artifact.name] = run.log_artifact(
+                made, aliases=[artifact.name]
+            )
+
+    def finish(self, summary: Mapping[str, object], failed: bool) -> None:
         """Write the summary and close the run."""
         run = self._opened()
-        run.summary.update(plain(summary))
-        run.finish()
+        # Beside the last of each number, which has the number's own name there.
+        run.summary.update({"result": plain(summary)})
+        run.finish(exit_code=int(failed))
         self._run = None
 
     def abandon(self) -> None:
@@ -110,13 +176,21 @@ class WandbTracker:
             raise RuntimeError("the tracker is used outside start() and finish()")
         return self._run
 
-    def _open(
-        self,
-        mode: Literal["online", "offline", "disabled"],
-        config: Mapping[str, object],
-        run_name: str,
-        group: str | None,
-    ) -> wandb.Run:
+    def _use(self, parent: tuple[str, str]) -> None:
+        """Tell W&B that the run uses what it made before. Only a server can: offline, the artifacts
+        name what they come from in their metadata alone.
+        """
+        import wandb
+
+        if self._resolved != "online" or parent not in self._logged:
+            return
+        try:
+            self._opened().use_artifact(self._logged[parent].wait(ARTIFACT_SECONDS))
+        except (wandb.Error, ValueError) as error:
+            reason = " ".join(str(error).split())
+            log.warning("tracking: W&B will not show the use of %s %s (%s)", *parent, reason)
+
+    def _open(self, mode: Resolved, config: Mapping[str, object], label: Label) -> wandb.Run:
         import wandb
 
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -128,15 +202,17 @@ class WandbTracker:
             init_timeout=INIT_SECONDS,
             finish_timeout=FINISH_SECONDS,
         )
-        with _surroundings(self.directory):
+        with surroundings(self.directory):
             return wandb.init(
                 dir=str(self.directory),
                 project=self.project,
                 entity=self.entity,
                 mode=mode,
-                name=run_name,
-                group=group,
-                tags=self.tags,
+                name=label.name,
+                group=label.group,
+                job_type=label.job_type,
+                tags=label.tags,
+                notes=label.notes,
                 config=dict(config),
                 id=_run_id(self._id_file),
                 resume="allow" if mode == "online" else None,
@@ -158,61 +234,6 @@ def take_over(stopped: Path, run_dir: Path) -> None:
     name = stopped / ID_FILE
     if name.is_file() and not (run_dir / ID_FILE).exists():
         write_text(run_dir / ID_FILE, name.read_text("utf-8"))
-
-
-def resolve_mode(
-    mode: Mode, environment: Mapping[str, str]
-) -> Literal["online", "offline", "disabled"]:
-    """Return the mode that ``auto`` stands for, without touching the network."""
-    if mode != "auto":
-        return mode
-    match environment.get("WANDB_MODE", ""):
-        case "online":
-            return "online"
-        case "offline" | "dryrun":
-            return "offline"
-        case "disabled":
-            return "disabled"
-    return "online" if logged_in(environment) else "offline"
-
-
-def logged_in(environment: Mapping[str, str]) -> bool:
-    """Tell whether W&B would find credentials: a key in the environment or the netrc file."""
-    if environment.get("WANDB_API_KEY") or environment.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    server = urlsplit(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
-    home = Path(environment.get("HOME", "~")).expanduser()
-    named = environment.get("NETRC")
-    files = [Path(named).expanduser()] if named else [home / ".netrc", home / "_netrc"]
-    for file in files:
-        try:
-            entry = netrc.netrc(file).authenticators(server)
-        except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
-            continue
-        if entry and entry[2]:
-            return True
-    return False
-
-
-@contextmanager
-def _surroundings(directory: Path) -> Iterator[None]:
-    """Set what W&B takes from the environment only; a user's own setting is left alone.
-
-    Files for the home directory, which may not be writable, go with the rest, and the console
-    stays free of W&B's messages while it logs in.
-    """
-    wanted = {
-        "WANDB_DATA_DIR": str(directory / "wandb" / "data"),
-        "WANDB_CACHE_DIR": str(directory / "wandb" / "cache"),
-        "WANDB_SILENT": "true",
-    }
-    ours = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
 
 
 def _run_id(file: Path) -> str:

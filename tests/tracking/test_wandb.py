@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from iterdpo.tracking.base import Guarded
-from iterdpo.tracking.plain import cell, plain, without_secrets
-from iterdpo.tracking.wandb import WandbTracker, logged_in, resolve_mode
+from iterdpo.tracking.base import Label, StageArtifact
+from iterdpo.tracking.guarded import Guarded
+from iterdpo.tracking.surroundings import Mode, logged_in, resolve_mode
+from iterdpo.tracking.wandb import Artifacts, WandbTracker
+from tests.tracking.offline import OfflineRun
+from tests.tracking.rounds import CONFIG, initial_round, made_round, result_of
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -19,31 +23,48 @@ RUN = """
 import sys
 from pathlib import Path
 import iterdpo.tracking.wandb
+from iterdpo.tracking.base import Label, StageArtifact
 from iterdpo.tracking.wandb import WandbTracker
 
 iterdpo.tracking.wandb.INIT_SECONDS = 3.0
-tracker = WandbTracker(Path(sys.argv[1]), "iterdpo-tests", mode=sys.argv[2], tags=["test"])
-tracker.start({"seed": 7, "hub": {"hf_token": "s3cr3t-value"}}, "a run", "a group")
+here = Path(sys.argv[1])
+tracker = WandbTracker(here, "iterdpo-tests", mode=sys.argv[2], artifacts=sys.argv[3])
+tracker.start(
+    {"seed": 7, "hub": {"hf_token": "s3cr3t-value"}, "mirror": "https://me:s3cr3t-value@host/x"},
+    Label("a run", "a group", ("test",), "a note"),
+)
+stage = here.parent / "the store"
+stage.mkdir()
+(stage / "weights é").write_bytes(b"w" * 10)
 for t in (0, 1):
     tracker.metrics(t, {"quality/mean": 3.5 + t})
-    tracker.samples(t, [
+    tracker.table(t, "samples", [
         {"prompt": "p\\u2028" * 2, "score": 4.25, "mark": "chosen", "tokens": [1, 2]},
         {"prompt": "{{ p }}", "score": None, "mark": "rejected", "tokens": []},
     ])
-tracker.samples(2, [])
-tracker.finish({"models": [{"name": "M0", "quality": {"mean": 3.5, "ci95": (3.4, 3.6)}}]})
+    tracker.distributions(t, {"score": [0.0, 0.5, 4.0], "margin": []})
+    tracker.curve(f"M{t}", [
+        {"train/step": 1 + t, "train/loss": 0.5, f"train/M{t}/step": 1, f"train/M{t}/loss": 0.5},
+    ])
+    tracker.artifact(StageArtifact(
+        "adapter", f"M{t}", stage, ("weights é",), {"sha256": "ab", "iteration": t},
+        (("adapter", "M0"),) if t else (),
+    ))
+    tracker.alarm("a title", "a text")
+tracker.table(2, "samples", [])
+tracker.finish({"models": [{"name": "M0", "quality": {"mean": 3.5, "ci95": (3.4, 3.6)}}]}, True)
 """
 
 
 def run_alone(
-    directory: Path, mode: str, **environment: str
+    directory: Path, mode: str, artifacts: str = "reference", **environment: str
 ) -> tuple[subprocess.CompletedProcess[str], Path]:
     """Run a tracker in a process and a home directory of its own."""
     home = directory / "home"
     home.mkdir(parents=True)
     keep = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(directory / "run"), mode],
+        [sys.executable, "-c", RUN, str(directory / "run"), mode, artifacts],
         env={**keep, "HOME": str(home), "PYTHONPATH": str(REPOSITORY), **environment},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
@@ -71,10 +92,54 @@ def test_nothing_is_written_outside_the_directory(offline: SimpleNamespace) -> N
     assert [path for path in offline.home.rglob("*") if path.is_file()] == []
 
 
-def test_each_iteration_has_a_table_of_samples(offline: SimpleNamespace) -> None:
-    files = sorted(offline.files.glob("offline-run-*/files/media/table/*.table.json"))
-    assert len(files) == 2
-    table = json.loads(files[0].read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def written(offline: SimpleNamespace) -> OfflineRun:
+    (directory,) = offline.files.glob("offline-run-*")
+    return OfflineRun.read(directory)
+
+
+def test_the_run_is_found_by_its_label(written: OfflineRun) -> None:
+    run = written.run
+    assert (run.project, run.display_name, run.run_group) == ("iterdpo-tests", "a run", "a group")
+    assert (run.job_type, list(run.tags), run.notes) == ("loop", ["test"], "a note")
+
+
+def test_the_configuration_is_nested_and_has_no_secrets(written: OfflineRun) -> None:
+    config = {name: value for name, value in written.config.items() if name != "_wandb"}
+    assert config == {
+        "seed": 7, "hub": {"hf_token": "(hidden)"}, "mirror": "https://(hidden)@host/x",
+    }  # fmt: skip
+    for file in written.directory.rglob("*"):
+        assert not file.is_file() or b"s3cr3t-value" not in file.read_bytes(), file
+
+
+def test_numbers_of_an_iteration_stand_at_its_step(written: OfflineRun) -> None:
+    assert written.rows_with("quality/mean") == [
+        {"iteration": 0, "quality/mean": 3.5},
+        {"iteration": 1, "quality/mean": 4.5},
+    ]
+
+
+def test_every_number_has_the_step_axis_that_it_is_drawn_against(written: OfflineRun) -> None:
+    assert written.steps == {
+        "*": "iteration",
+        "train/loss": "train/step",
+        "train/M0/loss": "train/M0/step",
+        "train/M1/loss": "train/M1/step",
+    }
+
+
+def test_training_rows_stand_on_both_axes_and_on_no_other(written: OfflineRun) -> None:
+    assert written.rows_with("train/step") == [
+        {"train/step": 1, "train/loss": 0.5, "train/M0/step": 1, "train/M0/loss": 0.5},
+        {"train/step": 2, "train/loss": 0.5, "train/M1/step": 1, "train/M1/loss": 0.5},
+    ]
+
+
+def test_tables_hold_each_row_as_it_was(written: OfflineRun) -> None:
+    rows = written.rows_with("samples.path")
+    assert [row["iteration"] for row in rows] == [0, 1]
+    table = written.table(rows[0]["samples.path"])
     assert table["columns"] == ["prompt", "score", "mark", "tokens"]
     assert table["data"] == [
         ["p\u2028p\u2028", 4.25, "chosen", "[1, 2]"],
@@ -82,13 +147,48 @@ def test_each_iteration_has_a_table_of_samples(offline: SimpleNamespace) -> None
     ]
 
 
-def test_the_run_holds_metrics_steps_and_summary_but_no_secret(offline: SimpleNamespace) -> None:
-    (file,) = offline.files.glob("offline-run-*/*.wandb")
-    content = file.read_bytes()
-    for wanted in (b"quality/mean", b"4.5", b"iteration", b"a group", b"a run", b"M0", b"ci95"):
-        assert wanted in content
-    assert b"(hidden)" in content
-    assert b"s3cr3t-value" not in content
+def test_histograms_count_every_value_and_empty_ones_are_left_out(written: OfflineRun) -> None:
+    rows = written.rows_with("distribution/score.values")
+    assert [row["iteration"] for row in rows] == [0, 1]
+    counts, edges = rows[0]["distribution/score.values"], rows[0]["distribution/score.bins"]
+    assert sum(counts) == 3
+    assert (edges[0], edges[-1], len(edges)) == (0, 4, len(counts) + 1)
+    assert not any("margin" in name for name in rows[0])
+
+
+def test_artifacts_are_referred_to_with_what_they_are(
+    offline: SimpleNamespace, written: OfflineRun
+) -> None:
+    adapters = [item for item in written.of("artifact") if item.type == "model"]
+    assert {item.name for item in adapters} == {f"adapter-{written.run.run_id}"}
+    assert [sorted(item.aliases) for item in adapters] == [["M0", "latest"], ["M1", "latest"]]
+    assert json.loads(adapters[1].metadata) == {"sha256": "ab", "iteration": 1}
+    (entry,) = adapters[0].manifest.contents
+    file = offline.files.parent.parent / "the store" / "weights é"
+    assert (entry.path, entry.size, entry.local_path) == ("weights é", 10, "")
+    assert entry.ref == file.as_uri()
+
+
+def test_offline_nobody_is_alarmed(written: OfflineRun) -> None:
+    assert written.of("alert") == []
+
+
+def test_the_summary_and_the_failure_are_kept(written: OfflineRun) -> None:
+    models = [{"name": "M0", "quality": {"mean": 3.5, "ci95": [3.4, 3.6]}}]
+    assert written.summary["result"] == {"models": models}
+    assert [record.exit_code for record in written.of("exit")] == [1]
+
+
+def test_upload_points_to_the_store_s_own_files(tmp_path: Path) -> None:
+    done, _ = run_alone(tmp_path, "offline", "upload")
+    assert done.returncode == 0, done.stderr
+    (directory,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    written = OfflineRun.read(directory)
+    (entry, again) = (
+        item.manifest.contents[0] for item in written.of("artifact") if item.type == "model"
+    )
+    assert entry.ref == ""
+    assert entry.local_path == again.local_path == str(tmp_path / "the store" / "weights é")
 
 
 def test_disabled_writes_no_run(tmp_path: Path) -> None:
@@ -108,36 +208,43 @@ def test_an_unreachable_server_delays_but_does_not_hang(tmp_path: Path) -> None:
     assert len(list(run.glob("files/media/table/*.json"))) == 2
 
 
-class BrokenLibrary:
-    """Stands for the wandb module; one of its calls raises."""
+class Library:
+    """Stands for the wandb module and its runs; one of its calls may raise."""
 
-    def __init__(self, fails_in: str) -> None:
-        self.fails_in, self.calls = fails_in, list[str]()
+    Error = ConnectionError
+    id = "1234"
+
+    def __init__(self, fails_in: str = "") -> None:
+        self.fails_in, self.calls = fails_in, list[tuple[str, tuple[object, ...]]]()
         self.summary = SimpleNamespace(update=lambda values: self._called("summary"))
+        self.settings: list[dict[str, object]] = []
 
-    def _called(self, name: str) -> "BrokenLibrary":
-        self.calls.append(name)
+    def _called(self, name: str, *arguments: object) -> "Library":
+        self.calls.append((name, arguments))
         if name == self.fails_in:
             raise RuntimeError(f"{name} is broken")
         return self
 
-    def Settings(self, **settings: object) -> None:  # noqa: N802
-        self._called("Settings")
-
-    def init(self, **settings: object) -> "BrokenLibrary":
+    def init(self, **settings: object) -> "Library":
+        self.settings.append(settings)
         return self._called("init")
 
-    def define_metric(self, *names: str, **settings: str) -> None:
+    def define_metric(self, *names: str, **settings: object) -> None:
         self._called("define_metric")
 
-    def Table(self, **settings: object) -> None:  # noqa: N802
-        self._called("Table")
+    def __getattr__(self, name: str) -> Callable[..., "Library"]:
+        def called(*arguments: object, **settings: object) -> "Library":
+            return self._called(name, *arguments)
 
-    def log(self, values: object) -> None:
-        self._called("log")
+        return called
 
-    def finish(self) -> None:
-        self._called("finish")
+    def of(self, name: str) -> list[tuple[object, ...]]:
+        return [arguments for called, arguments in self.calls if called == name]
+
+
+def start(tracker: WandbTracker) -> WandbTracker:
+    tracker.start({}, Label("a run"))
+    return tracker
 
 
 @pytest.mark.parametrize(
@@ -146,29 +253,79 @@ class BrokenLibrary:
 def test_a_broken_library_does_not_stop_a_run(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    library = BrokenLibrary(call)
+    library = Library(call)
     monkeypatch.setitem(sys.modules, "wandb", library)
-    tracker = Guarded(WandbTracker(tmp_path, "p", mode="offline"))
-    tracker.start({}, "run", None)
-    tracker.metrics(0, {"a": 1})
-    tracker.samples(0, [{"prompt": "p"}])
-    tracker.finish({})
-    assert library.calls[-1] == call
+    guarded = Guarded(WandbTracker(tmp_path, "p", mode="offline"), samples=2)
+    guarded.start(CONFIG, {}, tmp_path)
+    guarded.round(initial_round(), result_of(0))
+    guarded.round(made_round(tmp_path), result_of(1))
+    guarded.finish(result_of(1), failed=False)
+    assert [name for name, _ in library.calls[-2:]] == [call, "teardown"]
     assert len(caplog.records) == 1
     assert f"{call} is broken" in caplog.text
 
 
+STAGE = StageArtifact("adapter", "M2", Path(), (), {}, (("adapter", "M1"), ("pairs", "M2")))
+
+
+def test_online_the_run_uses_what_it_made_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library()
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    tracker = start(WandbTracker(tmp_path, "p", mode="online"))
+    tracker.artifact(StageArtifact("adapter", "M1", Path(), (), {}))
+    assert library.of("use_artifact") == []
+    tracker.artifact(STAGE)  # its pairs were never logged
+    assert len(library.of("use_artifact")) == 1
+    assert library.of("Artifact") == [("adapter-1234", "model")] * 2
+
+
+def test_an_artifact_that_takes_too_long_costs_a_line_of_lineage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Slow(Library):
+        def wait(self, seconds: int) -> None:
+            raise ConnectionError("not yet\nthere")
+
+    library = Slow()
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    tracker = start(WandbTracker(tmp_path, "p", mode="online"))
+    tracker.artifact(StageArtifact("adapter", "M1", Path(), (), {}))
+    tracker.artifact(STAGE)
+    assert caplog.messages == ["tracking: W&B will not show the use of adapter M1 (not yet there)"]
+    assert len(library.of("log_artifact")) == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "artifacts", "logged"),
+    [("online", "none", 0), ("disabled", "upload", 0), ("offline", "reference", 1)],
+)
+def test_artifacts_are_told_of_as_the_user_says(
+    mode: Mode, artifacts: Artifacts, logged: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library()
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    start(WandbTracker(tmp_path, "p", mode=mode, artifacts=artifacts)).artifact(STAGE)
+    assert len(library.of("log_artifact")) == logged
+
+
+@pytest.mark.parametrize(("mode", "alerts"), [("online", 1), ("offline", 0), ("disabled", 0)])
+def test_alarms_reach_people_online_only(
+    mode: Mode, alerts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library()
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    start(WandbTracker(tmp_path, "p", mode=mode)).alarm("t" * 100, "text")
+    assert library.of("alert") == [(f"{'t' * 62}…", "text", "WARN")] * alerts
+
+
 def test_a_resumed_run_keeps_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids: list[object] = []
-
-    class Library(BrokenLibrary):
-        def init(self, **settings: object) -> BrokenLibrary:
-            ids.append(settings["id"])
-            return self
-
-    monkeypatch.setitem(sys.modules, "wandb", Library(""))
+    library = Library()
+    monkeypatch.setitem(sys.modules, "wandb", library)
     for directory in ("a", "a", "b"):
-        WandbTracker(tmp_path / directory, "p", mode="offline").start({}, "run", None)
+        start(WandbTracker(tmp_path / directory, "p", mode="offline"))
+    ids = [settings["id"] for settings in library.settings]
     assert ids[0] == ids[1] != ids[2]
 
 
@@ -177,18 +334,21 @@ def test_online_falls_back_to_offline_under_a_new_id(
 ) -> None:
     tried: list[tuple[object, object]] = []
 
-    class Library(BrokenLibrary):
-        def init(self, **settings: object) -> BrokenLibrary:
+    class Offline(Library):
+        def init(self, **settings: object) -> Library:
             tried.append((settings["mode"], settings["id"]))
             if settings["mode"] == "online":
                 raise ConnectionError("no\nroute")
             return self
 
-    monkeypatch.setitem(sys.modules, "wandb", Library(""))
-    WandbTracker(tmp_path, "p", mode="online").start({}, "run", None)
+    library = Offline()
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    tracker = start(WandbTracker(tmp_path, "p", mode="online"))
     assert [mode for mode, _ in tried] == ["online", "offline"]
     assert tried[0][1] != tried[1][1]
     assert "(no route); going on offline" in caplog.text
+    tracker.alarm("a title", "a text")
+    assert library.of("alert") == [], "it is offline from there on"
 
 
 def test_use_before_start_is_an_error() -> None:
@@ -200,14 +360,14 @@ def test_environment_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("WANDB_CACHE_DIR", "mine")
     seen: list[dict[str, str]] = []
 
-    class Library(BrokenLibrary):
-        def init(self, **settings: object) -> BrokenLibrary:
+    class Looking(Library):
+        def init(self, **settings: object) -> Library:
             seen.append(dict(os.environ))
             return self
 
-    monkeypatch.setitem(sys.modules, "wandb", Library(""))
+    monkeypatch.setitem(sys.modules, "wandb", Looking())
     before = dict(os.environ)
-    WandbTracker(tmp_path, "p", mode="offline").start({}, "run", None)
+    start(WandbTracker(tmp_path, "p", mode="offline"))
     assert seen[0]["WANDB_DATA_DIR"] == str(tmp_path / "wandb" / "data")
     assert seen[0]["WANDB_CACHE_DIR"] == "mine"
     assert dict(os.environ) == before
@@ -255,22 +415,3 @@ def test_a_server_of_ones_own_has_its_own_login(tmp_path: Path) -> None:
     here = {"HOME": str(tmp_path)}
     assert logged_in({**here, "WANDB_BASE_URL": "https://wandb.example.org"})
     assert not logged_in({**here, "WANDB_BASE_URL": "https://other.example.org"})
-
-
-def test_plain_values() -> None:
-    value = {1: Path("a/b"), "t": (1, 2.5, None, True), "s": {"x"}, "b": b"x"}
-    assert plain(value) == {"1": "a/b", "t": [1, 2.5, None, True], "s": ["x"], "b": "b'x'"}
-    assert cell({"a": "é"}) == '{"a": "é"}'
-    assert [cell(item) for item in (1, 2.5, "x", None, True)] == [1, 2.5, "x", None, True]
-
-
-def test_secrets_are_hidden_and_nothing_else() -> None:
-    config = {
-        "token": "a", "HF_TOKEN": "b", "api_key": "c", "endpoints": [{"password": "d"}],
-        "max_tokens": 8, "tokenizer": "e", "secret": None, "judge": {"keyword": "f"},
-    }  # fmt: skip
-    assert without_secrets(config) == {
-        "token": "(hidden)", "HF_TOKEN": "(hidden)", "api_key": "(hidden)",
-        "endpoints": [{"password": "(hidden)"}], "max_tokens": 8, "tokenizer": "e",
-        "secret": None, "judge": {"keyword": "f"},
-    }  # fmt: skip
