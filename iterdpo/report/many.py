@@ -1,0 +1,79 @@
+"""The page of several runs, or of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from iterdpo.report import pairs, settings
+from iterdpo.report.document import Browser, Document, Fact, Section
+from iterdpo.report.figures import count, duration, estimate, interval, listed, number
+from iterdpo.report.measures import Measure, Model, compared_models, members
+from iterdpo.report.sections.comparing import comparing, the_runs
+from iterdpo.report.sweep import Comparison, compare, name_of, significant
+from iterdpo.runs import Run
+from iterdpo.store.hashing import plain
+
+
+def document(runs: Sequence[Run], title: str) -> Document:
+    """Return the page that compares ``runs``."""
+    chosen, notes = compared_models(runs)
+    measure, measured = members(runs, chosen)
+    found = pairs.find(runs)
+    compared = compare(measured) if measured else None
+    there = {member.index for member in measured}
+    if measured and (left := [runs[index].name for index, _ in chosen if index not in there]):
+        notes.append(f"Not compared, because nothing measures them: {listed(left)}.")
+    said = "Nothing measures the answers of these runs, so none can be called the best."
+    return Document(
+        title=title,
+        subtitle=f"{count(len(runs), 'run')} compared",
+        verdict=verdict(compared, measure, chosen) if compared else said,
+        facts=[*_facts(runs, compared, measure)],
+        sections=[
+            *(comparing(compared, measure, runs, dict(chosen)) if compared else []),
+            the_runs(runs),
+            *([Section("pairs", "Pair browser", [Browser()])] if found.pairs else []),
+        ],
+        pairs=pairs.for_page(found, runs) if found.pairs else None,
+        warnings=[
+            f"{run.name}, M{alarm['iteration']}: {alarm['message']}"
+            for run in runs
+            for alarm in run.summary.get("alarms") or ()
+        ],
+        state=" ".join(notes),
+    )
+
+
+def verdict(compared: Comparison, measure: Measure, chosen: Sequence[tuple[int, Model]]) -> str:
+    """Say which setting is best, how good it is, and whether that is more than chance."""
+    best, names = compared.best, sorted({model["name"] for _, model in chosen})
+    over = f"{count(len(best.members), 'run')}, {count(best.quality.clusters, 'prompt')}"
+    reached = f"{measure.name} {estimate(plain(best.quality), measure.digits)}"  # type: ignore[arg-type]
+    at = f"at {listed(names)}" if len(names) == 1 else "at each run's last model"
+    if len(compared.settings) == 1:
+        return f"All runs have the same settings but for their seeds: {reached} {at} ({over})."
+    said = f"{name_of(compared, best)} is best: {reached} {at} ({over}). "
+    second, ahead = compared.settings[1], compared.ahead[1]
+    if ahead is None:
+        return said + f"It shares no prompt with the next, {name_of(compared, second)}."
+    gap = estimate(plain(ahead), measure.digits, sign=True)  # type: ignore[arg-type]
+    differs = "differs significantly" if significant(ahead) else "does not differ significantly"
+    return said + (
+        f"It {differs} from the next, {name_of(compared, second)}: {gap}, paired by prompt."
+    )
+
+
+def _facts(runs: Sequence[Run], compared: Comparison | None, measure: Measure) -> Iterator[Fact]:
+    if compared:
+        best = compared.best
+        span = interval(best.quality.low, best.quality.high, 2)
+        yield Fact(f"best {measure.name}", number(best.quality.mean), span)
+        if compared.keys:
+            yield Fact(f"with {listed(list(compared.keys))}", ", ".join(best.values),
+                       f"of {count(len(compared.settings), 'setting')}")  # fmt: skip
+        if len(compared.settings) > 1 and (ahead := compared.ahead[1]):
+            yield Fact("ahead of the next", number(ahead.mean, 3, sign=True),
+                       interval(ahead.low, ahead.high, 3, sign=True))  # fmt: skip
+    seeds = {settings.flat(run.values).get("seed") for run in runs}
+    yield Fact("runs", f"{len(runs)}", count(len(seeds), "seed"))
+    yield Fact("time", duration(sum(run.summary["run"]["wall_seconds"] for run in runs)), "in all")

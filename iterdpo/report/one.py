@@ -1,0 +1,141 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from iterdpo.report import pairs, settings
+from iterdpo.report.document import Browser, Cell, Document, Fact, Section, Table
+from iterdpo.report.figures import count, duration, estimate, interval, number, percent
+from iterdpo.report.sections.cost import cost
+from iterdpo.report.sections.judge import judge
+from iterdpo.report.sections.making import making
+from iterdpo.report.sections.quality import controls, gain_over_initial, headline, quality
+from iterdpo.report.sections.repeating import all_settings, repeating
+from iterdpo.report.sections.training import training
+from iterdpo.report.sections.versus import versus
+from iterdpo.runs import CONFIG_FILE, Run
+
+
+def document(run: Run) -> Document:
+    """Return the page of a run, finished or not."""
+    found = pairs.find([run])
+    sections = [
+        quality(run), controls(run), versus(run), judge(run), making(run, found), training(run),
+        cost(run), _alarms(run),
+        Section("pairs", "Pair browser", [Browser()]) if found.pairs else None,
+        repeating(run, settings.shipped()), all_settings(run),
+    ]  # fmt: skip
+    return Document(
+        title=run.name,
+        subtitle=_subtitle(run),
+        verdict=verdict(run),
+        facts=[*_facts(run)],
+        sections=[section for section in sections if section],
+        pairs=pairs.for_page(found, [run]) if found.pairs else None,
+        warnings=[f"{_at(alarm)}: {alarm['message']}" for alarm in _alarm_list(run)],
+        state=_state(run),
+    )
+
+
+def verdict(run: Run) -> str:
+    """Return which model is best, in a sentence or two."""
+    best = run.summary.get("best")
+    measured = [model for model in run.models if model["quality"]]
+    if best and (model := next((m for m in run.models if m["name"] == best["model"]), None)):
+        said = f"{best['model']} is the best model: {str(best['why']).strip().rstrip('.')}."
+        gain = gain_over_initial(model)
+        return f"{said} Its gain over M0 is {estimate(gain, sign=True)}." if gain else said
+    if not measured:
+        return f"{run.models[-1]['name']} is the latest model; no oracle says how good it is."
+    top = max(measured, key=lambda model: model["quality"]["mean"])
+    said = f"{top['name']} is the best model by the oracle: quality {headline(top)}"
+    first = measured[0]
+    if top is not first:
+        said += f", where {first['name']} has {headline(first)}"
+    return said + "."
+
+
+def finished(run: Run) -> bool:
+    """Say whether every iteration that was asked for is measured."""
+    return len(run.models) > int(run.values["iterations"])
+
+
+def _state(run: Run) -> str:
+    if stopped := run.summary.get("stopped"):
+        return f"The run {stopped['message']}."
+    if finished(run):
+        return ""
+    done, asked = len(run.models) - 1, run.values["iterations"]
+    return (
+        f"{done} of {asked} iterations are measured. The page is written anew after each; load it "
+        "again to see more."
+    )
+
+
+def _subtitle(run: Run) -> str:
+    values, engine = run.values, run.summary["run"]["engine"]
+    began = datetime.fromtimestamp((run.directory / CONFIG_FILE).stat().st_mtime)
+    model, adapter = values["model"], values["model"]["adapter"]
+    return " · ".join(
+        [
+            f"{began:%Y-%m-%d %H:%M}",
+            f"model {model['name']} ({model['quantization']}, {model['dtype']}, rank "
+            f"{adapter['rank']})",
+            f"{engine.get('engine')} on {engine.get('device')}",
+            f"seed {values['seed']}",
+        ]
+    )
+
+
+def _facts(run: Run) -> Iterator[Fact]:
+    first, last = run.models[0], run.models[-1]
+    if first["quality"] and last["quality"]:
+        low, high = last["quality"]["ci95"]
+        yield Fact(
+            f"quality, {first['name']} → {last['name']}" if last is not first else "quality",
+            f"{number(first['quality']['mean'])} → {number(last['quality']['mean'])}"
+            if last is not first
+            else number(last["quality"]["mean"]),
+            f"{last['name']}: {interval(low, high)}" if low is not None else "",
+        )
+    if gain := gain_over_initial(last):
+        yield Fact("gain over M0", number(gain["mean"], 2, sign=True),
+                   interval(gain["low"], gain["high"], 2, sign=True))  # fmt: skip
+    entries = run.summary["iterations"]
+    if entries:
+        kept = sum(entry["pairs"]["kept"] for entry in entries)
+        asked = kept + sum(sum(entry["pairs"]["dropped"].values()) for entry in entries)
+        yield Fact("pairs", count(kept), f"of {asked:,} prospective")
+        right = entries[-1]["pairs"]["label_accuracy"]
+        if right is not None:
+            yield Fact("labels right", percent(right), f"for M{entries[-1]['iteration']}")
+    yield Fact("time", duration(run.summary["run"]["wall_seconds"]),
+               f"{count(len(run.models) - 1, 'iteration')}")  # fmt: skip
+
+
+def _alarm_list(run: Run) -> list[dict[str, object]]:
+    return list(run.summary.get("alarms") or ())
+
+
+def _at(alarm: dict[str, object]) -> str:
+    return f"M{alarm['iteration']}"
+
+
+def _alarms(run: Run) -> Section | None:
+    found = _alarm_list(run)
+    if not found:
+        return None
+    rows: list[list[str | Cell]] = [
+        [_at(alarm), str(alarm["name"]), _figure(alarm["value"]), _figure(alarm["threshold"]),
+         str(alarm["message"])]
+        for alarm in found
+    ]  # fmt: skip
+    table = Table("Alarms", ["", "alarm", "value", "threshold", "what it means"], rows,
+                  texts=(1, 4))  # fmt: skip
+    return Section("alarms", "Alarms", [table])
+
+
+def _figure(value: object) -> str:
+    return number(value, 3) if isinstance(value, int | float) else str(value)

@@ -1,0 +1,1 @@
+"""The sections of a run's page: pure functions from what a run left to tables and charts."""

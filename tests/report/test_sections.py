@@ -1,0 +1,134 @@
+"""Sections from what a summary holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from iterdpo.report.document import Cell, Chart, Document, Table
+from iterdpo.report.one import document
+from iterdpo.report.sections.making import BINS, histogram
+from iterdpo.runs import Run
+from tests.report.made_runs import MadeRun, Planted
+
+PAIRS = [Planted("name two tools", "axe saw", "saw"), Planted("name two drinks", "ale tea", "tea")]
+
+
+def estimate(mean: float, low: float | None, high: float | None) -> dict[str, object]:
+    return {"mean": mean, "low": low, "high": high, "n": 40, "clusters": 40}
+
+
+def comparison(model: str, opponent: str, rate: dict[str, object]) -> dict[str, object]:
+    return {"model": model, "opponent": opponent, "judge": "oracle", "prompts": 40, "wins": 20,
+            "ties": 5, "losses": 15, "flips": None, "unscored": 0, "win_rate": rate,
+            "length_controlled": None, "prompts_needed": 200, "stage": "comparisons/x"}  # fmt: skip
+
+
+MORE = {
+    "comparisons": [
+        comparison("M1", "M0", estimate(0.6, 0.55, 0.65)),
+        comparison("M2", "M1", estimate(0.52, 0.45, 0.59)),
+    ],
+    "ratings": [{"model": "M0", "rating": 0.0, "low": 0.0, "high": 0.0},
+                {"model": "M1", "rating": 70.0, "low": 35.0, "high": 107.0}],
+    "controls": [{"model": "M0", "temperature": 0.5, "quality": estimate(3.5, 3.4, 3.6),
+                  "response_tokens": 8.0}],
+    "best": {"model": "M2", "why": "the highest quality by the oracle, 4.50", "by": "oracle"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Document:
+    scores = [{"p": [3.0], "q": [2.0]}, {"p": [4.0], "q": [3.0]}, {"p": [4.5], "q": [4.5]}]
+    place = MadeRun(tmp_path / "run", tmp_path / "store", [], [PAIRS, PAIRS], scores, MORE).write()
+    summary = json.loads((place / "summary.json").read_text())
+    for model in summary["models"]:
+        model["best_of"] = [{"n": n, "quality": estimate(4.0, 3.9, 4.1)} for n in (1, 4)]
+        model["quality"]["greedy_ci95"] = [4.0, 4.2]
+    summary["models"][2]["gain"] = {"over_previous": estimate(0.1, -0.1, 0.3),
+                                    "over_initial": estimate(2.0, 1.5, 2.5)}  # fmt: skip
+    summary["iterations"][1]["training"] = None
+    (place / "summary.json").write_text(json.dumps(summary))
+    return document(Run.open(place))
+
+
+def table(page: Document, title: str) -> Table:
+    return next(part for section in page.sections for part in section.parts
+                if isinstance(part, Table) and part.title == title)  # fmt: skip
+
+
+def chart(page: Document, name: str) -> Chart:
+    return next(found for found in page.charts if found.name == name)
+
+
+def texts(row: object) -> list[str]:
+    assert isinstance(row, list)
+    return [cell.text if isinstance(cell, Cell) else cell for cell in row]
+
+
+def test_the_verdict_names_the_best_model_and_its_gain(made: Document):
+    assert made.verdict.replace("\N{NO-BREAK SPACE}", " ") == (
+        "M2 is the best model: the highest quality by the oracle, 4.50. Its gain over M0 is +2.00 "
+        "(+1.50 … +2.50)."
+    )
+
+
+def test_win_rates_are_turned_around_for_the_other_side(made: Document):
+    rows = table(made, "Win rates, judged by the oracle").rows
+    assert [texts(row) for row in rows] == [
+        ["M0", "–", "40 %", "–"],
+        ["M1", "60 %", "–", "48 %"],
+        ["M2", "–", "52 %", "–"],
+    ]
+    cell = rows[0][2]
+    assert isinstance(cell, Cell)
+    assert cell.note.replace("\N{NO-BREAK SPACE}", " ") == "35 … 45 %"
+    marks = {cell.mark for row in rows for cell in row if isinstance(cell, Cell)}
+    assert marks == {"wins-clearly", "loses-clearly", "wins", "loses"}
+
+
+def test_a_gain_is_colored_only_where_its_interval_is_clear_of_zero(made: Document):
+    gains = table(made, "The models").rows[2][2:4]
+    assert [cell.mark for cell in gains if isinstance(cell, Cell)] == ["", "up"]
+
+
+def test_controls_hold_all_that_could_be_had_without_learning(made: Document):
+    rows = chart(made, "controls").rows
+    assert [row["what"] for row in rows][:4] == [
+        "M0 sampled", "M0 best of 4", "M0 greedy", "M0 at temperature 0.5",
+    ]  # fmt: skip
+
+
+def test_dropped_pairs_are_counted_by_reason(made: Document):
+    assert [(row["outcome"], row["pairs"]) for row in chart(made, "outcomes").rows[:3]] == [
+        ("kept", 2), ("tie", 3), ("margin", 1),
+    ]  # fmt: skip
+
+
+def test_an_iteration_that_trained_nothing_is_said(made: Document):
+    assert texts(table(made, "Proofs").rows[1])[:2] == ["M2", "no pair left: the policy stayed"]
+
+
+def test_columns_that_nothing_was_measured_for_are_left_out():
+    full = Table("t", ["", "a", "b", "c"], [["x", "–", "1", "text"], ["y", "–", "–", "text"]],
+                 texts=(3,))  # fmt: skip
+    less = full.without_empty("–")
+    assert less.columns == ["", "b", "c"]
+    assert less.rows == [["x", "1", "text"], ["y", "–", "text"]]
+    assert less.texts == [2]
+
+
+def test_a_histogram_counts_every_value_once_and_its_ends_in_the_outer_bins():
+    rows = [*histogram([0.0, 0.24, 0.25, 4.99, 5.0], 0, 5, "M1")]
+    assert len(rows) == BINS + 1
+    assert [row["answers"] for row in rows if row["answers"]] == [2, 1, 2]
+    assert rows[0]["share"] == 0.4
+    assert rows[BINS - 1]["answers"] == 2
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+
+
+def test_a_histogram_of_nothing_or_of_one_value_is_no_error():
+    assert sum(row["answers"] for row in histogram([], 0, 5, "M1")) == 0
+    assert sum(row["answers"] for row in histogram([2.0, 2.0], 2, 2, "M1")) == 2
