@@ -1,0 +1,1 @@
+"""Talking to any model of a run, and to several of them side by side."""

@@ -1,0 +1,52 @@
+"""A label result for a person at the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from iterdpo.evaluation.table import number
+from iterdpo.evaluation.table import share as percent
+
+
+def lines_of(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the result line by line."""
+    people = ", ".join(f"{name} ({count})" for name, count in result["annotators"].items())
+    yield f"{result['run']}: {result['items']} items, labelled by {people}"
+    yield (
+        f"{result['first']} against {result['second']}: {result['wins']} wins, "
+        f"{result['ties']} ties, {result['losses']} losses, {result['skips']} skips, "
+        f"{number(result['median_seconds'], 1)} s each (median)"
+    )
+    what = "human win rate" if result["kind"] == "models" else "preference"
+    if result["kind"] != "candidates":  # there, which of the two is first means nothing
+        yield f"{what} of {result['first']}: {estimate(result['preference'])}, ties one half"
+        if result["identical_share"]:
+            yield (
+                f"  {percent(result['identical_share'])} of the pairs are the same text and were "
+                f"not shown; with them as ties: {percent(result['preference_with_identical'])}"
+            )
+    if result["self_judge"]:
+        yield f"people agree with the run's judge: {estimate(result['self_judge'])}"
+    if between := result["between_people"]:
+        yield (
+            f"people agree with each other on {percent(between['raw'])} of "
+            f"{between['items']} items; Krippendorff's alpha "
+            f"{number(between['krippendorff_alpha'])}"
+            + (
+                f", Cohen's kappa {number(between['cohen_kappa'])}"
+                if between["cohen_kappa"] is not None
+                else ""
+            )
+        )
+
+
+def estimate(value: Mapping[str, Any] | None) -> str:
+    """Return ``63.0 % (52.1 … 73.9 %, 80 prompts)``."""
+    if value is None:
+        return "nothing was compared"
+    said = f"{100 * value['mean']:.1f} %"
+    prompts = f"{value['clusters']} prompt{'' if value['clusters'] == 1 else 's'}"
+    if value["low"] is None:
+        return f"{said} ({prompts}: too few for an interval)"
+    return f"{said} ({100 * value['low']:.1f} … {100 * value['high']:.1f} %, {prompts})"

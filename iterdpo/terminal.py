@@ -1,0 +1,63 @@
+"""What the tools after a run do alike at the terminal: errors of one line, text that is harmless.
+
+Exit status: 0 done; 1 a bug; 2 something the user can put right; 3 a proof of correctness failed;
+130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import unicodedata
+from collections.abc import Callable
+
+from iterdpo.errors import LineageError, UserError
+
+_KEPT = frozenset("\n\t")
+_TURNS_TEXT_AROUND = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def run_tool(name: str, action: Callable[[], None]) -> int:
+    """Run a tool and return its exit status; what a user can put right is one line.
+
+    Args:
+        name: what the line begins with, such as ``iterdpo.compare``.
+        action: does everything, and writes its result to stdout.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("iterdpo").setLevel(logging.INFO)
+    # A terminal that lacks a letter is shown its number.
+    for stream in (sys.stdout, sys.stderr):
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    try:
+        action()
+        sys.stdout.flush()
+    except (UserError, LineageError) as error:
+        sys.stderr.write(f"{name}: {harmless(' '.join(str(error).splitlines()))}\n")
+        return 3 if isinstance(error, LineageError) else 2
+    except BrokenPipeError:  # whoever reads has seen enough; nothing more can be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def harmless(text: str) -> str:
+    """Return ``text`` with everything escaped that a terminal would act upon.
+
+    Those are control characters but line feed and tab, and the marks that turn the text around
+    them; joiners and other invisible letters stay, since scripts and emoji need them.
+    """
+    return "".join(_escaped(letter) if _acts(letter) else letter for letter in text)
+
+
+def _acts(letter: str) -> bool:
+    if letter in _KEPT:
+        return False
+    return unicodedata.category(letter) in ("Cc", "Cs") or letter in _TURNS_TEXT_AROUND
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
