@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-log = logging.getLogger(__name__)
+from iterdpo.evaluation.table import DASH, comparison, number, spread, spread_of
+from iterdpo.evaluation.table import share as percent
 
-DASH = "–"
+log = logging.getLogger(__name__)
 
 
 def announce(result: Mapping[str, Any], iterations: int) -> None:
@@ -29,6 +30,9 @@ def announce(result: Mapping[str, Any], iterations: int) -> None:
     if model["quality"]:
         parts.append(f"quality {model['quality']['mean']:.2f} of 5")
     log.info("%s", " | ".join(parts))
+    for alarm in result["alarms"]:
+        if alarm["iteration"] == model["iteration"]:
+            log.warning("alarm: %s", alarm["message"])
 
 
 def show(result: Mapping[str, Any], run_dir: Path) -> None:
@@ -40,38 +44,50 @@ def show(result: Mapping[str, Any], run_dir: Path) -> None:
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     for model in result["models"]:
-        table.add_row(*row(model, result["iterations"]))
+        table.add_row(*row(model, result))
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     console.print(table)
     console.print(LEGEND, style="dim", highlight=False)
+    if best := result["best"]:
+        said = f"best: {best['model']}, {best['why']}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+    if stopped := result["stopped"]:
+        console.print(stopped["message"], highlight=False, markup=False, soft_wrap=True)
     console.print(f"{run_dir}/summary.json", highlight=False, markup=False, soft_wrap=True)
 
 
 WIDTH = 110
 """Columns of text where there is no terminal to ask."""
 
-COLUMNS = ("model", "quality", "perfect", "greedy", "tokens", "judge", "own", "pairs", "labels")
+COLUMNS = (
+    "model", "quality", "gain", "vs M0", "perfect", "greedy", "tokens", "judge", "own", "pairs",
+    "labels",
+)  # fmt: skip
 LEGEND = (
     "quality, greedy: mean score of sampled and of greedy answers, 0 to 5\n"
+    "gain: of quality, over the model that the iteration started from, paired, 95 % interval\n"
+    "vs M0: win rate of its answers against M0's, by the judge that never changes\n"
     "judge, own: pairs rightly ordered, in the fixed set and among the model's own answers\n"
-    "labels: pairs trained on whose chosen answer is the better one"
+    "labels: pairs trained on whose chosen answer is the better one\n"
+    "*: the best model"
 )
 
 
-def row(model: Mapping[str, Any], iterations: list[Mapping[str, Any]]) -> list[str]:
+def row(model: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     """Return a model's cells, in the order of ``COLUMNS``."""
-    quality, judge = model["quality"], model["judge"]
+    quality, judge, gain = model["quality"], model["judge"], model["gain"]
+    iterations = result["iterations"]
     made = next((item for item in iterations if item["iteration"] == model["iteration"]), None)
     pairs = made["pairs"] if made else {"kept": None, "label_accuracy": None}
-    half = None
-    if quality:
-        low, high = quality["ci95"]
-        half = (high - low) / 2
+    best = result["best"] and result["best"]["model"] == model["name"]
+    against = comparison(result, model["name"], result["models"][0]["name"])
     return [
-        model["name"],
-        f"{quality['mean']:.2f} ± {half:.2f}" if quality else DASH,
+        f"{model['name']}{'*' if best else ''}",
+        spread(quality["mean"], *quality["ci95"]) if quality else DASH,
+        spread_of(gain["over_previous"] if gain else None, signed=True),
+        percent(against["win_rate"]["mean"] if against and against["win_rate"] else None),
         percent(quality["perfect_share"]) if quality else DASH,
         number(quality["greedy_mean"]) if quality else DASH,
         number(model["response_tokens"], 1),
@@ -80,13 +96,3 @@ def row(model: Mapping[str, Any], iterations: list[Mapping[str, Any]]) -> list[s
         number(pairs["kept"], 0),
         percent(pairs["label_accuracy"]),
     ]
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with ``digits`` decimals, or a dash."""
-    return DASH if value is None else f"{value:,.{digits}f}"
-
-
-def percent(share: float | None) -> str:
-    """Return a share in [0, 1] as a whole percentage, or a dash."""
-    return DASH if share is None else f"{100 * share:.0f} %"

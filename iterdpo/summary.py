@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.engines.verified import CanaryResult
+from iterdpo.evaluation.best import gain
+from iterdpo.evaluation.judge_quality import agreement
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.pairs import label_accuracy, length_ratio, margin_mean
+from iterdpo.evaluation.report import scores_by_prompt
+from iterdpo.evaluator import Measured
 from iterdpo.loop import Made, Round
 from iterdpo.records import Scored, Unscored
+from iterdpo.standings import address, comparison_entries, control_entries, rating_entries
 from iterdpo.steps.measuring import measured_from
 from iterdpo.store.hashing import plain, sha256_of
-from iterdpo.store.stages import Stored
 
 
-def model_entry(done: Round, earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+class Summary:
+    """What ``summary.json`` holds, as it grows with every model."""
+
+    def __init__(self, config: Config, oracle: Oracle | None) -> None:
+        self.config, self.oracle = config, oracle
+        self.measured: list[Measured] = []
+        self.values: dict[str, Any] = {
+            "models": [], "iterations": [], "comparisons": [], "ratings": [], "controls": [],
+            "alarms": [], "best": None, "stopped": None, "canaries": {}, "run": {},
+        }  # fmt: skip
+
+    def add(self, done: Round, seconds: Mapping[str, float]) -> None:
+        """Add a model and, unless it is M0, the iteration that made it.
+
+        Args:
+            done: the model's round.
+            seconds: that each stage took.
+        """
+        values, measured = self.values, done.measured
+        self.measured.append(measured)
+        values["models"].append(model_entry(done, values["models"], self.measured[0]))
+        if done.made is None:
+            values["controls"] = control_entries(measured, self.oracle)
+        else:
+            entry = iteration_entry(done.iteration, done.made, self.oracle)
+            values["iterations"].append(entry | {"seconds": dict(seconds)})
+        values["comparisons"] += comparison_entries(measured, self.config.evaluation.arbiter)
+        values["ratings"] = rating_entries(self.measured)
+        health = measured.health.value
+        values["alarms"] += [asdict(alarm) for alarm in health.alarms]
+        values["best"] = asdict(health.best)
+        if measured.stops and done.iteration < self.config.iterations:
+            names = ", ".join(alarm.name for alarm in health.alarms)
+            values["stopped"] = {
+                "iteration": done.iteration,
+                "message": f"stopped after iteration {done.iteration} of {self.config.iterations} "
+                f"by health.on_alarm=stop ({names})",
+            }
+
+
+def model_entry(
+    done: Round, earlier: Sequence[Mapping[str, Any]], initial: Measured
+) -> dict[str, Any]:
     """Return what is said of one policy: who it is and how it was measured.
 
     Args:
         done: the policy's round.
         earlier: the entries of the policies before, to name the parent by.
+        initial: M0, to measure the gain from.
     """
     policy, evaluation = done.policy.value, done.evaluation.value
     names = {entry["fingerprint"]: entry["name"] for entry in earlier}
@@ -34,21 +81,49 @@ def model_entry(done: Round, earlier: Sequence[Mapping[str, Any]]) -> dict[str, 
         "adapter_sha256": policy.adapter.sha256 if policy.adapter else None,
         "parent": names.get(policy.parent),
         "quality": plain(evaluation.quality),
-        "judge": plain(evaluation.judge),
+        "gain": gain_entry(done.measured, initial),
+        "best_of": plain(evaluation.best_of) or None,
+        "judge": judge_entry(done.measured),
         "judged_mean": evaluation.judged_mean,
         "response_tokens": evaluation.response_tokens,
+        "truncated_share": evaluation.truncated_share,
+        "duplicate_share": evaluation.duplicate_share,
         "checkpoint": policy.base.path,
         "stages": {
             "policy": address(done.policy),
             "evaluation": address(done.evaluation),
             **{name: address(stored) for name, stored in measured_from(done.evaluation).items()},
+            "health": address(done.measured.health),
         },
     }
 
 
-def address(stored: Stored[Any]) -> str:
-    """Return a stage's place below the store's root, ``<stage>/<key>``."""
-    return f"{stored.stage.name}/{stored.key}"
+def gain_entry(measured: Measured, initial: Measured) -> dict[str, Any] | None:
+    """Return a model's gains in the oracle's points, paired by prompt; None for M0.
+
+    ``over_previous`` is over the policy that its iteration started from.
+    """
+    parent, own = measured.parent, measured.evaluation.value.sampled_by_prompt
+    if parent is None or not own:
+        return None
+    others = {"over_previous": parent, "over_initial": initial}
+    return {
+        name: plain(gain(own, other.evaluation.value.sampled_by_prompt))
+        for name, other in others.items()
+    }
+
+
+def judge_entry(measured: Measured) -> dict[str, Any]:
+    """Return what a model is like as a judge, and how alike it and the one before it rank the fixed
+    set; M0 has none before it.
+    """
+    entry = plain(measured.evaluation.value.judge)
+    assert isinstance(entry, dict)
+    alike = None
+    if measured.parent is not None:
+        own, before = measured.fixed.value, measured.parent.fixed.value
+        alike = agreement(scores_by_prompt(own), scores_by_prompt(before))
+    return {**entry, "agreement_with_previous": alike}
 
 
 def iteration_entry(iteration: int, made: Made, oracle: Oracle | None) -> dict[str, Any]:
@@ -114,22 +189,3 @@ def run_entry(
         "wall_seconds": round(wall_seconds, 1),
         "versions": dict(versions),
     }
-
-
-def metrics(result: Mapping[str, Any], iteration: int) -> dict[str, float | int]:
-    """Return the numbers of one iteration, flat, as trackers want them: ``pairs/kept``."""
-    model = result["models"][iteration]
-    values = {key: model[key] for key in ("quality", "judge", "response_tokens")}
-    if iteration:
-        made = dict(result["iterations"][iteration - 1])
-        del made["iteration"]
-        values |= made
-    return dict(_flat(values))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | int]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float):
-            yield f"{prefix}{name}", value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from iterdpo.config.types import Count, checked
+from iterdpo.config.types import Count, Positive, Share, checked
 
 
 @checked
@@ -22,3 +22,18 @@ class EvaluationConfig:
     fixed_prompts: Count
     """Held-out prompts whose answers by M0 are the judge's fixed labelled set."""
     fixed_samples: Count
+    control_temperatures: tuple[Positive, ...]
+    """M0 also answers at each of these, below the candidates' own, and is scored by the oracle:
+    what sharpening alone would gain, without any training. Read where there is an oracle."""
+    arbiter: Literal["oracle", "initial", "external", "none"]
+    """Who compares a model's answers with M0's and with those of the model before, always the same:
+    ``oracle``, exact scores; ``initial``, M0, asked in both orders; ``external``, another
+    checkpoint, likewise; ``none``."""
+    arbiter_model: str | None
+    """A checkpoint directory or a hub id, for ``external``. It is loaded for the comparisons alone,
+    unquantized, in ``model.dtype``; the run's engine gives its memory back meanwhile."""
+    arbiter_rubric: str
+    """What ``initial`` and ``external`` are asked: ``better``, or the path of a Jinja file with
+    ``prompt``, ``first`` and ``second``."""
+    arbiter_min_mass: Share
+    """With less probability on the two choices, an order counts as unscored."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from iterdpo.evaluation.judge_quality import judge_quality
+from iterdpo.evaluation.answers import best_of, duplicate_share, length_correlation
+from iterdpo.evaluation.calibration import Bin, calibration
+from iterdpo.evaluation.judge_quality import Scores, judge_quality
 from iterdpo.evaluation.oracles import Oracle
-from iterdpo.evaluation.statistics import mean_ci
+from iterdpo.evaluation.statistics import Estimate, mean_ci
 from iterdpo.records import Candidate, Judgment, Prompt
+
+Interval = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,46 +24,60 @@ class Quality:
 
     mean: float
     """Of sampled answers, in the oracle's points."""
-    ci95: tuple[float | None, float | None]
+    ci95: Interval
     """Interval of the mean, clustered by prompt."""
     perfect_share: float
     """Share of sampled answers with a perfect score, in [0, 1]."""
     greedy_mean: float
     """Of the greedy answers."""
+    greedy_ci95: Interval
     n: int
     """Sampled answers."""
 
 
 @dataclass(frozen=True, slots=True)
-class FixedSet:
-    """Agreement with the oracle on M0's answers: the same texts for every judge."""
+class Agreement:
+    """How a judge's scores of some answers agree with the oracle's (arXiv 2401.10020, table 4).
+
+    Each measure is None where it is undefined, and everywhere without an oracle.
+    """
 
     pairwise_accuracy: float | None
+    five_best: float | None
     exact_match: float | None
     spearman: float | None
     kendall_tau: float | None
     n: int
     """Answers judged."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnAnswers:
-    """Agreement with the oracle on the policy's own answers, whose differences shrink as it
-    improves: a falling value here is no proof of a worse judge.
-    """
-
-    pairwise_accuracy: float | None
-    n: int
+    unscored: int
+    """Of these, answers without a score."""
+    calibration: tuple[Bin, ...]
+    """The judge's mean score and the oracle's, by bins of the judge's. Empty without an oracle, and
+    for a judge whose scores are not on the oracle's scale."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeReport:
     """The policy as a judge."""
 
-    fixed_set: FixedSet
-    own_answers: OwnAnswers
+    fixed_set: Agreement
+    """On M0's answers: the same texts for every judge."""
+    own_answers: Agreement
+    """On the policy's own answers, whose differences shrink as it improves: a falling value here
+    is no proof of a worse judge."""
     parse_rate: float | None
     """Share of all its judgments here that could be read."""
+    length_correlation: float | None
+    """Spearman's correlation of its scores of its own answers with their tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class BestOf:
+    """The answer that a policy's own judgment puts first among ``n`` of its answers."""
+
+    n: int
+    quality: Estimate
+    """The oracle's score of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +87,22 @@ class Evaluation:
     quality: Quality | None
     """None where there is no oracle."""
     judge: JudgeReport
+    best_of: tuple[BestOf, ...]
+    """For 1, 2, 4, ... of the sampled answers; empty without an oracle."""
     judged_mean: float | None
     """Mean score that the policy gives its own sampled answers: what it believes of itself."""
     response_tokens: float
     """Mean length of the sampled answers, in tokens."""
+    truncated_share: float | None
+    """Share of the sampled answers that ran into the token limit."""
+    duplicate_share: float | None
+    """Share of the sampled answers that repeat another answer to the same prompt."""
     sampled_by_prompt: Mapping[str, tuple[float, ...]]
     """Oracle scores of the sampled answers by prompt id, for paired comparisons."""
     greedy_by_prompt: Mapping[str, float]
     """Oracle score of the greedy answer by prompt id."""
+    judged_by_prompt: Mapping[str, tuple[float, ...]]
+    """The policy's own scores of its sampled answers by prompt id, unscored ones left out."""
 
 
 def evaluate(
@@ -87,6 +114,7 @@ def evaluate(
     fixed_answers: Sequence[Candidate],
     fixed: Sequence[Judgment],
     oracle: Oracle | None,
+    scale: tuple[float, float] | None = (0.0, 5.0),
 ) -> Evaluation:
     """Measure one policy.
 
@@ -99,36 +127,107 @@ def evaluate(
         fixed_answers: M0's answers to them.
         fixed: its judgments of ``fixed_answers``.
         oracle: exact scores; None where there are none.
+        scale: the judge's lowest and highest score; None where its scores have no bounds.
     """
     quality, sampled_scores, greedy_scores = None, {}, {}
-    fixed_quality = own_quality = judge_quality([])
+    both: Mapping[str, Scores] = {}
+    both_fixed: Mapping[str, Scores] = {}
     if oracle is not None:
         sampled_scores = oracle_scores(held_out, sampled, oracle)
         greedy_scores = oracle_scores(held_out, greedy, oracle)
         quality = quality_of(sampled_scores, greedy_scores, oracle.perfect)
-        own_quality = judge_quality(score_pairs(held_out, sampled, own, oracle))
-        fixed_quality = judge_quality(score_pairs(labelled, fixed_answers, fixed, oracle))
-    believed = [judgment.score for judgment in own if judgment.score is not None]
+        both = score_pairs(held_out, sampled, own, oracle)
+        both_fixed = score_pairs(labelled, fixed_answers, fixed, oracle)
     judgments = [*own, *fixed]
     readable = sum(judgment.score is not None for judgment in judgments)
+    texts: defaultdict[str, list[str]] = defaultdict(list)
+    for answer in sampled:
+        texts[answer.prompt_id].append(answer.text)
+    scores = judged_scores(sampled, own)
+    believed = {
+        prompt: tuple(score for score in values if score is not None)
+        for prompt, values in scores.items()
+    }
+    of_each = [score for values in believed.values() for score in values]
+    by_id = {judgment.candidate_id: judgment.score for judgment in own}
     return Evaluation(
         quality=quality,
         judge=JudgeReport(
-            fixed_set=FixedSet(
-                pairwise_accuracy=fixed_quality.pairwise_accuracy,
-                exact_match=fixed_quality.exact_match,
-                spearman=fixed_quality.spearman,
-                kendall_tau=fixed_quality.kendall_tau,
-                n=len(fixed),
-            ),
-            own_answers=OwnAnswers(own_quality.pairwise_accuracy, len(own)),
+            fixed_set=agreement_with_oracle(both_fixed, fixed, scale),
+            own_answers=agreement_with_oracle(both, own, scale),
             parse_rate=readable / len(judgments) if judgments else None,
+            length_correlation=length_correlation(
+                [by_id[answer.id] for answer in sampled],
+                [len(answer.token_ids) for answer in sampled],
+            ),
         ),
-        judged_mean=fmean(believed) if believed else None,
+        best_of=best_of_each(both),
+        judged_mean=fmean(of_each) if of_each else None,
         response_tokens=fmean([len(answer.token_ids) for answer in sampled] or [0]),
+        truncated_share=fmean(answer.truncated for answer in sampled) if sampled else None,
+        duplicate_share=duplicate_share(texts),
         sampled_by_prompt=sampled_scores,
-        greedy_by_prompt={prompt: scores[0] for prompt, scores in greedy_scores.items()},
+        greedy_by_prompt={prompt: values[0] for prompt, values in greedy_scores.items()},
+        judged_by_prompt={prompt: values for prompt, values in believed.items() if values},
     )
+
+
+def agreement_with_oracle(
+    both: Mapping[str, Scores], judgments: Sequence[Judgment], scale: tuple[float, float] | None
+) -> Agreement:
+    """Return how the judge's scores agree with the oracle's.
+
+    Args:
+        both: by prompt, (the judge's score or None, the oracle's) of each answer; empty without an
+            oracle.
+        judgments: what the judge said of these answers.
+        scale: the judge's lowest and highest score; None where its scores have no bounds.
+    """
+    # Where scores have no bounds, none of them is the highest, and none is on the oracle's scale.
+    low, high = scale or (0.0, math.inf)
+    quality = judge_quality(list(both.values()), perfect=high)
+    judged = [score for answers in both.values() for score, _ in answers if score is not None]
+    on_scale = scale is not None and all(low <= score <= high for score in judged)
+    return Agreement(
+        pairwise_accuracy=quality.pairwise_accuracy,
+        five_best=quality.five_best,
+        exact_match=quality.exact_match,
+        spearman=quality.spearman,
+        kendall_tau=quality.kendall_tau,
+        n=len(judgments),
+        unscored=sum(judgment.score is None for judgment in judgments),
+        calibration=calibration(both.values(), low, high) if on_scale else (),
+    )
+
+
+def best_of_each(both: Mapping[str, Scores]) -> tuple[BestOf, ...]:
+    """Return the best of 1, 2, 4, ... answers, as far as every prompt has as many."""
+    fewest = min(map(len, both.values()), default=0)
+    sizes = [2**power for power in range(fewest.bit_length())]
+    return tuple(BestOf(n, best_of(n, both)) for n in sizes)
+
+
+def judged_scores(
+    answers: Sequence[Candidate], judgments: Sequence[Judgment]
+) -> dict[str, tuple[float | None, ...]]:
+    """Return the judge's score of each answer, None without one, by prompt id.
+
+    Raises:
+        KeyError: an answer was not judged.
+    """
+    judged = {judgment.candidate_id: judgment.score for judgment in judgments}
+    scores: defaultdict[str, list[float | None]] = defaultdict(list)
+    for answer in answers:
+        scores[answer.prompt_id].append(judged[answer.id])
+    return {prompt: tuple(values) for prompt, values in scores.items()}
+
+
+def scores_by_prompt(judgments: Sequence[Judgment]) -> dict[str, list[float | None]]:
+    """Return a judge's scores, None where there is none, by prompt id and in their order."""
+    scores: defaultdict[str, list[float | None]] = defaultdict(list)
+    for judgment in judgments:
+        scores[judgment.prompt_id].append(judgment.score)
+    return dict(scores)
 
 
 def oracle_scores(
@@ -148,13 +247,14 @@ def quality_of(
     """Return the quality of answers whose oracle scores are given by prompt id."""
     if not sampled:
         return None
-    estimate = mean_ci(sampled)
+    estimate, of_greedy = mean_ci(sampled), mean_ci(greedy)
     values = [score for scores in sampled.values() for score in scores]
     return Quality(
         mean=estimate.mean,
         ci95=(estimate.low, estimate.high),
         perfect_share=fmean(score == perfect for score in values),
-        greedy_mean=fmean(score for scores in greedy.values() for score in scores),
+        greedy_mean=of_greedy.mean,
+        greedy_ci95=(of_greedy.low, of_greedy.high),
         n=len(values),
     )
 
@@ -164,12 +264,8 @@ def score_pairs(
     answers: Sequence[Candidate],
     judgments: Sequence[Judgment],
     oracle: Oracle,
-) -> list[list[tuple[float | None, float]]]:
-    """Return, for each prompt, (the judge's score, the oracle's) of each answer to it."""
-    texts = {prompt.id: prompt.text for prompt in prompts}
-    judged = {judgment.candidate_id: judgment.score for judgment in judgments}
-    by_prompt: defaultdict[str, list[tuple[float | None, float]]] = defaultdict(list)
-    for answer in answers:
-        gold = oracle.score(texts[answer.prompt_id], answer.text)
-        by_prompt[answer.prompt_id].append((judged[answer.id], gold))
-    return list(by_prompt.values())
+) -> dict[str, list[tuple[float | None, float]]]:
+    """Return, by prompt id, (the judge's score, the oracle's) of each answer to it."""
+    judged = judged_scores(answers, judgments)
+    gold = oracle_scores(prompts, answers, oracle)
+    return {key: list(zip(scores, gold[key], strict=True)) for key, scores in judged.items()}

@@ -27,13 +27,16 @@ class Measure:
     """What was measured of one policy on the held-out prompts and the labelled set."""
 
     oracle: Oracle | None
+    scale: tuple[float, float] | None
+    """The judge's lowest and highest score."""
 
     name = "evaluation"
-    version = 1
+    version = 2
 
     @property
     def settings(self) -> Mapping[str, object]:
-        return {"oracle": self.oracle.name if self.oracle else None}
+        oracle = self.oracle.name if self.oracle else None
+        return {"oracle": oracle, "scale": self.scale}
 
     def compute(
         self,
@@ -48,7 +51,7 @@ class Measure:
     ) -> Metrics:
         evaluation = evaluate(
             held_out.value, sampled.value, greedy.value, own.value,
-            labelled.value, fixed_answers.value, fixed.value, self.oracle,
+            labelled.value, fixed_answers.value, fixed.value, self.oracle, self.scale,
         )  # fmt: skip
         values = dataclasses.asdict(evaluation)
         write_text(

@@ -1,0 +1,154 @@
+"""Measures every policy of a run on prompts that never enter training, the same ones every time.
+
+What is measured decides nothing about a training. It can end a run or send it back to the best
+model so far, where ``health.on_alarm`` says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iterdpo.prompts.base import assert_held_out
+
+if TYPE_CHECKING:
+    from iterdpo.evaluation.report import Evaluation
+    from iterdpo.loop import Made
+    from iterdpo.recipe import Recipe
+    from iterdpo.records import Candidate, Comparison, Judgment, Policy, Prompt
+    from iterdpo.steps.checking import Health
+    from iterdpo.store.stages import Stages, Stored
+
+    Comparisons = Stored[tuple[Comparison, ...]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A policy, and everything that was measured of it."""
+
+    policy: Stored[Policy]
+    sampled: Stored[tuple[Candidate, ...]]
+    """Its sampled answers to the held-out prompts, which meet the opponents'."""
+    fixed: Stored[tuple[Judgment, ...]]
+    """Its judgments of M0's answers to the labelled prompts."""
+    evaluation: Stored[Evaluation]
+    comparisons: tuple[tuple[Measured, Comparisons], ...]
+    """Each opponent with what the arbiter said: the policy that the iteration started from, and M0.
+    Empty without an arbiter, and for a policy that stayed as it was."""
+    health: Stored[Health]
+    parent: Measured | None
+    """The policy that the iteration started from; None for M0."""
+    stops: bool
+    """Whether an alarm ends the run with this policy."""
+    goes_on_from: Stored[Policy]
+    """The policy that the next iteration starts from: this one, or the best so far."""
+    controls: tuple[tuple[float, Stored[tuple[Candidate, ...]]], ...] = ()
+    """M0's answers at lower temperatures, by temperature: what sharpening alone would gain."""
+
+
+class Evaluator:
+    """Measures one policy after the other, M0 first."""
+
+    def __init__(self, recipe: Recipe, stages: Stages, initial: Stored[Policy]) -> None:
+        self.recipe, self.stages, self.initial = recipe, stages, initial
+        self.held_out = stages.run(recipe.held_out)
+        self.labelled = stages.run(recipe.labelled)
+        self.fixed_answers = stages.run(recipe.answer_fixed, self.labelled, initial)
+        self.measured: list[Measured] = []
+
+    def require_held_out(self, prompts: Stored[tuple[Prompt, ...]]) -> None:
+        """Raise ``UserError`` when a prompt of the loop is one that policies are measured on."""
+        assert_held_out(prompts.value, [*self.held_out.value, *self.labelled.value])
+
+    def __call__(self, policy: Stored[Policy], made: Made | None = None) -> Measured:
+        """Measure a policy.
+
+        Args:
+            policy: the policy.
+            made: what the iteration made on the way to it; None for M0.
+        """
+        recipe, stages = self.recipe, self.stages
+        sampled = stages.run(recipe.answer, self.held_out, policy)
+        greedy = stages.run(recipe.answer_greedily, self.held_out, policy)
+        # A judge that is no policy is always given M0: it says the same of the fixed set, once.
+        judge = policy if recipe.judge_measured.asks_policy else self.initial
+        own = stages.run(recipe.judge_measured, self.held_out, sampled, judge)
+        fixed = stages.run(recipe.judge_measured, self.labelled, self.fixed_answers, judge)
+        evaluation = stages.run(
+            recipe.measure, self.held_out, sampled, greedy, own,
+            self.labelled, self.fixed_answers, fixed,
+        )  # fmt: skip
+        parent = self._of(made.start) if made else None
+        comparisons = self._compare(sampled, parent)
+        health = self._check(policy, evaluation, comparisons, parent, made)
+        action = recipe.on_alarm if health.value.alarms else "warn"
+        measured = Measured(
+            policy=policy,
+            sampled=sampled,
+            fixed=fixed,
+            evaluation=evaluation,
+            comparisons=comparisons,
+            health=health,
+            parent=parent,
+            stops=action == "stop",
+            goes_on_from=self._best(health, policy) if action == "keep_best" else policy,
+            controls=self._controls() if made is None else (),
+        )
+        self.measured.append(measured)
+        return measured
+
+    def _best(self, health: Stored[Health], newest: Stored[Policy]) -> Stored[Policy]:
+        best = health.value.best.model
+        earlier = (item.policy for item in self.measured if item.policy.value.name == best)
+        return next(earlier, newest)
+
+    def _of(self, policy: Stored[Policy]) -> Measured:
+        return next(item for item in self.measured if item.policy.key == policy.key)
+
+    def _compare(
+        self, sampled: Stored[tuple[Candidate, ...]], parent: Measured | None
+    ) -> tuple[tuple[Measured, Comparisons], ...]:
+        compare = self.recipe.compare
+        if compare is None or parent is None:
+            return ()
+        judge = self.initial if self.recipe.arbiter == "initial" else None
+        first = self.measured[0]
+        found = []
+        try:
+            for opponent in (parent,) if parent is first else (parent, first):
+                if opponent.sampled.key != sampled.key:
+                    args = (self.held_out, sampled, opponent.sampled, judge)
+                    found.append((opponent, self.stages.run(compare, *args)))
+        finally:
+            self.recipe.close_arbiter()
+        return tuple(found)
+
+    def _check(
+        self,
+        policy: Stored[Policy],
+        evaluation: Stored[Evaluation],
+        comparisons: tuple[tuple[Measured, Comparisons], ...],
+        parent: Measured | None,
+        made: Made | None,
+    ) -> Stored[Health]:
+        against = {opponent.policy.key: stored for opponent, stored in comparisons}
+        return self.stages.run(
+            self.recipe.check,
+            len(self.measured),
+            policy,
+            evaluation,
+            against.get(self.initial.key),
+            against.get(parent.policy.key) if parent else None,
+            parent.policy if parent else None,
+            made.candidates if made else None,
+            made.judgments if made else None,
+            made.pairs if made else None,
+            made.trained if made else None,
+            self.measured[-1].health if self.measured else None,
+        )
+
+    def _controls(self) -> tuple[tuple[float, Stored[tuple[Candidate, ...]]], ...]:
+        return tuple(
+            (step.sampling.temperature, self.stages.run(step, self.held_out, self.initial))
+            for step in self.recipe.controls
+        )

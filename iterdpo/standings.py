@@ -1,0 +1,91 @@
+"""The part of ``summary.json`` that is about the models of a run together: who beats whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from iterdpo.evaluation.head_to_head import contests, head_to_head
+from iterdpo.evaluation.oracles import Oracle
+from iterdpo.evaluation.ratings import bradley_terry
+from iterdpo.evaluation.report import oracle_scores
+from iterdpo.evaluation.statistics import mean_ci
+from iterdpo.evaluator import Measured
+from iterdpo.records import Candidate, Prompt
+from iterdpo.steps.measuring import measured_from
+from iterdpo.store.stages import Stored
+
+
+def address(stored: Stored[Any]) -> str:
+    """Return a stage's place below the store's root, ``<stage>/<key>``."""
+    return f"{stored.stage.name}/{stored.key}"
+
+
+def comparison_entries(measured: Measured, judge: str) -> list[dict[str, Any]]:
+    """Return what came of a model against each of its opponents.
+
+    Args:
+        measured: the model.
+        judge: who compared, as the configuration names it.
+    """
+    entries = []
+    for opponent, stored in measured.comparisons:
+        answers = (*measured.sampled.value, *opponent.sampled.value)
+        found = head_to_head(stored.value, {item.id: len(item.token_ids) for item in answers})
+        entry = {
+            "model": measured.policy.value.name,
+            "opponent": opponent.policy.value.name,
+            "judge": judge,
+            **asdict(found),
+            "prompts_for": "the difference seen",
+            "stage": address(stored),
+        }
+        if judge == "oracle":  # which is shown no order
+            entry["flips"] = None
+        entries.append(entry)
+    return entries
+
+
+def rating_entries(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Return each model's rating from all comparisons so far, M0 at 0; none without comparisons."""
+    met = [
+        contest
+        for model in measured
+        for opponent, stored in model.comparisons
+        for contest in contests(model.policy.value.name, opponent.policy.value.name, stored.value)
+    ]
+    names = list(dict.fromkeys(item.policy.value.name for item in measured))
+    connected = {names[0]}
+    for _ in names:  # a model none of whose comparisons could be read has no place on the scale
+        pairs = ({contest.a, contest.b} for contest in met)
+        connected |= {name for pair in pairs if pair & connected for name in pair}
+    if len(connected) == 1:
+        return []
+    rated = bradley_terry(
+        [name for name in names if name in connected],
+        [contest for contest in met if contest.a in connected],
+    )
+    return [asdict(item) for item in rated]
+
+
+def control_entries(measured: Measured, oracle: Oracle | None) -> list[dict[str, Any]]:
+    """Return a model's quality at lower temperatures, which M0 has; none without an oracle."""
+    if oracle is None:
+        return []
+    held_out: Sequence[Prompt] = measured_from(measured.evaluation)["held_out"].value
+    return [
+        {
+            "model": measured.policy.value.name,
+            "temperature": temperature,
+            "quality": asdict(mean_ci(oracle_scores(held_out, stored.value, oracle))),
+            "response_tokens": _mean_tokens(stored.value),
+            "stage": address(stored),
+        }
+        for temperature, stored in measured.controls
+        if stored.value
+    ]
+
+
+def _mean_tokens(answers: Sequence[Candidate]) -> float:
+    return sum(len(answer.token_ids) for answer in answers) / len(answers)

@@ -1,0 +1,110 @@
+"""Two models against each other: counts, rates and intervals, worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from iterdpo.evaluation.head_to_head import (
+    OracleArbiter,
+    contests,
+    duels,
+    head_to_head,
+    outcomes_by_prompt,
+    standard_error,
+)
+from iterdpo.evaluation.oracles import LabOracle
+from iterdpo.evaluation.ratings import Contest
+from iterdpo.records import Candidate, Comparison, FinishReason, Prompt
+
+
+def answer(model: str, prompt: str, index: int, text: str = "") -> Candidate:
+    return Candidate(
+        f"{model}.{prompt}.{index}", prompt, index, text, (1,), (2, 3), (-1.0, -1.0),
+        FinishReason.STOP, model, 0,
+    )  # fmt: skip
+
+
+def compared(prompt: str, forward: float | None, backward: float | None, index: int = 0):
+    return Comparison(
+        f"{prompt}{index}", prompt, f"a.{prompt}.{index}", f"b.{prompt}.{index}", "judge",
+        forward, backward, unscored="" if None not in (forward, backward) else "no_mass",
+    )  # fmt: skip
+
+
+WIN, LOSS, TIE, FLIP, UNREAD = (0.9, 0.8), (0.2, 0.1), (0.5, 0.5), (0.9, 0.2), (0.9, None)
+
+
+def test_answers_meet_by_prompt_and_sample_number():
+    mine = [answer("a", "p", 0), answer("a", "p", 1), answer("a", "q", 0)]
+    theirs = [answer("b", "q", 0), answer("b", "p", 1), answer("b", "r", 0)]
+    assert [(x.id, y.id) for x, y in duels(mine, theirs)] == [
+        ("a.p.1", "b.p.1"),
+        ("a.q.0", "b.q.0"),
+    ]
+
+
+def test_counts_and_win_rate_are_those_of_arithmetic():
+    verdicts = {"p": [WIN, WIN], "q": [LOSS, TIE], "r": [FLIP, UNREAD], "s": [UNREAD, UNREAD]}
+    comparisons = [
+        compared(prompt, *pair, index)
+        for prompt, pairs in verdicts.items()
+        for index, pair in enumerate(pairs)
+    ]
+    tokens = {item.answer_id: 4 for item in comparisons}
+    tokens |= {item.opponent_id: 4 for item in comparisons}
+    found = head_to_head(comparisons, tokens)
+    assert (found.prompts, found.wins, found.ties, found.losses) == (3, 2, 2, 1)
+    assert (found.flips, found.unscored, found.reasons) == (1, 3, {"no_mass": 3})
+    # Means of the prompts: 1, 1/4, 1/2. Their mean is 7/12, their variance 7/48.
+    assert found.win_rate.mean == pytest.approx(7 / 12)
+    assert found.standard_error == pytest.approx(math.sqrt(7 / 48 / 3))
+    assert 0 <= found.win_rate.low < 7 / 12 < found.win_rate.high <= 1
+    # All answers are equally long, so there is nothing to control for.
+    assert found.length_controlled.mean == found.win_rate.mean
+    # (1.96 + 0.842)² · (7/48) / (1/12)² = 164.8
+    assert found.prompts_needed == 165
+
+
+def test_nothing_readable_is_no_number():
+    found = head_to_head([compared("p", *UNREAD)], {})
+    assert (found.prompts, found.unscored) == (0, 1)
+    assert found.win_rate is found.standard_error is found.length_controlled is None
+    assert found.prompts_needed is None
+
+
+def test_one_prompt_has_a_rate_and_no_interval():
+    found = head_to_head([compared("p", *WIN)], {"a.p.0": 4, "b.p.0": 9})
+    assert (found.win_rate.mean, found.win_rate.low, found.standard_error) == (1.0, None, None)
+    assert standard_error({}) is None
+
+
+def test_a_compared_answer_without_a_length_is_an_error():
+    with pytest.raises(KeyError):
+        head_to_head([compared("p", *WIN)], {"a.p.0": 4})
+
+
+def test_unread_comparisons_enter_no_rating():
+    comparisons = [compared("p", *WIN), compared("p", *UNREAD, 1), compared("q", *FLIP)]
+    assert outcomes_by_prompt(comparisons) == {"p": (1.0,), "q": (0.5,)}
+    assert list(contests("M1", "M0", comparisons)) == [
+        Contest("M1", "M0", 1.0, "p"),
+        Contest("M1", "M0", 0.5, "q"),
+    ]
+
+
+def test_the_oracle_compares_exact_scores():
+    prompt = Prompt.of("name two animals", "lab")
+    good, bad = answer("a", prompt.id, 0, "fox owl"), answer("b", prompt.id, 0, "fox")
+    oracle = LabOracle()
+    scores = [oracle.score(prompt.text, item.text) for item in (good, bad)]
+    assert scores == [5, 4]
+    arbiter = OracleArbiter(oracle)
+    pairs = [(good, bad), (bad, good), (good, good)]
+    found = list(arbiter.compare([prompt], pairs, None))
+    assert [item.outcome for item in found] == [1.0, 0.0, 0.5]
+    assert [item.flipped for item in found] == [False] * 3
+    assert found[0].raw == ("5 against 4",)
+    assert {item.judge for item in found} == {"oracle"}
+    assert len({item.id for item in found}) == 3
