@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from iterdpo.assemble.hardware import resolved
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.engines.choice import choose_engine, vllm_installed
@@ -32,6 +33,7 @@ def make_engine(config: Config) -> Engine:
     """Return the configured engine and say which it is and why. No model is loaded yet."""
     import torch
 
+    config = resolved(config)
     if config.engine.threads is not None:
         torch.set_num_threads(config.engine.threads)
     engine, model = config.engine, config.model
@@ -69,7 +71,7 @@ def make_engine(config: Config) -> Engine:
             serve=engine.serve,
             residency=residency,
             part_rows=engine.part_rows,
-            lora_rank=model.adapter.rank,
+            lora_rank=model.adapter.rank if model.adapter else None,
             max_sequences=engine.max_sequences,
             tensor_parallel=engine.tensor_parallel,
             memory_share=engine.memory_share
@@ -101,7 +103,7 @@ def estimate_memory(config: Config) -> MemoryEstimate | None:
             shape,
             quantization_name(model),
             size,
-            model.adapter.rank,
+            model.adapter.rank if model.adapter else None,
             training.micro_batch_size,
             length,
             training.gradient_checkpointing,

@@ -20,7 +20,8 @@ class LoraConfig:
     alpha: Count
     """Scale: the update is multiplied by alpha / rank."""
     dropout: Share
-    """Dropout before the adapter. Switched off in DPO, whose log-probs must be exact."""
+    """Dropout before the adapter, in supervised fine-tuning. DPO's log-probs must be exact, and it
+    has none."""
     target_modules: str | tuple[str, ...]
     """Modules to adapt: ``all-linear`` or a list of names."""
 
@@ -40,15 +41,18 @@ class ModelConfig:
     """How the frozen base is stored while training (bitsandbytes)."""
     double_quantization: bool
     """Quantize NF4's own constants too (QLoRA, arXiv 2305.14314, section 3)."""
-    dtype: Literal["float32", "bfloat16", "float16"]
-    """Type of the unquantized weights and of the computation."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    """Type of the unquantized weights and of the computation. ``auto``: bfloat16 where the GPU
+    computes in it, float16 on an older one, float32 on a CPU."""
     attention: str | None
-    """``sdpa``, ``eager``, ``flash_attention_2``; null lets transformers choose."""
+    """``sdpa``, ``eager``, ``flash_attention_2``; null lets transformers choose. ``auto``: flash
+    attention where it is installed and the GPU and the type allow it, else ``sdpa``."""
     context: Count | None
     """Tokens of prompt and answer together; null for what the checkpoint declares."""
     trust_remote_code: bool
     """Run Python code that comes with the checkpoint. Leave it off unless you have read it."""
-    adapter: LoraConfig
+    adapter: LoraConfig | None
+    """Null trains every weight: with ``quantization: none``, in float32, two models in memory."""
 
 
 @checked

@@ -17,31 +17,24 @@ Loss = Literal[
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """DPO on one iteration's pairs (TRL's DPOTrainer)."""
+class OptimizerConfig:
+    """What every training has, whatever it learns from: steps, their size, and where they run."""
 
-    beta: Positive
-    """Strength of the pull to the reference (DPO, arXiv 2305.18290, equation 7)."""
-    loss: tuple[Loss, ...]
-    """TRL's names; several are summed with ``loss_weights``."""
-    loss_weights: tuple[NonNegative, ...]
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
-    """Share of flipped labels assumed by ``robust`` and ``exo_pair``."""
-    reference: Literal["previous", "initial", "base"]
-    """What DPO measures against: the policy that wrote the pairs, M0, or the bare base."""
     learning_rate: Positive
     schedule: Literal["constant", "linear", "cosine"]
     warmup: Share
     """Share of the steps over which the learning rate rises."""
     epochs: Positive
     batch_size: Count
-    """Pairs an optimizer step."""
+    """Pairs or examples an optimizer step."""
     micro_batch_size: Count
-    """Pairs side by side; ``batch_size`` must be a multiple."""
+    """Of these side by side; ``batch_size`` must be a multiple. The step's gradient is that of the
+    whole batch whatever the size, but for ``aot``, which compares the pairs side by side."""
     max_grad_norm: Positive
     weight_decay: NonNegative
     optimizer: str
-    """A name of transformers' ``OptimizerNames``, such as ``adamw_torch``."""
+    """A name of transformers' ``OptimizerNames``, such as ``adamw_torch``. Paged ones
+    (``paged_adamw_8bit``, ``paged_adamw_32bit``, ...) need CUDA."""
     gradient_checkpointing: bool
     max_length: Count | None
     """Longest prompt plus answer in tokens; longer ends are cut. Null for no limit."""
@@ -52,3 +45,25 @@ class TrainingConfig:
     step0_tolerance: Positive
     """Largest allowed difference, in nats, between the first batch's loss and log-probs and
     independently computed ones."""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(OptimizerConfig):
+    """Preference training on one iteration's pairs."""
+
+    method: Literal["dpo", "orpo"]
+    """``dpo``: TRL's DPOTrainer, against a reference, with one of its losses. ``orpo``: TRL's
+    ORPOTrainer, the likelihood of the chosen answers and their odds over the rejected ones, without
+    a reference (arXiv 2403.07691)."""
+    beta: Positive
+    """Strength of the pull to the reference (DPO, arXiv 2305.18290, equation 7); in ``orpo`` the
+    weight of the odds ratio, which its paper calls lambda (equation 6)."""
+    loss: tuple[Loss, ...]
+    """TRL's names; several are summed with ``loss_weights``. Empty for ``orpo``."""
+    loss_weights: tuple[NonNegative, ...]
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
+    """Share of flipped labels assumed by ``robust`` and ``exo_pair``."""
+    reference: Literal["previous", "initial", "base", "none"]
+    """What DPO measures against: the policy that an iteration starts from, M0, or the bare base.
+    ``none`` for ``orpo``, and only there."""

@@ -7,7 +7,7 @@ joined by blank lines and the model continues on a new line).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +30,7 @@ class Chat:
 
     def encode(self, request: Request) -> tuple[int, ...]:
         """Return the token ids of the conversation, ready for the assistant's first token."""
-        messages = [Message(m.role, self._as_data(m.content)) for m in request.messages]
+        messages = [Message(m.role, self.as_data(m.content)) for m in request.messages]
         if self.tokenizer.chat_template is None:
             text = "\n\n".join(message.content for message in messages) + "\n"
             ids = list(self.tokenizer(text)["input_ids"])
@@ -42,6 +42,43 @@ class Chat:
             messages = fold_system(messages)
         text = self._render(messages)
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def encode_answer(self, answer: str, stops: Collection[int]) -> tuple[int, ...]:
+        """Return the token ids of a whole answer, the token that ends it included.
+
+        Args:
+            answer: the assistant's text.
+            stops: the tokens at which engines end an answer (``stop_token_ids``).
+
+        Raises:
+            UserError: no token is known to end an answer.
+        """
+        ids = self.tokenizer(self.as_data(answer), add_special_tokens=False)["input_ids"]
+        return (*ids, self.end_of_answer(stops))
+
+    def end_of_answer(self, stops: Collection[int]) -> int:
+        """Return the token that an answer is to end with: the template's, if engines stop there.
+
+        A template may close a turn by a token that nothing declares to be a stop; a model that
+        learned it would write on. Then it is the tokenizer's own end of sequence.
+
+        Raises:
+            UserError: the tokenizer has none.
+        """
+        if self.tokenizer.chat_template is not None:
+            probe = "end-of-answer-probe"
+            turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": probe}]
+            text: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
+            closing = self.tokenizer(text.rpartition(probe)[2], add_special_tokens=False)
+            for token in closing["input_ids"]:
+                if token in stops:
+                    return int(token)
+        if self.tokenizer.eos_token_id is None:
+            raise UserError(
+                "model.path: the tokenizer has no end-of-sequence token, so no answer could end; "
+                "declare one in its configuration"
+            )
+        return int(self.tokenizer.eos_token_id)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of an answer, special tokens left out."""
@@ -86,7 +123,8 @@ class Chat:
         )
         return text
 
-    def _as_data(self, text: str) -> str:
+    def as_data(self, text: str) -> str:
+        """Return ``text`` with every spelling of a special token broken."""
         for special in self._special_spellings:
             if special in text:
                 text = text.replace(special, special[0] + _ZERO_WIDTH_SPACE + special[1:])

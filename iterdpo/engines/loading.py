@@ -12,16 +12,14 @@ if TYPE_CHECKING:
     import torch
 
 
-def load_tokenizer(path: str, trust_remote_code: bool = False) -> Any:
-    """Load the tokenizer of a checkpoint."""
+def load_tokenizer(path: str, trust_remote_code: bool = False, key: str = "model.path") -> Any:
+    """Load the tokenizer of a checkpoint, which the setting ``key`` names."""
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"model.path={path}: its tokenizer cannot be loaded: {_line(error)}"
-        ) from error
+        raise UserError(f"{key}={path}: its tokenizer cannot be loaded: {_line(error)}") from error
 
 
 def declared_stop_tokens(path: str) -> int | list[int] | None:

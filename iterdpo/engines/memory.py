@@ -34,6 +34,8 @@ ALONE_SHARE = 0.9
 # bits a parameter (QLoRA, arXiv 2305.14314, section 3). int8's one constant a row is left out.
 _BITS = {"nf4": 4 + 32 / 64, "nf4-double": 4 + 8 / 64 + 32 / (64 * 256), "int8": 8.0}
 
+_TRAINED_BYTES = 5 * 4
+
 # Architectures whose layers are not those counted here say so by one of these keys: experts,
 # compressed attention, recurrent layers.
 _OTHER_LAYERS = (
@@ -141,22 +143,23 @@ def trainer_bytes(
     shape: ModelShape,
     quantization: str,
     dtype_bytes: int,
-    rank: int,
+    rank: int | None,
     micro_batch: int,
     length: int,
     gradient_checkpointing: bool,
     eager_attention: bool = False,
 ) -> int:
-    """Return the memory that DPO of one adapter needs at its peak, in bytes.
+    """Return the memory that DPO needs at its peak, in bytes.
 
-    The sum of ``base_bytes``, ``adapter_bytes``, ``activation_bytes``, ``logit_bytes`` and a CUDA
-    context. Chosen and rejected lie side by side: 2 sequences a pair.
+    The sum of ``base_bytes`` and ``adapter_bytes``, or of all weights five times over (see
+    ``adapter_bytes``), of ``activation_bytes``, ``logit_bytes`` and a CUDA context. Chosen and
+    rejected lie side by side: 2 sequences a pair.
 
     Args:
         shape: of the base.
         quantization: as records name it: ``nf4``, ``nf4-double``, ``int8``, ``none``.
         dtype_bytes: of the unquantized weights and the computation (2 for bfloat16).
-        rank: of the adapter, on all linear layers.
+        rank: of the adapter, on all linear layers; None where every weight is trained.
         micro_batch: pairs side by side.
         length: tokens of the longest prompt plus answer.
         gradient_checkpointing: keep a layer's input alone, and compute the rest again.
@@ -164,9 +167,11 @@ def trainer_bytes(
     """
     tokens = 2 * micro_batch * length
     scores = 2 * micro_batch * shape.heads * length**2 if eager_attention else 0
+    held = shape.parameters * _TRAINED_BYTES
+    if rank is not None:
+        held = base_bytes(shape, quantization, dtype_bytes) + adapter_bytes(shape, rank)
     return (
-        base_bytes(shape, quantization, dtype_bytes)
-        + adapter_bytes(shape, rank)
+        held
         + activation_bytes(shape, dtype_bytes, tokens, scores, gradient_checkpointing)
         + logit_bytes(shape, dtype_bytes, tokens)
         + CUDA_CONTEXT
@@ -185,7 +190,7 @@ def adapter_bytes(shape: ModelShape, rank: int) -> int:
     5 numbers of 4 bytes a parameter: weight, gradient and Adam's two moments of the policy, and
     the reference's weight.
     """
-    return shape.lora_parameters(rank) * 5 * 4
+    return shape.lora_parameters(rank) * _TRAINED_BYTES
 
 
 def activation_bytes(

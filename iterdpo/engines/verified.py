@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
@@ -187,12 +186,10 @@ class VerifiedEngine:
     def _learn_of(self, policy: Policy) -> None:
         """Read the policy's canary, for itself and for its parent."""
         own = self._proofs.setdefault(policy.fingerprint, {})
-        if policy.adapter is None or policy.fingerprint in own:
+        place = policy.trained_in
+        if place is None or policy.fingerprint in own or not (place / CANARY_FILE).is_file():
             return
-        canary_file = Path(policy.adapter.path).parent / CANARY_FILE
-        if not canary_file.is_file():
-            return
-        canary = Canary.read(canary_file)
+        canary = Canary.read(place / CANARY_FILE)
         own[policy.fingerprint] = Proof(canary, "the policy before", trained=True)
         if policy.parent is not None:
             parents = self._proofs.setdefault(policy.parent, {})
@@ -211,6 +208,7 @@ class VerifiedEngine:
 
     def close(self) -> None:
         self.engine.close()
+        self._passed.clear()  # should it be asked again, it loads everything anew
 
 
 def require_applied(name: str, other: str, result: CanaryResult) -> None:

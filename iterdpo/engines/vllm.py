@@ -43,8 +43,9 @@ class VllmSettings:
     serve: Literal["dequantized", "original"] = "dequantized"
     residency: Literal["resident", "sleep", "restart"] = "resident"
     part_rows: int = 512
-    lora_rank: int = 16
-    """The largest rank of an adapter."""
+    lora_rank: int | None = 16
+    """The largest rank of an adapter; None where policies are whole checkpoints, each of which
+    vLLM is started with anew: nothing that it kept of another can answer."""
     max_sequences: int = 256
     tensor_parallel: int = 1
     memory_share: float = 0.9

@@ -128,12 +128,6 @@ class VllmProcess:
         return environment
 
     def _arguments(self, weights: str, settings: VllmSettings) -> dict[str, Any]:
-        rank = next((rank for rank in _RANKS if rank >= settings.lora_rank), None)
-        if rank is None:
-            raise UserError(
-                f"model.adapter.rank={settings.lora_rank}: vLLM serves adapters up to rank "
-                f"{_RANKS[-1]}; lower it or use engine=transformers"
-            )
         arguments = {
             "model": weights,
             "dtype": settings.dtype,
@@ -142,10 +136,7 @@ class VllmProcess:
             "skip_tokenizer_init": True,
             "generation_config": "vllm",  # not the checkpoint's sampling defaults
             "enable_prefix_caching": True,
-            "enable_lora": True,
-            "max_loras": 1,  # one policy a call
-            "max_cpu_loras": _LOADED_ADAPTERS,
-            "max_lora_rank": rank,
+            **_adapter_arguments(settings.lora_rank),
             "max_num_seqs": settings.max_sequences,
             "max_logprobs": 20,
             "tensor_parallel_size": settings.tensor_parallel,
@@ -166,6 +157,24 @@ class VllmProcess:
             "enable_chunked_prefill": False,
             "enforce_eager": settings.eager is not False,
         }
+
+
+def _adapter_arguments(rank: int | None) -> dict[str, Any]:
+    """Return what makes room for adapters of ``rank``, or for none."""
+    if rank is None:
+        return {}
+    room = next((room for room in _RANKS if room >= rank), None)
+    if room is None:
+        raise UserError(
+            f"model.adapter.rank={rank}: vLLM serves adapters up to rank {_RANKS[-1]}; lower it or "
+            "use engine=transformers"
+        )
+    return {
+        "enable_lora": True,
+        "max_loras": 1,  # one policy a call
+        "max_cpu_loras": _LOADED_ADAPTERS,
+        "max_lora_rank": room,
+    }
 
 
 def _started(arguments: dict[str, Any]) -> Any:

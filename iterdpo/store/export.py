@@ -18,7 +18,7 @@ from typing import Any, cast
 from iterdpo.errors import UserError
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, sync
 from iterdpo.store.inventory import RECORDS_FILE, Finished
-from iterdpo.store.lineage import ADAPTER_DIR
+from iterdpo.store.policies import ADAPTER_DIR
 from iterdpo.store.stages import verify
 
 BATCH = 1_024

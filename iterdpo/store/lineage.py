@@ -12,38 +12,30 @@ from itertools import chain
 from typing import Any
 
 from iterdpo.errors import UserError
-from iterdpo.records import Candidate, Judgment, Pair, Prompt, record_id
+from iterdpo.records import (
+    GIVEN,
+    POLICY_JUDGES,
+    Candidate,
+    Judgment,
+    Pair,
+    Prompt,
+    judge_fingerprint,
+)
 from iterdpo.store.identity import Ref, parents
 from iterdpo.store.inventory import RECORDS_FILE, Finished, Inventory
+from iterdpo.store.policies import (
+    PAIRS,
+    POLICIES,
+    PolicyNode,
+    Row,
+    parent_of,
+    policy_chain,
+    stored,
+)
 
-PAIRS, PROMPTS, CANDIDATES, JUDGMENTS = "pairs", "prompts", "candidates", "judgments"
-BASE, ADAPTER = "base", "adapter"
-ADAPTER_DIR = "adapter"
-ADAPTER_WEIGHTS = f"{ADAPTER_DIR}/adapter_model.safetensors"
-
-Row = Mapping[str, Any]
-"""A record as its table holds it."""
+PROMPTS, CANDIDATES, JUDGMENTS = "prompts", "candidates", "judgments"
 
 _VERDICT = ("score", "unscored_reason", "unscored_raw")
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyNode:
-    """A policy and the stage it lies in."""
-
-    name: str
-    """``M0``, ``M1``, ..."""
-    fingerprint: str
-    stage: Ref
-    parent: str | None
-    """Fingerprint of the policy that its training started from; None for M0."""
-    adapter: str | None
-    """Directory of its adapter; None for M0."""
-    adapter_sha256: str | None
-    trained_on: Ref | None
-    """The pairs it learned from; None for M0."""
-    base: Row
-    """Settings of the base under it: the checkpoint's sha256, quantization, dtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +57,13 @@ class Lineage:
     scale: tuple[float, float] | None
     """Lowest and highest score that the judge may give, where its settings say."""
     writer: str
-    """Fingerprint of the policy that wrote both answers."""
+    """Fingerprint of the policy that wrote both answers; ``given`` where they came with data."""
     judge: str
-    """Fingerprint of the policy that judged both."""
+    """Fingerprint of who judged both: a policy, or another judge."""
+    judged_by: str
+    """That policy's name, or the kind of a judge that is none."""
     policies: tuple[PolicyNode, ...]
-    """Writer, judge and all that they came from, each once, down to M0."""
+    """Writer, judge (where it is a policy) and all that they came from, each once, down to M0."""
     stages: Mapping[str, tuple[str, ...]]
     """Keys by stage name. Several ``pairs`` stages may hold the pair, made of the same records."""
     disagreements: tuple[str, ...]
@@ -109,59 +103,23 @@ def lineages(inventory: Inventory, pair_id: str) -> list[Lineage]:
     return [_lineage(inventory, refs, holders) for refs, holders in sources.items()]
 
 
-def policy_chain(inventory: Inventory, ref: Ref) -> list[PolicyNode]:
-    """Return the policy in the stage ``ref`` and those its training started from, down to M0.
-
-    Raises:
-        UserError: a stage of the chain is missing or of another version.
-    """
-    stages = [_stored(inventory, ref)]
-    while stages[-1].ref.stage == ADAPTER:
-        # The first policy that a training is given is the one that it starts from.
-        start = _parent(stages[-1], BASE, ADAPTER)
-        stages.append(_stored(inventory, start))
-    base = stages[-1]
-    settings = base.identity["settings"]
-    if not isinstance(settings, dict):
-        raise UserError(f"{base.directory}: is no base model's stage")
-    made_of = [str(settings.get(name)) for name in ("checkpoint", "quantization", "dtype")]
-    fingerprint = record_id("base", made_of, 0, "")
-    chain_: list[PolicyNode] = []
-    for stage in reversed(stages):
-        chain_.append(_node(stage, fingerprint, settings, chain_[-1] if chain_ else None))
-    return chain_[::-1]
-
-
-def _node(stage: Finished, base: str, settings: Row, parent: PolicyNode | None) -> PolicyNode:
-    if parent is None:
-        name = record_id("policy", (base,), 0, "")
-        return PolicyNode("M0", name, stage.ref, None, None, None, None, settings)
-    sha256 = stage.readable().files.get(ADAPTER_WEIGHTS)
-    if sha256 is None:
-        raise UserError(f"{stage.directory}: names no {ADAPTER_WEIGHTS}")
-    args = stage.identity["args"]
-    iteration = args[0] if isinstance(args, list) and args else None
-    return PolicyNode(
-        name=f"M{iteration}",
-        fingerprint=record_id("policy", (base,), 0, sha256),
-        stage=stage.ref,
-        parent=parent.fingerprint,
-        adapter=str((stage.directory / ADAPTER_DIR).resolve()),
-        adapter_sha256=sha256,
-        trained_on=_parent(stage, PAIRS),
-        base=settings,
-    )
-
-
 def _lineage(
     inventory: Inventory, refs: Sequence[Ref], holders: Sequence[tuple[Finished, Row]]
 ) -> Lineage:
     (first, pair), *_ = holders
     prompts, candidates, judgments = (
-        _stored(inventory, _parent(first, name)) for name in (PROMPTS, CANDIDATES, JUDGMENTS)
+        stored(inventory, parent_of(first, name)) for name in (PROMPTS, CANDIDATES, JUDGMENTS)
     )
-    writers = policy_chain(inventory, _parent(candidates, BASE, ADAPTER))
-    judges = policy_chain(inventory, _parent(judgments, BASE, ADAPTER))
+    writers: list[PolicyNode] = []
+    if _settings(candidates).get("writer") != GIVEN:
+        writers = policy_chain(inventory, parent_of(candidates, *POLICIES))
+    written_by = (writers[0].name, writers[0].fingerprint) if writers else (GIVEN, GIVEN)
+    settings = _settings(judgments)
+    judges: list[PolicyNode] = []
+    if settings.get("judge", "self") in POLICY_JUDGES:
+        judges = policy_chain(inventory, parent_of(judgments, *POLICIES))
+    judged_by = judges[0].name if judges else str(settings.get("judge"))
+    judge = judges[0].fingerprint if judges else judge_fingerprint(settings)
     prompt = _one(prompts, Prompt, "id", pair["prompt_id"])
     chosen, rejected = (
         Answer(
@@ -170,36 +128,39 @@ def _lineage(
         )
         for side in ("chosen", "rejected")
     )
-    settings = judgments.identity["settings"]
     return Lineage(
         pair=pair,
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        scale=_scale(settings if isinstance(settings, dict) else {}),
-        writer=writers[0].fingerprint,
-        judge=judges[0].fingerprint,
+        scale=_scale(settings),
+        writer=written_by[1],
+        judge=judge,
+        judged_by=judged_by,
         policies=tuple({node.fingerprint: node for node in chain(writers, judges)}.values()),
         stages={PAIRS: tuple(stage.ref.key for stage, _ in holders)}
         | {ref.stage: (ref.key,) for ref in refs},
         disagreements=tuple(
             _disagreements(
-                pair, prompt, {"chosen": chosen, "rejected": rejected}, writers[0], judges[0]
+                pair,
+                prompt,
+                {"chosen": chosen, "rejected": rejected},
+                {"policy": written_by, "judge": (judged_by, judge)},
             )
         ),
     )
 
 
 def _disagreements(
-    pair: Row, prompt: Row, answers: Mapping[str, Answer], writer: PolicyNode, judge: PolicyNode
+    pair: Row, prompt: Row, answers: Mapping[str, Answer], given: Mapping[str, tuple[str, str]]
 ) -> Iterator[str]:
     if pair["prompt"] != prompt["text"]:
         yield "the pair's prompt is not the text of the prompt it names"
-    for who, said, node in (("wrote", "policy", writer), ("judged", "judge", judge)):
-        if pair[said] != node.fingerprint:
+    for who, said in (("wrote", "policy"), ("judged", "judge")):
+        name, fingerprint = given[said]
+        if pair[said] != fingerprint:
             yield (
-                f"the pair says that {pair[said]} {who}, its stage was given {node.name}, "
-                f"{node.fingerprint}"
+                f"the pair says that {pair[said]} {who}, its stage was given {name}, {fingerprint}"
             )
     for side, answer in answers.items():
         candidate, judgment = answer.candidate, answer.judgment
@@ -214,27 +175,16 @@ def _disagreements(
                 yield f"the pair's {side} {what} is not that of the record it names"
 
 
+def _settings(stage: Finished) -> Row:
+    settings = stage.identity["settings"]
+    return settings if isinstance(settings, dict) else {}
+
+
 def _scale(settings: Row) -> tuple[float, float] | None:
     low, high = settings.get("low"), settings.get("high")
     if isinstance(low, int | float) and isinstance(high, int | float):
         return low, high
     return None
-
-
-def _parent(stage: Finished, *names: str) -> Ref:
-    """Return the first argument of ``stage`` that is a stage of one of these names."""
-    ref = next((ref for ref in parents(stage.identity) if ref.stage in names), None)
-    if ref is None:
-        raise UserError(f"{stage.directory}: was given no {' or '.join(names)}: of another version")
-    return ref
-
-
-def _stored(inventory: Inventory, ref: Ref) -> Finished:
-    if ref not in inventory.finished:
-        raise UserError(f"{ref}: is not in the store any more, so the pair cannot be walked back")
-    stage = inventory.finished[ref]
-    stage.readable()
-    return stage
 
 
 def _pairs(stage: Finished, beginning: str) -> list[Row]:

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 
+from iterdpo.records import GIVEN
 from iterdpo.store.export import finite
-from iterdpo.store.lineage import Answer, Lineage, PolicyNode, Row
+from iterdpo.store.lineage import Answer, Lineage
+from iterdpo.store.policies import PolicyNode, Row
 from iterdpo.store.show import line, printable
 
 MARGIN = "  | "
@@ -36,7 +38,7 @@ def lineage(found: Lineage) -> None:
     for side, answer in (("chosen", found.chosen), ("rejected", found.rejected)):
         line()
         _answer(side, answer, names.get(found.writer, found.writer))
-        _judgment(answer.judgment, names.get(found.judge, found.judge), found)
+        _judgment(answer.judgment, found.judged_by, found)
     line()
     line("policies")
     for node in found.policies:
@@ -56,6 +58,9 @@ def _answer(side: str, answer: Answer, writer: str) -> None:
     tokens, total = len(candidate["token_ids"]), sum(candidate["logprobs"])
     line(f"{side} {candidate['id']}, sample {candidate['index']}")
     _block(candidate["text"])
+    if writer == GIVEN:
+        line(f"  came with the data, and was written by no model of the run: {tokens} tokens")
+        return
     line(
         f"  written by {writer}: {tokens} tokens, log-prob {total:.3f} nats, "
         f"seed {candidate['seed']}, ended by {candidate['finish_reason']}"
@@ -84,11 +89,12 @@ def _policy(node: PolicyNode, names: dict[str, str]) -> Iterator[str]:
     if node.adapter is None:
         yield f"      {node.base.get('quantization')}, {node.base.get('dtype')}"
         yield f"      checkpoint sha256 {node.base.get('checkpoint')}"
-        return
-    yield f"      {node.adapter}"
-    yield f"      sha256 {node.adapter_sha256}"
-    pairs = node.trained_on.short if node.trained_on else "unknown pairs"
-    yield f"      from {names.get(node.parent or '', node.parent)}, trained on {pairs}"
+    else:
+        yield f"      {node.adapter}"
+        yield f"      sha256 {node.adapter_sha256}"
+    if node.parent is not None:
+        learned = f"trained on {node.trained_on.short}" if node.trained_on else node.stage.stage
+        yield f"      from {names.get(node.parent, node.parent)}, {learned}"
 
 
 def _scale(found: Lineage) -> str:

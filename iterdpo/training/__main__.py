@@ -14,7 +14,7 @@ from iterdpo.quiet import quiet_libraries
 from iterdpo.stopping import Stopped, StopRequest, heard
 from iterdpo.store.atomic import write_text
 from iterdpo.training.run import train_here
-from iterdpo.training.spec import TrainSpec
+from iterdpo.training.spec import read_spec
 
 
 def main(spec_file: str, out: str, description: str) -> int:
@@ -23,7 +23,7 @@ def main(spec_file: str, out: str, description: str) -> int:
     stop = StopRequest()
     try:
         with heard(stop, quiet=True):
-            train_here(TrainSpec.read(Path(spec_file)), Path(out), description, stop)
+            train_here(read_spec(Path(spec_file)), Path(out), description, stop)
     except Stopped as stopped:
         return stopped.exit_status
     except (UserError, LineageError) as error:

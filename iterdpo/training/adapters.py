@@ -1,26 +1,76 @@
-"""The two adapters of a training: the policy that learns and the reference that does not."""
+"""The two adapters of a training: the policy that learns and the reference that does not.
+
+A supervised fine-tuning has the first alone.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from iterdpo.engines.loading import differing_adapter_keys
 from iterdpo.errors import LineageError
+from iterdpo.store.hashing import file_sha256
 from iterdpo.training.base_model import load_base
-from iterdpo.training.proofs import POLICY, REFERENCE
-from iterdpo.training.spec import TrainSpec
+from iterdpo.training.proofs import (
+    POLICY,
+    REFERENCE,
+    active_adapter,
+    adapter_sha256,
+    check_adapter_gradients,
+)
+from iterdpo.training.spec import ADAPTER_DIR, Spec, TrainSpec
 
 
-def load_policy(spec: TrainSpec) -> Any:
+class AdapterLearner:
+    """Implements ``Learner`` for an adapter on a frozen base, which the reference shares."""
+
+    reference = None
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.model = load_policy(spec)
+        self._start = {
+            name: parameter.data.clone()
+            for name, parameter in self.model.named_parameters()
+            if f".{POLICY}." in name
+        }
+
+    def begin(self) -> None:
+        restore_policy(self.model, self.spec, self._start)
+        self._start.clear()
+        if isinstance(self.spec, TrainSpec):
+            set_reference(self.model, self.spec)
+
+    def as_reference(self) -> AbstractContextManager[Any]:
+        return active_adapter(self.model, REFERENCE)
+
+    def reference_sha256(self) -> str:
+        return adapter_sha256(self.model, REFERENCE)
+
+    def computing(self) -> AbstractContextManager[None]:
+        return nullcontext()  # the base is held in the type that it computes in
+
+    def check_gradients(self) -> None:
+        check_adapter_gradients(self.model)
+
+    def save(self, out: Path) -> dict[str, str]:
+        save_policy(self.model, out / ADAPTER_DIR, self.spec)
+        return {"adapter_sha256": file_sha256(out / ADAPTER_DIR / "adapter_model.safetensors")}
+
+
+def load_policy(spec: Spec) -> Any:
     """Return a fresh quantized base with the policy's adapter, trainable.
 
     The adapter is a copy of ``spec.policy_adapter``, or a new one whose update is zero.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
+    assert spec.lora is not None
     base = load_base(spec.base, spec.attention, spec.trust_remote_code)
     if spec.policy_adapter is not None:
         model = PeftModel.from_pretrained(
@@ -42,20 +92,23 @@ def load_policy(spec: TrainSpec) -> Any:
     return model.train()
 
 
-def restore_policy(model: Any, spec: TrainSpec) -> None:
+def restore_policy(model: Any, spec: Spec, weights: Mapping[str, Any]) -> None:
     """Undo the trainer's cast of the policy's adapter to bfloat16.
 
     TRL casts the trainable adapter of a quantized model and leaves the reference, which it copied
-    before, in float32: the two would differ at step 0. The copy is exact, so it is copied back.
+    before, in float32: the two would differ at step 0.
+
+    Args:
+        model: after the trainer was made.
+        spec: of the training.
+        weights: the adapter's, by parameter, from before.
 
     Raises:
         LineageError: the adapter is not the one that training was to start from.
     """
-    parameters = dict(model.named_parameters())
-    for name, parameter in parameters.items():
-        if f".{POLICY}." in name:
-            source = parameters[name.replace(f".{POLICY}.", f".{REFERENCE}.")]
-            parameter.data = source.data.clone()
+    for name, parameter in model.named_parameters():
+        if name in weights:
+            parameter.data = weights[name].clone()
     if spec.policy_adapter is None:
         return
     if differing := differing_adapter_keys(model, POLICY, spec.policy_adapter):
@@ -90,7 +143,7 @@ def set_reference(model: Any, spec: TrainSpec) -> None:
         )
 
 
-def save_policy(model: Any, directory: Path, spec: TrainSpec) -> None:
+def save_policy(model: Any, directory: Path, spec: Spec) -> None:
     """Write the policy's adapter alone, in PEFT's layout, the same bytes for the same weights."""
     model.save_pretrained(directory, selected_adapters=[POLICY], safe_serialization=True)
     for extra in directory.iterdir():

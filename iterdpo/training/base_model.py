@@ -7,6 +7,7 @@ by, so an engine that serves the saved image computes the same function as the t
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from iterdpo.store.hashing import files_sha256
 from iterdpo.training.memory import free_memory
 
 _PACKAGE = Path(__file__).parent.parent
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")
 _WEIGHT_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
 
 
@@ -28,36 +30,50 @@ def resolve_checkpoint(config: ModelConfig) -> Path:
     """
     if config.path == "lab":
         return _PACKAGE / "lab" / "seed"
-    local = Path(config.path).expanduser()
+    return find_checkpoint(config.path, config.revision, "model.path")
+
+
+def find_checkpoint(path: str, revision: str | None, key: str) -> Path:
+    """Return the directory of a checkpoint, from the hub where it is not a local one.
+
+    Args:
+        path: a directory, or an id on the hub.
+        revision: the hub's branch, tag or commit.
+        key: the setting that named it, for messages.
+
+    Raises:
+        UserError: it is neither a local checkpoint nor one that the hub can give.
+    """
+    local = Path(path).expanduser()
     if local.is_dir():
         if not (local / "config.json").is_file():
-            raise UserError(f"model.path={config.path}: no config.json there")
+            raise UserError(f"{key}={path}: no config.json there")
         return local.resolve()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         found = snapshot_download(
-            config.path,
-            revision=config.revision,
+            path,
+            revision=revision,
             allow_patterns=list(_WEIGHT_FILES),
             ignore_patterns=["consolidated*"],  # Mistral's own copy of the same weights
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"model.path={config.path}: neither a checkpoint directory nor a model that the hub "
+            f"{key}={path}: neither a checkpoint directory nor a model that the hub "
             f"gives ({reason}); check the name, log in, or download it first"
         ) from error
     return Path(found)
 
 
-def checkpoint_sha256(checkpoint: Path) -> str:
+def checkpoint_sha256(checkpoint: Path, key: str = "model.path") -> str:
     """Return one hash over the weights, tokenizer and configuration of a checkpoint."""
     files = {path for pattern in _WEIGHT_FILES for path in checkpoint.glob(pattern)}
     if not any(path.suffix == ".safetensors" for path in files):
         raise UserError(
-            f"model.path={checkpoint}: no .safetensors weights; convert the checkpoint first "
+            f"{key}={checkpoint}: no .safetensors weights; convert the checkpoint first "
             "(pickled weights are not loaded)"
         )
     return files_sha256(checkpoint, sorted(files))
@@ -122,6 +138,14 @@ def save_image(base: Base, directory: Path, trust_remote_code: bool = False) -> 
     values = json.loads(config.read_text("utf-8"))
     values.pop("quantization_config", None)
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def copy_all_but_weights(checkpoint: Path, directory: Path) -> None:
+    """Copy a checkpoint's tokenizer, configuration and code beside other weights of its shape."""
+    for file in sorted(checkpoint.iterdir()):
+        weights = file.suffix in _WEIGHT_SUFFIXES or file.name.endswith(".index.json")
+        if file.is_file() and not weights:
+            shutil.copyfile(file, directory / file.name)
 
 
 def _device() -> str:

@@ -1,25 +1,30 @@
-"""Choosing the texts that prove an engine applies the adapter it was given.
+"""Choosing the texts that prove an engine applies the policy it was given.
 
-A canary is a text whose log-probability training moved far. Whoever applies the new adapter must
+A canary is a text whose log-probability training moved far. Whoever applies the new policy must
 come out near the trainer's value after training; whoever applies the old one, or none, near the
 value before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iterdpo.errors import LineageError
 from iterdpo.training.memory import free_memory, is_out_of_memory
 from iterdpo.training.proofs import batch_logprobs
-from iterdpo.training.spec import Canary, CanaryText, Example, TrainSpec
+from iterdpo.training.spec import Canary, CanaryText, Example, Lesson, Spec
 
 if TYPE_CHECKING:
     import torch
 
+Text = tuple[tuple[int, ...], tuple[int, ...]]
+"""Prompt and answer, as token ids."""
+
 _WATCHED_PAIRS = 32
+_WATCHED_LESSONS = 32
 _KEPT_TEXTS = 16
 _NOISE_FLOOR = {"bfloat16": 0.05, "float16": 0.01}
 """Noise of a text in nats, by the square root of its tokens: rounding errors add up like a random
@@ -31,7 +36,7 @@ eight tokens."""
 class WatchedTexts:
     """Texts measured before training, to be measured again after it."""
 
-    texts: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    texts: tuple[Text, ...]
     before: tuple[float, ...]
     noise: float
 
@@ -46,39 +51,55 @@ class WatchedTexts:
         return Canary(tuple(texts[:_KEPT_TEXTS]), self.noise)
 
 
-def choose_canary(model: Any, examples: Sequence[Example], spec: TrainSpec) -> WatchedTexts:
-    """Measure the answers of the first pairs under the policy that training starts from.
+def choose_canary(
+    model: Any, texts: Sequence[Text], engine: Sequence[float], spec: Spec
+) -> WatchedTexts:
+    """Measure texts under the policy that training starts from.
 
-    The engine measured the same texts while writing them, so the largest difference between the
-    two is what engine and trainer disagree by anyway.
+    The engine measured the same texts under that policy, so the largest difference between the two
+    is what engine and trainer disagree by anyway.
+
+    Args:
+        model: the policy.
+        texts: prompt and answer of each.
+        engine: the engine's log-prob of each answer, in nats.
+        spec: of the training.
 
     Raises:
-        LineageError: they disagree by more than ``spec.max_engine_gap``: another policy wrote.
+        LineageError: they disagree by more than ``spec.max_engine_gap``: another policy wrote the
+            answers, or engine and trainer hold other weights.
     """
-    watched = examples[:_WATCHED_PAIRS]
-    texts = watched_texts(watched)
-    engine = [x for item in watched for x in (item.chosen_logprob, item.rejected_logprob)]
     before = text_logprobs(model, texts)
     gaps = [abs(ours - theirs) for ours, theirs in zip(before, engine, strict=True)]
     check_author(gaps, [len(tokens) for _, tokens in texts], spec.author, spec.max_engine_gap)
     # M0's may agree to the last bit where an adapter's will not: half types have a floor.
     longest = max(len(tokens) for _, tokens in texts)
     noise = max(*gaps, _NOISE_FLOOR.get(spec.base.dtype, 0.0) * longest**0.5)
-    return WatchedTexts(texts, tuple(before), noise)
+    return WatchedTexts(tuple(texts), tuple(before), noise)
 
 
-def watched_texts(
-    examples: Sequence[Example],
-) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-    """Return prompt and answer of the texts that are watched: both answers of the first pairs."""
-    return tuple(
-        text
-        for example in examples[:_WATCHED_PAIRS]
-        for text in (
-            (example.prompt_ids, example.chosen_ids),
-            (example.prompt_ids, example.rejected_ids),
-        )
-    )
+def pair_texts(
+    examples: Sequence[Example], measured: Sequence[float] = ()
+) -> tuple[list[Text], list[float]]:
+    """Return the texts that training on pairs watches, both answers of the first pairs, and the
+    engine's log-prob of each.
+
+    Args:
+        examples: the pairs.
+        measured: by the engine, for answers that it did not write; if empty, what it noted while it
+            wrote them.
+    """
+    watched = examples[:_WATCHED_PAIRS]
+    texts = [
+        (item.prompt_ids, ids) for item in watched for ids in (item.chosen_ids, item.rejected_ids)
+    ]
+    noted = [x for item in watched for x in (item.chosen_logprob, item.rejected_logprob)]
+    return texts, list(measured) or [value for value in noted if value is not None]
+
+
+def lesson_texts(lessons: Sequence[Lesson]) -> list[Text]:
+    """Return the texts that a supervised fine-tuning watches: the first lessons."""
+    return [(item.prompt_ids, item.answer_ids) for item in lessons[:_WATCHED_LESSONS]]
 
 
 def check_author(
@@ -109,17 +130,16 @@ def check_author(
         )
 
 
-def text_logprobs(
-    model: Any, texts: Sequence[tuple[Sequence[int], Sequence[int]]], rows: int = 16
-) -> list[float]:
+def text_logprobs(model: Any, texts: Sequence[Text], rows: int = 16) -> list[float]:
     """Return log p(tokens | prompt) of each text under the active adapter, in nats.
 
-    The model stays in training mode (there is no dropout): see ``base_model.load_base``. Texts that
-    do not fit into memory side by side are measured in smaller portions.
+    The model stays in training mode, for the reason in ``base_model.load_base``; what dropout it
+    has is off. Texts that do not fit into memory side by side are measured in smaller portions.
     """
     while True:
         try:
-            return _text_logprobs(model, texts, rows)
+            with without_dropout(model):
+                return _text_logprobs(model, texts, rows)
         except RuntimeError as error:
             if rows == 1 or not is_out_of_memory(error):
                 raise
@@ -128,9 +148,23 @@ def text_logprobs(
         rows //= 2
 
 
-def _text_logprobs(
-    model: Any, texts: Sequence[tuple[Sequence[int], Sequence[int]]], rows: int
-) -> list[float]:
+@contextmanager
+def without_dropout(model: Any) -> Iterator[None]:
+    """Drop nothing within the block, though the model is in training mode."""
+    import torch
+
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
+    shares = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = 0.0
+    try:
+        yield
+    finally:
+        for layer, share in zip(layers, shares, strict=True):
+            layer.p = share
+
+
+def _text_logprobs(model: Any, texts: Sequence[Text], rows: int) -> list[float]:
     import torch
 
     sums: list[float] = []

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, set_aside
 from iterdpo.store.hashing import JSON, file_sha256, files_sha256, plain, sha256_of
-from iterdpo.training.spec import TrainSpec
+from iterdpo.training.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,11 @@ MANIFEST = "manifest.json"
 _FORMAT = 1
 _NAME = re.compile(r"[0-9a-f]{12}-step-(\d{8})")
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
+# Where checkpoints lie, what messages call things, and weights that count by their own hash.
+_INERT = (
+    "checkpoints", "checkpoint_steps", "author", "max_engine_gap", "engine_logprobs",
+    "reference_base",
+)  # fmt: skip
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 
@@ -122,7 +127,7 @@ class Checkpoints:
         return None
 
 
-def identity_of(spec: TrainSpec, reference_sha256: str, device: str) -> dict[str, JSON]:
+def identity_of(spec: Spec, reference_sha256: str | None, device: str) -> dict[str, JSON]:
     """Return what a checkpoint must share with a training to be continued by it.
 
     Files count by their contents. Where a training runs, what it tolerates and where it keeps its
@@ -130,18 +135,19 @@ def identity_of(spec: TrainSpec, reference_sha256: str, device: str) -> dict[str
 
     Args:
         spec: of the training.
-        reference_sha256: of the reference adapter as the model holds it.
+        reference_sha256: of the reference's weights as the model holds them; None without one.
         device: type of the device, such as ``cuda``.
     """
     values = dataclasses.asdict(spec)
-    for name in ("checkpoints", "checkpoint_steps", "author", "max_engine_gap"):
-        del values[name]
-    for name in ("process", "step0_tolerance", "reference", "checkpoint_steps"):
+    for name in _INERT:
+        values.pop(name, None)
+    for name in ("process", "step0_tolerance", "reference", "checkpoint_steps", "path"):
         values["training"].pop(name, None)
+    values["kind"] = type(spec).__name__
     values["base"] = spec.base.fingerprint
     values["examples"] = file_sha256(Path(spec.examples))
     for name in ("policy_adapter", "reference_adapter"):
-        if (adapter := values[name]) is not None:
+        if (adapter := values.get(name)) is not None:
             root = Path(adapter)
             values[name] = files_sha256(root, [root / file for file in _ADAPTER_FILES])
     return {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from iterdpo.errors import UserError
 
 if TYPE_CHECKING:
-    from iterdpo.config.training import TrainingConfig
+    from iterdpo.training.spec import Spec
 
 _FIRST = 5
 _PATIENCE = 5
@@ -17,23 +17,23 @@ _FACTOR = 10.0
 _FLOOR = 1.0
 
 
-def check_finite(values: Mapping[str, float], step: int, training: TrainingConfig) -> None:
+def check_finite(values: Mapping[str, float], step: int, spec: Spec) -> None:
     """Refuse a step whose loss, gradient or measurements are not finite.
 
     Args:
         values: of one step by name, ``loss`` and ``grad_norm`` among them.
         step: the optimizer step that they would lead to, from 1.
-        training: its settings, for the message.
+        spec: of the training, for the message.
 
     Raises:
         UserError: with the step, the loss, the gradient's norm, and what to try.
     """
     if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
         others = [f", {name} {values[name]}" for name in wrong if name not in ("loss", "grad_norm")]
-        raise _diverged(step, values, training, "".join(others))
+        raise _diverged(step, values, spec, "".join(others))
 
 
-def check_loss(history: Sequence[Mapping[str, float]], training: TrainingConfig) -> None:
+def check_loss(history: Sequence[Mapping[str, float]], spec: Spec) -> None:
     """Stop a training whose loss has left the range that it started in, though it is finite.
 
     That is so when the last 5 losses are all above 10 times the largest of the first 5, or above 10
@@ -44,7 +44,7 @@ def check_loss(history: Sequence[Mapping[str, float]], training: TrainingConfig)
 
     Args:
         history: one entry a step, with its ``loss`` and ``grad_norm``.
-        training: its settings, for the message.
+        spec: of the training, for the message.
 
     Raises:
         UserError: as ``check_finite``.
@@ -55,12 +55,10 @@ def check_loss(history: Sequence[Mapping[str, float]], training: TrainingConfig)
     limit = _FACTOR * max(_FLOOR, *losses[:_FIRST])
     if min(losses[-_PATIENCE:]) > limit:
         why = f", the loss above {limit:.3g} for {_PATIENCE} steps"
-        raise _diverged(len(losses), history[-1], training, why)
+        raise _diverged(len(losses), history[-1], spec, why)
 
 
-def check_weights(
-    model: Any, history: Sequence[Mapping[str, float]], training: TrainingConfig
-) -> None:
+def check_weights(model: Any, history: Sequence[Mapping[str, float]], spec: Spec) -> None:
     """Refuse a policy with a trained weight that is not a finite number.
 
     Raises:
@@ -71,15 +69,14 @@ def check_weights(
     for name, weight in model.named_parameters():
         if weight.requires_grad and not bool(torch.isfinite(weight).all()):
             why = f", and its update left {name} not finite"
-            raise _diverged(len(history), history[-1], training, why)
+            raise _diverged(len(history), history[-1], spec, why)
 
 
-def _diverged(
-    step: int, values: Mapping[str, float], training: TrainingConfig, why: str
-) -> UserError:
+def _diverged(step: int, values: Mapping[str, float], spec: Spec, why: str) -> UserError:
+    training, section = spec.training, spec.section
     return UserError(
         f"training diverged at step {step}: loss {values['loss']:.6g}, gradient norm "
-        f"{values['grad_norm']:.6g}{why}; lower training.learning_rate (now "
-        f"{training.learning_rate:g}), raise training.warmup (now {training.warmup:g}) or lower "
-        f"training.max_grad_norm (now {training.max_grad_norm:g})"
+        f"{values['grad_norm']:.6g}{why}; lower {section}.learning_rate (now "
+        f"{training.learning_rate:g}), raise {section}.warmup (now {training.warmup:g}) or lower "
+        f"{section}.max_grad_norm (now {training.max_grad_norm:g})"
     )

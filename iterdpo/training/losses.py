@@ -151,6 +151,25 @@ LOSSES: Mapping[str, PairLoss] = {
 """Every loss by TRL's name for it."""
 
 
+def orpo(
+    likelihood: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor, weight: float
+) -> torch.Tensor:
+    """Return ``(B,)`` losses of ORPO, arXiv 2403.07691, equations 6 and 7; there is no reference.
+
+        L_SFT + lambda L_OR,   L_OR = -log sigma(log odds(y_w|x) - log odds(y_l|x))
+
+    with odds(y|x) = P(y|x) / (1 - P(y|x)) and log P(y|x) the mean over the tokens of y.
+
+    Args:
+        likelihood: ``(B,)`` or a scalar: L_SFT, a mean negative log-likelihood in nats.
+        chosen: ``(B,)`` mean log-prob of the tokens of y_w, below 0.
+        rejected: the same of y_l.
+        weight: lambda.
+    """
+    odds = (chosen - rejected) - (_log1mexp(chosen) - _log1mexp(rejected))
+    return likelihood + weight * _softplus(-odds)
+
+
 def mixture(
     pairs: PairLogprobs,
     names: tuple[str, ...],
@@ -176,3 +195,8 @@ def _softplus(x: torch.Tensor) -> torch.Tensor:
 
 def _smoothed(margin: torch.Tensor, smoothing: float) -> torch.Tensor:
     return (1 - smoothing) * _softplus(-margin) + smoothing * _softplus(margin)
+
+
+def _log1mexp(x: torch.Tensor) -> torch.Tensor:
+    """log(1 - e^x) for x < 0, in double precision: near 0 the difference loses its digits."""
+    return (-x.double().expm1()).log().to(x.dtype)

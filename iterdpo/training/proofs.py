@@ -1,7 +1,7 @@
 """What must be true of a training, checked while it runs. Each failure stops it.
 
 - step 0: the first batch's loss and log-probs are those of independent arithmetic
-- gradients reach the policy's adapter and nothing else
+- gradients reach the policy's trained weights and nothing else
 - the reference does not change
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iterdpo.errors import LineageError
-from iterdpo.training.losses import PairLogprobs, mixture
+from iterdpo.training.losses import PairLogprobs, mixture, orpo
 
 if TYPE_CHECKING:
     import torch
@@ -77,17 +77,19 @@ def check_step0(
     losses: tuple[str, ...],
     weights: tuple[float, ...],
     reference_is_start: bool,
+    as_reference: Callable[[], AbstractContextManager[Any]],
 ) -> StepZero:
     """Compare the first batch's loss with one computed from plain logits and the papers' formulas.
 
     Args:
-        model: with both adapters, the policy's active.
+        model: the policy.
         inputs: the batch, ``2B`` rows: chosen and then rejected answers.
         loss: what the trainer made of it.
         training: beta, smoothing and tolerance.
         losses: names of the losses that were summed.
         weights: theirs.
         reference_is_start: whether policy and reference are the same model at this step.
+        as_reference: within the block that it opens, what it yields computes the reference.
 
     Raises:
         LineageError: the loss differs, or the rewards are not 0 though policy and reference are
@@ -95,8 +97,8 @@ def check_step0(
     """
     batch = (inputs["input_ids"], inputs["attention_mask"], inputs["completion_mask"])
     policy, tokens = batch_logprobs(model, *batch)
-    with active_adapter(model, REFERENCE):
-        reference, _ = batch_logprobs(model, *batch)
+    with as_reference() as reference_model:
+        reference, _ = batch_logprobs(reference_model, *batch)
     (chosen, rejected), (ref_chosen, ref_rejected) = policy.chunk(2), reference.chunk(2)
     pairs = PairLogprobs(chosen, rejected, ref_chosen, ref_rejected, *tokens.chunk(2))
     expected = mixture(pairs, losses, weights, training.beta, training.label_smoothing).item()
@@ -116,27 +118,93 @@ def check_step0(
     return StepZero(loss, expected, reward)
 
 
+def check_likelihood(
+    model: Any, inputs: dict[str, Any], loss: float, tokens: int, tolerance: float
+) -> StepZero:
+    """Compare the first batch's negative log-likelihood with one computed from plain logits.
+
+    Args:
+        model: the policy.
+        inputs: the batch: ``input_ids``, ``attention_mask``, and ``labels``, -100 where nothing is
+            learned.
+        loss: what the trainer made of it.
+        tokens: learned in the whole step, which the loss is a mean over.
+        tolerance: largest difference in nats.
+
+    Raises:
+        LineageError: the loss differs.
+    """
+    learned = (inputs["labels"] != -100).long()
+    sums, _ = batch_logprobs(model, inputs["input_ids"], inputs["attention_mask"], learned)
+    expected = -sums.sum().item() / tokens
+    if not math.isclose(loss, expected, rel_tol=tolerance, abs_tol=tolerance):
+        raise LineageError(
+            f"step 0: the trainer's loss is {loss:.6f} but the policy gives the answers' tokens "
+            f"{expected:.6f}; other tokens are learned, or by another model"
+        )
+    return StepZero(loss, expected, 0.0)
+
+
+def check_odds(
+    model: Any,
+    inputs: dict[str, Any],
+    loss: float,
+    beta: float,
+    shares: tuple[float, float],
+    tolerance: float,
+) -> StepZero:
+    """Compare the first batch's ORPO loss with one computed from plain logits and its formula.
+
+    Args:
+        model: the policy.
+        inputs: the batch, ``2B`` rows: chosen and then rejected answers.
+        loss: what the trainer made of it.
+        beta: weight of the odds ratio, the paper's lambda.
+        shares: of the tokens and of the pairs of the whole step that this batch holds: its loss is
+            its share of the step's.
+        tolerance: largest difference in nats.
+
+    Raises:
+        LineageError: the loss differs.
+    """
+    ids, attention, answers = (
+        inputs[name] for name in ("input_ids", "attention_mask", "completion_mask")
+    )
+    sums, tokens = batch_logprobs(model, ids, attention, answers)
+    (chosen, rejected), (chosen_tokens, rejected_tokens) = sums.chunk(2), tokens.chunk(2)
+    chosen_ids, whole = ids.chunk(2)[0], attention.chunk(2)[0]
+    said, count = batch_logprobs(model, chosen_ids, whole, whole)
+    of_tokens, of_pairs = shares
+    likelihood = -of_tokens * said.sum() / count.sum()
+    mean = (chosen / chosen_tokens, rejected / rejected_tokens)
+    expected = orpo(likelihood, *mean, of_pairs * beta).mean().item()
+    if not math.isclose(loss, expected, rel_tol=tolerance, abs_tol=tolerance):
+        raise LineageError(
+            f"step 0: the trainer's loss is {loss:.6f} but the policy and ORPO's formula give "
+            f"{expected:.6f}; other tokens are learned, or by another model"
+        )
+    return StepZero(loss, expected, 0.0)
+
+
 @contextmanager
-def active_adapter(model: Any, name: str) -> Iterator[None]:
-    """Use adapter ``name`` within the block, then the policy's again."""
+def active_adapter(model: Any, name: str) -> Iterator[Any]:
+    """Use adapter ``name`` of ``model`` within the block, then the policy's again."""
     model.set_adapter(name)
     try:
-        yield
+        yield model
     finally:
         model.set_adapter(POLICY)
 
 
-def check_gradients(model: Any) -> None:
+def check_adapter_gradients(model: Any) -> None:
     """Check that gradients reached the policy's adapter and are nowhere else.
 
     Raises:
         LineageError: naming the first parameter that has a gradient and should not, or none has.
     """
-    import torch
-
     reached = False
     for name, parameter in model.named_parameters():
-        if parameter.grad is None or not bool(torch.any(parameter.grad != 0)):
+        if not _has_gradient(parameter):
             continue
         if f".{POLICY}." not in name:
             raise LineageError(f"a gradient reached {name}, which is not the policy's adapter")
@@ -145,12 +213,38 @@ def check_gradients(model: Any) -> None:
         raise LineageError("no gradient reached the policy's adapter: nothing would be trained")
 
 
+def check_all_gradients(model: Any, reference: Any | None) -> None:
+    """Check that a gradient reached every weight of the policy and none of the reference.
+
+    Raises:
+        LineageError: naming the first parameter of which that is not so.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            raise LineageError(f"no gradient reached {name}: not every weight would be trained")
+    if not any(_has_gradient(parameter) for parameter in model.parameters()):
+        raise LineageError("every gradient is zero: nothing would be trained")
+    if reference is not None:
+        for name, parameter in reference.named_parameters():
+            if parameter.requires_grad or parameter.grad is not None:
+                raise LineageError(f"{name} of the reference would be trained")
+
+
 def adapter_sha256(model: Any, name: str) -> str:
     """Return the sha256 of an adapter's tensors, by name and bytes, as the model holds them."""
     from peft import get_peft_model_state_dict
 
+    return tensors_sha256(get_peft_model_state_dict(model, adapter_name=name))
+
+
+def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return one sha256 over tensors, by name and bytes, as float32."""
     digest = hashlib.sha256()
-    for key, tensor in sorted(get_peft_model_state_dict(model, adapter_name=name).items()):
+    for key, tensor in sorted(tensors.items()):
         digest.update(key.encode("utf-8"))
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _has_gradient(parameter: torch.Tensor) -> bool:
+    return parameter.grad is not None and bool((parameter.grad != 0).any())

@@ -12,14 +12,14 @@ from typing import Any
 from iterdpo.errors import LineageError, UserError
 from iterdpo.progress import Bar
 from iterdpo.stopping import StopRequest
-from iterdpo.training.spec import REPORT_FILE, TrainSpec
+from iterdpo.training.spec import REPORT_FILE, AnySpec, OrpoSpec, SftSpec
 
 SPEC_FILE = "spec.json"
 POLL_SECONDS = 0.2
 
 
 def run_training(
-    spec: TrainSpec, out: Path, description: str, stop: StopRequest | None = None
+    spec: AnySpec, out: Path, description: str, stop: StopRequest | None = None
 ) -> dict[str, Any]:
     """Train as ``spec.training.process`` says and return what ``training.json`` holds.
 
@@ -34,20 +34,26 @@ def run_training(
     return _train_in_child(spec, out, description, stop)
 
 
-def train_here(spec: TrainSpec, out: Path, description: str, stop: StopRequest) -> dict[str, Any]:
+def train_here(spec: AnySpec, out: Path, description: str, stop: StopRequest) -> dict[str, Any]:
     """Train in this process, with a progress bar, and give its memory back."""
     from iterdpo.training.dpo import train
     from iterdpo.training.memory import free_memory
+    from iterdpo.training.orpo import train_by_odds
+    from iterdpo.training.sft import fine_tune
 
     try:
         with Bar(description, "step") as bar:
+            if isinstance(spec, SftSpec):
+                return fine_tune(spec, out, bar.update, stop)
+            if isinstance(spec, OrpoSpec):
+                return train_by_odds(spec, out, bar.update, stop)
             return train(spec, out, bar.update, stop)
     finally:
         free_memory()
 
 
 def _train_in_child(
-    spec: TrainSpec, out: Path, description: str, stop: StopRequest
+    spec: AnySpec, out: Path, description: str, stop: StopRequest
 ) -> dict[str, Any]:
     spec_file = out / SPEC_FILE
     spec.write(spec_file)

@@ -1,6 +1,6 @@
 """What one training asks for and what it leaves behind: plain data, files in and files out.
 
-Training is a function of a ``TrainSpec`` and the files it names, so it can run in this process, in
+Training is a function of a ``Spec`` and the files it names, so it can run in this process, in
 a child, or on another machine, with the same result.
 """
 
@@ -10,14 +10,19 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args
 
 from iterdpo.config.model import LoraConfig
-from iterdpo.config.training import TrainingConfig
+from iterdpo.config.sft import SftConfig
+from iterdpo.config.training import OptimizerConfig, TrainingConfig
 from iterdpo.records import Base
 from iterdpo.store.atomic import write_text
 
 ADAPTER_DIR = "adapter"
+IMAGE_DIR = "image"
+"""The dequantized image of a base: what engines serve."""
+MODEL_DIR = "model"
+"""A checkpoint: every weight, the tokenizer and the configuration."""
 REPORT_FILE = "training.json"
 CANARY_FILE = "canary.json"
 
@@ -29,33 +34,43 @@ class Example:
     prompt_ids: tuple[int, ...]
     chosen_ids: tuple[int, ...]
     rejected_ids: tuple[int, ...]
-    chosen_logprob: float
-    """log p(chosen | prompt) as the engine measured it while writing, in nats."""
-    rejected_logprob: float
+    chosen_logprob: float | None
+    """log p(chosen | prompt) as the engine measured it while writing, in nats; None for an answer
+    that no engine wrote."""
+    rejected_logprob: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class TrainSpec:
-    """Everything one training depends on."""
+class Lesson:
+    """One answer to be learned, as token ids: what the engine would read, and how it should go on.
+
+    The last of ``answer_ids`` is the token that ends an answer, unless the answer was cut.
+    """
+
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What every training depends on, whatever it learns from."""
 
     base: Base
-    lora: LoraConfig
-    training: TrainingConfig
-    policy_adapter: str | None
+    """The weights under the adapter; where every weight is trained, those that it starts from."""
+    lora: LoraConfig | None
+    """The adapter's recipe; None trains every weight."""
+    training: OptimizerConfig
+    policy_adapter: str | None = None
     """Adapter directory that the new adapter starts as a copy of; None for a fresh one."""
-    reference_adapter: str | None
-    """Adapter directory of the reference; None for the bare base."""
-    reference_is_start: bool
-    """Whether the reference is the very policy that training starts from."""
     examples: str
-    """Parquet file of ``Example`` records."""
+    """Parquet file of the records to learn from."""
     seed: int
     attention: str | None
     trust_remote_code: bool
     author: str = "the policy"
-    """Name of the policy that wrote the examples and that training starts from, for messages."""
+    """Name of the policy that training starts from, for messages."""
     max_engine_gap: float | None = None
-    """Largest allowed |engine - trainer| log-prob of an example, in nats a token; None for any."""
+    """Largest allowed |engine - trainer| log-prob of a text, in nats a token; None for any."""
     checkpoints: str | None = None
     """Directory for this training's checkpoints, which the caller clears once the result is safe.
     None for none. Like ``checkpoint_steps``, no part of what identifies a training: neither changes
@@ -63,20 +78,75 @@ class TrainSpec:
     checkpoint_steps: int | None = None
     """Optimizer steps from one checkpoint to the next, 1 or more: the most that a kill can cost.
     None for none."""
+    engine_logprobs: tuple[float, ...] = ()
+    """log p of the watched texts under the start, in nats, as the engine measured it: what tells how
+    far engine and trainer disagree anyway. Empty where the engine wrote them and noted it then. No
+    part of what identifies a training."""
+
+    section: ClassVar[str]
+    """Where the settings of ``training`` stand in the configuration, for messages."""
+    unit: ClassVar[str]
+    """What a batch counts, likewise."""
 
     def write(self, path: Path) -> None:
-        write_text(path, json.dumps(dataclasses.asdict(self), indent=1))
+        values = {"kind": type(self).__name__} | dataclasses.asdict(self)
+        write_text(path, json.dumps(values, indent=1, default=str))
 
-    @classmethod
-    def read(cls, path: Path) -> TrainSpec:
-        from pydantic import TypeAdapter
 
-        return TypeAdapter(cls).validate_json(path.read_bytes())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSpec(Spec):
+    """Everything one DPO training depends on. Its examples are ``Example`` records."""
+
+    training: TrainingConfig
+    reference_adapter: str | None
+    """Adapter directory of the reference; None for a reference without one."""
+    reference_base: Base | None = None
+    """The reference's weights where every weight is trained. With an adapter, policy and reference
+    share ``base``, and this is None."""
+    reference_is_start: bool
+    """Whether the reference is the very policy that training starts from, which also wrote the
+    examples."""
+
+    section: ClassVar[str] = "training"
+    unit: ClassVar[str] = "pair"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrpoSpec(Spec):
+    """Everything one ORPO training depends on. Its examples are ``Example`` records."""
+
+    training: TrainingConfig
+
+    section: ClassVar[str] = "training"
+    unit: ClassVar[str] = "pair"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftSpec(Spec):
+    """Everything one supervised fine-tuning depends on. Its examples are ``Lesson`` records."""
+
+    training: SftConfig
+
+    section: ClassVar[str] = "sft"
+    unit: ClassVar[str] = "example"
+
+
+AnySpec = TrainSpec | OrpoSpec | SftSpec
+
+
+def read_spec(path: Path) -> AnySpec:
+    """Return what ``Spec.write`` wrote."""
+    from pydantic import TypeAdapter
+
+    values = json.loads(path.read_text("utf-8"))
+    kinds: dict[str, type[AnySpec]] = {kind.__name__: kind for kind in get_args(AnySpec)}
+    kind = kinds[values.pop("kind")]
+    return TypeAdapter(kind).validate_json(json.dumps(values))
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryText:
-    """A text on which the new adapter and the one before differ, as the trainer measured it."""
+    """A text on which the new policy and the one before differ, as the trainer measured it."""
 
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
@@ -88,7 +158,7 @@ class CanaryText:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """The texts that tell two adapters apart, and how far engine and trainer disagree anyway."""
+    """The texts that tell two policies apart, and how far engine and trainer disagree anyway."""
 
     texts: tuple[CanaryText, ...]
     noise: float

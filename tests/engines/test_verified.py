@@ -121,6 +121,15 @@ def test_after_a_real_sleep_the_canary_runs_again(policy, sleeps, monkeypatch):
     assert calls.count("sequence_logprobs") == (2 if sleeps else 1)
 
 
+def test_an_engine_that_was_closed_and_is_asked_again_proves_itself_again(policy):
+    engine = engine_measuring(-1.0, -6.0)
+    engine.verify(policy)
+    engine.close()
+    engine.verify(policy)
+    calls = [method for method, *_ in engine.engine.calls]
+    assert calls.count("sequence_logprobs") == 2
+
+
 def test_the_bare_base_needs_no_canary(policy):
     engine = engine_measuring()
     list(engine.generate([Request.of("a")], Policy("M0", policy.base), Sampling()))

@@ -10,7 +10,8 @@ from iterdpo.store import show_lineage
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import read_store
-from iterdpo.store.lineage import lineages, policy_chain
+from iterdpo.store.lineage import lineages
+from iterdpo.store.policies import policy_chain
 from tests.store.stores import BASE_SETTINGS, Store, answered, put_loop
 
 
@@ -237,5 +238,5 @@ stages
 
 def test_an_adapter_that_was_trained_from_nothing_known_is_one_line(store):
     ref = store.put("adapter", {}, 1, Ref("pairs", "0" * 64))
-    with pytest.raises(UserError, match="was given no base or adapter: of another version"):
+    with pytest.raises(UserError, match="was given no base or sft or merged or adapter: of"):
         policy_chain(read_store(store.root), ref)

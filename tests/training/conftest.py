@@ -9,17 +9,20 @@ from pathlib import Path
 import pytest
 
 from iterdpo.config.model import LoraConfig
+from iterdpo.config.sft import SftConfig
 from iterdpo.config.training import TrainingConfig
-from iterdpo.engines.base import Request, Sampling
+from iterdpo.engines.base import Request, Sampling, TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.records import Base, Policy
 from iterdpo.store.tables import write_records
 from iterdpo.training.base_model import save_image
+from iterdpo.training.canary import lesson_texts
 from iterdpo.training.checkpoints import identity_of
 from iterdpo.training.dpo import train
-from iterdpo.training.spec import Example, TrainSpec
+from iterdpo.training.spec import Example, Lesson, SftSpec, TrainSpec
 
 TRAINING = TrainingConfig(
+    method="dpo",
     beta=0.1,
     loss=("sigmoid",),
     loss_weights=(1.0,),
@@ -128,6 +131,59 @@ def make_spec(base_of, answers_of, engine, tmp_path: Path):
             seed=0,
             attention=None,
             trust_remote_code=False,
+        )
+        return dataclasses.replace(spec, **spec_changes)
+
+    return make
+
+
+SFT = SftConfig(
+    method="qlora",
+    path=(),
+    learning_rate=1e-2,
+    schedule="constant",
+    warmup=0.0,
+    epochs=1,
+    batch_size=4,
+    micro_batch_size=4,
+    max_grad_norm=1.0,
+    weight_decay=0.0,
+    optimizer="adamw_torch",
+    gradient_checkpointing=False,
+    checkpoint_steps=None,
+    max_length=None,
+    process="inline",
+    step0_tolerance=1e-4,
+)
+
+
+@pytest.fixture
+def make_lessons(base_of, engine, tmp_path: Path):
+    """A function that writes lessons of 2 to 6 tokens each and asks for a fine-tuning on them."""
+
+    def make(quantization: str = "none", lessons: int = 11, **changes) -> SftSpec:
+        base = base_of(quantization)
+        taught = [
+            Lesson((5, 9, 20 + n), (*range(30 + n, 31 + n + (3 * n) % 5), 2))
+            for n in range(lessons)
+        ]
+        path = tmp_path / "lessons.parquet"
+        write_records(path, Lesson, taught)
+        spec_changes = {
+            field.name: changes.pop(field.name)
+            for field in dataclasses.fields(SftSpec)
+            if field.name in changes
+        }
+        watched = [TokenSequence(*text) for text in lesson_texts(taught)]
+        spec = SftSpec(
+            base=base,
+            lora=LoraConfig(rank=4, alpha=8, dropout=0.0, target_modules="all-linear"),
+            training=dataclasses.replace(SFT, **changes),
+            examples=str(path),
+            seed=0,
+            attention=None,
+            trust_remote_code=False,
+            engine_logprobs=tuple(engine.sequence_logprobs(watched, Policy("M0", base))),
         )
         return dataclasses.replace(spec, **spec_changes)
 

@@ -120,7 +120,7 @@ def history(*losses: float) -> list[dict[str, float]]:
     ],
 )
 def test_a_loss_within_its_range_is_left_alone(make_spec, losses):
-    check_loss(history(*losses), make_spec().training)
+    check_loss(history(*losses), make_spec())
 
 
 @pytest.mark.parametrize(
@@ -128,4 +128,4 @@ def test_a_loss_within_its_range_is_left_alone(make_spec, losses):
 )
 def test_a_loss_out_of_its_range_is_not(make_spec, losses):
     with pytest.raises(UserError, match="diverged at step"):
-        check_loss(history(*losses), make_spec().training)
+        check_loss(history(*losses), make_spec())

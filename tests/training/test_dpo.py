@@ -22,6 +22,8 @@ from iterdpo.training.dpo import train
 from iterdpo.training.losses import LOSSES
 from iterdpo.training.spec import Canary, Example, TrainSpec
 
+set_reference = adapters.set_reference
+
 WEIGHTS = "adapter/adapter_model.safetensors"
 
 
@@ -141,8 +143,9 @@ def test_a_reference_that_is_not_the_one_named_stops_the_training(
 ):
     """The mistake of LLaMA-Factory#8459 and trl#6591: DPO against the base instead."""
     monkeypatch.setattr(
-        "iterdpo.training.dpo.set_reference",
-        lambda model, spec: adapters.set_reference(
+        adapters,
+        "set_reference",
+        lambda model, spec: set_reference(
             model,
             dataclasses.replace(spec, reference_is_start=False, reference_adapter=None),
         ),
@@ -154,7 +157,7 @@ def test_a_reference_that_is_not_the_one_named_stops_the_training(
 
 def test_a_policy_that_trl_rounded_to_bfloat16_stops_the_training(make_spec, tmp_path, monkeypatch):
     first = policy_after(make_spec("nf4", learning_rate=0.2), tmp_path / "first")
-    monkeypatch.setattr("iterdpo.training.dpo.restore_policy", lambda model, spec: None)
+    monkeypatch.setattr(adapters, "restore_policy", lambda model, spec, weights: None)
     with pytest.raises(LineageError, match="step 0"):
         train(make_spec(policy=first), tmp_path / "second")
 
@@ -181,19 +184,19 @@ def test_a_gradient_outside_the_policys_adapter_stops_the_training(
     make_spec, tmp_path, monkeypatch
 ):
     def unfreeze(model, spec):
-        adapters.set_reference(model, spec)
+        set_reference(model, spec)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("norm" in name or parameter.requires_grad)
 
-    monkeypatch.setattr("iterdpo.training.dpo.set_reference", unfreeze)
+    monkeypatch.setattr(adapters, "set_reference", unfreeze)
     with pytest.raises(LineageError, match=r"a gradient reached .*norm"):
         train(make_spec(), tmp_path)
 
 
 def test_a_reference_that_changes_is_noticed(make_spec, tmp_path, monkeypatch):
     hashes = iter(["before", "after"])
-    monkeypatch.setattr("iterdpo.training.dpo.adapter_sha256", lambda model, name: next(hashes))
-    with pytest.raises(LineageError, match="reference adapter changed"):
+    monkeypatch.setattr(adapters, "adapter_sha256", lambda model, name: next(hashes))
+    with pytest.raises(LineageError, match="the reference changed"):
         train(make_spec(), tmp_path)
 
 
@@ -242,7 +245,7 @@ def test_the_trainer_sees_the_engines_tokens(make_spec, tmp_path):
     odd = [Example((7, 8), (5, 5, 5), (6, 2), -1.0, -1.0)] * 3
     write_records(tmp_path / "odd", Example, odd)
     trainer = make_trainer(
-        adapters.load_policy(spec), load_tokenizer(spec.base.path), odd, spec, None
+        adapters.AdapterLearner(spec), load_tokenizer(spec.base.path), odd, spec, None
     )
     batch = next(iter(trainer.get_train_dataloader()))
     assert batch["input_ids"][0].tolist() == [7, 8, 5, 5, 5]

@@ -197,7 +197,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
         raise OSError(28, "No space left on device")
 
     spec = make()
-    monkeypatch.setattr("iterdpo.training.trainer.save_weights", full)
+    monkeypatch.setattr("iterdpo.training.enduring.save_weights", full)
     assert steps_of(spec, tmp_path / "out") == [1, 2, 3, 4, 5, 6]
     assert files(tmp_path / "out") == whole(spec)
     assert "No space left on device" in caplog.text

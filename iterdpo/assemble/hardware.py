@@ -1,0 +1,59 @@
+"""The configuration as this machine runs it: nothing is left to be chosen."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from iterdpo.config.schema import Config
+from iterdpo.engines.hardware import (
+    Hardware,
+    choose_attention,
+    choose_dtype,
+    installed,
+    launcher_problem,
+    optimizer_problem,
+)
+from iterdpo.errors import UserError
+
+
+def resolved(config: Config) -> Config:
+    """Return ``config`` with ``model.dtype`` and ``model.attention`` chosen: keys hold the choice.
+
+    Raises:
+        UserError: the machine, or the way the program was started, cannot do what is asked.
+    """
+    if problem := launcher_problem(os.environ):
+        raise UserError(problem)
+    hardware = look(config.engine.device)
+    for setting, name in _optimizers(config).items():
+        if problem := optimizer_problem(name, setting, _known_optimizers(), hardware):
+            raise UserError(problem)
+    dtype = choose_dtype(config.model.dtype, hardware.capability)
+    attention = choose_attention(config.model.attention, dtype, hardware)
+    return replace(config, model=replace(config.model, dtype=dtype, attention=attention))
+
+
+def look(device: str) -> Hardware:
+    """Return what the machine has, for a run whose ``engine.device`` is ``device``."""
+    import torch
+
+    cuda = device != "cpu" and torch.cuda.is_available()
+    return Hardware(
+        capability=torch.cuda.get_device_capability() if cuda else None,
+        flash_attention=installed("flash_attn"),
+        bitsandbytes=installed("bitsandbytes"),
+    )
+
+
+def _optimizers(config: Config) -> dict[str, str]:
+    asked = {"training.optimizer": config.training.optimizer}
+    if config.sft.method != "none":
+        asked["sft.optimizer"] = config.sft.optimizer
+    return asked
+
+
+def _known_optimizers() -> frozenset[str]:
+    from transformers.training_args import OptimizerNames
+
+    return frozenset(name.value for name in OptimizerNames)

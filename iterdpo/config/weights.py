@@ -1,0 +1,48 @@
+"""What the settings of model, supervised fine-tuning and DPO allow only one by one."""
+
+from __future__ import annotations
+
+from iterdpo.config.schema import Config
+
+
+def weight_problems(config: Config) -> list[str]:
+    """Return what is wrong with how weights are held and trained, a line each."""
+    return [*_batch_problems(config), *_adapter_problems(config), *_sft_problems(config)]
+
+
+def _batch_problems(config: Config) -> list[str]:
+    return [
+        f"{section}.micro_batch_size={training.micro_batch_size}: must divide "
+        f"{section}.batch_size={training.batch_size}"
+        for section, training in (("training", config.training), ("sft", config.sft))
+        if training.batch_size % training.micro_batch_size
+    ]
+
+
+def _adapter_problems(config: Config) -> list[str]:
+    model = config.model
+    if model.adapter is not None or model.quantization == "none":
+        return []
+    return [
+        f"model.quantization={model.quantization}: model.adapter=null trains every weight, and a "
+        "quantized one cannot be trained; set model.quantization=none, or keep the adapter"
+    ]
+
+
+def _sft_problems(config: Config) -> list[str]:
+    sft, adapter = config.sft, config.model.adapter
+    if sft.method == "none":
+        return []
+    problems = []
+    if not sft.path and sft.ranked is None:
+        problems.append(f"sft.path=[]: sft={sft.method} needs files of examples, sft.path=[FILE]")
+    if sft.ranked is not None and config.judge.kind != "self":
+        problems.append(
+            "sft.ranked: its examples teach the policy to judge by a rubric, and "
+            f"judge.kind={config.judge.kind} does not ask it to; set sft.ranked=null and give "
+            "examples in sft.path, or choose judge=additive"
+        )
+    if (sft.method == "full") != (adapter is None):
+        needed = "trains every weight: set model.adapter=null" if adapter else "needs model.adapter"
+        problems.append(f"sft.method={sft.method}: {needed}, or choose another sft")
+    return problems

@@ -1,0 +1,106 @@
+"""The course of every training: go on or begin, prove, train, and keep nothing that failed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iterdpo.errors import LineageError, UserError
+from iterdpo.store.atomic import write_text
+from iterdpo.training.canary import Text, WatchedTexts, choose_canary
+from iterdpo.training.checkpoints import Checkpoints, identity_of
+from iterdpo.training.divergence import check_weights
+from iterdpo.training.memory import is_out_of_memory, what_to_try
+from iterdpo.training.resuming import Progress
+from iterdpo.training.spec import CANARY_FILE, REPORT_FILE, Spec
+
+if TYPE_CHECKING:
+    from iterdpo.training.enduring import EnduringTrainer
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def memory_errors_named(spec: Spec) -> Iterator[None]:
+    """Raise ``UserError`` where memory runs out within the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:200]
+        tips = what_to_try(spec.section)
+        raise UserError(f"training ran out of memory ({said}): {tips}") from error
+
+
+def follow(
+    trainer: EnduringTrainer,
+    texts: Sequence[Text],
+    engine: Sequence[float],
+    reference_sha256: str | None,
+) -> WatchedTexts:
+    """Train to the end, from the last checkpoint of this very training if there is one.
+
+    Args:
+        trainer: of a policy and a reference that are what its spec names.
+        texts: prompt and answer of what is measured before and after.
+        engine: log p of these answers under the start, by the engine, in nats.
+        reference_sha256: of the reference; None for a training without one.
+
+    Raises:
+        LineageError, UserError, Stopped: as ``dpo.train``.
+    """
+    spec, learner = trainer.spec, trainer.learner
+    checkpoint = None
+    if spec.checkpoints is not None and spec.checkpoint_steps is not None:
+        identity = identity_of(spec, reference_sha256, learner.model.device.type)
+        trainer.checkpoints = Checkpoints(Path(spec.checkpoints), identity)
+        checkpoint = trainer.checkpoints.latest()
+    if checkpoint is None:
+        with learner.computing():
+            canary = choose_canary(learner.model, texts, engine, spec)
+        trainer.progress.canary_before, trainer.progress.canary_noise = canary.before, canary.noise
+    else:
+        trainer.progress = Progress.read(checkpoint)
+        canary = WatchedTexts(
+            tuple(texts), trainer.progress.canary_before, trainer.progress.canary_noise
+        )
+        log.info("training goes on from step %d (%s)", checkpoint.step, checkpoint.directory)
+    trainer.train(resume_from_checkpoint=str(checkpoint.directory) if checkpoint else None)
+    if trainer.progress.step_zero is None:
+        raise LineageError("training ended without a first step")
+    check_weights(learner.model, trainer.progress.history, spec)
+    return canary
+
+
+def keep(
+    trainer: EnduringTrainer, canary: WatchedTexts, out: Path, said: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the trained policy, its canary and its report to ``out``; return the report.
+
+    Args:
+        trainer: after the last step.
+        canary: measured before the first.
+        out: directory for the result.
+        said: what the report holds besides what every training's does.
+    """
+    progress, learner = trainer.progress, trainer.learner
+    assert progress.step_zero is not None
+    report = learner.save(out) | {
+        "steps": trainer.state.global_step,
+        "step0": dataclasses.asdict(progress.step_zero),
+        "history": progress.history,
+    }
+    report |= said
+    with learner.computing():
+        measured = canary.measured(learner.model)
+    write_text(out / CANARY_FILE, json.dumps(dataclasses.asdict(measured)) + "\n")
+    if len(progress.micro_batch_sizes) > 1:
+        report["micro_batch_size"] = progress.micro_batch_sizes
+    write_text(out / REPORT_FILE, json.dumps(report, indent=1, sort_keys=True) + "\n")
+    return report

@@ -1,0 +1,71 @@
+"""Training of every weight: policy and reference are two models, and a policy is a checkpoint.
+
+All weights are held in float32 while they are trained, whatever type the computation has: an
+update below 1/256 of a bfloat16 weight would be lost, and a usual step at a learning rate of 5e-7
+is far below that. That makes 20 bytes a parameter: the policy's weight, its gradient and Adam's two
+moments, and the reference's weight.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from iterdpo.records import Base
+from iterdpo.training.base_model import checkpoint_sha256, copy_all_but_weights, load_base
+from iterdpo.training.proofs import check_all_gradients, tensors_sha256
+from iterdpo.training.spec import MODEL_DIR, Spec, TrainSpec
+
+
+class FullLearner:
+    """Implements ``Learner`` for every weight of a model."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.model = self._load(spec.base)
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(True)
+        self.reference: Any | None = None
+        if isinstance(spec, TrainSpec):
+            self.reference = self._load(spec.reference_base or spec.base)
+            for parameter in self.reference.parameters():
+                parameter.requires_grad_(False)
+
+    def begin(self) -> None:
+        """Nothing is left to do: the trainer changes neither model."""
+
+    @contextmanager
+    def as_reference(self) -> Iterator[Any]:
+        yield self.reference
+
+    def reference_sha256(self) -> str:
+        assert self.reference is not None
+        return tensors_sha256(dict(self.reference.named_parameters()))
+
+    def computing(self) -> AbstractContextManager[None]:
+        import torch
+
+        if self.spec.base.dtype == "float32":
+            return nullcontext()
+        dtype = getattr(torch, self.spec.base.dtype)
+        autocast: AbstractContextManager[None] = torch.autocast(self.model.device.type, dtype)
+        return autocast
+
+    def check_gradients(self) -> None:
+        check_all_gradients(self.model, self.reference)
+
+    def save(self, out: Path) -> dict[str, str]:
+        directory = out / MODEL_DIR
+        self.model.save_pretrained(directory, safe_serialization=True)
+        copy_all_but_weights(Path(self.spec.base.path), directory)
+        return {"weights_sha256": checkpoint_sha256(directory)}
+
+    def _load(self, base: Base) -> Any:
+        return load_base(
+            dataclasses.replace(base, dtype="float32"),
+            self.spec.attention,
+            self.spec.trust_remote_code,
+        )

@@ -1,0 +1,120 @@
+"""TRL's ORPOTrainer, given the engine's own tokens and held to the run-time proofs.
+
+This module imports TRL at its top and is itself imported only when a training begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+from iterdpo.stopping import StopRequest
+from iterdpo.training.enduring import Advance, arguments_of, on_one_device, watched
+from iterdpo.training.learners import Learner
+from iterdpo.training.memory import Part, split
+from iterdpo.training.pairs_trainer import StepOfPairs, rows_of
+from iterdpo.training.proofs import StepZero, check_odds
+from iterdpo.training.spec import Example, OrpoSpec
+
+LIKELIHOOD, ODDS = "nll", "odds"
+_IGNORED = -100
+
+
+class OddsTrainer(StepOfPairs, ORPOTrainer):
+    """An ``ORPOTrainer`` of pairs that are token ids already.
+
+    TRL's loss is taken as it is: the likelihood is a mean over all tokens of prompts and chosen
+    answers, and the odds are of mean log-probs over an answer's tokens. Both terms are weighted by
+    their shares of the step.
+    """
+
+    spec: OrpoSpec
+
+    counted = "attention_mask"
+    recorded = (
+        "loss", "grad_norm", "learning_rate", "nll_loss", "log_odds_ratio", "log_odds_chosen",
+        "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins",
+        "logps/chosen", "logps/rejected",
+    )  # fmt: skip
+    losses = (LIKELIHOOD, ODDS)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._of_tokens = self._of_pairs = 1.0
+        super().__init__(*args, **kwargs)
+        self._metrics = self._stored_metrics  # what the other trainers call it
+
+    def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[Part]:
+        return split(inputs, rows, list(self.losses), [1.0, 1.0], self._step, self.counted)
+
+    def add_part(self, model: Any, part: Part, num_items_in_batch: Any) -> torch.Tensor:
+        self._of_tokens, self._of_pairs = part.weights
+        return super().add_part(model, part, num_items_in_batch)
+
+    def get_batch_loss_metrics(self, model: Any, batch: Any, train_eval: Any = "train") -> Any:
+        """Hand TRL a batch under the names that it knows."""
+        halves: Any = by_side(batch)
+        loss, metrics = super().get_batch_loss_metrics(model, halves, train_eval)
+        metrics["nll_loss"] /= self._of_tokens  # of the part itself, not its share
+        return loss, metrics
+
+    def concatenated_forward(self, model: Any, batch: Any) -> Any:
+        forward: Any = super().concatenated_forward(model, batch)
+        return (*forward[:4], forward[4] * self._of_tokens, *forward[5:])
+
+    def odds_ratio_loss(self, policy_chosen_logps: Any, policy_rejected_logps: Any) -> Any:
+        losses, *others = super().odds_ratio_loss(policy_chosen_logps, policy_rejected_logps)
+        return (losses * self._of_pairs, *others)
+
+    def check_first(self, inputs: dict[str, Any], loss: float, tokens: Any) -> StepZero:
+        training = self.spec.training
+        return check_odds(
+            self.accelerator.unwrap_model(self.model),
+            inputs,
+            loss,
+            training.beta,
+            (self._of_tokens, self._of_pairs),
+            training.step0_tolerance,
+        )
+
+
+def by_side(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a batch of ``2B`` rows under the names that ORPOTrainer gives the two halves."""
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, _IGNORED)
+    sides = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    return {
+        f"{side}_{name}": half
+        for name, tensor in (sides | {"labels": labels}).items()
+        for side, half in zip(("chosen", "rejected"), tensor.chunk(2), strict=True)
+    }
+
+
+def make_odds_trainer(
+    learner: Learner,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    spec: OrpoSpec,
+    advance: Advance | None,
+    stop: StopRequest | None = None,
+) -> OddsTrainer:
+    """Return a trainer for ``examples``."""
+    training, rows = spec.training, rows_of(examples)
+    arguments = ORPOConfig(**arguments_of(spec), beta=training.beta, max_length=training.max_length)
+    trainer = OddsTrainer(
+        spec,
+        learner,
+        stop or StopRequest(),
+        model=learner.model,
+        args=on_one_device(arguments),
+        processing_class=tokenizer,
+        # Padding is masked, so any token will do; not every tokenizer has one for it.
+        data_collator=DataCollatorForPreference(pad_token_id=0, max_length=training.max_length),
+        # Of rows that are there when it is made, TRL would tokenize texts.
+        train_dataset=rows.select([]),
+    )
+    trainer.train_dataset = rows
+    watched(trainer, advance)
+    return trainer
