@@ -24,6 +24,10 @@ os.environ |= {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes side by side share the cores; more threads than cores would only wait.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -43,9 +47,42 @@ def checkpoint_of(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
+def finished_run(checkpoint_of, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished run of two iterations; look, but change nothing in it."""
+    from tests.made_run import make_run
+
+    return make_run(tmp_path_factory.mktemp("finished"), checkpoint_of("llama"))
+
+
+@pytest.fixture(scope="session")
 def vllm() -> None:
     """Skip what needs vLLM where it is absent, and fail where it has to be there, as in CI."""
     if importlib.util.find_spec("vllm") is None:
         if os.environ.get("ITERDPO_REQUIRE_VLLM"):
             pytest.fail("vLLM is not installed, and ITERDPO_REQUIRE_VLLM says that it must be")
         pytest.skip("vLLM is not installed; `make install` brings it on Linux")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser; skip what needs one where there is none, and fail where it has to be there."""
+    from tests.browser import NAMES, Browser, find_chromium
+
+    program = find_chromium()
+    if program is None:
+        if os.environ.get("ITERDPO_REQUIRE_BROWSER"):
+            pytest.fail("no Chromium, and ITERDPO_REQUIRE_BROWSER says that there must be one")
+        pytest.skip(f"no Chromium (one of {', '.join(NAMES)}) to look at pages with")
+    browser = Browser(program)
+    yield browser
+    browser.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, for they share its fixtures.
+
+    The README's commands share none and are the longest, so each may go where there is room.
+    """
+    for item in items:
+        alone = item.path.name == "test_readme.py"
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else str(item.path)))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,10 +25,10 @@ PYTHON_COMMANDS = [line for line in COMMANDS if line.startswith("python -m")]
 SCRIPTS = [line for line in COMMANDS if line.startswith("python experiments/")]
 
 
-def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(arguments: list[str], cwd: Path, said: str = "") -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=os.environ, capture_output=True, text=True,
-        check=False,
+        check=False, input=said,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done
@@ -55,6 +56,19 @@ def make_store(directory: Path) -> None:
     registered.finish()
 
 
+def after_a_run(tool: str, finished: Path, directory: Path) -> None:
+    """Use a tool on a copy of a finished run, whose links lead into the store of the first."""
+    made = shutil.copytree(finished, directory / "run", symlinks=True)
+    (made / "report.html").unlink(missing_ok=True)
+    done = run(["-m", tool, "run"], directory, said="/models\n/quit\n")
+    left = {"report": "report.html", "compare": "compare.csv", "label": "label-models.html"}
+    name = tool.removeprefix("iterdpo.")
+    if name == "chat":
+        assert "M1" in done.stderr
+    else:
+        assert (made / left[name]).is_file()
+
+
 @pytest.mark.parametrize("command", PYTHON_COMMANDS)
 def test_command(command, tmp_path, checkpoint_of, request):
     if "engine=vllm" in command:
@@ -68,6 +82,9 @@ def test_command(command, tmp_path, checkpoint_of, request):
             "gc": "--delete: 0, 0 B",
         }
         assert said[arguments[-1]] in run(arguments, tmp_path).stdout
+        return
+    if arguments[-1] == "RUN":
+        after_a_run(arguments[1], request.getfixturevalue("finished_run"), tmp_path)
         return
     swaps = {"model.path=DIR": f"model.path={checkpoint_of('llama')}"}
     if "prompts.path=FILE" in arguments:
