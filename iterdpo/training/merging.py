@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from iterdpo.engines.loading import differing_adapter_keys
+from iterdpo.engines.loading import differing_adapter_keys, load_plain
 from iterdpo.errors import LineageError
 from iterdpo.records import Base, Policy
 from iterdpo.store.atomic import write_text
@@ -59,17 +59,9 @@ def merged_model(base: Base, adapter: str, trust_remote_code: bool = False) -> A
     Raises:
         LineageError: the adapter's file does not fit the base.
     """
-    import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
-    whole = AutoModelForCausalLM.from_pretrained(
-        base.path,
-        dtype=torch.float32,
-        trust_remote_code=trust_remote_code,
-        use_safetensors=True,
-        device_map={"": "cpu"},
-    )
+    whole = load_plain(base.path, "float32", "cpu", trust_remote_code=trust_remote_code)
     model = PeftModel.from_pretrained(whole, adapter, adapter_name=POLICY)
     if differing := differing_adapter_keys(model, POLICY, adapter):
         raise LineageError(

@@ -1,0 +1,87 @@
+"""A token is refused wherever it stands, and never shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from iterdpo import command
+from iterdpo.config.check import load
+from iterdpo.config.secrets import argument_problems, token_problems, without_tokens
+from iterdpo.errors import ConfigError
+
+TOKEN = "hf_" + "aB3" * 11 + "x"  # as long as the Hub's are: 34 letters and digits
+ORGANIZATION = "api_org_" + "aB3" * 11 + "x"
+
+
+@pytest.mark.parametrize("token", [TOKEN, ORGANIZATION, f"Bearer {TOKEN}", f"x={TOKEN}&y"])
+def test_a_token_is_found_by_its_look(token):
+    values = {"hub": {"repo": token}, "tags": ["fine", token], "n": 1, "none": None}
+    problems = token_problems(values)
+    assert [line.partition(":")[0] for line in problems] == ["hub.repo", "tags.1"]
+    assert not any("aB3" in line for line in problems)
+    assert "aB3" not in without_tokens(f"said {token} again")
+
+
+@pytest.mark.parametrize(
+    "text", ["hf_transfer", "org/hf_models", "my_hf_" + "a" * 30, "hf_a-b-c-d-e-f-g-h-i-j-k-l-m"]
+)
+def test_what_only_begins_like_one_is_none(text):
+    assert token_problems({"key": text}) == []
+    assert without_tokens(text) == text
+
+
+def test_a_configuration_with_a_token_is_refused_before_anything_shows_it():
+    with pytest.raises(ConfigError) as caught:
+        load({"iterations": TOKEN})
+    (line,) = caught.value.problems
+    assert line.startswith("iterations: holds what looks like a Hugging Face token")
+    assert TOKEN not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        ([f"hub.repo={TOKEN}"], "hub.repo"),
+        (["-m", f"tracking.tags=[a,{TOKEN}]"], "tracking.tags"),  # Hydra would write it down
+        ([f"+{TOKEN}=1"], r"\+\(hidden\)"),
+        ([TOKEN], "an argument"),
+    ],
+)
+def test_a_command_line_with_a_token_is_refused_at_once(arguments, key):
+    with pytest.raises(ConfigError, match=f"^{key}: holds what looks like") as caught:
+        command.check(arguments)
+    assert TOKEN not in str(caught.value)
+    assert argument_problems(["hub.repo=me/x"]) == []
+
+
+KEY = "sk-proj-" + "aB3_" * 6
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        f"judge.endpoint.base_url=https://me:{KEY[:9]}@host/v1",
+        f"judge.endpoint.api_key_env={KEY}",
+        f"+judge.endpoint.api_key={KEY}",
+        KEY,
+        f"https://{KEY[:9]}@host/v1?a=b",
+    ],
+)
+def test_a_sweep_writes_no_key_down(argument):
+    """Hydra writes a sweep's arguments down before it composes a job."""
+    with pytest.raises(ConfigError, match="holds what looks like a key or a password") as caught:
+        command.check(["-m", "judge=endpoint", argument])
+    assert KEY[:9] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "judge.endpoint.base_url=http://localhost:8000/v1",
+        "judge.endpoint.model=sk-small",
+        "model.path=task-oriented-and-disk-efficient-small-model",
+        "store.root=s3://bucket/a@b",
+    ],
+)
+def test_what_is_no_key_may_be_given(argument):
+    assert argument_problems([argument]) == []
