@@ -1,6 +1,7 @@
 """Tiny random checkpoints whose prompts look as their vendors document them, to the letter.
 
-Of the families that the recipes name: Llama 3, bare and instructed, and Mistral 7B Instruct v0.3.
+Of the families that the recipes name: Llama 3, bare and instructed, Mistral 7B Instruct v0.3, and
+Qwen2.5 Instruct.
 The templates are ours; the texts that they have to give stand, with their sources, in the tests.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.checkpoints import Style, make_checkpoint
+from tests.checkpoints import CHATML, CHATML_TURNS, Style, make_checkpoint
 
 LLAMA_3 = (
     "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message.role }}"
@@ -22,14 +23,17 @@ MISTRAL_V3 = (
     "[INST] {{ message.content }}[/INST]{% else %} {{ message.content }}{{ eos_token }}{% endif %}"
     "{% endfor %}"
 )
+QWEN_2_5 = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are Qwen, created by Alibaba "
+    "Cloud. You are a helpful assistant.<|im_end|>\n{% endif %}"
+) + CHATML
 LLAMA_3_TOKENS = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>",
                   "<|end_header_id|>", "<|eot_id|>")  # fmt: skip
 DOCUMENTED = {
     "llama3": Style("llama", None, LLAMA_3_TOKENS, "<|end_of_text|>"),
     "llama3_instruct": Style("llama", LLAMA_3, LLAMA_3_TOKENS, "<|eot_id|>"),
-    "mistral_instruct": Style(
-        "mistral", MISTRAL_V3, ("<s>", "</s>", "[INST]", "[/INST]"), "</s>"
-    ),
+    "mistral_instruct": Style("mistral", MISTRAL_V3, ("<s>", "</s>", "[INST]", "[/INST]"), "</s>"),
+    "qwen2_5_instruct": Style("qwen2", QWEN_2_5, ("<|endoftext|>", *CHATML_TURNS), "<|im_end|>"),
 }
 
 

@@ -135,8 +135,11 @@ class WriteJudgingExamples(RecordStep[JudgingExample]):
                         for sample in range(self.sampling.n)
                     ]
                     break
-                cut_off = said.finish_reason is FinishReason.LENGTH
-                verdict = parse_score(said.text, self.low, self.high, truncated=cut_off)
+                # Read or not, a verdict without its end would be learned as if it ended there.
+                if said.finish_reason is FinishReason.LENGTH:
+                    verdict = Unscored(UnscoredReason.CUT_OFF, said.text)
+                else:
+                    verdict = parse_score(said.text, self.low, self.high)
                 verdicts.append(WrittenVerdict(question, answer, said.sample, said.text, verdict))
             yield verdicts
 

@@ -71,8 +71,8 @@ def test_verdicts_that_agree_are_kept_with_their_words(stages, m0) -> None:
 def test_what_cannot_be_read_is_no_number(stages, m0) -> None:
     def mumble(request: Request, policy: Policy, sample: int) -> str:
         cut = "question 0" in request.messages[-1].content
-        # Read to its end it would be a score with a remark.
-        return judge(request, policy, sample) + f" (but then{TRUNCATED}" * cut
+        # The score is there, and its end is not.
+        return judge(request, policy, sample) + f"\nBut then{TRUNCATED}" * cut
 
     made = stages.run(step(mumble), m0)
     assert "question 0" not in {example.prompt for example in made.value}
