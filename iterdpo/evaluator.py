@@ -34,7 +34,7 @@ class Measured:
     evaluation: Stored[Evaluation]
     comparisons: tuple[tuple[Measured, Comparisons], ...]
     """Each opponent with what the arbiter said: the policy that the iteration started from, and M0.
-    Empty without an arbiter, and for a policy that stayed as it was."""
+    Empty without an arbiter, and for a policy that stayed as it was: it has met them before."""
     health: Stored[Health]
     parent: Measured | None
     """The policy that the iteration started from; None for M0."""
@@ -109,16 +109,15 @@ class Evaluator:
         self, sampled: Stored[tuple[Candidate, ...]], parent: Measured | None
     ) -> tuple[tuple[Measured, Comparisons], ...]:
         compare = self.recipe.compare
-        if compare is None or parent is None:
+        if compare is None or parent is None or parent.sampled.key == sampled.key:
             return ()
         judge = self.initial if self.recipe.arbiter == "initial" else None
         first = self.measured[0]
         found = []
         try:
             for opponent in (parent,) if parent is first else (parent, first):
-                if opponent.sampled.key != sampled.key:
-                    args = (self.held_out, sampled, opponent.sampled, judge)
-                    found.append((opponent, self.stages.run(compare, *args)))
+                args = (self.held_out, sampled, opponent.sampled, judge)
+                found.append((opponent, self.stages.run(compare, *args)))
         finally:
             self.recipe.close_arbiter()
         return tuple(found)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from iterdpo.evaluation.head_to_head import contests, head_to_head
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.ratings import bradley_terry
 from iterdpo.evaluation.report import oracle_scores
-from iterdpo.evaluation.statistics import mean_ci
+from iterdpo.evaluation.statistics import Estimate, mean_ci
 from iterdpo.evaluator import Measured
 from iterdpo.records import Candidate, Prompt
 from iterdpo.steps.measuring import measured_from
@@ -38,7 +38,6 @@ def comparison_entries(measured: Measured, judge: str) -> list[dict[str, Any]]:
             "opponent": opponent.policy.value.name,
             "judge": judge,
             **asdict(found),
-            "prompts_for": "the difference seen",
             "stage": address(stored),
         }
         if judge == "oracle":  # which is shown no order
@@ -69,21 +68,50 @@ def rating_entries(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     return [asdict(item) for item in rated]
 
 
-def control_entries(measured: Measured, oracle: Oracle | None) -> list[dict[str, Any]]:
-    """Return a model's quality at lower temperatures, which M0 has; none without an oracle."""
+@dataclass(frozen=True)
+class Control:
+    """A model's answers at a lower temperature, and what the oracle says of them."""
+
+    temperature: float
+    scores: Mapping[str, Sequence[float]]
+    """By prompt id."""
+    answers: Stored[tuple[Candidate, ...]]
+
+    @property
+    def quality(self) -> Estimate:
+        return mean_ci(self.scores)
+
+
+def controls_of(measured: Measured, oracle: Oracle | None) -> list[Control]:
+    """Return a model at lower temperatures, which M0 has; none without an oracle."""
     if oracle is None:
         return []
     held_out: Sequence[Prompt] = measured_from(measured.evaluation)["held_out"].value
     return [
-        {
-            "model": measured.policy.value.name,
-            "temperature": temperature,
-            "quality": asdict(mean_ci(oracle_scores(held_out, stored.value, oracle))),
-            "response_tokens": _mean_tokens(stored.value),
-            "stage": address(stored),
-        }
+        Control(temperature, oracle_scores(held_out, stored.value, oracle), stored)
         for temperature, stored in measured.controls
         if stored.value
+    ]
+
+
+def strongest(controls: Sequence[Control]) -> Control | None:
+    """Return the control of the highest quality: the one that a trained model has to beat."""
+    return max(controls, key=lambda control: control.quality.mean, default=None)
+
+
+def control_entries(name: str, controls: Sequence[Control]) -> list[dict[str, Any]]:
+    """Return what came of each control of the model ``name``."""
+    best = strongest(controls)
+    return [
+        {
+            "model": name,
+            "temperature": control.temperature,
+            "quality": asdict(control.quality),
+            "strongest": control is best,
+            "response_tokens": _mean_tokens(control.answers.value),
+            "stage": address(control.answers),
+        }
+        for control in controls
     ]
 
 

@@ -46,14 +46,20 @@ class Conversation:
         yield from self._answer()
 
     def ask_again(self) -> Iterator[str]:
-        """Yield another answer to the last message, in the place of the one before.
+        """Yield another answer to the last message, in the place of the one before. That one stays
+        where no other comes.
 
         Raises:
             UserError: there is no message.
             ContextFullError: there is no room for an answer.
         """
-        self.turns[:] = self._until_question()
-        yield from self._answer()
+        before = list(self.turns)
+        self.turns[:] = question = self._until_question()
+        try:
+            yield from self._answer()
+        finally:
+            if len(self.turns) < len(question):
+                self.turns[:] = before
 
     def ask_all(self) -> Iterator[tuple[str, Iterator[str]]]:
         """Yield each model's name and its answer to the last message. The conversation stays.

@@ -3,23 +3,28 @@
 The highest mean may be luck. A model beats another where the 95 % interval of the paired difference
 between them, clustered by prompt, lies above 0. The best model is the earliest one that no other
 beats: of models that cannot be told apart, the one with the least training behind it, in the spirit
-of the one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, section
-3.4.3). There always is one, since nothing beats the highest mean. A run whose gains cannot be told
-from chance names M0.
+of the one-standard-error rule (Classification and Regression Trees, 1984, section 3.4.3). There
+always is one, since nothing beats the highest mean. A run whose gains cannot be told from chance
+names M0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from statistics import fmean
 from typing import Literal
 
+from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.evaluation.statistics import Estimate, Values, paired_difference
 
 By = Literal["oracle", "head_to_head", "judge"]
 Scores = Mapping[str, Sequence[float]]
 """A model's values by prompt id."""
+
+EVEN = 0.5
+"""The win rate of a model against itself."""
 
 MEASURES: Mapping[By, str] = {
     "oracle": "quality by the oracle",
@@ -46,11 +51,12 @@ def best_model(scores: Mapping[str, Scores], by: By) -> Best:
     the first model is named.
 
     Args:
-        scores: by model name, in the order in which they were made: values by prompt id.
+        scores: by model name, in the order in which they were made: values by prompt id. Those of
+            ``head_to_head`` are outcomes in [0, 1].
         by: what the values are.
 
     Raises:
-        ValueError: there is no model.
+        ValueError: there is no model, or an outcome lies outside [0, 1].
     """
     if not scores:
         raise ValueError("no models to choose from")
@@ -66,9 +72,9 @@ def best_model(scores: Mapping[str, Scores], by: By) -> Best:
     best = next(
         name
         for name in names
-        if not any(above_zero(paired_difference(values[other], values[name])) for other in names)
+        if not any(above_zero(_difference(values[other], values[name], by)) for other in names)
     )
-    lead = paired_difference(values[top], values[best])
+    lead = _difference(values[top], values[best], by)
     return Best(best, _why(names, best, top, lead, means[top], by), by)
 
 
@@ -82,9 +88,41 @@ def gain(later: Values[str], earlier: Values[str]) -> Estimate | None:
     )
 
 
+def outcome_gain(later: Values[str], earlier: Values[str]) -> Estimate:
+    """Return the mean over prompts of later - earlier, where the values are outcomes in [0, 1].
+
+    Its interval is that of a win rate. Mean ± t · SE of two wins of two is of width 0, and two
+    prompts would prove a model.
+
+    Args:
+        later: a model's outcomes by prompt, against some opponent.
+        earlier: another's against the same one at the same prompts; ``EVEN`` for the opponent's
+            own.
+
+    Raises:
+        ValueError: the prompts are not the same, there is none, or a value lies outside [0, 1].
+    """
+    if later.keys() != earlier.keys():
+        raise ValueError("the outcomes of two models at different prompts")
+    # As far as a prompt's difference can reach, from end to end: it is read as a share of that.
+    even = any(all(x == EVEN for x in chain(*side.values())) for side in (later, earlier))
+    reach = 1.0 if even else 2.0
+    gaps = {prompt: fmean(values) - fmean(earlier[prompt]) for prompt, values in later.items()}
+    found = win_rate_ci({prompt: [0.5 + gap / reach] for prompt, gap in gaps.items()})
+    mean, low, high = (
+        None if end is None else reach * (end - 0.5) for end in (found.mean, found.low, found.high)
+    )
+    assert mean is not None
+    return replace(found, mean=mean, low=low, high=high)
+
+
 def above_zero(difference: Estimate) -> bool:
     """Say whether a difference's whole 95 % interval lies above 0; without one it does not."""
     return difference.low is not None and difference.low > 0
+
+
+def _difference(later: Values[str], earlier: Values[str], by: By) -> Estimate:
+    return (outcome_gain if by == "head_to_head" else paired_difference)(later, earlier)
 
 
 def _why(names: Sequence[str], best: str, top: str, lead: Estimate, mean: float, by: By) -> str:

@@ -44,6 +44,7 @@ def answers_table(summary: Entry) -> str:
                 spread(quality["mean"], *quality["ci95"]) if quality else DASH,
                 interval(gain.get("over_previous"), "+.2f"),
                 interval(gain.get("over_initial"), "+.2f"),
+                interval(gain.get("over_control"), "+.2f"),
                 share(quality["perfect_share"]) if quality else DASH,
                 spread(quality["greedy_mean"], *quality["greedy_ci95"]) if quality else DASH,
                 win_rate(against["win_rate"]) if against else DASH,
@@ -51,8 +52,8 @@ def answers_table(summary: Entry) -> str:
                 f"{model['response_tokens']:,.1f}",
             ]
         )
-    heads = ["", "quality", "gain over previous", "gain over M0", "perfect", "greedy",
-             "win rate against M0", "length-controlled", "tokens"]  # fmt: skip
+    heads = ["", "quality", "gain over previous", "gain over M0", "gain over control",
+             "perfect", "greedy", "win rate against M0", "length-controlled", "tokens"]  # fmt: skip
     return table(heads, rows)
 
 
@@ -122,10 +123,12 @@ def best_of_table(summary: Entry) -> str:
 
 
 def controls_table(summary: Entry) -> str:
-    """Return M0 at lower temperatures: how much of a gain is sharpening alone."""
+    """Return M0 at lower temperatures: how much of a gain is sharpening alone. The strongest, which
+    ``gain over control`` is over, is bold.
+    """
     rows = [
         [
-            item["model"],
+            f"**{item['model']}**" if item.get("strongest") else item["model"],
             f"{item['temperature']:g}",
             spread_of(item["quality"]),
             f"{item['response_tokens']:,.1f}",

@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from iterdpo.errors import UserError
-from iterdpo.judging.base import Judge
+from iterdpo.judging.base import Judge, judgment, prompt_texts
 from iterdpo.records import (
     Candidate,
     Judgment,
@@ -85,12 +85,7 @@ class HumanJudge(Judge):
     def judge(
         self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
     ) -> Iterator[Judgment]:
-        known = {prompt.id for prompt in prompts}
-        for candidate in candidates:
-            if candidate.prompt_id not in known:
-                raise ValueError(
-                    f"candidate {candidate.id}: its prompt {candidate.prompt_id} was not given"
-                )
+        prompt_texts(prompts, candidates)
         judge = self.fingerprint
         for candidate in candidates:
             said = self._preferences.get(candidate.id, {})
@@ -98,14 +93,8 @@ class HumanJudge(Judge):
             raw = tuple(
                 f"{value:g} against {other}" for other, group in said.items() for value in group
             )
-            yield Judgment(
-                id=record_id("judgment", (candidate.id, judge), 0, "\n".join(raw)),
-                candidate_id=candidate.id,
-                prompt_id=candidate.prompt_id,
-                judge=judge,
-                verdict=verdict_of(values, self.low, self.high),
-                raw=raw,
-            )
+            verdict = verdict_of(values, self.low, self.high)
+            yield judgment(candidate, judge, verdict, raw=raw)
 
 
 def verdict_of(values: Sequence[float], low: float, high: float) -> Verdict:

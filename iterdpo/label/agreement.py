@@ -29,7 +29,8 @@ def raw_agreement(units: Sequence[Sequence[Choice]]) -> float | None:
 
 
 def cohen_kappa(pairs: Sequence[tuple[Choice, Choice]]) -> float | None:
-    """Return Cohen's kappa of two people (Cohen 1960): (p_o - p_e) / (1 - p_e).
+    """Return Cohen's kappa of two people (A Coefficient of Agreement for Nominal Scales,
+    Educational and Psychological Measurement 20:37, 1960): (p_o - p_e) / (1 - p_e).
 
     p_o is the share of items on which they agree, p_e the share that their own frequencies would
     give by chance: the sum over categories of the product of their shares.

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from iterdpo.evaluation.statistics import Estimate, mean_ci
+from iterdpo.evaluation.resampling import win_rate_ci
+from iterdpo.evaluation.statistics import Estimate
 from iterdpo.label.agreement import agreement_of
 from iterdpo.label.marks import Marks
 from iterdpo.label.task import Item, Task
@@ -18,9 +19,10 @@ def result_of(task: Task, marks: Sequence[Marks]) -> dict[str, Any]:
     """Return everything that the choices say, as plain values.
 
     ``preference`` is the mean preference for the first answer (the measured model, the chosen
-    answer), ties one half, over every choice of every person, its 95 % interval clustered by
-    prompt. Answers that were the same text were not shown: with them as ties it is
-    ``preference_with_identical``, (1 - s) · preference + s / 2 for their share s.
+    answer), ties one half, every prompt weighing the same however many people chose, with the 95 %
+    interval of a win rate (``resampling.win_rate_ci``). Answers that were the same text were not
+    shown: with them as ties it is ``preference_with_identical``, (1 - s) · preference + s / 2 for
+    their share s.
     ``self_judge`` is the share of items with a preferred answer on which the run's judge prefers
     the same one, a tie of the judge one half: the agreement of person and judge.
     """
@@ -80,7 +82,8 @@ def _clustered(values: Sequence[tuple[Item, float]]) -> Estimate | None:
     by_prompt: dict[str, list[float]] = {}
     for item, value in values:
         by_prompt.setdefault(item.question.prompt_id, []).append(value)
-    return mean_ci(by_prompt) if by_prompt else None
+    # In one order whatever the page's was, so that the resamples are the same.
+    return win_rate_ci(dict(sorted(by_prompt.items()))) if by_prompt else None
 
 
 def _same(item: Item, value: float) -> float | None:

@@ -25,6 +25,8 @@ class Measure:
     name: str
     digits: int
     explained: str
+    share: bool = False
+    """Whether its values are shares in [0, 1], whose mean has the interval of a win rate."""
 
     def scores(self, run: Run, model: Model) -> dict[str, list[float]]:
         """Return the values of ``model`` by held-out prompt; none where it was not measured."""
@@ -32,14 +34,15 @@ class Measure:
             return oracle_scores(run, model)
         for found in run.summary.get("comparisons") or ():
             if (found["model"], found["opponent"]) == (model["name"], run.models[0]["name"]):
-                return _preferences(run, found["stage"])
+                return _outcomes(run, found["stage"])
         return {}
 
 
 QUALITY = Measure("quality", 3, "Quality: mean score by the oracle, on held-out prompts.")
 AGAINST_M0 = Measure(
-    "win rate against M0", 3, "How often the answer is preferred to M0's, ties counting one half."
-)
+    "win rate against M0", 3, "How often the answer is preferred to M0's, ties counting one half.",
+    share=True,
+)  # fmt: skip
 
 
 def compared_models(runs: Sequence[Run]) -> tuple[list[tuple[int, Model]], list[str]]:
@@ -75,15 +78,16 @@ def members(
                 continue
             if scores:
                 values = flat(runs[index].values)
-                found.append(Member(index, values, scores, model["response_tokens"]))
+                tokens = model["response_tokens"]
+                found.append(Member(index, values, scores, tokens, measure.share))
         if found:
             return measure, found
     return QUALITY, []
 
 
-def _preferences(run: Run, stage: str) -> dict[str, list[float]]:
+def _outcomes(run: Run, stage: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for comparison in run.records(stage, Comparison):
-        if comparison.preference is not None:
-            found.setdefault(comparison.prompt_id, []).append(comparison.preference)
+        if comparison.outcome is not None:
+            found.setdefault(comparison.prompt_id, []).append(comparison.outcome)
     return found

@@ -11,7 +11,13 @@ from iterdpo.report.figures import count, duration, estimate, interval, number, 
 from iterdpo.report.sections.cost import cost
 from iterdpo.report.sections.judge import judge
 from iterdpo.report.sections.making import making
-from iterdpo.report.sections.quality import controls, gain_over_initial, headline, quality
+from iterdpo.report.sections.quality import (
+    controls,
+    gain_over_control,
+    gain_over_initial,
+    headline,
+    quality,
+)
 from iterdpo.report.sections.repeating import all_settings, repeating
 from iterdpo.report.sections.training import training
 from iterdpo.report.sections.versus import versus
@@ -46,7 +52,12 @@ def verdict(run: Run) -> str:
     if best and (model := next((m for m in run.models if m["name"] == best["model"]), None)):
         said = f"{best['model']} is the best model: {str(best['why']).strip().rstrip('.')}."
         gain = gain_over_initial(model)
-        return f"{said} Its gain over M0 is {estimate(gain, sign=True)}." if gain else said
+        if not gain:
+            return said
+        said += f" Its gain over M0 is {estimate(gain, sign=True)}"
+        if beyond := gain_over_control(run, model):
+            said += f", over {beyond[0]} {estimate(beyond[1], sign=True)}"
+        return f"{said}."
     if not measured:
         return f"{run.models[-1]['name']} is the latest model; no oracle says how good it is."
     top = max(measured, key=lambda model: model["quality"]["mean"])
@@ -78,11 +89,11 @@ def _subtitle(run: Run) -> str:
     values, engine = run.values, run.summary["run"]["engine"]
     began = datetime.fromtimestamp((run.directory / CONFIG_FILE).stat().st_mtime)
     model, adapter = values["model"], values["model"]["adapter"]
+    trained = f"rank {adapter['rank']}" if adapter else "every weight"
     return " · ".join(
         [
             f"{began:%Y-%m-%d %H:%M}",
-            f"model {model['name']} ({model['quantization']}, {model['dtype']}, rank "
-            f"{adapter['rank']})",
+            f"model {model['name']} ({model['quantization']}, {model['dtype']}, {trained})",
             f"{engine.get('engine')} on {engine.get('device')}",
             f"seed {values['seed']}",
         ]
@@ -103,6 +114,9 @@ def _facts(run: Run) -> Iterator[Fact]:
     if gain := gain_over_initial(last):
         yield Fact("gain over M0", number(gain["mean"], 2, sign=True),
                    interval(gain["low"], gain["high"], 2, sign=True))  # fmt: skip
+    if beyond := gain_over_control(run, last):
+        yield Fact(f"gain over {beyond[0]}", number(beyond[1]["mean"], 2, sign=True),
+                   interval(beyond[1]["low"], beyond[1]["high"], 2, sign=True))  # fmt: skip
     entries = run.summary["iterations"]
     if entries:
         kept = sum(entry["pairs"]["kept"] for entry in entries)

@@ -52,7 +52,7 @@ class Iteration:
     @cached_property
     def candidates(self) -> Mapping[str, Row]:
         """The answers, by id, with ``tokens`` (their number) and ``truncated``."""
-        lengths = self._lengths()
+        lengths = self.lengths()
         return {
             row["id"]: {
                 **row,
@@ -66,6 +66,22 @@ class Iteration:
     def judgments(self) -> Mapping[str, Row]:
         """The judgments, by the answer's id."""
         return _by("candidate_id", self._rows("judgments", _JUDGMENT))
+
+    def scores(self) -> list[float]:
+        """The judge's scores of all answers that have one."""
+        return [row["score"] for row in self._rows("judgments", ("score",))
+                if row["score"] is not None]  # fmt: skip
+
+    def lengths(self) -> list[int]:
+        """The number of tokens of each answer."""
+        import pyarrow.compute
+        import pyarrow.parquet
+
+        found: list[int] = []
+        with pyarrow.parquet.ParquetFile(self._file("candidates")) as file:
+            for batch in file.iter_batches(columns=[_LENGTHS]):
+                found += pyarrow.compute.list_value_length(batch.column(0)).to_pylist()
+        return found
 
     @cached_property
     def pairs(self) -> Sequence[Row]:
@@ -101,16 +117,6 @@ class Iteration:
         columns = [table.column(name).to_pylist() for name in names]
         for values in zip(*columns, strict=True):
             yield dict(zip(names, values, strict=True))
-
-    def _lengths(self) -> list[int]:
-        import pyarrow.compute
-        import pyarrow.parquet
-
-        found: list[int] = []
-        with pyarrow.parquet.ParquetFile(self._file("candidates")) as file:
-            for batch in file.iter_batches(columns=[_LENGTHS]):
-                found += pyarrow.compute.list_value_length(batch.column(0)).to_pylist()
-        return found
 
     def _file(self, stage: str) -> Path:
         return self.run.directory_of(self.entry["stages"][stage]) / RECORDS_FILE

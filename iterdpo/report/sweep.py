@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from iterdpo.config.inert import ALWAYS
+from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.evaluation.statistics import Estimate, mean_ci
 from iterdpo.report.settings import Settings, differing
 
@@ -31,6 +32,8 @@ class Member:
     """Scores of its compared model by held-out prompt."""
     tokens: float
     """Mean length of that model's answers."""
+    share: bool = False
+    """Whether the scores are shares in [0, 1]."""
 
     @property
     def seed(self) -> str:
@@ -55,7 +58,8 @@ class Setting:
 
     @property
     def quality(self) -> Estimate:
-        return mean_ci(self.scores)
+        share = any(member.share for member in self.members)
+        return win_rate_ci(self.scores) if share else mean_ci(self.scores)
 
     @property
     def tokens(self) -> float:

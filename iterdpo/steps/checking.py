@@ -12,7 +12,7 @@ from typing import Any
 
 from iterdpo.config.health import HealthConfig
 from iterdpo.evaluation.answers import duplicate_share
-from iterdpo.evaluation.best import Best, best_model, gain
+from iterdpo.evaluation.best import EVEN, Best, best_model, gain, outcome_gain
 from iterdpo.evaluation.head_to_head import outcomes_by_prompt
 from iterdpo.evaluation.health import Alarm, Vitals, alarms, chosen_fall
 from iterdpo.evaluation.pairs import length_ratio
@@ -26,8 +26,6 @@ from iterdpo.store.stages import Stored, Work
 from iterdpo.training.spec import REPORT_FILE
 
 HEALTH_FILE = "health.json"
-EVEN = 0.5
-"""The win rate of a model against itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class CheckHealth:
     """The judge's lowest and highest score; None where its scores have no bounds."""
 
     name = "health"
-    version = 1
+    version = 2
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -202,7 +200,7 @@ def fixed_gain(
     if to_parent is None:
         return None
     outcomes = outcomes_by_prompt(to_parent.value)
-    return gain(outcomes, dict.fromkeys(outcomes, (EVEN,)))
+    return outcome_gain(outcomes, dict.fromkeys(outcomes, (EVEN,))) if outcomes else None
 
 
 def _chosen_fall(
@@ -211,5 +209,7 @@ def _chosen_fall(
     if trained is None or not pairs.kept:
         return None
     report = json.loads((trained.directory / REPORT_FILE).read_text("utf-8"))
+    if report.get("logps") == "mean":  # over an answer's tokens already, as ORPO has them
+        return chosen_fall(report["history"], 1)
     tokens = {item.id: len(item.token_ids) for item in candidates}
     return chosen_fall(report["history"], fmean(tokens[pair.chosen_id] for pair in pairs.kept))

@@ -89,19 +89,23 @@ def short(overrides: Sequence[tuple[str, str]]) -> str:
 
 
 def tags_of(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the user's tags, and one for each choice that runs are told apart by."""
+    """Return the user's tags, and one for each choice that runs are told apart by.
+
+    A choice that a kind of judge or training does not have is left out.
+    """
     judge, training = values["judge"], values["training"]
+    kind, model = judge["kind"], judge["model"]
     chosen = {
         "model": values["model"]["name"],
         "prompts": values["prompts"]["source"],
-        "judge": judge["model"],
+        "judge": model if kind == "self" else f"{kind}-{model}" if model else kind,
         "score": judge["score"],
-        "rubric": Path(judge["rubric"]).stem,
+        "rubric": Path(judge["rubric"]).stem if judge["rubric"] else None,
         "pairs": values["pairs"]["strategy"],
-        "loss": "+".join(training["loss"]),
+        "loss": "+".join(training["loss"]) or training["method"],
         "reference": training["reference"],
     }
-    tags = [*values["tracking"]["tags"], *(f"{key}:{value}" for key, value in chosen.items())]
+    tags = [*values["tracking"]["tags"], *(f"{k}:{v}" for k, v in chosen.items() if v is not None)]
     return tuple(dict.fromkeys(clipped(tag, TAG_LENGTH) for tag in tags))
 
 

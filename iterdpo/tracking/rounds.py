@@ -99,13 +99,13 @@ class Teller:
                 judged_by=self._names.get(judge),
             )
         )  # fmt: skip
-        adapter = policy.adapter
-        assert adapter is not None
+        # Where every weight was trained, the policy is a checkpoint of its own.
+        sha256 = policy.adapter.sha256 if policy.adapter else policy.base.sha256
         self._tracker.artifact(
             _artifact(
                 "adapter", policy.name, trained, iteration,
                 [("pairs", policy.name), *earlier],
-                fingerprint=policy.fingerprint, sha256=adapter.sha256,
+                fingerprint=policy.fingerprint, sha256=sha256,
                 parent=self._names.get(policy.parent or ""), parent_fingerprint=policy.parent,
                 base=policy.base.fingerprint, base_sha256=policy.base.sha256,
                 quantization=policy.base.quantization, dtype=policy.base.dtype,

@@ -48,6 +48,7 @@ SECTIONS = (
         Chart("Perfect answers", ("quality/perfect_share",)),
         Chart("Gain over M0", ("gain/over_initial/mean",)),
         Chart("Gain over the model before", ("gain/over_previous/mean",)),
+        Chart("Gain over M0 at its best lower temperature", ("gain/over_control/mean",)),
         Chart("Wins against M0, oracle", ("head_to_head/oracle/vs_M0/win_rate/mean",)),
         Chart("Wins against M0, judged by M0", ("head_to_head/initial/vs_M0/win_rate/mean",)),
         Chart("Rating (M0 = 0)", ("rating/points",)),

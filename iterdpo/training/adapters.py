@@ -16,6 +16,7 @@ from iterdpo.engines.loading import differing_adapter_keys
 from iterdpo.errors import LineageError
 from iterdpo.store.hashing import file_sha256
 from iterdpo.training.base_model import load_base
+from iterdpo.training.learners import without_own_dropout
 from iterdpo.training.proofs import (
     POLICY,
     REFERENCE,
@@ -71,7 +72,7 @@ def load_policy(spec: Spec) -> Any:
     from peft import LoraConfig, PeftModel, get_peft_model
 
     assert spec.lora is not None
-    base = load_base(spec.base, spec.attention, spec.trust_remote_code)
+    base = without_own_dropout(load_base(spec.base, spec.attention, spec.trust_remote_code))
     if spec.policy_adapter is not None:
         model = PeftModel.from_pretrained(
             base, spec.policy_adapter, adapter_name=POLICY, is_trainable=True

@@ -39,6 +39,11 @@ _INERT = (
     "checkpoints", "checkpoint_steps", "author", "max_engine_gap", "engine_logprobs",
     "reference_base",
 )  # fmt: skip
+# Of its settings: besides those, what is made of the policy afterwards, and where the examples come
+# from, which count by what they are.
+_INERT_SETTINGS = (
+    "process", "step0_tolerance", "reference", "checkpoint_steps", "method", "path", "ranked",
+)  # fmt: skip
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 
@@ -141,7 +146,7 @@ def identity_of(spec: Spec, reference_sha256: str | None, device: str) -> dict[s
     values = dataclasses.asdict(spec)
     for name in _INERT:
         values.pop(name, None)
-    for name in ("process", "step0_tolerance", "reference", "checkpoint_steps", "path"):
+    for name in _INERT_SETTINGS:
         values["training"].pop(name, None)
     values["kind"] = type(spec).__name__
     values["base"] = spec.base.fingerprint

@@ -21,7 +21,7 @@ def check_finite(values: Mapping[str, float], step: int, spec: Spec) -> None:
     """Refuse a step whose loss, gradient or measurements are not finite.
 
     Args:
-        values: of one step by name, ``loss`` and ``grad_norm`` among them.
+        values: of one step by name, ``loss`` and mostly ``grad_norm`` among them.
         step: the optimizer step that they would lead to, from 1.
         spec: of the training, for the message.
 
@@ -74,9 +74,10 @@ def check_weights(model: Any, history: Sequence[Mapping[str, float]], spec: Spec
 
 def _diverged(step: int, values: Mapping[str, float], spec: Spec, why: str) -> UserError:
     training, section = spec.training, spec.section
+    norm = values.get("grad_norm", math.inf)  # the history has none of a step that overflowed
     return UserError(
         f"training diverged at step {step}: loss {values['loss']:.6g}, gradient norm "
-        f"{values['grad_norm']:.6g}{why}; lower {section}.learning_rate (now "
+        f"{norm:.6g}{why}; lower {section}.learning_rate (now "
         f"{training.learning_rate:g}), raise {section}.warmup (now {training.warmup:g}) or lower "
         f"{section}.max_grad_norm (now {training.max_grad_norm:g})"
     )

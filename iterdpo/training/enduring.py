@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -100,6 +101,16 @@ class EnduringTrainer(Trainer):
             self._first_parts.append(self.check_first(inputs, loss.item(), num_items_in_batch))
         return loss
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Let the learning rate rise over a share of the steps, and the last be a full one.
+
+        The first step of a rise has a learning rate of 0: were it the only one, nothing would be
+        learned. ``transformers`` reads a share of 1 as a single step.
+        """
+        rising = math.ceil(num_training_steps * self.spec.training.warmup)
+        self.args.warmup_steps = max(0, min(rising, num_training_steps - 1))
+        return super().create_scheduler(num_training_steps, optimizer)
+
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Take the micro batches of the next optimizer step."""
         self._micro_batches = []
@@ -152,9 +163,20 @@ class EnduringTrainer(Trainer):
             for name, values in self._metrics["train"].items()
             if name in self.recorded
         }
-        values = {"loss": self._tr_loss.item(), "grad_norm": float(norm), **means}
+        values = {"loss": self._tr_loss.item(), **means}
+        if not self._is_scaled_too_far(float(norm)):
+            values["grad_norm"] = float(norm)
         check_finite(values, self.state.global_step + 1, self.spec)
         return norm
+
+    def _is_scaled_too_far(self, norm: float) -> bool:
+        """Say whether a gradient overflowed that a smaller scale of float16's losses would mend.
+
+        That happens now and then: the scaler leaves the step out and halves its scale. The history
+        has no norm of such a step.
+        """
+        scaler = self.accelerator.scaler  # None but for float16 on a GPU
+        return not math.isfinite(norm) and scaler is not None and scaler.get_scale() > 1.0
 
     def checkpoint_is_due(self) -> bool:
         """Say whether the step that is done ends with a checkpoint; the last one ends training."""
@@ -206,6 +228,8 @@ class _Watch(TrainerCallback):
         logs = kwargs["logs"]
         if "loss" in logs:
             values = {name: float(logs[name]) for name in self.trainer.recorded if name in logs}
+            if not math.isfinite(values.get("grad_norm", 0.0)):
+                del values["grad_norm"]  # of a step that was left out
             history = self.trainer.progress.history
             history.append({"step": state.global_step} | values)
             check_loss(history, self.trainer.spec)
@@ -238,7 +262,6 @@ def arguments_of(spec: Spec) -> dict[str, Any]:
         "output_dir": tempfile.gettempdir(),
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": _SCHEDULES[training.schedule],
-        "warmup_steps": training.warmup,  # below 1 it is a share of all steps
         "num_train_epochs": training.epochs,
         "per_device_train_batch_size": training.micro_batch_size,
         "gradient_accumulation_steps": training.batch_size // training.micro_batch_size,

@@ -16,6 +16,7 @@ from typing import Any
 
 from iterdpo.records import Base
 from iterdpo.training.base_model import checkpoint_sha256, copy_all_but_weights, load_base
+from iterdpo.training.learners import without_own_dropout
 from iterdpo.training.proofs import check_all_gradients, tensors_sha256
 from iterdpo.training.spec import MODEL_DIR, Spec, TrainSpec
 
@@ -64,8 +65,7 @@ class FullLearner:
         return {"weights_sha256": checkpoint_sha256(directory)}
 
     def _load(self, base: Base) -> Any:
-        return load_base(
-            dataclasses.replace(base, dtype="float32"),
-            self.spec.attention,
-            self.spec.trust_remote_code,
+        single = dataclasses.replace(base, dtype="float32")
+        return without_own_dropout(
+            load_base(single, self.spec.attention, self.spec.trust_remote_code)
         )

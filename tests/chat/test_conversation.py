@@ -166,6 +166,22 @@ def test_ctrl_c_before_the_first_word_leaves_no_question_without_an_answer():
     assert conversation.turns == []
 
 
+def test_another_answer_that_does_not_come_leaves_the_one_before():
+    class Tired(ScriptedTalker):
+        def reply(self, request, policy, sampling):
+            if self.asked:
+                raise KeyboardInterrupt
+            yield from super().reply(request, policy, sampling)
+
+    conversation = Conversation(Tired(), POLICIES, "M2", Sampling())
+    list(conversation.ask("hello"))
+    before = list(conversation.turns)
+    with pytest.raises(KeyboardInterrupt):
+        list(conversation.ask_again())
+    assert conversation.turns == before
+    assert [turn.message.content for turn in before] == ["hello", "M2 heard hello"]
+
+
 def test_ctrl_c_while_all_answer_stops_all():
     talk = Talk("interrupt", "/all")
     # The first answer is stopped after two words and kept; of the three, none follows the first.

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo.evaluation.best import best_model, gain
+from iterdpo.evaluation.best import EVEN, best_model, gain, outcome_gain
+from iterdpo.evaluation.resampling import win_rate_ci
 
 
 def by_prompt(*values: float) -> dict[str, tuple[float, ...]]:
@@ -38,7 +39,35 @@ def test_a_lead_that_may_be_chance_names_the_earlier_model():
 
 
 def test_a_run_whose_gains_are_chance_names_m0():
-    assert best_model({"M0": FLAT, "M1": NOISY}, "head_to_head").model == "M0"
+    assert best_model({"M0": FLAT, "M1": NOISY}, "oracle").model == "M0"
+
+
+def test_a_few_wins_without_a_loss_prove_nothing():
+    def outcomes(value: float, prompts: int) -> dict[str, tuple[float, ...]]:
+        return by_prompt(*[value] * prompts)
+
+    few = {"M0": outcomes(EVEN, 2), "M1": outcomes(1, 2)}
+    assert best_model(few, "head_to_head").model == "M0", "two wins of two are chance"
+    many = {"M0": outcomes(EVEN, 20), "M1": outcomes(1, 20)}
+    assert best_model(many, "head_to_head").model == "M1", "twenty of twenty are not"
+    # M2 wins everywhere, M1 nowhere: as far apart as two models can be.
+    apart = {"M0": outcomes(EVEN, 20), "M1": outcomes(0, 20), "M2": outcomes(1, 20)}
+    found = outcome_gain(apart["M2"], apart["M1"])
+    assert found.mean == 1
+    assert 0 < found.low < 1
+    assert best_model(apart, "head_to_head").model == "M2"
+
+
+def test_the_gain_over_an_even_opponent_is_the_win_rate_less_a_half():
+    wins = by_prompt(1, 1, 0, 0.5, 1, 1, 0)
+    rate, found = win_rate_ci(wins), outcome_gain(wins, dict.fromkeys(wins, (EVEN,)))
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (rate.mean - 0.5, rate.low - 0.5, rate.high - 0.5)
+    )
+    turned = outcome_gain(dict.fromkeys(wins, (EVEN,)), wins)
+    assert turned.mean == pytest.approx(-found.mean)
+    with pytest.raises(ValueError, match="different prompts"):
+        outcome_gain(wins, by_prompt(1))
 
 
 def test_a_later_fall_changes_nothing():
@@ -62,7 +91,7 @@ def test_models_are_compared_on_the_prompts_they_share():
 
 
 def test_a_model_that_nobody_could_compare_is_out_of_the_running():
-    assert best_model({"M0": FLAT, "M1": {}, "M2": BETTER}, "head_to_head").model == "M2"
+    assert best_model({"M0": FLAT, "M1": {}, "M2": BETTER}, "oracle").model == "M2"
     assert best_model({"M0": {}}, "judge").model == "M0"
     assert best_model({"M0": FLAT}, "oracle").why == "the only model that was measured"
     with pytest.raises(ValueError, match="no models"):

@@ -39,7 +39,8 @@ def model(name: str, mean: float, gain: dict[str, object] | None) -> dict[str, o
 
 @pytest.fixture
 def summary():
-    gain = {"over_previous": estimate(0.5), "over_initial": estimate(0.5)}
+    gain = {"over_previous": estimate(0.5), "over_initial": estimate(0.5),
+            "over_control": estimate(-0.1)}  # fmt: skip
     return {
         "models": [model("M0", 3.0, None), model("M1", 3.5, gain)],
         "comparisons": [
@@ -50,7 +51,9 @@ def summary():
             }
         ],
         "controls": [
-            {"model": "M0", "temperature": 0.5, "quality": estimate(3.4), "response_tokens": 7.0}
+            {"model": "M0", "temperature": 0.5, "quality": estimate(3.4),
+             "strongest": True,
+             "response_tokens": 7.0}
         ],
         "best": {"model": "M1", "why": "a reason", "by": "oracle"},
     }  # fmt: skip
@@ -66,10 +69,10 @@ def cells(text: str, head: str) -> dict[str, list[str]]:
 def test_models_are_rows_and_the_best_is_bold(summary):
     text = markdown(summary)
     rows = [line for line in text.splitlines() if line.startswith(("| M0 |", "| **M1** |"))]
-    assert rows[0] == ("| M0 | 3.00 ± 0.20 | – | – | 10 % | 4.00 ± 0.10 | – | – | 1,234.6 |")
+    assert rows[0] == ("| M0 | 3.00 ± 0.20 | – | – | – | 10 % | 4.00 ± 0.10 | – | – | 1,234.6 |")
     assert rows[1] == (
-        "| **M1** | 3.50 ± 0.20 | +0.50 (+0.40 … +0.60) | +0.50 (+0.40 … +0.60) | 10 % "
-        "| 4.00 ± 0.10 | 65.0 (55.0 … 75.0) | – | 1,234.6 |"
+        "| **M1** | 3.50 ± 0.20 | +0.50 (+0.40 … +0.60) | +0.50 (+0.40 … +0.60) "
+        "| -0.10 (-0.20 … +0.00) | 10 % | 4.00 ± 0.10 | 65.0 (55.0 … 75.0) | – | 1,234.6 |"
     )
     assert text.endswith("\n\nBest: **M1**, a reason.\n")
 
@@ -90,7 +93,7 @@ def test_judges_have_the_papers_five_measures(summary):
 def test_best_of_and_controls_have_tables_of_their_own(summary):
     text = markdown(summary)
     assert cells(text, "best of n")["M1"] == ["3.50 ± 0.10", "4.00 ± 0.10"]
-    assert cells(text, "temperature")["M0"] == ["0.5", "3.40 ± 0.10", "7.0"]
+    assert cells(text, "temperature")["**M0**"] == ["0.5", "3.40 ± 0.10", "7.0"]
 
 
 def test_what_was_not_measured_has_no_table(summary):
@@ -100,7 +103,7 @@ def test_what_was_not_measured_has_no_table(summary):
     summary["comparisons"], summary["controls"], summary["best"] = [], [], None
     text = markdown(summary)
     assert text.count("\n\n") == 0
-    assert "| M1 | – | – | – | – | – | – | – | 1,234.6 |" in text
+    assert "| M1 | – | – | – | – | – | – | – | – | 1,234.6 |" in text
 
 
 def test_a_comparison_without_any_readable_verdict_has_dashes(summary):

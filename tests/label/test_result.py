@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iterdpo.errors import UserError
-from iterdpo.evaluation.statistics import mean_ci
+from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.label.marks import check_marks, read_marks
 from iterdpo.label.result import label_lines, result_of
 from iterdpo.label.show import estimate, lines_of
@@ -36,11 +36,18 @@ def test_the_win_rate_is_that_of_written_out_choices(tmp_path, task):
     result = result_of(task, read_marks(saved(tmp_path, exported(task, "ann", chosen))))
     assert (result["wins"], result["ties"], result["losses"], result["skips"]) == (3, 1, 1, 1)
     assert result["preference"]["mean"] == pytest.approx(0.7)
-    expected = mean_ci({n: [value] for n, value in enumerate((1, 1, 1, 0.5, 0))})
+    expected = win_rate_ci({n: [value] for n, value in enumerate((1, 1, 1, 0.5, 0))})
     assert result["preference"]["low"] == pytest.approx(expected.low)
     assert result["preference"]["clusters"] == 5
     assert result["median_seconds"] == 2.5
     assert result["between_people"] is None
+
+
+def test_six_wins_of_six_leave_room_for_a_loss(tmp_path, task):
+    chosen = {f"{n:02}-good": 1 for n in range(6)}
+    result = result_of(task, read_marks(saved(tmp_path, exported(task, "ann", chosen))))
+    assert result["preference"]["high"] == 1
+    assert result["preference"]["low"] < 0.9
 
 
 @given(st.integers(0, 2**20), st.lists(st.sampled_from([0, 0.5, 1]), min_size=1, max_size=8))
@@ -56,7 +63,8 @@ def test_several_people_are_clustered_by_prompt_and_compared(tmp_path, task):
     ann = exported(task, "ann", {"00-good": 1, "01-good": 0, "02-good": 1})
     bob = exported(task, "bob", {"00-good": 1, "01-good": 1})
     result = result_of(task, read_marks(saved(tmp_path, ann, bob)))
-    assert result["preference"]["mean"] == pytest.approx(4 / 5)
+    # The prompts' means are 1, 1/2 and 1.
+    assert result["preference"]["mean"] == pytest.approx(2.5 / 3)
     assert (result["preference"]["n"], result["preference"]["clusters"]) == (5, 3)
     assert result["between_people"]["items"] == 2
     assert result["between_people"]["raw"] == 0.5

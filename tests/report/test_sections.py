@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo.report.document import Cell, Chart, Document, Table
+from iterdpo.report.document import Cell, Chart, Document, Table, Text
 from iterdpo.report.one import document
 from iterdpo.report.sections.making import BINS, histogram
 from iterdpo.runs import Run
@@ -34,7 +34,7 @@ MORE = {
     "ratings": [{"model": "M0", "rating": 0.0, "low": 0.0, "high": 0.0},
                 {"model": "M1", "rating": 70.0, "low": 35.0, "high": 107.0}],
     "controls": [{"model": "M0", "temperature": 0.5, "quality": estimate(3.5, 3.4, 3.6),
-                  "response_tokens": 8.0}],
+                  "strongest": True, "response_tokens": 8.0}],
     "best": {"model": "M2", "why": "the highest quality by the oracle, 4.50", "by": "oracle"},
 }  # fmt: skip
 
@@ -48,7 +48,11 @@ def made(tmp_path: Path) -> Document:
         model["best_of"] = [{"n": n, "quality": estimate(4.0, 3.9, 4.1)} for n in (1, 4)]
         model["quality"]["greedy_ci95"] = [4.0, 4.2]
     summary["models"][2]["gain"] = {"over_previous": estimate(0.1, -0.1, 0.3),
-                                    "over_initial": estimate(2.0, 1.5, 2.5)}  # fmt: skip
+                                    "over_initial": estimate(2.0, 1.5, 2.5),
+                                    "over_control": estimate(1.0, 0.5, 1.5)}  # fmt: skip
+    summary["models"][1]["gain"] = {"over_previous": estimate(1.0, 0.5, 1.5),
+                                    "over_initial": estimate(1.0, 0.5, 1.5),
+                                    "over_control": estimate(-0.5, -0.75, -0.25)}  # fmt: skip
     summary["iterations"][1]["training"] = None
     (place / "summary.json").write_text(json.dumps(summary))
     return document(Run.open(place))
@@ -71,8 +75,24 @@ def texts(row: object) -> list[str]:
 def test_the_verdict_names_the_best_model_and_its_gain(made: Document):
     assert made.verdict.replace("\N{NO-BREAK SPACE}", " ") == (
         "M2 is the best model: the highest quality by the oracle, 4.50. Its gain over M0 is +2.00 "
-        "(+1.50 … +2.50)."
+        "(+1.50 … +2.50), over M0 at temperature 0.5 +1.00 (+0.50 … +1.50)."
     )
+
+
+def test_what_the_loop_gives_beyond_a_lower_temperature_is_said_first(made: Document):
+    (section,) = (section for section in made.sections if section.id == "controls")
+    said = section.parts[0]
+    assert isinstance(said, Text)
+    assert said.text.replace("\N{NO-BREAK SPACE}", " ") == (
+        "Beyond sharpening, against M0 at temperature 0.5, the strongest control: M1 is worse, "
+        "−0.50 (−0.75 … −0.25); M2 is better, +1.00 (+0.50 … +1.50). Differences of quality, "
+        "paired by prompt."
+    )
+    (fact,) = (fact for fact in made.facts if fact.name == "gain over M0 at temperature 0.5")
+    assert fact.value == "+1.00"
+    models = table(made, "The models")
+    place = list(models.columns).index("over control")
+    assert [texts(row)[place] for row in models.rows] == ["–", "−0.500", "+1.000"]
 
 
 def test_win_rates_are_turned_around_for_the_other_side(made: Document):

@@ -92,3 +92,12 @@ def test_settings_that_share_no_prompt_have_no_difference():
 )
 def test_the_front_holds_what_no_other_beats_in_both(points, expected):
     assert front(points) == expected
+
+
+def test_shares_have_the_interval_of_a_win_rate():
+    won = {f"p{n}": [1.0, 1.0] for n in range(8)}
+    settings = {"training.beta": "0.1", "seed": "0"}
+    best = compare([Member(0, settings, won, 10.0, share=True)]).best
+    assert best.quality.high == 1
+    assert best.quality.low < 0.95, "sixteen wins of sixteen prove less than certainty"
+    assert compare([Member(0, settings, won, 10.0)]).best.quality.low == 1

@@ -119,6 +119,8 @@ def test_runs_that_differ_in_their_seed_only_are_pooled(tmp_path):
                 [f"seed={seed}"], scores=[scores, scores]).write()  # fmt: skip
     text = read(write([tmp_path / "s"])).text
     assert "All runs have the same settings but for their seeds: quality" in text
+    means = [fmean([float((i + seed) % 3) for i in range(len(PROMPTS))]) for seed in (0, 1)]
+    assert f"0: {means[0]:.3f}, 1: {means[1]:.3f}" in text, "what the interval does not hold"
     assert "at M1 (2 runs, 40 prompts)" in text
 
 

@@ -51,9 +51,9 @@ def model(name: str, oracle: float | None = None, judged: float = 3.0) -> tuple:
     return stored(SimpleNamespace(name=name)), stored(evaluation)
 
 
-def compared(outcome: float) -> SimpleNamespace:
+def compared(outcome: float, prompts: int = 20) -> SimpleNamespace:
     return stored(
-        tuple(Comparison(prompt, prompt, "a", "b", "j", outcome, outcome) for prompt in PROMPTS)
+        tuple(Comparison(f"c{n}", f"p{n}", "a", "b", "j", outcome, outcome) for n in range(prompts))
     )
 
 
@@ -64,6 +64,7 @@ def test_exact_scores_come_before_comparisons_and_those_before_a_models_own_word
     m0, m1 = model("M0"), model("M1", judged=1.0)
     beaten = best_so_far([(*m0, None), (*m1, compared(1.0))])
     assert (beaten.model, beaten.by) == ("M1", "head_to_head")
+    assert best_so_far([(*m0, None), (*m1, compared(1.0, prompts=2))]).model == "M0"
     m0, m1 = model("M0"), model("M1", judged=4.0)
     alone = best_so_far([(*m0, None), (*m1, None)])
     assert (alone.model, alone.by) == ("M1", "judge")
@@ -75,6 +76,8 @@ def test_a_gain_is_in_the_oracles_points_or_the_win_rate_less_a_half():
     asked = [(*model("M0"), None), (*model("M1"), compared(0.0))]
     assert fixed_gain(asked, "M0", compared(0.0)).mean == -0.5
     assert fixed_gain(asked, "M0", None) is None
+    assert fixed_gain(asked, "M0", compared(1.0, prompts=2)).low < 0, "two wins prove no gain"
+    assert fixed_gain(asked, "M0", stored(())) is None
 
 
 def test_a_score_without_bounds_has_no_place_between_them():

@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
     "seed": 7,
     "model": {"name": "lab", "path": "lab"},
     "prompts": {"source": "lab"},
-    "judge": {"model": "current", "score": "expected", "rubric": "my/rubric.jinja"},
+    "judge": {"kind": "self", "model": "current", "score": "expected", "rubric": "my/rubric.jinja"},
     "pairs": {"strategy": "top_bottom"},
     "training": {"loss": ["sigmoid", "sft"], "reference": "previous", "beta": 0.1},
     "tracking": {"group": None, "tags": ["mine"]},

@@ -135,3 +135,12 @@ def test_tags_name_the_choices_after_the_user_s_own():
     long = {**CONFIG, "tracking": {"group": None, "tags": ["a" * 100, "model:lab"]}}
     assert [len(tag) for tag in tags_of(long)][:1] == [TAG_LENGTH]
     assert tags_of(long).count("model:lab") == 1
+
+
+def test_a_judge_that_is_no_policy_is_named_by_its_kind():
+    ranker = {"kind": "pairrm", "model": None, "score": None, "rubric": None}
+    tags = tags_of({**CONFIG, "judge": ranker})
+    assert "judge:pairrm" in tags
+    assert not any(tag.startswith(("score:", "rubric:")) for tag in tags)
+    pairwise = {**ranker, "kind": "pairwise", "model": "initial"}
+    assert "judge:pairwise-initial" in tags_of({**CONFIG, "judge": pairwise})

@@ -19,7 +19,7 @@ def result() -> dict:
     comparison = {
         "model": "M1", "opponent": "M0", "judge": "oracle", "prompts": 8, "wins": 5, "ties": 1,
         "losses": 2, "flips": None, "unscored": 0, "win_rate": ESTIMATE, "standard_error": 0.1,
-        "length_controlled": None, "prompts_needed": None, "prompts_for": "the difference seen",
+        "length_controlled": None, "prompts_needed": None,
         "stage": "comparisons/1",
     }  # fmt: skip
     return {

@@ -155,7 +155,7 @@ class PairBrowser {
 
   /** Show the pair that the address names (#pair-<id>), as long as it is here. */
   openNamed() {
-    const id = decodeURIComponent(location.hash).match(/^#pair-([0-9a-f]+)$/)?.[1];
+    const id = location.hash.match(/^#pair-([0-9a-f]+)$/)?.[1];
     const at = id ? this.all.id.indexOf(id) : -1;
     if (at < 0) return;
     this.controls.search.value = id;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from iterdpo.report import charts, settings
@@ -12,7 +13,6 @@ from iterdpo.report.measures import Measure, Model, ended
 from iterdpo.report.sections.quality import CLUSTERED
 from iterdpo.report.sweep import (
     Comparison,
-    Member,
     Setting,
     compared_keys,
     front,
@@ -20,6 +20,11 @@ from iterdpo.report.sweep import (
     significant,
 )  # fmt: skip
 from iterdpo.runs import Run
+
+SEEDS = (
+    "Runs that differ only in their seed are pooled. The intervals are for other prompts, not for "
+    "other seeds: how far trainings of one setting come out apart is seen in the seeds' own values."
+)
 
 
 def comparing(
@@ -83,7 +88,7 @@ def _against_setting(compared: Comparison, measure: Measure) -> Chart:
     wide = bool(values) and values is not None and values[0] > 0 and values[-1] / values[0] >= 5
     return charts.intervals(
         "settings", f"{measure.name.capitalize()} against {listed(list(compared.keys))}",
-        f"{measure.explained} Runs that differ only in their seed are pooled. {CLUSTERED}",
+        f"{measure.explained} {SEEDS} {CLUSTERED}",
         rows, x="setting", y="mean", x_title=listed(list(compared.keys)), y_title=measure.name,
         x_values=values, log=wide, line=bool(axis),
     )  # fmt: skip
@@ -130,17 +135,21 @@ def _settings_table(
                 number(_mean(_accuracy(model) for _, model in members), 3),
                 number(_mean(pairs_["kept"] for pairs_ in last), 0),
                 percent(_mean(pairs_["label_accuracy"] for pairs_ in last)),
-                ", ".join(setting.seeds),
+                ", ".join(
+                    f"{member.seed}: {number(Setting((), (member,)).quality.mean, measure.digits)}"
+                    for member in sorted(setting.members, key=lambda member: member.seed)
+                ),
             ]
         )  # fmt: skip
     return Table(
         "From best to worst",
-        ["", measure.name, "behind the best", "tokens", "judge", "pairs", "labels right", "seeds"],
+        ["", measure.name, "behind the best", "tokens", "judge", "pairs", "labels right",
+         "each seed"],
         rows,
-        "With 95 % intervals. Behind the best: difference paired by seed and prompt; colored where "
-        "0 lies outside the interval. Judge: pairwise accuracy on the fixed set. Pairs and labels: "
-        "of the last iteration. Means over the seeds.",
-    )
+        f"With 95 % intervals. {SEEDS} Behind the best: difference paired by seed and prompt; "
+        "colored where 0 lies outside the interval. Judge: pairwise accuracy on the fixed set. "
+        "Pairs and labels: of the last iteration. Means over the seeds.",
+    )  # fmt: skip
 
 
 def _path(runs: Sequence[Run], compared: Comparison, measure: Measure) -> Chart:
@@ -152,7 +161,7 @@ def _path(runs: Sequence[Run], compared: Comparison, measure: Measure) -> Chart:
             for member in setting.members:
                 run = runs[member.index]
                 scores = measure.scores(run, run.models[level])
-                members += [Member(member.index, member.settings, scores, 0.0)] if scores else []
+                members += [replace(member, scores=scores)] if scores else []
             if members:
                 quality = Setting(setting.values, tuple(members)).quality
                 rows.append({"model": runs[setting.members[0].index].models[level]["name"],
@@ -160,7 +169,7 @@ def _path(runs: Sequence[Run], compared: Comparison, measure: Measure) -> Chart:
                              "low": quality.low, "high": quality.high})  # fmt: skip
     return charts.intervals(
         "path", f"{measure.name.capitalize()} by iteration",
-        f"{measure.explained} Runs that differ only in their seed are pooled. {CLUSTERED}",
+        f"{measure.explained} {SEEDS} {CLUSTERED}",
         rows, x="model", y="mean", x_title="", y_title=measure.name, series="setting",
         ordered=_numbers(compared) is not None,
     )  # fmt: skip

@@ -91,8 +91,7 @@ def _distributions(run: Run) -> Iterator[Part]:
     for made in iterations(run):
         name = f"for M{made.number}"
         try:
-            judged = [row["score"] for row in made.judgments.values() if row["score"] is not None]
-            tokens = [row["tokens"] for row in made.candidates.values()]
+            judged, tokens = made.scores(), made.lengths()
         except UserError as error:
             gone.append(str(error))
             continue

@@ -45,10 +45,10 @@ def controls(run: Run) -> Section | None:
         + CLUSTERED,
         rows, y="what", x="mean", x_title="quality (points)", series="kind",
     )  # fmt: skip
-    notes = [] if run.summary.get("controls") else [
-        Text("M0 at lower temperatures was not measured in this run.", "quiet")
-    ]  # fmt: skip
-    return Section("controls", "Controls", [chart, *notes])
+    if not run.summary.get("controls"):
+        said = Text("M0 at lower temperatures was not measured in this run.", "quiet")
+        return Section("controls", "Controls", [chart, said])
+    return Section("controls", "Controls", [*_beyond(run), chart])
 
 
 def gain_over_initial(model: Model) -> Mapping[str, Any] | None:
@@ -56,6 +56,37 @@ def gain_over_initial(model: Model) -> Mapping[str, Any] | None:
     gain = model.get("gain")
     over: Mapping[str, Any] | None = gain["over_initial"] if gain else None
     return over
+
+
+def gain_over_control(run: Run, model: Model) -> tuple[str, Mapping[str, Any]] | None:
+    """Return what the strongest control is called, and the paired difference of a model from it."""
+    gain = (model.get("gain") or {}).get("over_control")
+    control = next((c for c in run.summary.get("controls") or () if c.get("strongest")), None)
+    return (_called(control), gain) if gain and control else None
+
+
+def _called(control: Mapping[str, Any]) -> str:
+    return f"{control['model']} at temperature {control['temperature']:g}"
+
+
+def _beyond(run: Run) -> Iterator[Part]:
+    """Say of each model, in words, whether it is better than the strongest control."""
+    found = [(model["name"], *beyond) for model in run.models
+             if (beyond := gain_over_control(run, model))]  # fmt: skip
+    if not found:
+        return
+    yield Text(
+        f"Beyond sharpening, against {found[0][1]}, the strongest control: "
+        + "; ".join(f"{name} {_standing(gain)}" for name, _, gain in found)
+        + ". Differences of quality, paired by prompt.",
+        "lead",
+    )
+
+
+def _standing(gain: Mapping[str, Any]) -> str:
+    clear = gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
+    side = ("better" if gain["mean"] > 0 else "worse") if clear else "not told apart from it"
+    return f"is {side}, {estimate(gain, sign=True)}"
 
 
 def _points(models: Sequence[Model]) -> Iterator[dict[str, Any]]:
@@ -84,6 +115,7 @@ def _table(run: Run) -> Table:
                 _with_interval(found["mean"], *found["ci95"]) if found else DASH,
                 _gain(gain.get("over_previous")),
                 _gain(gain.get("over_initial")),
+                _gain(gain.get("over_control")),
                 percent(found["perfect_share"]) if found else DASH,
                 _with_interval(found["greedy_mean"], *(found.get("greedy_ci95") or (None, None)))
                 if found
@@ -98,11 +130,12 @@ def _table(run: Run) -> Table:
     answered = next(model["quality"]["n"] for model in run.models if model["quality"])
     return Table(
         "The models",
-        ["", "quality", "gain", "over M0", "perfect", "greedy", "tokens", "cut off", "repeats",
-         "pairs", "labels right"],
+        ["", "quality", "gain", "over M0", "over control", "perfect", "greedy", "tokens", "cut off",
+         "repeats", "pairs", "labels right"],
         rows,
         f"Quality: mean of {answered:,} sampled answers, with its 95 % interval clustered by "
-        "prompt. Gain: difference from the model before and from M0, paired by prompt. Perfect: "
+        "prompt. Gain: difference from the model before, from M0, and from M0 at its best lower "
+        "temperature (control), paired by prompt. Perfect: "
         "answers with the highest score. Greedy: quality of the most likely answers. Cut off: "
         "answers that reached the longest length. Repeats: answers that another answer to the same "
         "prompt equals. Pairs and labels: what the model was trained on. Columns that nothing was "
@@ -146,8 +179,7 @@ def _controls(run: Run) -> Iterator[dict[str, Any]]:
         if model["iteration"] == 0:
             for control in run.summary.get("controls") or ():
                 if control["quality"]:
-                    what = f"{control['model']} at temperature {control['temperature']:g}"
-                    yield _control(what, "lower temperature", control["quality"])
+                    yield _control(_called(control), "lower temperature", control["quality"])
 
 
 def _control(what: str, kind: str, value: Mapping[str, Any]) -> dict[str, Any]:

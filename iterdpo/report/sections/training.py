@@ -73,7 +73,7 @@ def _proofs(run: Run) -> Iterator[Part]:
                 f"{found['steps']:,}",
                 number(found["step0_loss"], 6),
                 number(found["step0_expected_loss"], 6),
-                "unchanged" if found["reference_unchanged"] else Cell("CHANGED", "down"),
+                _reference(found["reference_unchanged"]),
                 number(found.get("engine_gap"), 7),
                 str(canary.get("outcome", DASH)),
                 f"{canary['astray']:,} of {canary['texts']:,}" if canary else DASH,
@@ -86,7 +86,13 @@ def _proofs(run: Run) -> Iterator[Part]:
         rows,
         "Loss at step 0: as TRL computed it, beside the papers' arithmetic on independent "
         "log-probs. Reference: its bytes after training. Engine gap: largest difference of an "
-        "answer's log-prob between engine and trainer, in nats a token. Canary: whether the engine "
+        "answer's log-prob between engine and trainer, in nats. Canary: whether the engine "
         "applied the very adapter; astray: texts that were not where the trainer has them.",
         texts=(5, 7),
     )  # fmt: skip
+
+
+def _reference(unchanged: bool | None) -> str | Cell:
+    if unchanged is None:  # a training without one
+        return DASH
+    return "unchanged" if unchanged else Cell("CHANGED", "down")
