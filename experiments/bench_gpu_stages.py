@@ -159,7 +159,7 @@ class Bench:
     ) -> Stored:
         """Train M1; the optimizer's steps after the first, which holds the proofs, count apart."""
         count, training = len(pairs.value.kept), config.training
-        estimate = estimate_memory(config) if self.options.device == "cuda" else None
+        estimate = estimate_memory(config, "vllm") if self.options.device == "cuda" else None
         with self.timed("M1 is trained") as done, step_times() as times:
             held = own_memory(reset=True)
             m1 = stages.run(recipe.train, 1, m0, m0, pairs, answers)

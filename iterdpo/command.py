@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from iterdpo.config.check import load
 from iterdpo.config.schema import Config
+from iterdpo.config.secrets import argument_problems
 from iterdpo.errors import ConfigError
 from iterdpo.store.atomic import write_text
 
@@ -43,6 +44,8 @@ def check(arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: with one line for each problem.
     """
+    if secrets := argument_problems(arguments):  # before anything is shown or written down
+        raise ConfigError(secrets)
     flags = get_args(list(arguments))
     if flags.help or flags.hydra_help or flags.info or flags.shell_completion:
         return

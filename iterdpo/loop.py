@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iterdpo.prompts.base import assert_held_out
+from iterdpo.evaluator import Evaluator
 
 if TYPE_CHECKING:
     from iterdpo.evaluation.report import Evaluation
+    from iterdpo.evaluator import Measured
     from iterdpo.pairing.base import Pairing
     from iterdpo.recipe import Recipe
     from iterdpo.records import Candidate, Judgment, Policy, Prompt
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 class Made:
     """What one iteration made, on the way from one policy to the next."""
 
+    start: Stored[Policy]
+    """The policy it started from."""
     prompts: Stored[tuple[Prompt, ...]]
     candidates: Stored[tuple[Candidate, ...]]
     judgments: Stored[tuple[Judgment, ...]]
@@ -40,19 +43,29 @@ class Round:
 
     iteration: int
     policy: Stored[Policy]
-    evaluation: Stored[Evaluation]
+    measured: Measured
     made: Made | None = None
+
+    @property
+    def evaluation(self) -> Stored[Evaluation]:
+        return self.measured.evaluation
 
 
 def run(recipe: Recipe, iterations: int, stages: Stages) -> Iterator[Round]:
-    """Yield M0 and then the policy of each iteration, as they are done."""
-    base = stages.run(recipe.base)
-    policy = initial = base
+    """Yield M0 and then the policy of each iteration, as they are done.
+
+    An alarm of ``health`` can end the run early, or send it back to its best policy so far.
+    """
+    base, initial = recipe.enter(stages)
+    policy = initial
     evaluate = Evaluator(recipe, stages, initial)
     yield Round(0, policy, evaluate(policy))
 
+    written: tuple[Stored[tuple[Prompt, ...]], ...] = ()
     for t in range(1, iterations + 1):
-        prompts = stages.run(recipe.select, t)
+        writer = {"nobody": (), "initial": (initial, *written)}[recipe.prompt_writer]
+        prompts = stages.run(recipe.select, t, *writer)
+        written += (prompts,)
         evaluate.require_held_out(prompts)
         candidates = stages.run(recipe.generate, prompts, policy)
         judge_policy = {"current": policy, "initial": initial}[recipe.judge_model]
@@ -60,35 +73,15 @@ def run(recipe: Recipe, iterations: int, stages: Stages) -> Iterator[Round]:
         recipe.require_scored(t, judgments)
         pairs = stages.run(recipe.build_pairs, prompts, candidates, judgments)
         recipe.require_pairs(t, pairs, judgments)
-        trained = None
+        start, trained = policy, None
         if pairs.value.kept:
             reference = {"previous": policy, "initial": initial, "base": base}[recipe.reference]
             trained = stages.run(recipe.train, t, policy, reference, pairs, candidates)
             policy = trained
-        made = Made(prompts, candidates, judgments, pairs, trained)
-        yield Round(t, policy, evaluate(policy), made)
-
-
-class Evaluator:
-    """Measures a policy on prompts that never enter training, the same ones every time."""
-
-    def __init__(self, recipe: Recipe, stages: Stages, initial: Stored[Policy]) -> None:
-        self.recipe, self.stages = recipe, stages
-        self.held_out = stages.run(recipe.held_out)
-        self.labelled = stages.run(recipe.labelled)
-        self.fixed_answers = stages.run(recipe.answer_fixed, self.labelled, initial)
-
-    def require_held_out(self, prompts: Stored[tuple[Prompt, ...]]) -> None:
-        """Raise ``UserError`` when a prompt of the loop is one that policies are measured on."""
-        assert_held_out(prompts.value, [*self.held_out.value, *self.labelled.value])
-
-    def __call__(self, policy: Stored[Policy]) -> Stored[Evaluation]:
-        recipe, stages = self.recipe, self.stages
-        sampled = stages.run(recipe.answer, self.held_out, policy)
-        greedy = stages.run(recipe.answer_greedily, self.held_out, policy)
-        own = stages.run(recipe.judge_measured, self.held_out, sampled, policy)
-        fixed = stages.run(recipe.judge_measured, self.labelled, self.fixed_answers, policy)
-        return stages.run(
-            recipe.measure, self.held_out, sampled, greedy, own,
-            self.labelled, self.fixed_answers, fixed,
-        )  # fmt: skip
+        made = Made(start, prompts, candidates, judgments, pairs, trained)
+        measured = evaluate(policy, made)
+        yield Round(t, policy, measured, made)
+        stages.forget()
+        if measured.stops:
+            return
+        policy = measured.goes_on_from

@@ -2,13 +2,13 @@
 
 Keys follow from settings alone, so the loop itself is walked through with a store that computes
 nothing. Where the loop looks at a result that is not there yet, it is taken for granted that the
-iteration has pairs.
+iteration has pairs, and that no alarm ends the run or sends it back.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +17,13 @@ from iterdpo import loop
 from iterdpo.assemble import assemble, library_versions
 from iterdpo.config.schema import Config
 from iterdpo.errors import UserError
+from iterdpo.evaluation.best import Best
+from iterdpo.evaluation.health import Vitals
 from iterdpo.pairing.base import Pairing
 from iterdpo.records import Pair
+from iterdpo.steps.checking import CheckHealth, Health
+from iterdpo.steps.comparing import Compare
+from iterdpo.steps.instructing import WriteInstructions
 from iterdpo.steps.learning import BuildPairs, JudgeCandidates
 from iterdpo.steps.writing import Generate, SelectPrompts
 from iterdpo.store.hashing import sha256_of
@@ -30,6 +35,11 @@ Result = TypeVar("Result")
 
 MOST_REASONS = 6
 SUPPOSED_PAIRING = Pairing(kept=(Pair("", "", "", "", "", "", "", 1.0, 0.0, "", ""),), dropped={})
+SUPPOSED_HEALTH = Health(Vitals(0, "", 0.0, None), alarms=(), best=Best("", "", "judge"))
+SUPPOSED: Mapping[str, object] = {
+    BuildPairs.name: SUPPOSED_PAIRING,
+    CheckHealth.name: SUPPOSED_HEALTH,
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class _Supposed(Stored[Result]):
 
     @property
     def value(self) -> Any:
-        return SUPPOSED_PAIRING if self.stage.name == BuildPairs.name else ()
+        return SUPPOSED.get(self.stage.name, ())
 
 
 class Planner(Stages):
@@ -163,11 +173,11 @@ class Planner(Stages):
 def rows(stage: Stage[Any], args: Iterable[Any]) -> int:
     """Return how many records a stage will make, as far as settings tell; else 0."""
     first = next(iter(args), None)
-    if isinstance(stage, SelectPrompts):
+    if isinstance(stage, SelectPrompts | WriteInstructions):
         return stage.count
     if isinstance(stage, Generate) and isinstance(first, Stored):
         return rows(first.stage, first.args) * stage.sampling.n
-    if isinstance(stage, JudgeCandidates):
+    if isinstance(stage, JudgeCandidates | Compare):
         candidates = list(args)[1]
         return rows(candidates.stage, candidates.args) if isinstance(candidates, Stored) else 0
     return 0

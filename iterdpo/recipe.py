@@ -9,12 +9,17 @@ from typing import Literal
 
 from iterdpo.errors import NoPairsError, UserError
 from iterdpo.pairing.base import Pairing
-from iterdpo.records import Judgment, Unscored
+from iterdpo.records import Judgment, Policy, Unscored
 from iterdpo.steps.base import PrepareBase
+from iterdpo.steps.checking import CheckHealth
+from iterdpo.steps.comparing import Compare
+from iterdpo.steps.giving import PairAsGiven, ReadAnswers, ReadScores, SelectGiven
+from iterdpo.steps.instructing import WriteInstructions
 from iterdpo.steps.learning import BuildPairs, JudgeCandidates, Train
 from iterdpo.steps.measuring import Measure
+from iterdpo.steps.tuning import Merge, Tune
 from iterdpo.steps.writing import Generate, SelectPrompts
-from iterdpo.store.stages import Stored
+from iterdpo.store.stages import Stages, Stored
 
 
 @dataclass(frozen=True)
@@ -22,24 +27,61 @@ class Recipe:
     """The steps, and the two choices between policies that the loop makes."""
 
     base: PrepareBase
-    select: SelectPrompts
+    select: SelectPrompts | WriteInstructions | SelectGiven
     held_out: SelectPrompts
     labelled: SelectPrompts
-    generate: Generate
+    generate: Generate | ReadAnswers
     answer: Generate
     answer_greedily: Generate
     answer_fixed: Generate
-    judge: JudgeCandidates
+    judge: JudgeCandidates | ReadScores
     judge_measured: JudgeCandidates
-    """The same judge, kept apart from what the loop learns from."""
-    build_pairs: BuildPairs
+    """The same judge, kept apart from what the loop learns from; of given pairs, the only one."""
+    build_pairs: BuildPairs | PairAsGiven
+    tune: Tune | None
+    """None where M0 is the base itself."""
+    merge: Merge | None
+    """None where what ``tune`` makes stays an adapter."""
     train: Train
     measure: Measure
+    compare: Compare | None
+    """None where nothing compares two models."""
+    controls: tuple[Generate, ...]
+    """M0 at lower temperatures, beside its answers at the candidates' settings."""
+    check: CheckHealth
+    arbiter: Literal["oracle", "initial", "external", "none"]
+    """Who compares: exact scores, M0, another checkpoint, nobody."""
+    on_alarm: Literal["warn", "stop", "keep_best"]
+    prompt_writer: Literal["nobody", "initial"]
+    """Who writes an iteration's prompts, where they are not given."""
     judge_model: Literal["current", "initial"]
     reference: Literal["previous", "initial", "base"]
     on_empty: Literal["stop", "skip"]
     min_scored: float
     """Share of an iteration's answers, in [0, 1], that must get a score."""
+
+    def enter(self, stages: Stages) -> tuple[Stored[Policy], Stored[Policy]]:
+        """Return the bare base and M0, which are the same without supervised fine-tuning.
+
+        What is merged into the base is the base of everything that follows.
+        """
+        base = stages.run(self.base)
+        if self.tune is None:
+            return base, base
+        tuned = stages.run(self.tune, base)
+        if self.tune.exemplify is not None:
+            # Who has learned the instructions writes judgments, and the base learns both anew.
+            examples = stages.run(self.tune.exemplify, tuned)
+            tuned = stages.run(self.tune, base, examples)
+        if self.merge is None:
+            return base, tuned
+        merged = stages.run(self.merge, tuned)
+        return merged, merged
+
+    def close_arbiter(self) -> None:
+        """Give back what only comparing needs, until the next comparison."""
+        if self.compare is not None:
+            self.compare.arbiter.close()
 
     def require_scored(self, iteration: int, judgments: Stored[tuple[Judgment, ...]]) -> None:
         """Raise ``UserError`` when the judge could not be read too often."""
@@ -73,10 +115,20 @@ class Recipe:
 
 
 def histogram(scores: Sequence[float | None]) -> str:
-    """Return the number of scores by rounded value, such as ``3: 12, 4: 80, unscored: 2``."""
-    counts: dict[str, int] = {}
-    for score in sorted(score for score in scores if score is not None):
-        counts[f"{score:.0f}"] = counts.get(f"{score:.0f}", 0) + 1
+    """Return how many scores there are of each rounded value: ``3: 12, 4: 80, unscored: 2``.
+
+    Scores that lie closer together than one point, or further apart than ten, are those of a judge
+    with a scale of its own: they come in eight ranges of equal width, ``-2.5 to -1.25: 7``.
+    """
+    known = sorted(score for score in scores if score is not None)
+    spread = known[-1] - known[0] if known else 0.0
+    if spread == 0 or 1 <= spread <= 10:
+        counts = Counter(str(round(score)) for score in known)
+    else:
+        width = spread / 8
+        places = (min(int((score - known[0]) / width), 7) for score in known)
+        starts = [known[0] + place * width for place in places]
+        counts = Counter(f"{start:.3g} to {start + width:.3g}" for start in starts)
     unscored = sum(score is None for score in scores)
     parts = [f"{value}: {count}" for value, count in counts.items()]
     return ", ".join(parts + [f"unscored: {unscored}"] * bool(unscored)) or "none"

@@ -12,15 +12,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 
 def record_id(kind: str, parents: Sequence[str], index: int, text: str) -> str:
     """Return 16 hex digits that name a record: sha256 over kind, parents, index and text."""
     identity = json.dumps([kind, list(parents), index, text], ensure_ascii=True)
     return hashlib.sha256(identity.encode("ascii")).hexdigest()[:16]
+
+
+POLICY_JUDGES = ("self", "pairwise")
+"""The kinds of judges in whose judgments a policy of the run speaks, and is named as the judge."""
+
+
+GIVEN = "given"
+"""In records, the writer of answers that came with a dataset; and the kind of their judge."""
+
+
+def judge_fingerprint(identity: Mapping[str, object]) -> str:
+    """Return the name, in records, of a judge that is no policy: a hash of what it is."""
+    return record_id("judge", (), 0, json.dumps(identity, sort_keys=True, allow_nan=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +105,14 @@ class UnscoredReason(StrEnum):
     """Fewer than the required share of the sampled verdicts could be read."""
     NO_MASS = "no_mass"
     """The score tokens hold too little probability for the expected score to mean anything."""
+    CUT_OFF = "cut_off"
+    """The verdict reached its token limit, so it would be learned without its end."""
     PROMPT_TOO_LONG = "prompt_too_long"
     """The judge's prompt does not fit the model's context."""
+    REFUSED = "refused"
+    """The judge, or a filter before it, declined to answer."""
+    NOT_COMPARED = "not_compared"
+    """People judge, and nobody compared this answer with another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +149,55 @@ class Judgment:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a judge said of two answers to one prompt, asked in both orders."""
+
+    id: str
+    prompt_id: str
+    answer_id: str
+    """The answer of the model that is measured."""
+    opponent_id: str
+    """The answer that it is compared with."""
+    judge: str
+    """Fingerprint of the policy that compared, or the name of a judge that is no policy."""
+    forward: float | None
+    """Preference for the answer when it is shown first, in [0, 1]; None where it was not read."""
+    backward: float | None
+    """Preference for the answer when it is shown second, likewise."""
+    raw: tuple[str, ...] = ()
+    """What the judge said in each order, or why that could not be read."""
+    unscored: str = ""
+    """Why there is no preference, a value of ``UnscoredReason``; empty where there is one."""
+
+    @property
+    def preference(self) -> float | None:
+        """The mean of both orders, which cancels a liking for a place; None without one of them."""
+        if self.forward is None or self.backward is None:
+            return None
+        return (self.forward + self.backward) / 2
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the two orders name different winners."""
+        if self.forward is None or self.backward is None:
+            return False
+        return (self.forward - 0.5) * (self.backward - 0.5) < 0
+
+    @property
+    def outcome(self) -> float | None:
+        """1 for a win, 0 for a loss, 1/2 for a tie; None without a preference.
+
+        Orders that name different winners are a tie, however sure each was (MT-Bench, arXiv
+        2306.05685, section 3.4).
+        """
+        if (preference := self.preference) is None:
+            return None
+        if self.flipped or preference == 0.5:
+            return 0.5
+        return float(preference > 0.5)
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One preference: ``chosen`` was judged better than ``rejected`` for the same prompt."""
 
@@ -153,7 +222,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The frozen weights under every adapter."""
+    """A checkpoint and how it is held: the frozen weights under an adapter, or a whole model."""
 
     path: str
     """The checkpoint that the user named: a directory or a hub id."""
@@ -181,14 +250,19 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A model that can write and judge: the base, an adapter on it, and the policy it came from."""
+    """A model that can write and judge: weights, and the policy that they were trained from.
+
+    Where an adapter is trained, ``base`` is the same for every policy of a run. Where all weights
+    are, each policy is a checkpoint of its own: a base without an adapter that has a parent.
+    """
 
     name: str
     """``M0``, ``M1``, ..."""
     base: Base
     adapter: Adapter | None = None
     parent: str | None = None
-    """Fingerprint of the policy whose adapter this one started from."""
+    """Fingerprint of the policy that this one's training started from; None where nothing here
+    trained it."""
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -196,3 +270,10 @@ class Policy:
         object.__setattr__(
             self, "fingerprint", record_id("policy", (self.base.fingerprint,), 0, adapter)
         )
+
+    @property
+    def trained_in(self) -> Path | None:
+        """Directory that the training of this policy left its weights and its canary in."""
+        if self.adapter is not None:
+            return Path(self.adapter.path).parent
+        return Path(self.base.path).parent if self.parent is not None else None

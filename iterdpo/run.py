@@ -15,13 +15,14 @@ from iterdpo.assemble import assemble, library_versions
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.quiet import quiet_libraries
+from iterdpo.report.write import LiveReport
 from iterdpo.runs import CONFIG_FILE, KEY_DIGITS, LINKS_DIR, SUMMARY_FILE
+from iterdpo.sharing.share import share_at_the_end
 from iterdpo.stopping import StopRequest
 from iterdpo.store.atomic import write_text
 from iterdpo.store.hashing import plain, sha256_of
 from iterdpo.store.registry import RegisteredRun
 from iterdpo.store.stages import Stages, Stored
-from iterdpo.tracking.samples import sample_rows
 from iterdpo.tracking.wandb import take_over
 
 log = logging.getLogger(__name__)
@@ -61,29 +62,29 @@ def execute(
     stages = Stages(
         config.store.root, library_versions(), clock.add, registered, stop or StopRequest()
     )
-    result: dict[str, Any] = {"models": [], "iterations": [], "run": {}}
-    tracker.start(json.loads(json.dumps(plain(config))), run_dir.name, config.tracking.group)
+    made = summary.Summary(config, assembly.oracle)
+    result = made.values
+    tracker.start(json.loads(json.dumps(plain(config))), stages.versions, run_dir)
+    report, finished = LiveReport(run_dir, on=config.report), False
     try:
         with closing(assembly.engine):
             for done in loop.run(assembly.recipe, config.iterations, stages):
-                result["models"].append(summary.model_entry(done, result["models"]))
-                seconds = clock.lap()
-                if done.made is not None:
-                    entry = summary.iteration_entry(done.iteration, done.made, assembly.oracle)
-                    result["iterations"].append(entry | {"seconds": seconds})
-                    tracker.samples(done.iteration, sample_rows(done.made))
+                made.add(done, clock.lap())
                 result["canaries"] = summary.canaries(assembly.engine.results)
                 result["run"] = summary.run_entry(
                     config, assembly.engine, time.monotonic() - began, stages.versions
                 )
                 write_text(run_dir / SUMMARY_FILE, json.dumps(result, indent=1) + "\n")
                 link(stages.used, run_dir / LINKS_DIR)
-                tracker.metrics(done.iteration, summary.metrics(result, done.iteration))
+                report.write()
+                tracker.round(done, result)
                 console.announce(result, config.iterations)
         registered.finish()
+        finished = True
     finally:
-        tracker.finish(result)
+        tracker.finish(result, failed=not finished)
     console.show(result, run_dir)
+    share_at_the_end(config.hub, run_dir)
     return result
 
 

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 from iterdpo.config.schema import Config
 from iterdpo.errors import UserError
-from iterdpo.records import Adapter, Base, Candidate, Judgment, Pair, Policy, Prompt
-from iterdpo.steps.base import IMAGE_DIR, RECORDS_FILE
+from iterdpo.records import Base, Candidate, Judgment, Pair, Policy, Prompt
+from iterdpo.steps.base import RECORDS_FILE, PrepareBase, policy_in
 from iterdpo.steps.learning import DROPPED_FILE
+from iterdpo.steps.tuning import Merge, Tune, merged_policy
 from iterdpo.store.manifest import Manifest, read_manifest
 from iterdpo.store.tables import read_records
-from iterdpo.training.spec import ADAPTER_DIR, REPORT_FILE
+from iterdpo.training.spec import IMAGE_DIR, REPORT_FILE
 
 Record = TypeVar("Record")
 
@@ -152,24 +153,37 @@ class Run:
         )
 
     def _policy(self, model: Mapping[str, Any], earlier: Mapping[str, Policy]) -> Policy:
-        place = self.directory_of(model["stages"]["policy"])
-        if not model["adapter_sha256"]:
-            identity: Mapping[str, Any] = read_manifest(place).identity
-            settings = identity["settings"]
-            path = str(model["checkpoint"])
-            image = place / IMAGE_DIR
-            base = Base(
-                path=path,
-                sha256=settings["checkpoint"],
-                quantization=settings["quantization"],
-                dtype=settings["dtype"],
-                image=str(image) if image.is_dir() else path,
-            )
-            return Policy(model["name"], base)
-        start = next(iter(earlier.values()))
-        parent = earlier[model["parent"]].fingerprint if model["parent"] else None
-        adapter = Adapter(str(place / ADAPTER_DIR), model["adapter_sha256"])
-        return Policy(model["name"], start.base, adapter, parent)
+        stage = model["stages"]["policy"]
+        place = self.directory_of(stage)
+        match stage.split("/")[0]:
+            case PrepareBase.name:
+                return Policy(model["name"], self._base(stage, str(model["checkpoint"])))
+            case Merge.name:
+                return merged_policy(place)
+            case Tune.name:
+                tuned: Mapping[str, Any] = read_manifest(place).identity
+                base = tuned["args"][0]
+                checkpoint = str(model["checkpoint"])
+                start = Policy(
+                    model["name"], self._base(f"{base['stage']}/{base['key']}", checkpoint)
+                )
+            case _:
+                start = earlier[model["parent"]]
+        return policy_in(place, model["name"], start)
+
+    def _base(self, stage: str, checkpoint: str) -> Base:
+        """Return what ``PrepareBase`` made of a checkpoint."""
+        place = self.directory_of(stage)
+        identity: Mapping[str, Any] = read_manifest(place).identity
+        settings = identity["settings"]
+        image = place / IMAGE_DIR
+        return Base(
+            path=checkpoint,
+            sha256=settings["checkpoint"],
+            quantization=settings["quantization"],
+            dtype=settings["dtype"],
+            image=str(image) if image.is_dir() else checkpoint,
+        )
 
 
 def find_runs(places: Sequence[Path]) -> list[Run]:

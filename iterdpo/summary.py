@@ -17,7 +17,15 @@ from iterdpo.evaluation.report import scores_by_prompt
 from iterdpo.evaluator import Measured
 from iterdpo.loop import Made, Round
 from iterdpo.records import Scored, Unscored
-from iterdpo.standings import address, comparison_entries, control_entries, rating_entries
+from iterdpo.standings import (
+    Control,
+    address,
+    comparison_entries,
+    control_entries,
+    controls_of,
+    rating_entries,
+    strongest,
+)
 from iterdpo.steps.measuring import measured_from
 from iterdpo.store.hashing import plain, sha256_of
 
@@ -28,6 +36,8 @@ class Summary:
     def __init__(self, config: Config, oracle: Oracle | None) -> None:
         self.config, self.oracle = config, oracle
         self.measured: list[Measured] = []
+        self.control: Control | None = None
+        """The strongest of M0 at lower temperatures."""
         self.values: dict[str, Any] = {
             "models": [], "iterations": [], "comparisons": [], "ratings": [], "controls": [],
             "alarms": [], "best": None, "stopped": None, "canaries": {}, "run": {},
@@ -42,10 +52,13 @@ class Summary:
         """
         values, measured = self.values, done.measured
         self.measured.append(measured)
-        values["models"].append(model_entry(done, values["models"], self.measured[0]))
         if done.made is None:
-            values["controls"] = control_entries(measured, self.oracle)
-        else:
+            controls = controls_of(measured, self.oracle)
+            values["controls"] = control_entries(measured.policy.value.name, controls)
+            self.control = strongest(controls)
+        entry = model_entry(done, values["models"], self.measured[0], self.control)
+        values["models"].append(entry)
+        if done.made is not None:
             entry = iteration_entry(done.iteration, done.made, self.oracle)
             values["iterations"].append(entry | {"seconds": dict(seconds)})
         values["comparisons"] += comparison_entries(measured, self.config.evaluation.arbiter)
@@ -63,7 +76,10 @@ class Summary:
 
 
 def model_entry(
-    done: Round, earlier: Sequence[Mapping[str, Any]], initial: Measured
+    done: Round,
+    earlier: Sequence[Mapping[str, Any]],
+    initial: Measured,
+    control: Control | None,
 ) -> dict[str, Any]:
     """Return what is said of one policy: who it is and how it was measured.
 
@@ -71,6 +87,7 @@ def model_entry(
         done: the policy's round.
         earlier: the entries of the policies before, to name the parent by.
         initial: M0, to measure the gain from.
+        control: M0 at its best lower temperature, likewise.
     """
     policy, evaluation = done.policy.value, done.evaluation.value
     names = {entry["fingerprint"]: entry["name"] for entry in earlier}
@@ -81,7 +98,7 @@ def model_entry(
         "adapter_sha256": policy.adapter.sha256 if policy.adapter else None,
         "parent": names.get(policy.parent),
         "quality": plain(evaluation.quality),
-        "gain": gain_entry(done.measured, initial),
+        "gain": gain_entry(done.measured, initial, control),
         "best_of": plain(evaluation.best_of) or None,
         "judge": judge_entry(done.measured),
         "judged_mean": evaluation.judged_mean,
@@ -98,19 +115,23 @@ def model_entry(
     }
 
 
-def gain_entry(measured: Measured, initial: Measured) -> dict[str, Any] | None:
+def gain_entry(
+    measured: Measured, initial: Measured, control: Control | None
+) -> dict[str, Any] | None:
     """Return a model's gains in the oracle's points, paired by prompt; None for M0.
 
-    ``over_previous`` is over the policy that its iteration started from.
+    ``over_previous`` is over the policy that its iteration started from, ``over_control`` over the
+    strongest control.
     """
     parent, own = measured.parent, measured.evaluation.value.sampled_by_prompt
     if parent is None or not own:
         return None
-    others = {"over_previous": parent, "over_initial": initial}
-    return {
-        name: plain(gain(own, other.evaluation.value.sampled_by_prompt))
-        for name, other in others.items()
+    others = {
+        "over_previous": parent.evaluation.value.sampled_by_prompt,
+        "over_initial": initial.evaluation.value.sampled_by_prompt,
+        "over_control": control.scores if control else {},
     }
+    return {name: plain(gain(own, other)) for name, other in others.items()}
 
 
 def judge_entry(measured: Measured) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 
 from iterdpo.command import FAILURE_FILE
-from iterdpo.console import DASH, WIDTH, number
+from iterdpo.console import WIDTH
+from iterdpo.evaluation.table import DASH, number
 from iterdpo.runs import SUMMARY_FILE
 
 

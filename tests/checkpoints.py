@@ -45,12 +45,14 @@ STYLES = {
 }
 
 
-def make_checkpoint(directory: Path, style: str, seed: int = 0, context: int = 4096) -> Path:
-    """Write a tiny random checkpoint in the named style and return its directory."""
+def make_checkpoint(
+    directory: Path, style: str | Style, seed: int = 0, context: int = 4096
+) -> Path:
+    """Write a tiny random checkpoint in a style, by its name or as it is; return its directory."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    chosen = STYLES[style]
+    chosen = STYLES[style] if isinstance(style, str) else style
     tokenizer = make_tokenizer(chosen)
     sizes: dict[str, Any] = {
         "vocab_size": len(tokenizer),

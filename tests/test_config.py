@@ -50,8 +50,25 @@ def test_every_shipped_file_composes_to_a_valid_configuration(group, name, tmp_p
     needed = []
     if name in ("local", "own_model"):
         needed.append(f"model.path={checkpoint_of('llama')}")
-    if name == "file" or (group == "experiment" and name != "smoke"):
+    needs_prompts = group == "prompts" and name in ("file", "dataset", "self_instruct")
+    if needs_prompts or (group == "experiment" and name != "smoke"):
         needed.append(f"prompts.path={tmp_path / 'prompts.txt'}")
+    if (group, name) == ("judge", "endpoint"):
+        needed.append("judge.endpoint.model=judge-8b")
+    if (group, name) == ("hub", "push"):
+        needed.append("hub.repo=owner/name")
+    if (group, name) == ("judge", "human"):
+        needed.append(f"judge.labels={tmp_path / 'prompts.txt'}")
+    if (group, name) == ("experiment", "sft_dpo"):
+        needed.append(f"sft.path=[{tmp_path / 'examples.jsonl'}]")
+    if group == "sft" and name in ("qlora", "merged", "full"):
+        needed.append(f"sft.path=[{tmp_path / 'examples.jsonl'}]")
+    if (group, name) == ("sft", "full"):
+        needed += ["model.adapter=null", "model.quantization=none"]
+    if (group, name) == ("pairs", "dataset"):
+        needed.append(f"pairs.dataset.path={tmp_path / 'pairs.jsonl'}")
+    if (group, name) == ("prompts", "pairs"):
+        needed.append("pairs=ultrafeedback_binarized")
     if (group, name) == ("pairs", "best_worst"):
         needed.append("candidates.n=4")
     config = typed(compose_with(f"{group}={name}", *needed))
@@ -118,6 +135,19 @@ def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong):
         ({"prompts.path": "/no/such/file.jsonl"}, "prompts.path=/no/such/file.jsonl"),
         ({"model.path": "/no/such/model"}, "model.path=/no/such/model"),
         ({"engine.name": "transformers", "engine.tensor_parallel": 2}, "engine.tensor_parallel=2"),
+        ({"evaluation.oracle": "none"}, "evaluation.arbiter=oracle: there is none"),
+        ({"evaluation.arbiter": "external"}, "evaluation.arbiter_model=null"),
+        ({"evaluation.control_temperatures": [0]}, "evaluation.control_temperatures.0=0"),
+        ({"hub.push": True}, "hub.repo=null: hub.push=true needs a repository"),
+        ({"hub.push": True, "hub.models": "none", "hub.pairs": False}, "hub.models=none: "),
+        ({"hub.repo": "owner/name/more"}, "hub.repo=owner/name/more: is no repository's name"),
+        ({"hub.repo": "owner/" + "n" * 91}, "is too long; the name may have 90 characters"),
+        ({"hub.endpoint": "http://hub.example"}, "would send your token unencrypted"),
+        ({"hub.endpoint": "https://me:pw@hub.example"}, "hub.endpoint: holds credentials"),
+        ({"hub.endpoint": "hub.example"}, "hub.endpoint=hub.example: give a URL"),
+        ({"health.on_alarm": "cry"}, "'warn', 'stop' or 'keep_best'"),
+        ({"health.max_tie_rate": 50}, "health.max_tie_rate=50"),
+        ({"pairs.strategy": "random"}, "pairs.strategy=random: "),
         ({"engine.residency": "away"}, "'auto', 'resident', 'sleep' or 'restart'"),
         ({"training.loss": ["dpo"], "training.loss_weights": [1.0]}, "training.loss.0=dpo"),
     ],
@@ -129,6 +159,71 @@ def test_what_does_not_go_together_is_one_line(wrong, changes, said):
     found = problems(wrong)
     assert any(said in line for line in found), found
     assert not any("\n" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("choice", "changes", "said"),
+    [
+        ("lab", {"kind": "pairrm"}, ["judge.pairrm=null: judge.kind=pairrm needs it"]),
+        ("lab", {"kind": "human"}, ["judge.labels=null: judge.kind=human needs it"]),
+        ("lab", {"rubric": None}, ["judge.rubric=null: judge.kind=self needs it"]),
+        (
+            "lab",
+            {"labels": "x.jsonl", "samples": None},
+            ["judge.samples=null: judge.kind=self needs it", "judge.labels: judge.kind=self does"],
+        ),
+        (
+            "pairrm",
+            {"rubric": "lab", "low": 0, "system": "Be fair."},
+            [
+                "judge.rubric=lab: judge.kind=pairrm does not read it; set it to null",
+                "judge.low=0: judge.kind=pairrm does not read it; set it to null",
+                "judge.system: judge.kind=pairrm does not read it; set it to null",
+            ],
+        ),
+        (
+            "pairwise",
+            {"pairwise": {"comparisons": 1}},
+            [
+                "judge.pairwise.comparisons=1: input should be 'all'",
+                "judge.pairwise.comparisons=1: input should be greater than or equal to 2",
+            ],
+        ),
+        ("pairwise", {"low": 5}, ["judge.low=5: must be below judge.high=5"]),
+        ("endpoint", {}, ["judge.endpoint.model=null: name the server's model"]),
+        ("endpoint", {"score": "sampled"}, ["judge.score=sampled: ", "judge.endpoint.model=null"]),
+    ],
+)
+def test_what_a_kind_of_judge_does_not_go_with(choice, changes, said):
+    values = OmegaConf.to_container(compose_with(f"judge={choice}"), resolve=True)
+    values.pop("experiment", None)
+    values["judge"] |= changes
+    found = problems(values)
+    assert len(found) == len(said), found
+    for line in said:
+        assert any(item.startswith(line) for item in found), found
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"base_url": "localhost:8000"}, "judge.endpoint.base_url=localhost:8000: give a URL"),
+        ({"base_url": "https://me:sk-1@host/v1"}, "judge.endpoint.base_url: holds credentials"),
+        ({"base_url": "https://host/v1?key=sk-1"}, "judge.endpoint.base_url: holds credentials"),
+        ({"api_key_env": "sk-1-abc"}, "judge.endpoint.api_key_env: is no name"),
+        ({"api_key_env": "deadbeef01"}, "judge.endpoint.api_key_env: is no name"),
+        ({"budget": 5.0}, "judge.endpoint.budget=5: nothing has a price"),
+    ],
+)
+def test_an_endpoint_that_cannot_be(changes, said):
+    composed = compose_with("judge=endpoint", "judge.endpoint.model=judge-8b")
+    values = OmegaConf.to_container(composed, resolve=True)
+    values.pop("experiment", None)
+    values["judge"]["endpoint"] |= changes
+    (found,) = problems(values)
+    assert found.startswith(said)
+    assert "sk-1" not in found
+    assert "deadbeef01" not in found
 
 
 def test_vllm_where_it_is_not_installed_says_how_to_get_it(wrong, monkeypatch):

@@ -15,11 +15,13 @@ from iterdpo.engines.memory import (
     GIB,
     MemoryEstimate,
     ModelShape,
+    base_bytes,
     choose_residency,
     engine_bytes,
     engine_share,
     trainer_bytes,
 )
+from iterdpo.engines.prequantized import PREQUANTIZED
 from iterdpo.training.base_model import quantization_name
 
 MODELS = conf_directory() / "model"
@@ -37,15 +39,17 @@ class Known:
 
 
 LLAMA = ModelShape(4096, 32, 32, 8, 128, 14336, 128256, tied=False)
+QWEN = ModelShape(3584, 28, 28, 4, 128, 18944, 152064, tied=False)
 KNOWN = {
+    "llama3_8b": Known(LLAMA, 8192, gated=True),
     "llama3_8b_instruct": Known(LLAMA, 8192, gated=True),
     "llama3_1_8b_instruct": Known(LLAMA, 131072, gated=True),
     "mistral_7b_instruct": Known(
         ModelShape(4096, 32, 32, 8, 128, 14336, 32768, tied=False), 32768, gated=False
     ),
-    "qwen2_5_7b_instruct": Known(
-        ModelShape(3584, 28, 28, 4, 128, 18944, 152064, tied=False), 32768, gated=False
-    ),
+    "qwen2_5_7b_instruct": Known(QWEN, 32768, gated=False),
+    "qwen2_5_7b_instruct_gptq": Known(QWEN, 32768, gated=False),
+    "qwen2_5_7b_instruct_awq": Known(QWEN, 32768, gated=False),
     "qwen2_5_0_5b_instruct": Known(
         ModelShape(896, 24, 14, 2, 64, 4864, 151936, tied=True), 32768, gated=False
     ),
@@ -103,7 +107,8 @@ def test_a_preset_says_what_it_needs(name, config_of):
     config = config_of(f"model={name}", "training=dpo")
     known, model = KNOWN[name], config.model
     (said,) = MEMORY.findall((MODELS / f"{name}.yaml").read_text())
-    serving = engine_bytes(known.shape, BFLOAT16, model.context, 16)
+    held = model.quantization if model.quantization in PREQUANTIZED else "none"
+    serving = engine_bytes(known.shape, BFLOAT16, model.context, 16, held)
     training = training_of(
         known.shape, config, micro_batch=1, length=2048, gradient_checkpointing=True
     )
@@ -124,11 +129,37 @@ def test_presets_differ_from_any_other_model_only_where_they_must(name):
     local = OmegaConf.to_container(OmegaConf.load(MODELS / "local.yaml"))
     assert list(own) == list(local)
     differing = {key for key in own if own[key] != local[key]}
+    if own["quantization"] in PREQUANTIZED:
+        assert own["path"].lower().replace("-int4", "").endswith(f"-{own['quantization']}")
+        differing -= {"quantization"}
     assert differing <= {"name", "path", "dtype", "attention", "context"}
     assert own["dtype"] == "bfloat16"
     assert re.fullmatch(r"[\w-]+/[\w.-]+", own["path"])
     assert own["name"] in own["path"]
     assert own["context"] <= KNOWN[name].declared
+
+
+@pytest.mark.parametrize("name", ["gptq", "awq"])
+def test_a_packed_base_says_what_unpacking_it_costs_and_how_large_it_is(name):
+    text = (MODELS / f"qwen2_5_7b_instruct_{name}.yaml").read_text()
+    whole = engine_bytes(QWEN, BFLOAT16, 4096, 16) / GIB
+    assert f"unpacks it, and serves from {whole:.1f} GiB" in text
+    assert f"; {base_bytes(QWEN, name, BFLOAT16) / 1e9:.1f} GB." in text
+
+
+def test_a_packed_base_and_its_training_take_turns_on_24_gb(config_of):
+    config = config_of("experiment=gptq_dpo")
+    model, engine = config.model, config.engine
+    estimate = MemoryEstimate(
+        card=24 * GIB,
+        engine=engine_bytes(
+            QWEN, BFLOAT16, model.context, engine.max_sequences, model.quantization
+        ),
+        trainer=training_of(QWEN, config),
+    )
+    assert (engine.residency, choose_residency(estimate)) == ("auto", "restart")
+    assert estimate.engine <= engine_share(estimate) * estimate.card
+    assert estimate.trainer <= 0.95 * estimate.card
 
 
 def test_gemma_2_keeps_its_soft_cap(config_of):
@@ -203,3 +234,69 @@ def test_the_recipe_takes_another_model(config_of):
     config = config_of("experiment=self_rewarding_8b_24gb", "model=mistral_7b_instruct")
     assert config.model.name == "Mistral-7B-Instruct-v0.3"
     assert config.training.micro_batch_size == 1
+
+
+def test_self_rewarding_is_the_papers_from_the_base_on(config_of):
+    config = config_of("experiment=self_rewarding")
+    assert (config.model.name, config.iterations) == ("Llama-3-8B", 2)
+    answers, judge, training = config.candidates, config.judge, config.training
+    assert (answers.n, answers.temperature, answers.top_p) == (4, 0.7, 0.9)
+    assert (judge.model, judge.rubric, judge.score, judge.samples) == (
+        "current", "additive", "sampled", 3,
+    )  # fmt: skip
+    assert (config.pairs.strategy, config.pairs.min_margin) == ("best_worst", 0.0)
+    assert (training.loss, training.beta, training.batch_size) == (("sigmoid",), 0.1, 16)
+    ranked, writing = config.sft.ranked, config.prompts.self_instruct
+    assert ranked is not None
+    assert writing is not None
+    assert (ranked.path, ranked.language, ranked.instructions) == (
+        "OpenAssistant/oasst1", "en", 3200,
+    )  # fmt: skip
+    assert (config.sft.method, config.sft.batch_size) == ("qlora", 16)
+    assert (writing.shots, writing.temperature, writing.top_p) == (8, 0.6, 0.9)
+    # A verdict on the longest answer is learned whole: the rubric is under 600 tokens.
+    assert config.sft.max_length is not None
+    assert 600 + ranked.max_tokens < config.sft.max_length
+
+
+def test_all_weights_at_the_papers_rates_are_a_configuration(config_of):
+    text = (conf_directory() / "experiment" / "self_rewarding.yaml").read_text()
+    said = text.partition("for which 160 GB are needed:\n")[2].splitlines()[:2]
+    overrides = " ".join(line.removeprefix("#") for line in said).split()
+    config = config_of("experiment=self_rewarding", *overrides)
+    assert (config.model.adapter, config.model.quantization) == (None, "none")
+    assert (config.sft.learning_rate, config.training.learning_rate) == (5.5e-6, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["self_rewarding", "sft_dpo", "lima_pairrm"])
+def test_the_commands_of_a_recipe_are_understood(name, config_of):
+    from iterdpo.compare.__main__ import parser
+
+    text = (conf_directory() / "experiment" / f"{name}.yaml").read_text()
+    commands = re.findall(r"^# python -m (\S+) (.*)$", text, re.MULTILINE)
+    assert len(commands) == (2 if name == "lima_pairrm" else 1)
+    for program, arguments in commands:
+        if program == "iterdpo.compare":
+            asked = parser().parse_args(arguments.split())
+            assert ([str(run) for run in asked.runs], asked.n) == (["runs/lima_pairrm"], 10)
+            assert f"hydra.run.dir={asked.runs[0]}" in commands[0][1]
+        else:
+            words = [word for word in arguments.split() if word != "prompts.path=FILE"]
+            config = config_of(*(word for word in words if not word.startswith("hydra.")))
+            assert config.training.process == "spawn"
+
+
+def test_lima_pairrm_leaves_instructions_to_compare_on(config_of):
+    config = config_of("experiment=lima_pairrm")
+    assert (config.iterations, config.prompts.per_iteration, config.candidates.n) == (3, 50, 5)
+    assert (config.judge.kind, config.model.name) == ("pairrm", "Mistral-7B-Instruct-v0.3")
+    # LIMA has 1,030 instructions; of those held out, ten are to be seen by no evaluation.
+    held_out = 1030 * config.prompts.held_out_share
+    assert held_out - config.evaluation.prompts - config.evaluation.fixed_prompts > 30
+    assert 1030 - held_out > 3 * 50
+
+
+def test_sft_dpo_refers_to_what_was_fine_tuned(config_of):
+    config = config_of("experiment=sft_dpo", "sft.path=[examples.jsonl]")
+    assert (config.sft.method, config.training.reference) == ("qlora", "initial")
+    assert config.model.quantization == "nf4"

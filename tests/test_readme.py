@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+
+from iterdpo.command import conf_directory, typed
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -22,6 +25,9 @@ COMMANDS = [
     if line.strip()
 ]
 PYTHON_COMMANDS = [line for line in COMMANDS if line.startswith("python -m")]
+RECIPES = re.findall(
+    r"^\| [^|]+ \| `([^`]+)` \|", README.split("## Recipes")[1].split("\n## ")[0], re.MULTILINE
+)
 SCRIPTS = [line for line in COMMANDS if line.startswith("python experiments/")]
 
 
@@ -40,6 +46,7 @@ def test_the_readme_names_the_commands_that_count():
     assert "python -m iterdpo iterations=3" in COMMANDS
     assert len(PYTHON_COMMANDS) >= 7
     assert SCRIPTS
+    assert len(RECIPES) >= 9
 
 
 def make_store(directory: Path) -> None:
@@ -124,6 +131,15 @@ def test_command(command, tmp_path, checkpoint_of, request):
     for script in SCRIPTS if "seed=0,1,2" in arguments else ():
         place, *rest = shlex.split(script)[1:]
         assert "| M1 |" in run([str(REPOSITORY / place), *rest], tmp_path).stdout
+
+
+@pytest.mark.parametrize("command", RECIPES)
+def test_a_recipe_composes(command, tmp_path):
+    file = tmp_path / "some.jsonl"
+    file.write_text("{}\n")
+    overrides = shlex.split(command.replace("FILE", str(file)))
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        assert typed(compose("config", overrides)).iterations
 
 
 def test_the_tree_names_what_is_there():

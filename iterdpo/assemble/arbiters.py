@@ -8,6 +8,7 @@ from pathlib import Path
 from iterdpo.assemble.engines import make_engine
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
+from iterdpo.engines.prequantized import quantization_of
 from iterdpo.evaluation.head_to_head import OracleArbiter
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.judging.external import ExternalArbiter
@@ -33,17 +34,20 @@ def make_comparison(config: Config, engine: Engine, oracle: Oracle | None) -> Co
         return Compare(judge, engine)
     assert evaluation.arbiter_model is not None
     checkpoint = find_checkpoint(evaluation.arbiter_model, None, "evaluation.arbiter_model")
-    own = make_engine(outside(config, checkpoint))
+    settings = outside(config, checkpoint)
+    own = make_engine(settings)
     dtype, place = config.model.dtype, str(checkpoint)
-    base = Base(place, checkpoint_sha256(checkpoint), "none", dtype, image=place)
+    held = settings.model.quantization
+    base = Base(place, checkpoint_sha256(checkpoint), held, dtype, image=place)
     asking = PairwiseJudge(own, rubric, name="external", min_mass=mass, system=system)
     return Compare(ExternalArbiter(asking, Policy("external", base), engine), own)
 
 
 def outside(config: Config, checkpoint: Path) -> Config:
     """Return the settings of an engine that serves ``checkpoint`` as it is, and does not stay."""
+    held = quantization_of(checkpoint)
     return replace(
         config,
-        model=replace(config.model, path=str(checkpoint), revision=None, quantization="none"),
+        model=replace(config.model, path=str(checkpoint), revision=None, quantization=held),
         engine=replace(config.engine, serve="dequantized", residency="restart"),
     )

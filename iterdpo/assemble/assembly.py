@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iterdpo.assemble.engines import make_engine
+from iterdpo.assemble.given import read_given, with_given_pairs
+from iterdpo.assemble.hardware import require_optimizers, resolved
 from iterdpo.assemble.judges import make_judge
 from iterdpo.assemble.prompts import make_prompts
 from iterdpo.assemble.recipe import make_recipe
@@ -16,7 +18,8 @@ from iterdpo.engines.base import Engine
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.evaluation.oracles import LabOracle, Oracle
 from iterdpo.recipe import Recipe
-from iterdpo.tracking.base import Guarded, NoTracker, Tracker
+from iterdpo.tracking.base import NoTracker
+from iterdpo.tracking.guarded import Guarded
 from iterdpo.tracking.wandb import WandbTracker
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
@@ -29,7 +32,7 @@ class Assembly:
     recipe: Recipe
     engine: VerifiedEngine
     oracle: Oracle | None
-    tracker: Tracker
+    tracker: Guarded
 
 
 def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Assembly:
@@ -41,30 +44,34 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
         engine: takes the place of the configured one, in tests and dry runs.
 
     Raises:
-        UserError: a file that the configuration names cannot be used.
+        UserError: a file that the configuration names cannot be used, or the machine cannot do
+            what it asks.
     """
-    prompts = make_prompts(config)
+    config = resolved(config)
+    require_optimizers(config)
+    given = read_given(config)
+    prompts = given.prompts if given and config.prompts.source == "pairs" else make_prompts(config)
     verified = VerifiedEngine(engine or make_engine(config))
     oracle = LabOracle() if config.evaluation.oracle == "lab" else None
     recipe = make_recipe(config, verified, prompts, make_judge(config, verified), oracle)
+    if given is not None:
+        recipe = with_given_pairs(recipe, config, given)
     return Assembly(recipe, verified, oracle, make_tracker(config, run_dir))
 
 
-def make_tracker(config: Config, run_dir: Path) -> Tracker:
+def make_tracker(config: Config, run_dir: Path) -> Guarded:
     """Return the configured tracker. Its failures never stop a run."""
     tracking = config.tracking
     if tracking.name == "none":
-        return NoTracker()
-    return Guarded(
-        WandbTracker(
-            run_dir,
-            project=tracking.project,
-            entity=tracking.entity,
-            mode=tracking.mode,
-            group=tracking.group,
-            tags=tracking.tags,
-        )
+        return Guarded(NoTracker(), samples=0)
+    tracker = WandbTracker(
+        run_dir,
+        project=tracking.project,
+        entity=tracking.entity,
+        mode=tracking.mode,
+        artifacts=tracking.artifacts,
     )
+    return Guarded(tracker, tracking.samples)
 
 
 def library_versions() -> dict[str, str]:

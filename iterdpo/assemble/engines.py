@@ -7,7 +7,7 @@ import logging
 from iterdpo.assemble.hardware import resolved
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
-from iterdpo.engines.choice import choose_engine, vllm_installed
+from iterdpo.engines.choice import EngineName, choose_engine, vllm_installed
 from iterdpo.engines.loading import declared_context
 from iterdpo.engines.memory import (
     ALONE_SHARE,
@@ -18,6 +18,7 @@ from iterdpo.engines.memory import (
     engine_share,
     trainer_bytes,
 )
+from iterdpo.engines.prequantized import PREQUANTIZED, Packing, serving_problem
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.vllm import VllmEngine, VllmSettings
 from iterdpo.errors import UserError
@@ -39,7 +40,11 @@ def make_engine(config: Config) -> Engine:
     engine, model = config.engine, config.model
     cuda = engine.device != "cpu" and torch.cuda.is_available()
     choice = choose_engine(engine.name, vllm=vllm_installed(), cuda=cuda, dtype=model.dtype)
-    estimate = estimate_memory(config) if cuda else None
+    if choice.name == "vllm" and model.quantization in PREQUANTIZED:
+        packing = Packing.at(resolve_checkpoint(model))
+        if problem := serving_problem(choice.name, model.dtype, packing):
+            raise UserError(problem)
+    estimate = estimate_memory(config, choice.name) if cuda else None
     residency = engine.residency
     if residency == "auto":
         residency = choose_residency(estimate) if cuda else "resident"
@@ -82,8 +87,8 @@ def make_engine(config: Config) -> Engine:
     )
 
 
-def estimate_memory(config: Config) -> MemoryEstimate | None:
-    """Return what engine and trainer need of the first GPU, or None for an unknown model."""
+def estimate_memory(config: Config, engine: EngineName) -> MemoryEstimate | None:
+    """Return what ``engine`` and trainer need of the first GPU, or None for an unknown model."""
     import torch
 
     model, training = config.model, config.training
@@ -98,7 +103,15 @@ def estimate_memory(config: Config) -> MemoryEstimate | None:
     sequences = min(config.engine.max_sequences, WORTHWHILE_SEQUENCES)
     return MemoryEstimate(
         card=torch.cuda.get_device_properties(0).total_memory,
-        engine=engine_bytes(shape, size, context, sequences),
+        engine=engine_bytes(
+            shape,
+            size,
+            context,
+            sequences,
+            model.quantization
+            if engine == "vllm" and model.quantization in PREQUANTIZED
+            else "none",
+        ),
         trainer=trainer_bytes(
             shape,
             quantization_name(model),

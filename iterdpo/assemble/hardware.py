@@ -21,17 +21,26 @@ def resolved(config: Config) -> Config:
     """Return ``config`` with ``model.dtype`` and ``model.attention`` chosen: keys hold the choice.
 
     Raises:
-        UserError: the machine, or the way the program was started, cannot do what is asked.
+        UserError: the program was started in a way that it cannot run in.
     """
     if problem := launcher_problem(os.environ):
         raise UserError(problem)
     hardware = look(config.engine.device)
-    for setting, name in _optimizers(config).items():
-        if problem := optimizer_problem(name, setting, _known_optimizers(), hardware):
-            raise UserError(problem)
     dtype = choose_dtype(config.model.dtype, hardware.capability)
     attention = choose_attention(config.model.attention, dtype, hardware)
     return replace(config, model=replace(config.model, dtype=dtype, attention=attention))
+
+
+def require_optimizers(config: Config) -> None:
+    """Raise ``UserError`` when this machine cannot train with an optimizer that is asked for.
+
+    Apart from ``resolved``, because whoever only answers or judges trains nothing: what a run on a
+    GPU has made can be asked on a machine that could not have made it.
+    """
+    hardware = look(config.engine.device)
+    for setting, name in _optimizers(config).items():
+        if problem := optimizer_problem(name, setting, _known_optimizers(), hardware):
+            raise UserError(problem)
 
 
 def look(device: str) -> Hardware:

@@ -136,6 +136,12 @@ def _endpoint(judge: JudgeConfig, config: EndpointConfig, seed: int) -> Judge:
                 f"judge.endpoint.api_key_env={config.api_key_env}: this environment variable is "
                 "not set; export it, or set api_key_env=null for a server that asks for no key"
             )
+        if not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
+            # No header can hold it, and what a library says of such a header may quote it.
+            raise UserError(
+                f"judge.endpoint.api_key_env={config.api_key_env}: what this environment variable "
+                "holds is no key: it has spaces, line breaks or characters outside ASCII in it"
+            )
     client = ClientSettings(
         base_url=config.base_url,
         model=needed(config.model),

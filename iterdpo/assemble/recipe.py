@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from iterdpo.assemble.arbiters import make_comparison
+from iterdpo.assemble.prompts import make_select
+from iterdpo.assemble.tuning import make_tuning
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine, Sampling
+from iterdpo.engines.prequantized import Packing, checkpoint_problem
+from iterdpo.errors import UserError
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.judging.base import Judge
 from iterdpo.pairing.base import Strategy
@@ -14,8 +19,10 @@ from iterdpo.pairing.top_bottom import TopBottom
 from iterdpo.prompts.base import PromptSource
 from iterdpo.recipe import Recipe
 from iterdpo.steps.base import PrepareBase
+from iterdpo.steps.checking import CheckHealth
 from iterdpo.steps.learning import BuildPairs, JudgeCandidates, Train
 from iterdpo.steps.measuring import Measure
+from iterdpo.steps.tuning import Merge
 from iterdpo.steps.writing import Generate, SelectPrompts
 from iterdpo.training.base_model import checkpoint_sha256, quantization_name, resolve_checkpoint
 
@@ -24,8 +31,11 @@ def make_recipe(
     config: Config, engine: Engine, prompts: PromptSource, judge: Judge, oracle: Oracle | None
 ) -> Recipe:
     """Put the steps together."""
-    seed, evaluation = config.seed, config.evaluation
+    seed, evaluation, training = config.seed, config.evaluation, config.training
     checkpoint = resolve_checkpoint(config.model)
+    quantization, packing = config.model.quantization, Packing.at(checkpoint)
+    if problem := checkpoint_problem(quantization, packing, config.model.path):
+        raise UserError(problem)  # only now is a checkpoint of the hub there to be looked at
     system = config.prompts.system
     sampling = Sampling(
         n=config.candidates.n,
@@ -37,6 +47,9 @@ def make_recipe(
     )
     few = replace(sampling, n=evaluation.samples)
     fixed = replace(sampling, n=evaluation.fixed_samples)
+    cooled = evaluation.control_temperatures if oracle else ()
+    controls = [replace(few, temperature=temperature) for temperature in cooled]
+    scale = config.judge.scale
     greedy = Sampling(n=1, temperature=0.0, max_tokens=sampling.max_tokens, seed=seed)
     return Recipe(
         base=PrepareBase(
@@ -46,7 +59,7 @@ def make_recipe(
             dtype=config.model.dtype,
             trust_remote_code=config.model.trust_remote_code,
         ),
-        select=SelectPrompts(prompts, "loop", config.prompts.per_iteration, seed),
+        select=make_select(config, engine, prompts),
         held_out=SelectPrompts(prompts, "evaluation", evaluation.prompts, seed),
         labelled=SelectPrompts(prompts, "labelled", evaluation.fixed_prompts, seed),
         generate=Generate(engine, sampling, system, "answers"),
@@ -56,18 +69,32 @@ def make_recipe(
         judge=JudgeCandidates(judge, engine),
         judge_measured=JudgeCandidates(judge, engine, "answer_judgments"),
         build_pairs=make_pairing(config),
+        tune=make_tuning(config, engine, str(checkpoint), prompts),
+        merge=Merge(engine, config.model.trust_remote_code)
+        if config.sft.method == "merged"
+        else None,
         train=Train(
             lora=config.model.adapter,
-            training=config.training,
+            training=training,
             attention=config.model.attention,
             trust_remote_code=config.model.trust_remote_code,
             seed=seed,
             engine=engine,
             max_engine_gap=config.engine.max_gap if config.engine.serve == "dequantized" else None,
         ),
-        measure=Measure(oracle),
-        judge_model=config.judge.model,
-        reference=config.training.reference,
+        measure=Measure(oracle, scale),
+        compare=make_comparison(config, engine, oracle),
+        controls=tuple(
+            Generate(engine, cooler, system, "is evaluated, cooler", "answers")
+            for cooler in controls
+        ),
+        check=CheckHealth(config.health, scale),
+        arbiter=evaluation.arbiter,
+        on_alarm=config.health.on_alarm,
+        prompt_writer="initial" if config.prompts.source == "self_instruct" else "nobody",
+        judge_model=config.judge.model or "initial",  # it judges with none of them
+        # Without one, the loop's trainings are given the start, and leave it.
+        reference="previous" if training.reference == "none" else training.reference,
         on_empty=config.pairs.on_empty,
         min_scored=config.judge.min_scored,
     )

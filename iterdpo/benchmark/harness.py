@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iterdpo.engines.prequantized import PREQUANTIZED
 from iterdpo.errors import UserError
 from iterdpo.records import Policy
 
@@ -42,8 +43,18 @@ class HarnessSettings:
 
 
 def model_arguments(policy: Policy, settings: HarnessSettings) -> dict[str, Any]:
-    """Return ``model_args`` of the harness's ``hf`` backend for a policy."""
+    """Return ``model_args`` of the harness's ``hf`` backend for a policy.
+
+    Raises:
+        UserError: its base is packed; the harness loads models by itself.
+    """
     base = policy.base
+    if base.quantization in PREQUANTIZED:
+        raise UserError(
+            f"model.quantization={base.quantization}: the harness loads models by itself, and "
+            "cannot unpack this base; write the model out by python -m iterdpo.export --on "
+            "dequantized, and run lm-eval on that"
+        )
     arguments: dict[str, Any] = {
         "pretrained": base.image if settings.serve == "dequantized" else base.path,
         "tokenizer": base.path,  # an image holds weights only

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from iterdpo.config.check_judge import judge_problems
+from iterdpo.config.evaluation import EvaluationConfig
+from iterdpo.config.given import given_problems
+from iterdpo.config.hub import hub_problems
+from iterdpo.config.prequantized import prequantized_problems
 from iterdpo.config.schema import Config
+from iterdpo.config.secrets import token_problems
+from iterdpo.config.training import TrainingConfig
+from iterdpo.config.weights import weight_problems
+from iterdpo.config.writing import PromptsConfig
 from iterdpo.engines.choice import GET_VLLM, vllm_installed
 from iterdpo.errors import ConfigError
 
@@ -20,6 +30,8 @@ def load(values: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: with one line for each problem: key, value, what is allowed.
     """
+    if secrets := token_problems(values):  # before anything could show a value
+        raise ConfigError(secrets)
     try:
         config = TypeAdapter(Config).validate_json(json.dumps(values))
     except ValidationError as error:
@@ -29,9 +41,12 @@ def load(values: Mapping[str, Any]) -> Config:
     return config
 
 
+_UNION_MEMBER: Final = re.compile(r"(tuple|literal|constrained)\b[\[-].*|str")
+
+
 def _line(item: Any) -> str:
     # pydantic adds the tried member of a union to the location; a user knows only the key.
-    parts = [str(part) for part in item["loc"] if not str(part).startswith(("tuple[", "str"))]
+    parts = [str(part) for part in item["loc"] if not _UNION_MEMBER.fullmatch(str(part))]
     key = ".".join(parts)
     if item["type"] == "missing":
         return f"{key}: is missing"
@@ -49,36 +64,9 @@ def _shown(value: object) -> str:
 def _contradictions(config: Config) -> list[str]:
     """Return what each field allows but all of them together do not."""
     problems = []
-    training, judge, pairs = config.training, config.judge, config.pairs
-    if not training.loss:
-        problems.append("training.loss=[]: name at least one loss")
-    if len(training.loss) != len(training.loss_weights):
-        problems.append(
-            f"training.loss_weights={list(training.loss_weights)}: give one weight for each of "
-            f"training.loss={list(training.loss)}"
-        )
-    if training.batch_size % training.micro_batch_size:
-        problems.append(
-            f"training.micro_batch_size={training.micro_batch_size}: must divide "
-            f"training.batch_size={training.batch_size}"
-        )
-    if {"robust", "exo_pair"} & set(training.loss) and not training.label_smoothing:
-        problems.append(
-            f"training.label_smoothing=0: training.loss={list(training.loss)} needs a value "
-            "above 0 and below 0.5"
-        )
-    if judge.low >= judge.high:
-        problems.append(f"judge.low={judge.low}: must be below judge.high={judge.high}")
-    if judge.score == "expected" and not 0 <= judge.low < judge.high <= 9:
-        problems.append(
-            f"judge.high={judge.high}: judge.score=expected reads one token, so scores must lie "
-            "in 0..9; use judge.score=sampled for a wider range"
-        )
-    if judge.rubric in ("additive", "lab") and (judge.low, judge.high) != (0, 5):
-        problems.append(
-            f"judge.high={judge.high}: the rubric {judge.rubric} gives 0 to 5 points; set "
-            "judge.low=0 judge.high=5 or bring your own rubric"
-        )
+    training, pairs = config.training, config.pairs
+    problems += _method_problems(training)
+    problems += judge_problems(config.judge)
     if pairs.strategy == "best_worst" and pairs.k != 1:
         problems.append(f"pairs.k={pairs.k}: pairs=best_worst makes 1; use pairs=top_bottom")
     if 2 * pairs.k > config.candidates.n:
@@ -86,10 +74,92 @@ def _contradictions(config: Config) -> list[str]:
             f"pairs.k={pairs.k}: needs 2 answers a pair but candidates.n={config.candidates.n}; "
             "lower pairs.k or raise candidates.n"
         )
-    if config.prompts.source == "file" and config.prompts.path is None:
-        problems.append("prompts.path=null: prompts=file needs a file, prompts.path=FILE")
+    problems += weight_problems(config)
+    problems += prequantized_problems(config)
+    problems += given_problems(config)
+    problems += _prompt_problems(config.prompts)
+    problems += _evaluation_problems(config.evaluation)
     problems += _engine_problems(config)
+    problems += hub_problems(config.hub)
     problems += _missing_paths(config)
+    return problems
+
+
+def _method_problems(training: TrainingConfig) -> list[str]:
+    losses, weights = list(training.loss), list(training.loss_weights)
+    if training.method == "orpo":
+        problems = []
+        if losses or weights or training.label_smoothing:
+            problems.append(
+                f"training.loss={losses}: training.method=orpo has a loss of its own; set "
+                "training.loss=[] training.loss_weights=[] training.label_smoothing=0, or choose "
+                "training=orpo"
+            )
+        if training.reference != "none":
+            problems.append(
+                f"training.reference={training.reference}: training.method=orpo measures against "
+                "nothing; set training.reference=none, or choose training=orpo"
+            )
+        return problems
+    problems = []
+    if training.reference == "none":
+        problems.append(
+            "training.reference=none: training.method=dpo needs one: previous, initial or base"
+        )
+    if not losses:
+        problems.append("training.loss=[]: name at least one loss")
+    if len(losses) != len(weights):
+        problems.append(
+            f"training.loss_weights={weights}: give one weight for each of training.loss={losses}"
+        )
+    if {"robust", "exo_pair"} & set(losses) and not training.label_smoothing:
+        problems.append(
+            f"training.label_smoothing=0: training.loss={losses} needs a value above 0 and below "
+            "0.5"
+        )
+    return problems
+
+
+def _prompt_problems(prompts: PromptsConfig) -> list[str]:
+    problems = []
+    source, path = prompts.source, prompts.path
+    if source in ("file", "self_instruct") and path is None:
+        problems.append(f"prompts.path=null: prompts={source} needs a file, prompts.path=FILE")
+    if source == "dataset" and (path is None or prompts.dataset is None):
+        problems.append(
+            "prompts.source=dataset: needs prompts.path and the settings of prompts.dataset; "
+            "choose prompts=dataset or one of the datasets in conf/prompts"
+        )
+    if prompts.dataset is None and path is not None and not Path(path).expanduser().is_file():
+        problems.append(f"prompts.path={path}: no such file")
+    writing = prompts.self_instruct
+    if source == "self_instruct" and writing is None:
+        problems.append("prompts.self_instruct=null: choose prompts=self_instruct")
+    if writing is not None and writing.written_shots >= writing.shots:
+        problems.append(
+            f"prompts.self_instruct.written_shots={writing.written_shots}: must be below "
+            f"prompts.self_instruct.shots={writing.shots}"
+        )
+    if writing is not None and writing.min_words > writing.max_words:
+        problems.append(
+            f"prompts.self_instruct.min_words={writing.min_words}: must not be above "
+            f"prompts.self_instruct.max_words={writing.max_words}"
+        )
+    return problems
+
+
+def _evaluation_problems(evaluation: EvaluationConfig) -> list[str]:
+    problems = []
+    if evaluation.arbiter == "oracle" and evaluation.oracle == "none":
+        problems.append(
+            "evaluation.arbiter=oracle: there is none (evaluation.oracle=none); choose initial, "
+            "external or none"
+        )
+    if evaluation.arbiter == "external" and evaluation.arbiter_model is None:
+        problems.append(
+            "evaluation.arbiter_model=null: evaluation.arbiter=external needs a checkpoint "
+            "directory or a hub id"
+        )
     return problems
 
 
@@ -108,13 +178,11 @@ def _engine_problems(config: Config) -> list[str]:
 
 def _missing_paths(config: Config) -> list[str]:
     problems = []
-    model, prompts = Path(config.model.path).expanduser(), config.prompts.path
+    model = Path(config.model.path).expanduser()
     looks_local = config.model.path.startswith((".", "/", "~")) or config.model.path.count("/") > 1
     if looks_local and not (model / "config.json").is_file():
         problems.append(
             f"model.path={config.model.path}: no checkpoint there (no config.json); give a "
             "checkpoint directory, a hub id such as org/name, or lab"
         )
-    if prompts is not None and not prompts.is_file():
-        problems.append(f"prompts.path={prompts}: no such file")
     return problems

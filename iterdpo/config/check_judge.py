@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from iterdpo.config.judging import EndpointConfig, JudgeConfig
 
 _VERDICTS: Final = ("samples", "temperature", "top_p", "max_tokens")
 _RANGE: Final = ("low", "high")
+# Capital letters alone, as is the custom: many a key would pass for a name otherwise.
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 READS: Final = MappingProxyType(
     {
@@ -92,11 +95,11 @@ def _endpoint_problems(endpoint: EndpointConfig) -> list[str]:
         problems.append(
             "judge.endpoint.model=null: name the server's model, judge.endpoint.model=NAME"
         )
-    if endpoint.api_key_env is not None and not endpoint.api_key_env.isidentifier():
+    if endpoint.api_key_env is not None and not _VARIABLE.fullmatch(endpoint.api_key_env):
         # Not shown either.
         problems.append(
-            "judge.endpoint.api_key_env: is no name of an environment variable; the key itself "
-            "belongs into the variable"
+            "judge.endpoint.api_key_env: is no name of an environment variable, in capital letters "
+            "as in OPENAI_API_KEY; the key itself belongs into the variable"
         )
     if endpoint.budget is not None and not (endpoint.price_in or endpoint.price_out):
         problems.append(

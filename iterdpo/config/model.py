@@ -37,8 +37,9 @@ class ModelConfig:
     """A checkpoint directory, a hub id, or ``lab`` for the seed model in the package."""
     revision: str | None
     """Hub revision (branch, tag or commit); null for the default branch."""
-    quantization: Literal["nf4", "int8", "none"]
-    """How the frozen base is stored while training (bitsandbytes)."""
+    quantization: Literal["nf4", "int8", "none", "gptq", "awq"]
+    """How the frozen base is stored while training. ``nf4`` and ``int8`` quantize it on loading
+    (bitsandbytes); ``gptq`` and ``awq`` take a checkpoint that comes quantized so."""
     double_quantization: bool
     """Quantize NF4's own constants too (QLoRA, arXiv 2305.14314, section 3)."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
@@ -65,8 +66,8 @@ class EngineConfig:
     device: str
     """``auto``, ``cpu``, ``cuda`` or (transformers only) ``cuda:N``."""
     serve: Literal["dequantized", "original"]
-    """``dequantized``: the very weights that training sees. ``original``: those before
-    quantization, which differ from them."""
+    """``dequantized``: the very weights that training sees; of gptq and awq, the checkpoint itself.
+    ``original``: those before quantization, which differ from them."""
     residency: Literal["auto", "resident", "sleep", "restart"]
     """On one GPU, while training: stay beside the trainer, sleep (weights in the CPU's memory), or
     shut down and start again. ``auto``: stay when a memory estimate says that both fit."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iterdpo.config.evaluation import EvaluationConfig
+from iterdpo.config.health import HealthConfig
+from iterdpo.config.hub import HubConfig
 from iterdpo.config.judging import JudgeConfig, PairsConfig
 from iterdpo.config.model import EngineConfig, ModelConfig
 from iterdpo.config.running import StoreConfig, TrackingConfig
+from iterdpo.config.sft import SftConfig
 from iterdpo.config.training import TrainingConfig
 from iterdpo.config.types import Count, Seed, checked
 from iterdpo.config.writing import CandidatesConfig, PromptsConfig
@@ -25,13 +28,18 @@ class Config:
     seed: Seed
     plan: bool
     """Print what each stage would do, and why, and run nothing."""
+    report: bool
+    """Write ``report.html`` into the run's directory, after every iteration."""
     model: ModelConfig
     prompts: PromptsConfig
     candidates: CandidatesConfig
     engine: EngineConfig
     judge: JudgeConfig
     pairs: PairsConfig
+    sft: SftConfig
     training: TrainingConfig
     evaluation: EvaluationConfig
+    health: HealthConfig
     tracking: TrackingConfig
+    hub: HubConfig
     store: StoreConfig

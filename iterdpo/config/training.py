@@ -23,7 +23,7 @@ class OptimizerConfig:
     learning_rate: Positive
     schedule: Literal["constant", "linear", "cosine"]
     warmup: Share
-    """Share of the steps over which the learning rate rises."""
+    """Share of the steps over which the learning rate rises from 0; the last step is a full one."""
     epochs: Positive
     batch_size: Count
     """Pairs or examples an optimizer step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iterdpo.config.schema import Config
+from iterdpo.engines.prequantized import PREQUANTIZED
 
 
 def weight_problems(config: Config) -> list[str]:
@@ -23,9 +24,12 @@ def _adapter_problems(config: Config) -> list[str]:
     model = config.model
     if model.adapter is not None or model.quantization == "none":
         return []
+    plain = "set model.quantization=none"
+    if model.quantization in PREQUANTIZED:
+        plain = "give the unquantized original in model.path with model.quantization=none"
     return [
         f"model.quantization={model.quantization}: model.adapter=null trains every weight, and a "
-        "quantized one cannot be trained; set model.quantization=none, or keep the adapter"
+        f"quantized one cannot be trained; {plain}, or keep the adapter"
     ]
 
 
@@ -41,6 +45,11 @@ def _sft_problems(config: Config) -> list[str]:
             "sft.ranked: its examples teach the policy to judge by a rubric, and "
             f"judge.kind={config.judge.kind} does not ask it to; set sft.ranked=null and give "
             "examples in sft.path, or choose judge=additive"
+        )
+    elif sft.ranked is not None and config.judge.score != "sampled":
+        problems.append(
+            f"sft.ranked: its examples teach verdicts with reasons, and judge.score="
+            f"{config.judge.score} asks for a score alone; set judge.score=sampled"
         )
     if (sft.method == "full") != (adapter is None):
         needed = "trains every weight: set model.adapter=null" if adapter else "needs model.adapter"

@@ -149,7 +149,8 @@ def _loaded(source: RowSource, path: str) -> datasets.Dataset:
 
 def _require_revision(source: RowSource, dataset: Any) -> None:
     """Refuse what the library takes from its cache, without a network, for another commit."""
-    if source.revision is None or not _COMMIT.fullmatch(source.revision):
+    local = Path(source.path).expanduser().exists()  # a local copy has no revision
+    if local or source.revision is None or not _COMMIT.fullmatch(source.revision):
         return
     files = [item["filename"] for item in dataset.cache_files]
     if files and not any(source.revision in file for file in files):

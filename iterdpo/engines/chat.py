@@ -99,8 +99,9 @@ class Chat:
             ids = ids[1:]
         if len(ids) != 1 or self.decode(ids).strip() != choice:
             raise UserError(
-                f"judge.score=expected: the tokenizer does not spell {choice!r} as one token; "
-                "use judge.score=sampled"
+                f"model.path: the tokenizer does not spell {choice!r} as one token, which a judge "
+                "that is asked for one token needs; where that is the run's judge, use "
+                "judge.score=sampled, where it is the arbiter, evaluation.arbiter=none"
             )
         return int(ids[0])
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from iterdpo.engines.prequantized import Packing
 from iterdpo.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,17 +54,10 @@ def load_served_model(
     Checkpoints ship sampling defaults (a repetition penalty, top-k) that ``generate`` merges into
     every call; all but the stop tokens are removed here.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import GenerationConfig
 
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=getattr(torch, dtype),
-            attn_implementation=attention,
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
-        )
+        model = load_plain(path, dtype, str(device), attention, trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"model.path={path}: the model cannot be loaded: {_line(error)}") from error
     shipped = model.generation_config
@@ -72,7 +66,44 @@ def load_served_model(
         eos_token_id=shipped.eos_token_id,
         pad_token_id=shipped.pad_token_id,
     )
-    return model.to(device).eval()
+    return model.eval()
+
+
+def load_plain(
+    path: str,
+    dtype: str,
+    device: str,
+    attention: str | None = None,
+    trust_remote_code: bool = False,
+) -> Any:
+    """Load a checkpoint with ordinary weights; those of GPTQ and AWQ are unpacked once, for good.
+
+    They are then the very weights that training computes with, and cost no more than others.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    packing = Packing.at(Path(path))
+    if packing is not None and not packing.unreadable:
+        from iterdpo.engines.packed_checkpoint import load_packed, unpack
+
+        return unpack(
+            load_packed(
+                path,
+                dtype=dtype,
+                device=device,
+                attention=attention,
+                trust_remote_code=trust_remote_code,
+            )
+        )
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype=getattr(torch, dtype),
+        attn_implementation=attention,
+        trust_remote_code=trust_remote_code,
+        use_safetensors=True,
+    )
+    return model.to(device)
 
 
 def differing_adapter_keys(model: Any, name: str, path: str) -> list[str]:

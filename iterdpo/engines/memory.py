@@ -31,9 +31,10 @@ ALONE_SHARE = 0.9
 
 # Bits a quantized parameter takes with its constants. NF4 keeps one 32-bit constant for a block of
 # 64; double quantization makes it 8 bits, and one 32-bit constant for 256 of these: 0.5 and 0.127
-# bits a parameter (QLoRA, arXiv 2305.14314, section 3). int8's one constant a row is left out.
-_BITS = {"nf4": 4 + 32 / 64, "nf4-double": 4 + 8 / 64 + 32 / (64 * 256), "int8": 8.0}
-
+# bits a parameter (QLoRA, arXiv 2305.14314, section 3). int8's one constant a row is left out. GPTQ
+# and AWQ usually have a 16-bit scale and a 4-bit zero point for a block of 128.
+_BITS = {"nf4": 4 + 32 / 64, "nf4-double": 4 + 8 / 64 + 32 / (64 * 256), "int8": 8.0,
+         "gptq": 4 + 20 / 128, "awq": 4 + 20 / 128}  # fmt: skip
 _TRAINED_BYTES = 5 * 4
 
 # Architectures whose layers are not those counted here say so by one of these keys: experts,
@@ -157,7 +158,7 @@ def trainer_bytes(
 
     Args:
         shape: of the base.
-        quantization: as records name it: ``nf4``, ``nf4-double``, ``int8``, ``none``.
+        quantization: as records name it, such as ``nf4-double``; ``none``.
         dtype_bytes: of the unquantized weights and the computation (2 for bfloat16).
         rank: of the adapter, on all linear layers; None where every weight is trained.
         micro_batch: pairs side by side.
@@ -231,7 +232,9 @@ def logit_bytes(shape: ModelShape, dtype_bytes: int, tokens: int) -> int:
     return tokens * shape.vocab * (dtype_bytes + 4 + 4)
 
 
-def engine_bytes(shape: ModelShape, dtype_bytes: int, context: int, sequences: int) -> int:
+def engine_bytes(
+    shape: ModelShape, dtype_bytes: int, context: int, sequences: int, quantization: str = "none"
+) -> int:
     """Return the memory below which an engine is not worth keeping, in bytes.
 
     Weights in their type, ``ENGINE_WORKSPACE``, and a key-value cache of
@@ -244,10 +247,11 @@ def engine_bytes(shape: ModelShape, dtype_bytes: int, context: int, sequences: i
         dtype_bytes: of the served weights and the cache.
         context: tokens of prompt and answer together.
         sequences: answers that are written side by side.
+        quantization: of the served weights: that of a packed checkpoint in vLLM, else ``none``.
     """
     tokens = max(context, sequences * context // 2)
     cache = 2 * shape.layers * shape.key_width * dtype_bytes * tokens
-    return shape.parameters * dtype_bytes + cache + ENGINE_WORKSPACE
+    return base_bytes(shape, quantization, dtype_bytes) + cache + ENGINE_WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from iterdpo.records import Candidate, Judgment, Pair, Prompt, record_id
 class DropReason(StrEnum):
     """Why a prospective pair was dropped, in the order in which reasons are counted.
 
-    The first three set single answers aside. A pair that cannot be formed, because too few answers
+    The first four set single answers aside. A pair that cannot be formed, because too few answers
     are left, counts for the first of them that set any answer of its prompt aside.
     """
 
@@ -30,6 +30,8 @@ class DropReason(StrEnum):
     """The answer is white space or nothing."""
     TRUNCATED = "truncated"
     """The answer ran into the token limit."""
+    TOO_LONG = "too_long"
+    """Of a given pair: prompt and answer are more tokens than training reads."""
     TOO_FEW_CANDIDATES = "too_few_candidates"
     """Not enough answers were written: none of the prompt's was set aside."""
     IDENTICAL = "identical"
@@ -104,7 +106,7 @@ def build_pairs(
         for chosen, rejected in formed:
             reason = _drop_reason(chosen, rejected, min_margin)
             if reason is None:
-                kept.append(_pair(prompt, chosen, rejected))
+                kept.append(make_pair(prompt, chosen, rejected))
             else:
                 dropped[reason] += 1
         first = next((reason for reason in DropReason if reason in aside), None)
@@ -153,7 +155,12 @@ def _drop_reason(chosen: Ranked, rejected: Ranked, min_margin: float) -> DropRea
     return None
 
 
-def _pair(prompt: Prompt, chosen: Ranked, rejected: Ranked) -> Pair:
+def make_pair(prompt: Prompt, chosen: Ranked, rejected: Ranked) -> Pair:
+    """Return the record of a pair, named by its answers and their judgments.
+
+    Raises:
+        ValueError: the answers have different writers or judges.
+    """
     good, bad = chosen.candidate, rejected.candidate
     if good.policy != bad.policy or chosen.judgment.judge != rejected.judgment.judge:
         raise ValueError(f"candidates {good.id} and {bad.id}: different writers or judges")

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from iterdpo.data.values import excerpt
 from iterdpo.errors import UserError
 from iterdpo.records import Prompt
 
@@ -22,6 +23,10 @@ class PromptSource(Protocol):
     @property
     def identity(self) -> Mapping[str, object]:
         """Everything about the source that may change what it returns, as plain JSON values."""
+
+    @property
+    def held_out(self) -> Sequence[str]:
+        """Every text that ``evaluation`` and ``labelled`` may return: the loop never sees them."""
 
     def loop(self, iteration: int, count: int, seed: int) -> list[Prompt]:
         """Return the new prompts of an iteration.
@@ -120,9 +125,3 @@ def assert_held_out(loop: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
             f"the first is {excerpt(shared[0].text)} ({shared[0].source}): what is measured must "
             "not be trained on, take them out of one of the two"
         )
-
-
-def excerpt(value: object, longest: int = 60) -> str:
-    """Return a value as JSON on one line, cut to ``longest`` characters, for a message."""
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"

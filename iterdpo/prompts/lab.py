@@ -25,6 +25,11 @@ class LabPrompts:
             **{split: texts_sha256(_pool(split, split).texts) for split in splits},
         }
 
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Every text of the two sets that the loop never sees."""
+        return (*_pool("evaluation", "evaluation").texts, *_pool("labelled", "judge").texts)
+
     def loop(self, iteration: int, count: int, seed: int) -> list[Prompt]:
         """Return the new prompts of an iteration, as ``PromptSource`` says."""
         return _pool("loop", "loop").iteration(iteration, count, seed)

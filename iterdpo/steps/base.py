@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from iterdpo.records import Base, Policy
+from iterdpo.engines.prequantized import PREQUANTIZED
+from iterdpo.records import Adapter, Base, Policy
 from iterdpo.store.atomic import write_text
 from iterdpo.store.stages import Work
 from iterdpo.store.tables import read_records, write_records
+from iterdpo.training.spec import ADAPTER_DIR, IMAGE_DIR, MODEL_DIR, REPORT_FILE
 
 Record = TypeVar("Record")
 Metrics = Mapping[str, object]
 
 RECORDS_FILE = "records.parquet"
-IMAGE_DIR = "image"
+
+SERVED_AS_THEY_ARE = ("none", *PREQUANTIZED)
+"""Bases of which engines serve the checkpoint itself: training computes with its very weights."""
 
 
 class RecordStep(Generic[Record]):
@@ -38,7 +42,10 @@ class RecordStep(Generic[Record]):
 
 @dataclass(frozen=True)
 class PrepareBase:
-    """Quantize the base once and keep its dequantized image for engines. Yields the bare M0."""
+    """Quantize the base once and keep its dequantized image for engines. Yields the bare M0.
+
+    Of a checkpoint that is served as it is, nothing is kept but a record.
+    """
 
     checkpoint: Path
     checkpoint_sha256: str
@@ -58,7 +65,7 @@ class PrepareBase:
         }
 
     def compute(self, work: Work) -> Metrics:
-        if self.quantization == "none":
+        if self.quantization in SERVED_AS_THEY_ARE:
             write_text(
                 work.directory / "base.json", json.dumps(self.settings, sort_keys=True) + "\n"
             )
@@ -72,7 +79,8 @@ class PrepareBase:
         return Policy("M0", self._base(directory))
 
     def _base(self, directory: Path) -> Base:
-        image = self.checkpoint if self.quantization == "none" else directory / IMAGE_DIR
+        as_it_is = self.quantization in SERVED_AS_THEY_ARE
+        image = self.checkpoint if as_it_is else directory / IMAGE_DIR
         return Base(
             path=str(self.checkpoint),
             sha256=self.checkpoint_sha256,
@@ -80,3 +88,17 @@ class PrepareBase:
             dtype=self.dtype,
             image=str(image),
         )
+
+
+def policy_in(directory: Path, name: str, start: Policy) -> Policy:
+    """Return the policy that a training which began at ``start`` left in ``directory``.
+
+    It is an adapter on the same base, or, where every weight was trained, a base of its own.
+    """
+    report = json.loads((directory / REPORT_FILE).read_text("utf-8"))
+    if "adapter_sha256" in report:
+        adapter = Adapter(str(directory / ADAPTER_DIR), report["adapter_sha256"])
+        return Policy(name, start.base, adapter, parent=start.fingerprint)
+    model = str(directory / MODEL_DIR)
+    base = replace(start.base, path=model, image=model, sha256=report["weights_sha256"])
+    return Policy(name, base, parent=start.fingerprint)

@@ -6,27 +6,43 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from iterdpo.config.model import LoraConfig
 from iterdpo.config.training import TrainingConfig
-from iterdpo.engines.base import Engine
+from iterdpo.engines.base import Engine, TokenSequence
 from iterdpo.engines.usage import Meter
+from iterdpo.errors import LineageError
+from iterdpo.judging.asking import part_units, room_for, units_of
 from iterdpo.judging.base import Judge
 from iterdpo.pairing.base import DropReason, Pairing, Strategy, build_pairs
 from iterdpo.progress import progress
-from iterdpo.records import Adapter, Candidate, Judgment, Pair, Policy, Prompt, Unscored
-from iterdpo.steps.base import RECORDS_FILE, Metrics, RecordStep
+from iterdpo.records import (
+    GIVEN,
+    POLICY_JUDGES,
+    Candidate,
+    Judgment,
+    Pair,
+    Policy,
+    Prompt,
+    Unscored,
+)
+from iterdpo.steps.base import RECORDS_FILE, Metrics, RecordStep, policy_in
 from iterdpo.store.atomic import write_text
 from iterdpo.store.hashing import derive_seed
 from iterdpo.store.parts import compute_by_parts
 from iterdpo.store.stages import Stored, Work
 from iterdpo.store.tables import read_records, write_records
+from iterdpo.training.canary import pair_texts
 from iterdpo.training.run import run_training
-from iterdpo.training.spec import ADAPTER_DIR, CANARY_FILE, REPORT_FILE, Canary, Example, TrainSpec
+from iterdpo.training.spec import CANARY_FILE, Canary, Example, OrpoSpec, TrainSpec
 
 DROPPED_FILE = "dropped.json"
 CHECKPOINTS_DIR = "checkpoints"
+INERT_SETTINGS = ("process", "checkpoint_steps", "step0_tolerance")
+"""Of a training: where it runs and what it tolerates change no result."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,11 @@ class JudgeCandidates(RecordStep[Judgment]):
     def settings(self) -> Mapping[str, object]:
         return dict(self.judge.identity)
 
+    @property
+    def asks_policy(self) -> bool:
+        """Whether the policy it is given is the one that judges, and not a judge of its own."""
+        return self.judge.identity["judge"] in POLICY_JUDGES
+
     def compute(
         self,
         work: Work,
@@ -53,19 +74,25 @@ class JudgeCandidates(RecordStep[Judgment]):
         policy: Stored[Policy],
     ) -> Metrics:
         asked = candidates.value
+        units = units_of(asked, self.judge)
 
-        def judge(_: int, some: Sequence[Candidate]) -> Iterator[list[Judgment]]:
-            for judgment in self.judge.judge(prompts.value, some, policy.value):
-                yield [judgment]
+        def judge(_: int, some: Sequence[Sequence[Candidate]]) -> Iterator[list[Judgment]]:
+            flat = [item for unit in some for item in unit]
+            judging = self.judge.judge(prompts.value, flat, policy.value)
+            for unit in some:
+                if len(made := list(islice(judging, len(unit)))) == len(unit):
+                    yield made
 
-        parts = work.parts(Judgment, len(asked), self.engine.part_rows)
-        read = parts.done()
+        parts = work.parts(Judgment, len(units), part_units(units, self.judge))
+        read = sum(map(len, units[: parts.done()]))
         judging = compute_by_parts(
-            parts, asked, judge, streams=self.engine.streams, check=work.stop.check
+            parts, units, judge, streams=self.judge.streams, check=work.stop.check
         )
-        label = f"{policy.value.name} judges"
-        with Meter(self.engine) as meter:
+        label = f"{policy.value.name if self.asks_policy else self.judge.identity['judge']} judges"
+        before = dict(self.judge.counts)
+        with room_for(self.judge, self.engine), Meter(self.engine) as meter:
             judgments = self.keep(work, progress(judging, len(asked), label, "answers"))
+        counts = {name: now - before.get(name, 0) for name, now in self.judge.counts.items()}
         unscored = [item.verdict for item in judgments if isinstance(item.verdict, Unscored)]
         reasons = sorted({verdict.reason.value for verdict in unscored})
         return {
@@ -76,20 +103,39 @@ class JudgeCandidates(RecordStep[Judgment]):
                 reason: sum(verdict.reason == reason for verdict in unscored) for reason in reasons
             },
             "engine": meter.metrics,
+            **({"judge": counts} if counts else {}),
         }
 
 
+class PairingStep:
+    """A step whose result is a ``Pairing``."""
+
+    name = "pairs"
+    version = 1
+
+    def keep(self, work: Work, made: Pairing) -> Metrics:
+        """Write the pairs, and how many were dropped for which reason."""
+        write_records(work.directory / RECORDS_FILE, Pair, made.kept)
+        dropped = {reason.value: count for reason, count in made.dropped.items()}
+        write_text(work.directory / DROPPED_FILE, json.dumps(dropped, sort_keys=True) + "\n")
+        return {"kept": len(made.kept), "dropped": dropped}
+
+    def load(self, directory: Path, *_: object) -> Pairing:
+        dropped = json.loads((directory / DROPPED_FILE).read_text("utf-8"))
+        return Pairing(
+            kept=tuple(read_records(directory / RECORDS_FILE, Pair)),
+            dropped={DropReason(reason): count for reason, count in dropped.items()},
+        )
+
+
 @dataclass(frozen=True)
-class BuildPairs:
+class BuildPairs(PairingStep):
     """Preference pairs from judged candidates, and why the others were dropped."""
 
     strategy: Strategy
     strategy_name: str
     k: int
     min_margin: float
-
-    name = "pairs"
-    version = 1
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -105,24 +151,18 @@ class BuildPairs:
         made = build_pairs(
             prompts.value, candidates.value, judgments.value, self.strategy, self.min_margin
         )
-        write_records(work.directory / RECORDS_FILE, Pair, made.kept)
-        dropped = {reason.value: count for reason, count in made.dropped.items()}
-        write_text(work.directory / DROPPED_FILE, json.dumps(dropped, sort_keys=True) + "\n")
-        return {"kept": len(made.kept), "dropped": dropped}
-
-    def load(self, directory: Path, *_: object) -> Pairing:
-        dropped = json.loads((directory / DROPPED_FILE).read_text("utf-8"))
-        return Pairing(
-            kept=tuple(read_records(directory / RECORDS_FILE, Pair)),
-            dropped={DropReason(reason): count for reason, count in dropped.items()},
-        )
+        return self.keep(work, made)
 
 
 @dataclass(frozen=True)
 class Train:
-    """DPO on an iteration's pairs: a policy and a reference in, the next policy out."""
+    """Training on an iteration's pairs: a policy and a reference in, the next policy out.
 
-    lora: LoraConfig
+    ORPO leaves the reference where it is.
+    """
+
+    lora: LoraConfig | None
+    """None trains every weight."""
     training: TrainingConfig
     attention: str | None
     trust_remote_code: bool
@@ -132,16 +172,16 @@ class Train:
     max_engine_gap: float | None
 
     name = "adapter"
-    version = 1
+    version = 2
 
     @property
     def settings(self) -> Mapping[str, object]:
         training = asdict(self.training)
-        # Where it runs and what it tolerates change nothing; the reference enters as an argument.
-        for name in ("process", "checkpoint_steps", "step0_tolerance", "reference"):
+        for name in INERT_SETTINGS:
             del training[name]
+        del training["reference"]  # enters as an argument
         return {
-            "lora": asdict(self.lora),
+            "lora": asdict(self.lora) if self.lora else None,
             "training": training,
             "attention": self.attention,
             "seed": self.seed,
@@ -157,24 +197,36 @@ class Train:
         candidates: Stored[tuple[Candidate, ...]],
     ) -> Metrics:
         start, against = policy.value, reference.value
+        if self.lora is not None and against.base.fingerprint != start.base.fingerprint:
+            raise LineageError(f"{start.name} and its reference stand on different bases")
+        examples = list(examples_of(pairs.value.kept, candidates.value))
         with tempfile.TemporaryDirectory() as scratch:
-            examples = Path(scratch) / "examples.parquet"
-            write_records(examples, Example, examples_of(pairs.value.kept, candidates.value))
-            spec = TrainSpec(
-                base=start.base,
-                lora=self.lora,
-                training=self.training,
-                policy_adapter=start.adapter.path if start.adapter else None,
-                reference_adapter=against.adapter.path if against.adapter else None,
-                reference_is_start=start.fingerprint == against.fingerprint,
-                examples=str(examples),
-                seed=derive_seed(self.seed, "train", iteration),
-                attention=self.attention,
-                trust_remote_code=self.trust_remote_code,
-                author=start.name,
-                max_engine_gap=self.max_engine_gap,
-                checkpoints=str(work.kept / CHECKPOINTS_DIR),
-                checkpoint_steps=self.training.checkpoint_steps,
+            file = Path(scratch) / "examples.parquet"
+            write_records(file, Example, examples)
+            every: dict[str, Any] = {
+                "base": start.base,
+                "lora": self.lora,
+                "training": self.training,
+                "policy_adapter": start.adapter.path if start.adapter else None,
+                "examples": str(file),
+                "seed": derive_seed(self.seed, "train", iteration),
+                "attention": self.attention,
+                "trust_remote_code": self.trust_remote_code,
+                "author": start.name,
+                "max_engine_gap": self.max_engine_gap,
+                "checkpoints": str(work.kept / CHECKPOINTS_DIR),
+                "checkpoint_steps": self.training.checkpoint_steps,
+                "engine_logprobs": self._measured(examples, start),
+            }
+            spec: OrpoSpec | TrainSpec = (
+                OrpoSpec(**every)
+                if self.training.method == "orpo"
+                else TrainSpec(
+                    **every,
+                    reference_adapter=against.adapter.path if against.adapter else None,
+                    reference_base=None if self.lora else against.base,
+                    reference_is_start=start.fingerprint == against.fingerprint,
+                )
             )
             self.engine.sleep()
             report = run_training(spec, work.directory, f"M{iteration} trains", work.stop)
@@ -186,20 +238,25 @@ class Train:
             "step0_expected_loss": report["step0"]["expected_loss"],
             "step0_largest_reward": report["step0"]["largest_reward"],
             "final_loss": report["history"][-1]["loss"],
-            "reference_sha256": report["reference_sha256"],
-            "reference_unchanged": report["reference_unchanged"],
+            # None of a training without a reference.
+            "reference_sha256": report.get("reference_sha256"),
+            "reference_unchanged": report.get("reference_unchanged"),
             "engine_gap": Canary.read(work.directory / CANARY_FILE).noise,
         }
 
+    def _measured(self, examples: Sequence[Example], start: Policy) -> tuple[float, ...]:
+        """Return the engine's log-probs of the watched texts, where it did not write them."""
+        if examples[0].chosen_logprob is not None:
+            return ()
+        texts, _ = pair_texts(examples)
+        return tuple(self.engine.sequence_logprobs([TokenSequence(*it) for it in texts], start))
+
     def load(self, directory: Path, iteration: int, policy: Stored[Policy], *_: object) -> Policy:
-        start = policy.value
-        report = json.loads((directory / REPORT_FILE).read_text("utf-8"))
-        adapter = Adapter(str(directory / ADAPTER_DIR), report["adapter_sha256"])
-        return Policy(f"M{iteration}", start.base, adapter, parent=start.fingerprint)
+        return policy_in(directory, f"M{iteration}", policy.value)
 
 
 def examples_of(pairs: Sequence[Pair], candidates: Sequence[Candidate]) -> Iterator[Example]:
-    """Yield each pair as the token ids and log-probs its engine wrote down."""
+    """Yield each pair as the token ids, and the log-probs that its engine wrote down."""
     by_id = {candidate.id: candidate for candidate in candidates}
     for pair in pairs:
         chosen, rejected = by_id[pair.chosen_id], by_id[pair.rejected_id]
@@ -207,6 +264,11 @@ def examples_of(pairs: Sequence[Pair], candidates: Sequence[Candidate]) -> Itera
             prompt_ids=chosen.prompt_token_ids,
             chosen_ids=chosen.token_ids,
             rejected_ids=rejected.token_ids,
-            chosen_logprob=sum(chosen.logprobs),
-            rejected_logprob=sum(rejected.logprobs),
+            chosen_logprob=_noted(chosen),
+            rejected_logprob=_noted(rejected),
         )
+
+
+def _noted(candidate: Candidate) -> float | None:
+    """Return the log-prob that the engine noted while it wrote; None where nobody here wrote."""
+    return None if candidate.policy == GIVEN else sum(candidate.logprobs)

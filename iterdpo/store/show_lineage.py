@@ -39,8 +39,9 @@ def lineage(found: Lineage) -> None:
         line()
         _answer(side, answer, names.get(found.writer, found.writer))
         _judgment(answer.judgment, found.judged_by, found)
-    line()
-    line("policies")
+    if found.policies:
+        line()
+        line("policies")
     for node in found.policies:
         for text in _policy(node, names):
             line(text)

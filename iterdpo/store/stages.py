@@ -92,7 +92,7 @@ class Stage(Protocol[Result_co]):
 
 @dataclass(frozen=True)
 class Stored(Generic[Result]):
-    """The result of a stage, in the store. Loaded when asked for, and only once."""
+    """The result of a stage, in the store. Loaded when asked for, and kept until ``forget``."""
 
     stage: Stage[Result]
     key: str
@@ -104,6 +104,10 @@ class Stored(Generic[Result]):
     @cached_property
     def value(self) -> Result:
         return self.stage.load(self.directory, *self.args)
+
+    def forget(self) -> None:
+        """Let go of what was loaded; asked for again, it is loaded again."""
+        self.__dict__.pop("value", None)
 
     @cached_property
     def manifest(self) -> Mapping[str, JSON]:
@@ -131,6 +135,8 @@ class Stages:
     """Checked between stages and where a stage allows it."""
     used: dict[str, Path] = field(default_factory=dict)
     """Every result this run asked for, by ``<stage>/<key>``: the run's roots in the store."""
+    handed_out: list[Stored[Any]] = field(default_factory=list)
+    """Every result as it was given to the caller, to be told to forget."""
 
     def run(self, stage: Stage[Result], *args: object) -> Stored[Result]:
         """Return the stored result of ``stage`` for ``args``, computing it if it is not there.
@@ -163,7 +169,17 @@ class Stages:
                 remove_all_but_damaged(_kept(stored.directory))
         if self.on_stage:
             self.on_stage(stored)
+        self.handed_out.append(stored)
         return stored
+
+    def forget(self) -> None:
+        """Let every result go of what it has loaded.
+
+        Results lead to what they were made from, so that the last policy alone would hold every
+        iteration; one of 40,000 answers of 1,000 tokens takes about six gigabytes.
+        """
+        for stored in self.handed_out:
+            stored.forget()
 
     def _compute(
         self, stored: Stored[Result], identity: Mapping[str, JSON], args: tuple[object, ...]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from iterdpo.config.model import ModelConfig
+from iterdpo.engines.prequantized import PREQUANTIZED
 from iterdpo.errors import UserError
 from iterdpo.records import Base
 from iterdpo.store.hashing import files_sha256
@@ -113,6 +114,16 @@ def load_base(base: Base, attention: str | None = None, trust_remote_code: bool 
     import torch
     from transformers import AutoModelForCausalLM
 
+    if base.quantization in PREQUANTIZED:
+        from iterdpo.engines.packed_checkpoint import load_packed
+
+        return load_packed(
+            base.path,
+            dtype=base.dtype,
+            device=_device(),
+            attention=attention,
+            trust_remote_code=trust_remote_code,
+        ).train()
     model = AutoModelForCausalLM.from_pretrained(
         base.path,
         dtype=getattr(torch, base.dtype),
@@ -134,10 +145,7 @@ def save_image(base: Base, directory: Path, trust_remote_code: bool = False) -> 
     model.save_pretrained(directory, safe_serialization=True)
     del model
     free_memory()
-    config = directory / "config.json"
-    values = json.loads(config.read_text("utf-8"))
-    values.pop("quantization_config", None)
-    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
+    _declare_plain(directory / "config.json")
 
 
 def copy_all_but_weights(checkpoint: Path, directory: Path) -> None:
@@ -146,6 +154,15 @@ def copy_all_but_weights(checkpoint: Path, directory: Path) -> None:
         weights = file.suffix in _WEIGHT_SUFFIXES or file.name.endswith(".index.json")
         if file.is_file() and not weights:
             shutil.copyfile(file, directory / file.name)
+    _declare_plain(directory / "config.json")
+
+
+def _declare_plain(config: Path) -> None:
+    """Remove from a ``config.json`` how weights that are no longer there were quantized."""
+    values = json.loads(config.read_text("utf-8"))
+    if "quantization_config" in values:
+        del values["quantization_config"]
+        config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def _device() -> str:

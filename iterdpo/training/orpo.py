@@ -24,7 +24,8 @@ def train_by_odds(
     It survives, and is proven, as ``dpo.train`` is; there is no reference.
 
     Returns:
-        What ``training.json`` holds: step 0 and the history of losses, odds and log-probs.
+        What ``training.json`` holds: step 0 and the history of losses, odds and log-probs, which
+        are means over an answer's tokens.
 
     Raises:
         LineageError, UserError, Stopped: as ``dpo.train``.
@@ -42,4 +43,4 @@ def train_by_odds(
         trainer = make_odds_trainer(learner, tokenizer, examples, spec, advance, stop)
         learner.begin()
         canary = follow(trainer, *pair_texts(examples, spec.engine_logprobs), None)
-        return keep(trainer, canary, out, {"pairs": len(examples)})
+        return keep(trainer, canary, out, {"pairs": len(examples), "logps": "mean"})

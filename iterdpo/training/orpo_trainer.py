@@ -75,6 +75,7 @@ class OddsTrainer(StepOfPairs, ORPOTrainer):
             self.accelerator.unwrap_model(self.model),
             inputs,
             loss,
+            self._metrics["train"]["log_odds_ratio"][-1],
             training.beta,
             (self._of_tokens, self._of_pairs),
             training.step0_tolerance,
@@ -102,7 +103,8 @@ def make_odds_trainer(
 ) -> OddsTrainer:
     """Return a trainer for ``examples``."""
     training, rows = spec.training, rows_of(examples)
-    arguments = ORPOConfig(**arguments_of(spec), beta=training.beta, max_length=training.max_length)
+    # TRL cuts texts that it tokenizes; these are cut by the collator.
+    arguments = ORPOConfig(**arguments_of(spec), beta=training.beta, max_length=0)
     trainer = OddsTrainer(
         spec,
         learner,

@@ -149,40 +149,46 @@ def check_odds(
     model: Any,
     inputs: dict[str, Any],
     loss: float,
+    log_ratio: float,
     beta: float,
     shares: tuple[float, float],
     tolerance: float,
 ) -> StepZero:
     """Compare the first batch's ORPO loss with one computed from plain logits and its formula.
 
+    The odds are compared by themselves as well: in the loss they are small beside the likelihood.
+
     Args:
         model: the policy.
         inputs: the batch, ``2B`` rows: chosen and then rejected answers.
         loss: what the trainer made of it.
+        log_ratio: the trainer's mean of log sigma(log odds ratio), the paper's -L_OR.
         beta: weight of the odds ratio, the paper's lambda.
         shares: of the tokens and of the pairs of the whole step that this batch holds: its loss is
             its share of the step's.
         tolerance: largest difference in nats.
 
     Raises:
-        LineageError: the loss differs.
+        LineageError: the loss or its odds differ.
     """
     ids, attention, answers = (
         inputs[name] for name in ("input_ids", "attention_mask", "completion_mask")
     )
     sums, tokens = batch_logprobs(model, ids, attention, answers)
     (chosen, rejected), (chosen_tokens, rejected_tokens) = sums.chunk(2), tokens.chunk(2)
-    chosen_ids, whole = ids.chunk(2)[0], attention.chunk(2)[0]
-    said, count = batch_logprobs(model, chosen_ids, whole, whole)
+    # The whole batch again, as the trainer has it: in half types, another shape rounds otherwise.
+    said, count = (of.chunk(2)[0] for of in batch_logprobs(model, ids, attention, attention))
     of_tokens, of_pairs = shares
     likelihood = -of_tokens * said.sum() / count.sum()
     mean = (chosen / chosen_tokens, rejected / rejected_tokens)
     expected = orpo(likelihood, *mean, of_pairs * beta).mean().item()
-    if not math.isclose(loss, expected, rel_tol=tolerance, abs_tol=tolerance):
-        raise LineageError(
-            f"step 0: the trainer's loss is {loss:.6f} but the policy and ORPO's formula give "
-            f"{expected:.6f}; other tokens are learned, or by another model"
-        )
+    odds = -orpo(likelihood.new_zeros(()), *mean, 1.0).mean().item()
+    for name, ours, theirs in (("loss", expected, loss), ("log odds ratio", odds, log_ratio)):
+        if not math.isclose(theirs, ours, rel_tol=tolerance, abs_tol=tolerance):
+            raise LineageError(
+                f"step 0: the trainer's {name} is {theirs:.6f} but the policy and ORPO's formula "
+                f"give {ours:.6f}; other tokens are learned, or by another model"
+            )
     return StepZero(loss, expected, 0.0)
 
 

@@ -79,9 +79,9 @@ class Spec:
     """Optimizer steps from one checkpoint to the next, 1 or more: the most that a kill can cost.
     None for none."""
     engine_logprobs: tuple[float, ...] = ()
-    """log p of the watched texts under the start, in nats, as the engine measured it: what tells how
-    far engine and trainer disagree anyway. Empty where the engine wrote them and noted it then. No
-    part of what identifies a training."""
+    """log p of the watched texts under the start, in nats, as the engine measured it: what tells
+    how far engine and trainer disagree anyway. Empty where the engine wrote them and noted it then.
+    No part of what identifies a training."""
 
     section: ClassVar[str]
     """Where the settings of ``training`` stand in the configuration, for messages."""

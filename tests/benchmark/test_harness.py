@@ -17,6 +17,7 @@ from iterdpo.benchmark.harness import (
     table_rows,
     tasks_of,
 )
+from iterdpo.errors import UserError
 from iterdpo.records import Adapter, Base, Policy
 
 BASE = Base("/checkpoint", "s", "nf4", "bfloat16", "/store/base/1/image")
@@ -40,6 +41,13 @@ def test_m0_has_no_adapter_and_the_original_is_the_checkpoint():
     arguments = model_arguments(Policy("M0", BASE), original)
     assert "peft" not in arguments
     assert arguments["pretrained"] == "/checkpoint"
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_a_packed_base_is_refused_with_the_way_around_it(method):
+    packed = Policy("M0", Base("/checkpoint", "s", method, "bfloat16", "/checkpoint"))
+    with pytest.raises(UserError, match=rf"model\.quantization={method}: the harness loads models"):
+        model_arguments(packed, SETTINGS)
 
 
 def test_the_whole_call():

@@ -14,7 +14,7 @@ import pytest
 from iterdpo.engines.memory import CUDA_CONTEXT, GIB, ModelShape, trainer_bytes
 from iterdpo.records import Base
 from iterdpo.store.tables import write_records
-from iterdpo.training import dpo
+from iterdpo.training import course, dpo
 from iterdpo.training.base_model import quantization_name
 from iterdpo.training.spec import Example, TrainSpec
 from tests.experiments.test_pool_seeds import load
@@ -136,7 +136,7 @@ def test_the_steps_take_what_was_estimated(
     training, device, checkpointing, tmp_path, monkeypatch, capsys
 ):
     spec, estimate = training(f"training.gradient_checkpointing={checkpointing}")
-    peaks, choose = Peaks(device), dpo.choose_canary
+    peaks, choose = Peaks(device), course.choose_canary
 
     def chosen(*args):
         peaks.lap("loading")
@@ -144,7 +144,7 @@ def test_the_steps_take_what_was_estimated(
         peaks.lap("canary")
         return canary
 
-    monkeypatch.setattr(dpo, "choose_canary", chosen)
+    monkeypatch.setattr(course, "choose_canary", chosen)
     report = dpo.train(spec, tmp_path, peaks.step)
     peaks.lap("canary")
     assert report["steps"] == PAIRS // BATCH

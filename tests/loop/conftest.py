@@ -21,6 +21,7 @@ def configure(tmp_path: Path):
                 "config",
                 overrides=[
                     f"store.root={tmp_path / store}", "tracking=none", "engine.device=cpu",
+                    "report=false",
                     *overrides,
                 ],
             )  # fmt: skip

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet
@@ -17,7 +18,9 @@ import pytest
 from iterdpo import run
 from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.errors import LineageError
-from iterdpo.records import Candidate, Judgment, Pair
+from iterdpo.lab.oracle import score as lab_score
+from iterdpo.records import Candidate, Comparison, Judgment, Pair, Prompt
+from iterdpo.runs import Run
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
 
@@ -56,13 +59,41 @@ def test_the_summary_is_what_it_is_documented_to_be(finished):
     assert [model["parent"] for model in result["models"]] == [None, "M0", "M1"]
     assert result["models"][0]["adapter_sha256"] is None
     for model in result["models"]:
-        assert set(model["quality"]) == {"mean", "ci95", "perfect_share", "greedy_mean", "n"}
+        assert set(model["quality"]) == {
+            "mean", "ci95", "perfect_share", "greedy_mean", "greedy_ci95", "n"
+        }  # fmt: skip
         assert model["quality"]["n"] == 8 * 2
         assert 0 <= model["quality"]["mean"] <= 5
         assert model["judge"]["fixed_set"]["n"] == 8 * 4
         assert model["judge"]["own_answers"]["n"] == 8 * 2
+        assert model["judge"]["fixed_set"]["unscored"] == 0
+        calibrated = model["judge"]["fixed_set"]["calibration"]
+        assert sum(item["n"] for item in calibrated) == 8 * 4
         assert 0 <= model["judge"]["parse_rate"] <= 1
+        assert -1 <= model["judge"]["length_correlation"] <= 1
+        assert [item["n"] for item in model["best_of"]] == [1, 2]
+        assert model["best_of"][0]["quality"]["mean"] == pytest.approx(model["quality"]["mean"])
+        assert model["truncated_share"] == 0
+        assert 0 <= model["duplicate_share"] <= 1
         assert model["response_tokens"] > 0
+        for stage in model["stages"].values():
+            assert Run.open(run_dir).directory_of(stage).is_dir()
+    first, *later = result["models"]
+    assert first["gain"] is first["judge"]["agreement_with_previous"] is None
+    for before, model in pairwise(result["models"]):
+        gains = model["gain"]
+        expected = model["quality"]["mean"] - before["quality"]["mean"]
+        assert gains["over_previous"]["mean"] == pytest.approx(expected)
+        expected = model["quality"]["mean"] - first["quality"]["mean"]
+        assert gains["over_initial"]["mean"] == pytest.approx(expected)
+        control = max(result["controls"], key=lambda item: item["quality"]["mean"])
+        expected = model["quality"]["mean"] - control["quality"]["mean"]
+        assert gains["over_control"]["mean"] == pytest.approx(expected)
+        assert [item["strongest"] for item in result["controls"]] == [
+            item is control for item in result["controls"]
+        ]
+        assert -1 <= model["judge"]["agreement_with_previous"] <= 1
+    assert later
     for number, made in enumerate(result["iterations"], 1):
         assert made["iteration"] == number
         assert (made["prompts"], made["candidates"]) == (24, 24 * 6)
@@ -76,6 +107,53 @@ def test_the_summary_is_what_it_is_documented_to_be(finished):
         assert made["generated_tokens"] == made["generated_tokens_new"] > 24 * 6
         assert {"prompts", "candidates", "judgments", "pairs", "adapter"} <= set(made["seconds"])
     assert {"seed", "config_sha256", "wall_seconds", "versions"} <= set(result["run"])
+
+
+def test_the_summary_compares_every_model_with_the_one_before_and_m0(finished):
+    result, run_dir, _ = finished
+    met = [(item["model"], item["opponent"]) for item in result["comparisons"]]
+    assert met == [("M1", "M0"), ("M2", "M1"), ("M2", "M0")]
+    for item in result["comparisons"]:
+        stage, key = item["stage"].split("/")
+        (place,) = (run_dir / "stages").glob(f"*-{stage}-{key[:8]}")
+        records = read_records(place / "records.parquet", Comparison)
+        outcomes = [record.outcome for record in records]
+        assert (item["wins"], item["ties"], item["losses"], item["unscored"]) == (
+            outcomes.count(1.0), outcomes.count(0.5), outcomes.count(0.0), 0
+        )  # fmt: skip
+        assert len(outcomes) == 8 * 2
+        assert item["win_rate"]["mean"] == pytest.approx(sum(outcomes) / len(outcomes))
+        assert (item["judge"], item["flips"], item["prompts"]) == ("oracle", None, 8)
+    assert [item["model"] for item in result["ratings"]] == ["M0", "M1", "M2"]
+    assert result["ratings"][0]["rating"] == 0
+    assert [item["temperature"] for item in result["controls"]] == [0.7, 0.4]
+    assert all(item["quality"]["n"] == 8 * 2 for item in result["controls"])
+    assert result["best"]["model"] in ("M0", "M1", "M2")
+    assert result["best"]["by"] == "oracle"
+    assert result["stopped"] is None
+
+
+def test_the_comparisons_are_of_the_answers_that_were_measured(finished):
+    result, run_dir, _ = finished
+    finished_run = Run.open(run_dir)
+    answers = {
+        model["name"]: {
+            item.id: item for item in finished_run.records(model["stages"]["sampled"], Candidate)
+        }
+        for model in result["models"]
+    }
+    prompts = {
+        item.id: item.text
+        for item in finished_run.records(result["models"][0]["stages"]["held_out"], Prompt)
+    }
+    for item in result["comparisons"]:
+        for record in finished_run.records(item["stage"], Comparison):
+            mine = answers[item["model"]][record.answer_id]
+            theirs = answers[item["opponent"]][record.opponent_id]
+            assert (mine.prompt_id, mine.index) == (theirs.prompt_id, theirs.index)
+            scores = [lab_score(prompts[mine.prompt_id], text) for text in (mine.text, theirs.text)]
+            won = 0.5 if scores[0] == scores[1] else float(scores[0] > scores[1])
+            assert record.outcome == won
 
 
 def test_every_pair_can_be_walked_back(finished):

@@ -21,6 +21,10 @@ class Recorded:
     args: tuple[Any, ...]
     value: Any = None
 
+    @property
+    def key(self) -> str:
+        return f"{self.name}({', '.join(getattr(arg, 'key', str(arg)) for arg in self.args)})"
+
 
 @dataclass
 class RecordingStages:
@@ -28,9 +32,14 @@ class RecordingStages:
 
     values: dict[str, Any]
     calls: list[Recorded] = field(default_factory=list)
+    forgot: int = 0
+
+    def forget(self) -> None:
+        self.forgot += 1
 
     def run(self, stage: str, *args: Any) -> Recorded:
-        self.calls.append(Recorded(stage, args, self.values.get(stage)))
+        value = self.values.get(stage)
+        self.calls.append(Recorded(stage, args, value(*args) if callable(value) else value))
         return self.calls[-1]
 
     def made(self, stage: str) -> list[Recorded]:
@@ -39,22 +48,50 @@ class RecordingStages:
 
 STAGES = (
     "base select held_out labelled generate answer answer_greedily answer_fixed judge "
-    "judge_measured build_pairs train measure"
+    "judge_measured build_pairs train measure compare check"
 ).split()
 
 
-def make_recipe(**choices: str) -> SimpleNamespace:
-    chosen = {"judge_model": "current", "reference": "previous"} | choices
-    checks = {name: lambda *args: None for name in ("require_pairs", "require_scored")}
-    return SimpleNamespace(**{name: name for name in STAGES}, **chosen, **checks)
+USUAL = {
+    "judge_model": "current",
+    "reference": "previous",
+    "prompt_writer": "nobody",
+    "arbiter": "oracle",
+    "on_alarm": "warn",
+    "controls": (),
+}
+NOTHING = SimpleNamespace(alarms=())
 
 
-def play(iterations: int = 3, kept: tuple[str, ...] = ("pair",), **choices: str):
+class Judging(str):
+    """The name of a stage that asks a policy for its judgments, or a judge that is none."""
+
+    asks_policy = True
+
+
+def make_recipe(**choices: Any) -> SimpleNamespace:
+    stages = {name: name for name in STAGES}
+    hooks = ("require_pairs", "require_scored", "close_arbiter")
+    checks = {name: lambda *args: None for name in hooks}
+
+    def enter(stages: RecordingStages) -> tuple[Recorded, Recorded]:
+        base = stages.run("base")
+        return base, base
+
+    judge = Judging("judge_measured")
+    made = {"enter": enter, "judge_measured": judge}
+    return SimpleNamespace(**(stages | USUAL | checks | made | choices))
+
+
+def play(iterations: int = 3, kept: tuple[str, ...] = ("pair",), check=NOTHING, **choices: Any):
     prompts = {
         "select": (Prompt.of("to train on", "test"),),
         "held_out": (Prompt.of("to measure on", "test"),),
         "labelled": (Prompt.of("to judge on", "test"),),
         "build_pairs": SimpleNamespace(kept=kept),
+        "base": SimpleNamespace(name="M0"),
+        "train": lambda t, *_: SimpleNamespace(name=f"M{t}"),
+        "check": check,
     }
     stages = RecordingStages(prompts)
     rounds = list(loop.run(make_recipe(**choices), iterations, stages))
@@ -110,12 +147,153 @@ def test_without_pairs_the_policy_stays():
     assert all(done.made.trained is None for done in rounds[1:])
 
 
+def test_m0_writes_prompts_knowing_those_it_wrote_before():
+    rounds, stages = play(prompt_writer="initial")
+    prompts = [done.made.prompts for done in rounds[1:]]
+    first = rounds[0].policy
+    assert [call.args for call in stages.made("select")] == [
+        (1, first), (2, first, prompts[0]), (3, first, prompts[0], prompts[1]),
+    ]  # fmt: skip
+    _, given = play()
+    assert [call.args for call in given.made("select")] == [(1,), (2,), (3,)]
+
+
 @pytest.mark.parametrize("measured", ["held_out", "labelled"])
 def test_a_prompt_that_is_measured_on_is_not_trained_on(measured):
     same = (Prompt.of("Name two animals.", "test"),)
     values = {
         "select": (Prompt.of("name  two ANIMALS.", "test"),), "held_out": (), "labelled": (),
-        "build_pairs": SimpleNamespace(kept=()),
+        "build_pairs": SimpleNamespace(kept=()), "check": NOTHING,
     } | {measured: same}  # fmt: skip
     with pytest.raises(UserError, match="held-out"):
         list(loop.run(make_recipe(), 1, RecordingStages(values)))
+
+
+def alarm_at(number: int, best: str):
+    """A check that raises an alarm in one iteration, and names the best model then."""
+
+    def check(iteration: int, *_: Any) -> SimpleNamespace:
+        alarms = ("too many ties",) if iteration == number else ()
+        return SimpleNamespace(alarms=alarms, best=SimpleNamespace(model=best))
+
+    return check
+
+
+def test_every_model_meets_the_one_before_and_m0():
+    rounds, _ = play()
+    for done in rounds:
+        opponents = [opponent.policy for opponent, _ in done.measured.comparisons]
+        expected = {0: [], 1: [0], 2: [1, 0], 3: [2, 0]}[done.iteration]
+        assert opponents == [rounds[number].policy for number in expected]
+    for done in rounds:
+        for opponent, stored in done.measured.comparisons:
+            _, mine, theirs, judge = stored.args
+            assert (mine, theirs, judge) == (done.measured.sampled, opponent.sampled, None)
+
+
+def test_m0_compares_when_it_is_the_arbiter():
+    rounds, stages = play(arbiter="initial")
+    assert {id(call.args[3]) for call in stages.made("compare")} == {id(rounds[0].policy)}
+
+
+@pytest.mark.parametrize("choices", [{"compare": None}, {"kept": ()}])
+def test_nothing_is_compared_without_an_arbiter_or_with_a_policy_that_stayed(choices):
+    rounds, stages = play(**choices)
+    assert stages.made("compare") == []
+    assert all(done.measured.comparisons == () for done in rounds)
+
+
+def test_a_policy_that_stayed_does_not_meet_m0_twice():
+    pairs = iter([("pair",), ()])
+    recipe = make_recipe()
+    values = {
+        "select": (), "held_out": (), "labelled": (), "check": NOTHING,
+        "build_pairs": lambda *_: SimpleNamespace(kept=next(pairs)),
+    }  # fmt: skip
+    stages = RecordingStages(values)
+    rounds = list(loop.run(recipe, 2, stages))
+    assert rounds[2].policy is rounds[1].policy
+    assert [len(done.measured.comparisons) for done in rounds] == [0, 1, 0]
+    assert len(stages.made("compare")) == 1
+
+
+def test_what_was_loaded_is_let_go_after_every_iteration():
+    _, stages = play(iterations=3)
+    assert stages.forgot == 3
+
+
+def test_the_arbiter_is_let_go_after_every_model_even_when_it_fails():
+    closed: list[int] = []
+    play(close_arbiter=lambda: closed.append(1))
+    assert len(closed) == 3
+
+    def fail(*_: Any) -> None:
+        raise UserError("no room")
+
+    values = {"compare": fail}
+    stages = RecordingStages({})
+    stages.values = values | {
+        "select": (), "held_out": (), "labelled": (), "check": NOTHING,
+        "build_pairs": SimpleNamespace(kept=("pair",)),
+    }  # fmt: skip
+    with pytest.raises(UserError, match="no room"):
+        list(loop.run(make_recipe(close_arbiter=lambda: closed.append(1)), 1, stages))
+    assert len(closed) == 4
+
+
+def test_each_check_sees_its_iteration_and_the_check_before():
+    rounds, stages = play()
+    checks = stages.made("check")
+    assert [call.args[0] for call in checks] == [0, 1, 2, 3]
+    assert checks[0].args[3:] == (None,) * 8
+    for before, call, done in zip(checks, checks[1:], rounds[1:], strict=False):
+        _, policy, _, to_initial, to_parent, parent, candidates, *_, last = call.args
+        assert (policy, candidates, last) == (done.policy, done.made.candidates, before)
+        assert parent is rounds[done.iteration - 1].policy
+        assert to_initial.args[2] is rounds[0].measured.sampled
+        assert to_parent.args[2] is rounds[done.iteration - 1].measured.sampled
+
+
+def test_m0_also_answers_at_lower_temperatures_once():
+    controls = tuple(
+        type("Cooler", (str,), {"sampling": SimpleNamespace(temperature=heat)})(f"at {heat}")
+        for heat in (0.7, 0.4)
+    )
+    rounds, _ = play(controls=controls)
+    assert [heat for heat, _ in rounds[0].measured.controls] == [0.7, 0.4]
+    assert all(done.measured.controls == () for done in rounds[1:])
+    assert all(stored.args[1] is rounds[0].policy for _, stored in rounds[0].measured.controls)
+
+
+def test_a_warning_changes_nothing():
+    usual, _ = play()
+    warned, _ = play(check=alarm_at(2, "M1"))
+    assert [done.policy.key for done in warned] == [done.policy.key for done in usual]
+
+
+def test_an_alarm_can_end_the_run_with_the_iteration_done():
+    rounds, stages = play(check=alarm_at(2, "M1"), on_alarm="stop")
+    assert [done.iteration for done in rounds] == [0, 1, 2]
+    assert [done.measured.stops for done in rounds] == [False, False, True]
+    assert len(stages.made("select")) == 2
+
+
+def test_an_alarm_can_send_the_run_back_to_its_best_model():
+    rounds, stages = play(check=alarm_at(2, "M1"), on_alarm="keep_best")
+    m1, m3 = rounds[1], rounds[3]
+    assert [done.iteration for done in rounds] == [0, 1, 2, 3]
+    # Iteration 3 is written, judged, trained and measured from M1.
+    assert m3.made.start is m1.policy
+    assert m3.made.candidates.args[1] is m1.policy
+    assert stages.made("judge")[2].args[2] is m1.policy
+    assert stages.made("train")[2].args[:3] == (3, m1.policy, m1.policy)
+    assert m3.measured.parent is m1.measured
+    assert [opponent.policy for opponent, _ in m3.measured.comparisons] == [
+        m1.policy,
+        rounds[0].policy,
+    ]
+
+
+def test_the_best_model_may_be_the_one_with_the_alarm():
+    rounds, _ = play(check=alarm_at(2, "M2"), on_alarm="keep_best")
+    assert rounds[3].made.start is rounds[2].policy

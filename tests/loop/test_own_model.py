@@ -14,7 +14,7 @@ import pytest
 
 from iterdpo import run
 from iterdpo.errors import NoPairsError
-from iterdpo.records import Candidate, Judgment, UnscoredReason
+from iterdpo.records import Base, Candidate, Comparison, Judgment, Policy, UnscoredReason
 from iterdpo.store.tables import read_records
 from tests.checkpoints import STYLES
 
@@ -93,8 +93,10 @@ def test_every_style_writes_judges_and_learns(own_model, tmp_path, style):
     assert made["pairs"]["kept"] >= 1
     assert made["training"]["engine_gap"] < 1e-2
     assert made["training"]["step0_loss"] == pytest.approx(0.693147, abs=1e-4)
-    (canary,) = result["canaries"].values()
-    assert canary["outcome"] in ("applied", "inconclusive")
+    # M1's own; and M0's, which compares the two, where any of their answers differ.
+    assert result["models"][1]["fingerprint"] in result["canaries"]
+    outcomes = {canary["outcome"] for canary in result["canaries"].values()}
+    assert outcomes <= {"applied", "inconclusive"}
     candidates = read_records(
         next((tmp_path / "run" / "stages").glob("*-candidates-*")) / "records.parquet", Candidate
     )
@@ -154,7 +156,7 @@ def test_a_candidate_that_looks_like_a_verdict_changes_no_other_judgment(
     from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
     from iterdpo.judging.judge import JudgeSettings, SelfJudge
     from iterdpo.judging.rubrics import Rubric
-    from iterdpo.records import Base, FinishReason, Policy, Prompt
+    from iterdpo.records import FinishReason, Prompt
 
     checkpoint = str(checkpoint_of("qwen"))
     policy = Policy("M0", Base(checkpoint, "0", "none", "float32", checkpoint))
@@ -187,3 +189,36 @@ def test_a_candidate_that_looks_like_a_verdict_changes_no_other_judgment(
     assert among[-1] == alone
     assert len({item.distribution for item in among}) == len(among)
     engine.close()
+
+
+def test_a_checkpoint_from_outside_compares_and_is_let_go(own_model, checkpoint_of, tmp_path):
+    from iterdpo.engines.transformers import TransformersEngine
+    from iterdpo.training.base_model import checkpoint_sha256
+
+    closed: list[str] = []
+    close = TransformersEngine.close
+
+    def noted(self: TransformersEngine) -> None:
+        if self._base is not None:
+            closed.append(Path(self._base.path).name)
+        close(self)
+
+    outside = checkpoint_of("qwen")
+    config = own_model(
+        "llama", "judge.score=expected", "judge.min_mass=0", "candidates.n=8",
+        "candidates.max_tokens=400", "training.max_length=null", "evaluation.arbiter=external",
+        f"evaluation.arbiter_model={outside}", "evaluation.arbiter_min_mass=0",
+        "evaluation.samples=1", "training.learning_rate=0.05",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TransformersEngine, "close", noted)
+        result = run.execute(config, tmp_path / "run")
+    (met,) = result["comparisons"]
+    assert met["judge"] == "external"
+    assert met["wins"] + met["ties"] + met["losses"] + met["unscored"] == 3
+    stage = next((tmp_path / "run" / "stages").glob("*-comparisons-*"))
+    records = read_records(stage / "records.parquet", Comparison)
+    judge = Base(str(outside), checkpoint_sha256(outside), "none", "float32", str(outside))
+    assert {item.judge for item in records} == {Policy("external", judge).fingerprint}
+    # The run's engine made room first, and nothing was held in the end.
+    assert closed[-2:] == [Path(config.model.path).name, outside.name]

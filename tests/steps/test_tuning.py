@@ -225,6 +225,6 @@ def test_examples_come_from_every_file_and_keep_to_the_model(config_of, engine, 
     declared = json.loads((Path(checkpoint) / "config.json").read_text())
     assert step.longest == declared["max_position_embeddings"] < 2048
     assert make_tuning(config_of(), engine, checkpoint, LabPrompts()) is None
+    absent = config_of("sft=qlora", "sft.path=[absent.jsonl]")
     with pytest.raises(UserError, match=r"sft\.path=.*absent\.jsonl: no such file"):
-        absent = config_of("sft=qlora", "sft.path=[absent.jsonl]")
         make_tuning(absent, engine, checkpoint, LabPrompts())

@@ -47,6 +47,18 @@ def test_a_finished_stage_is_never_computed_twice(tmp_path):
     assert first.key == again.key
 
 
+def test_what_was_loaded_is_let_go_and_loaded_again(tmp_path):
+    stages = Stages(tmp_path)
+    first = stages.run(Add(2), 3)
+    second = stages.run(Add(1), first)
+    assert (first.value, second.value) == (5, 6)
+    first.directory.joinpath("total.txt").write_text("7")
+    assert first.value == 5, "loaded once"
+    stages.forget()
+    assert first.value == 7
+    assert second.args[0].value == 7, "what leads to a result is the very same"
+
+
 def test_settings_arguments_version_and_parents_each_change_the_key(tmp_path):
     stages = Stages(tmp_path)
     one, two = stages.run(Add(1)), stages.run(Add(2))

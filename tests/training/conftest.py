@@ -19,7 +19,7 @@ from iterdpo.training.base_model import save_image
 from iterdpo.training.canary import lesson_texts
 from iterdpo.training.checkpoints import identity_of
 from iterdpo.training.dpo import train
-from iterdpo.training.spec import Example, Lesson, SftSpec, TrainSpec
+from iterdpo.training.spec import Example, Lesson, OrpoSpec, SftSpec, TrainSpec
 
 TRAINING = TrainingConfig(
     method="dpo",
@@ -137,9 +137,19 @@ def make_spec(base_of, answers_of, engine, tmp_path: Path):
     return make
 
 
+def odds_spec(spec: TrainSpec) -> OrpoSpec:
+    """Return what asks for ORPO on the pairs of a DPO training."""
+    training = dataclasses.replace(
+        spec.training, method="orpo", loss=(), loss_weights=(), reference="none"
+    )
+    kept = {field.name: getattr(spec, field.name) for field in dataclasses.fields(OrpoSpec)}
+    return OrpoSpec(**(kept | {"training": training}))
+
+
 SFT = SftConfig(
     method="qlora",
     path=(),
+    ranked=None,
     learning_rate=1e-2,
     schedule="constant",
     warmup=0.0,

@@ -184,6 +184,14 @@ def test_what_decides_the_result_identifies_a_training_and_nothing_else(make_spe
     assert len(found) == len(others) + 3
 
 
+def test_a_fine_tuning_goes_on_whatever_is_made_of_it_afterwards(make_lessons):
+    """None of these is in the stage's key, so a checkpoint that it keeps must serve them all."""
+    spec = make_lessons()
+    merged = dataclasses.replace(spec.training, method="merged", path=("elsewhere.jsonl",))
+    same = dataclasses.replace(spec, training=merged)
+    assert identity_of(same, None, "cpu") == identity_of(spec, None, "cpu")
+
+
 def test_an_adapter_counts_by_its_files(make_spec, tmp_path):
     places = [tmp_path / name for name in ("one", "copy", "other")]
     for place in places:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 import torch
+from transformers import Trainer
 from trl import DPOTrainer
 
 from iterdpo.errors import UserError
 from iterdpo.training.divergence import check_loss
 from iterdpo.training.dpo import train
+from iterdpo.training.enduring import EnduringTrainer
 
 
 @pytest.fixture
@@ -129,3 +132,40 @@ def test_a_loss_within_its_range_is_left_alone(make_spec, losses):
 def test_a_loss_out_of_its_range_is_not(make_spec, losses):
     with pytest.raises(UserError, match="diverged at step"):
         check_loss(history(*losses), make_spec())
+
+
+class Scaler:
+    """Stands for float16's, which is made on GPUs alone."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def get_scale(self) -> float:
+        return self.scale
+
+
+@pytest.mark.parametrize(("scale", "diverged"), [(65536.0, False), (1.0, True)])
+def test_an_overflow_that_a_smaller_scale_would_mend_is_no_divergence(
+    make_spec, tmp_path, monkeypatch, scale, diverged
+):
+    ours, theirs = EnduringTrainer._get_grad_norm, Trainer._get_grad_norm
+
+    def overflows_once(self, model, grad_norm=None):
+        norm = theirs(self, model, grad_norm)
+        return norm * math.inf if self.state.global_step == 0 else norm
+
+    def with_scaler(self, model, grad_norm=None):
+        monkeypatch.setattr(self.accelerator, "scaler", Scaler(scale))
+        norm = ours(self, model, grad_norm)
+        monkeypatch.setattr(self.accelerator, "scaler", None)
+        return norm
+
+    monkeypatch.setattr(Trainer, "_get_grad_norm", overflows_once)
+    monkeypatch.setattr(EnduringTrainer, "_get_grad_norm", with_scaler)
+    if diverged:
+        with pytest.raises(UserError, match=r"at step 1: loss 0\.69.*, gradient norm inf"):
+            train(make_spec(), tmp_path)
+        return
+    history = train(make_spec(), tmp_path)["history"]
+    assert ["grad_norm" in entry for entry in history] == [False, True]
+    json.dumps(history, allow_nan=False)

@@ -217,6 +217,30 @@ def test_a_training_that_diverges_says_what_to_lower(make_spec, tmp_path):
         train(spec, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("warmup", "schedule", "expected"),
+    [
+        (0.1, "linear", [1.0]),  # a rise of one step, whose rate is 0, would be all
+        (0.1, "linear", [0.0, 1.0]),
+        (0.5, "constant", [0.0, 0.5, 1.0, 1.0]),
+        (1.0, "constant", [0.0, 1 / 3, 2 / 3, 1.0]),
+        (0.0, "constant", [1.0, 1.0]),
+    ],
+)
+def test_the_rate_rises_over_its_share_of_the_steps_and_ends_full(
+    make_spec, tmp_path, warmup, schedule, expected
+):
+    spec = make_spec(
+        pairs=6, batch_size=6, micro_batch_size=6, epochs=len(expected), warmup=warmup,
+        schedule=schedule, learning_rate=1e-3,
+    )  # fmt: skip
+    report = train(spec, tmp_path)
+    rates = [entry["learning_rate"] for entry in report["history"]]
+    assert rates == pytest.approx([1e-3 * share for share in expected])
+    canary = Canary.read(tmp_path / "canary.json")
+    assert any(text.after != text.before for text in canary.texts)
+
+
 def test_a_child_that_fails_says_why(make_spec, tmp_path, monkeypatch):
     class Child(subprocess.Popen):
         """Runs in this process, which has the libraries loaded; a real one: ``test_resume``."""

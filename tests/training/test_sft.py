@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,24 @@ def test_dropout_is_off_where_log_probs_are_measured(make_lessons, engine, tmp_p
     asked = [TokenSequence(text.prompt_ids, text.token_ids) for text in texts]
     measured = engine.sequence_logprobs(asked, policy_of(spec, tmp_path))
     assert measured == pytest.approx([text.after for text in texts], abs=1e-4)
+
+
+@pytest.mark.parametrize("weights", ["adapter", "all weights"])
+@pytest.mark.parametrize("learn", ["lessons", "pairs"])
+def test_a_base_that_brings_dropout_passes_its_proofs(
+    make_lessons, make_spec, tmp_path, learn, weights
+):
+    spec = make_lessons() if learn == "lessons" else make_spec()
+    place = tmp_path / "base"
+    shutil.copytree(spec.base.path, place)
+    config = json.loads((place / "config.json").read_text("utf-8")) | {"attention_dropout": 0.2}
+    (place / "config.json").write_text(json.dumps(config), "utf-8")
+    base = dataclasses.replace(spec.base, path=str(place))
+    spec = dataclasses.replace(
+        spec, base=base, lora=spec.lora if weights == "adapter" else None, policy_adapter=None
+    )
+    report = (fine_tune if learn == "lessons" else train)(spec, tmp_path / "out")
+    assert report["step0"]["loss"] == pytest.approx(report["step0"]["expected_loss"], abs=1e-5)
 
 
 def test_what_a_user_is_told_names_the_settings_of_sft(make_lessons, tmp_path, monkeypatch):

@@ -1,0 +1,86 @@
+"""Whole runs with judges other than the policy: what is judged once, and who is named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from iterdpo import run
+from iterdpo.engines.scripted import ScriptedEngine
+from iterdpo.store.inventory import read_store
+from iterdpo.store.lineage import lineages
+from tests.judging.rankers import make_pairrm
+from tests.judging.server import said, serving
+
+
+@pytest.fixture
+def judged(configure, checkpoint_of, tmp_path):
+    """A function from overrides to the result of a small run and its store."""
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Prompt {n}."}) + "\n" for n in range(40)))
+
+    def get(*overrides: str):
+        config = configure(
+            "experiment=own_model", f"model.path={checkpoint_of('llama')}",
+            "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",
+            "candidates.n=3", "training.batch_size=2", "training.micro_batch_size=2",
+            "iterations=1", "evaluation.prompts=2", "evaluation.fixed_prompts=2",
+            "evaluation.fixed_samples=2", "evaluation.arbiter=none", "engine.max_gap=null",
+            *overrides,
+        )  # fmt: skip
+        engine = ScriptedEngine(lambda _, policy, sample: f"{policy.name} says {sample}")
+        engine.vocabulary = 200
+        return run.execute(config, tmp_path / "run", engine), read_store(config.store.root), engine
+
+    return get
+
+
+def pair_ids(result, inventory):
+    import pyarrow.parquet as parquet
+
+    stage = result["iterations"][0]["stages"]["pairs"]
+    return parquet.read_table(inventory.root / stage / "records.parquet")["id"].to_pylist()
+
+
+@pytest.mark.slow
+def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged, tmp_path):
+    checkpoint = make_pairrm(tmp_path / "pairrm")
+    result, inventory, engine = judged("judge=pairrm", f"judge.pairrm.path={checkpoint}")
+    assert result["iterations"][0]["judgments"]["scored"] == 12
+    assert not [call for call in engine.calls if call[0] == "choice_logprobs"]
+    fixed = [model["stages"]["fixed"] for model in result["models"]]
+    assert len(set(fixed)) == 1
+    for pair_id in pair_ids(result, inventory):
+        (found,) = lineages(inventory, pair_id)
+        assert found.disagreements == ()
+        assert found.judged_by == "pairrm"
+        assert found.pair["chosen_score"] > 0 > found.pair["rejected_score"]
+        assert [node.name for node in found.policies] == ["M0"]
+
+
+@pytest.mark.slow
+def test_an_endpoint_judges_a_whole_run_and_its_key_is_nowhere(judged, tmp_path, monkeypatch):
+    key = "sk-nowhere-to-be-found"
+    monkeypatch.setenv("ITERDPO_TEST_KEY", key)
+
+    def script(_, body):
+        return 200, said(f"Score: {body['messages'][-1]['content'].count('says 2') * 3 + 1}")
+
+    with serving(script) as server:
+        result, inventory, _ = judged(
+            "judge=endpoint", f"judge.endpoint.base_url={server.url}", "judge.samples=1",
+            "judge.endpoint.model=judge-8b", "judge.endpoint.api_key_env=ITERDPO_TEST_KEY",
+            "judge.endpoint.price_in=1", "judge.endpoint.budget=1",
+        )  # fmt: skip
+    assert server.headers[0]["Authorization"] == f"Bearer {key}"
+    assert result["iterations"][0]["pairs"]["margin_mean"] == 3.0
+    stage = result["iterations"][0]["stages"]["judgments"]
+    metrics = json.loads((inventory.root / stage / "stage.json").read_text())["metrics"]
+    # Twelve answers at 10 tokens in and 5 out.
+    assert metrics["judge"] == pytest.approx(
+        {"requests": 12, "tokens_in": 120, "tokens_out": 60, "cost": 120e-6}
+    )
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert key.encode() not in file.read_bytes(), file
