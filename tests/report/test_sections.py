@@ -152,3 +152,18 @@ def test_a_histogram_counts_every_value_once_and_its_ends_in_the_outer_bins():
 def test_a_histogram_of_nothing_or_of_one_value_is_no_error():
     assert sum(row["answers"] for row in histogram([], 0, 5, "M1")) == 0
     assert sum(row["answers"] for row in histogram([2.0, 2.0], 2, 2, "M1")) == 2
+
+
+@pytest.mark.parametrize(("method", "unit"), [("dpo", "nats an answer"), ("orpo", "nats a token")])
+def test_log_probs_are_drawn_in_the_unit_that_they_were_logged_in(
+    made: Document, tmp_path, method, unit
+):
+    run = Run.open(tmp_path / "run")
+    adapter = run.directory_of(run.summary["iterations"][0]["stages"]["adapter"])
+    report = json.loads((adapter / "training.json").read_text())
+    for row in report["history"]:
+        row["logps/chosen"] = -1.0
+    (adapter / "training.json").write_text(json.dumps(report))
+    values = {**run.values, "training": {**run.values["training"], "method": method}}
+    page = document(Run(run.directory, values, run.summary))
+    assert unit in json.dumps(chart(page, "training-logps-chosen").spec)

@@ -13,14 +13,17 @@ from iterdpo.report.figures import DASH, number
 from iterdpo.report.reading import iterations
 from iterdpo.runs import Run
 
+LOGPROB = "nats an answer"
+LOGPROB_OF_ODDS = "nats a token"
+"""ORPO's log-probs are means over an answer's tokens."""
 CURVES = (
     ("loss", "Loss", "loss"),
     ("rewards/margins", "Reward margin", "nats × β"),
     ("rewards/accuracies", "Reward accuracy", "share of pairs"),
     ("rewards/chosen", "Reward of the chosen", "nats × β"),
     ("rewards/rejected", "Reward of the rejected", "nats × β"),
-    ("logps/chosen", "Log-prob of the chosen", "nats an answer"),
-    ("logps/rejected", "Log-prob of the rejected", "nats an answer"),
+    ("logps/chosen", "Log-prob of the chosen", LOGPROB),
+    ("logps/rejected", "Log-prob of the rejected", LOGPROB),
     ("grad_norm", "Gradient norm", "before clipping"),
 )
 
@@ -41,13 +44,15 @@ def training(run: Run) -> Section | None:
          if not isinstance(value, float) or math.isfinite(value)}
         for row in histories
     ]  # fmt: skip
+    by_odds = run.values["training"].get("method") == "orpo"
     drawn = [
         charts.curves(
             f"training-{key.replace('/', '-')}", title,
             "Mean over the pairs of one optimizer step; no interval.",
             [{"model": row["model"], "step": row["step"], "value": row[key]}
              for row in known if row.get(key) is not None],
-            x="step", y="value", x_title="step", y_title=unit, series="model",
+            x="step", y="value", x_title="step", series="model",
+            y_title=LOGPROB_OF_ODDS if by_odds and unit == LOGPROB else unit,
         )
         for key, title, unit in CURVES
         if any(row.get(key) is not None for row in known)
