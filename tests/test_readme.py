@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from iterdpo.command import conf_directory, typed
+from iterdpo.command import check, conf_directory, typed
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -140,6 +140,27 @@ def test_a_recipe_composes(command, tmp_path):
     overrides = shlex.split(command.replace("FILE", str(file)))
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         assert typed(compose("config", overrides)).iterations
+
+
+def documented_commands() -> list[str]:
+    """Return the program's commands in every page of ``docs``."""
+    return [
+        line
+        for page in sorted((REPOSITORY / "docs").glob("*.md"))
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("python -m iterdpo ")
+    ]
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_a_documented_command_is_taken(command, tmp_path, checkpoint_of, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some.txt").write_text("Say it.\n")
+    swaps = {"=FILE": "=some.txt", "=DIR": f"={checkpoint_of('llama')}"}
+    for name, value in swaps.items():
+        command = command.replace(name, value)
+    check(shlex.split(command)[3:])
 
 
 def test_the_tree_names_what_is_there():
