@@ -36,7 +36,8 @@ def test_an_unknown_key_names_the_closest_one(here):
 
 def test_an_unknown_choice_lists_the_choices(here):
     assert problems("pairs=beast_worst") == (
-        "pairs=beast_worst: no such choice; there are best_worst, top_bottom",
+        "pairs=beast_worst: no such choice; there are best_worst, dataset, top_bottom, "
+        "ultrafeedback_binarized",
     )
 
 

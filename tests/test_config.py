@@ -44,33 +44,38 @@ def problems(values) -> tuple[str, ...]:
     return caught.value.problems
 
 
+EXAMPLES = "sft.path=[{here}/examples.jsonl]"
+NEEDED = {
+    "hub=push": ["hub.repo=owner/name"],
+    "judge=endpoint": ["judge.endpoint.model=judge-8b"],
+    "judge=human": ["judge.labels={here}/prompts.txt"],
+    "model=local": ["model.path={checkpoint}"],
+    "pairs=best_worst": ["candidates.n=4"],
+    "pairs=dataset": ["pairs.dataset.path={here}/pairs.jsonl"],
+    "prompts=dataset": ["prompts.path={here}/prompts.txt"],
+    "prompts=file": ["prompts.path={here}/prompts.txt"],
+    "prompts=pairs": ["pairs=ultrafeedback_binarized"],
+    "prompts=self_instruct": ["prompts.path={here}/prompts.txt"],
+    "sft=full": [EXAMPLES, "model.adapter=null", "model.quantization=none"],
+    "sft=merged": [EXAMPLES],
+    "sft=oasst1": ["judge=additive"],
+    "sft=qlora": [EXAMPLES],
+    "experiment=own_model": ["model.path={checkpoint}", "prompts.path={here}/prompts.txt"],
+    "experiment=sft_dpo": [EXAMPLES, "prompts.path={here}/prompts.txt"],
+    "experiment=gptq_dpo": ["prompts.path={here}/prompts.txt"],
+    "experiment=self_rewarding_8b": ["prompts.path={here}/prompts.txt"],
+    "experiment=self_rewarding_8b_24gb": ["prompts.path={here}/prompts.txt"],
+}
+"""What a file's choice cannot do without."""
+
+
 @pytest.mark.parametrize(("group", "name"), FILES)
 def test_every_shipped_file_composes_to_a_valid_configuration(group, name, tmp_path, checkpoint_of):
     (tmp_path / "prompts.txt").write_text("Say hello.\n")
-    needed = []
-    if name in ("local", "own_model"):
-        needed.append(f"model.path={checkpoint_of('llama')}")
-    needs_prompts = group == "prompts" and name in ("file", "dataset", "self_instruct")
-    if needs_prompts or (group == "experiment" and name != "smoke"):
-        needed.append(f"prompts.path={tmp_path / 'prompts.txt'}")
-    if (group, name) == ("judge", "endpoint"):
-        needed.append("judge.endpoint.model=judge-8b")
-    if (group, name) == ("hub", "push"):
-        needed.append("hub.repo=owner/name")
-    if (group, name) == ("judge", "human"):
-        needed.append(f"judge.labels={tmp_path / 'prompts.txt'}")
-    if (group, name) == ("experiment", "sft_dpo"):
-        needed.append(f"sft.path=[{tmp_path / 'examples.jsonl'}]")
-    if group == "sft" and name in ("qlora", "merged", "full"):
-        needed.append(f"sft.path=[{tmp_path / 'examples.jsonl'}]")
-    if (group, name) == ("sft", "full"):
-        needed += ["model.adapter=null", "model.quantization=none"]
-    if (group, name) == ("pairs", "dataset"):
-        needed.append(f"pairs.dataset.path={tmp_path / 'pairs.jsonl'}")
-    if (group, name) == ("prompts", "pairs"):
-        needed.append("pairs=ultrafeedback_binarized")
-    if (group, name) == ("pairs", "best_worst"):
-        needed.append("candidates.n=4")
+    needed = [
+        setting.format(here=tmp_path, checkpoint=checkpoint_of("llama"))
+        for setting in NEEDED.get(f"{group}={name}", ())
+    ]
     config = typed(compose_with(f"{group}={name}", *needed))
     assert isinstance(config, Config)
 

@@ -197,7 +197,7 @@ def configured(*overrides: str) -> Config:
 
 def test_every_dataset_that_ships_has_rows_here() -> None:
     shipped = {path.stem for path in (conf_directory() / "prompts").glob("*.yaml")}
-    others = {"lab", "file", "self_instruct", "self_instruct_oasst1"}
+    others = {"lab", "file", "pairs", "self_instruct", "self_instruct_oasst1"}
     assert shipped - others == set(SCHEMAS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -220,6 +221,8 @@ def test_everything_but_weights_is_copied(tmp_path):
     target.mkdir()
     names = ["config.json", "tokenizer.json", "chat_template.jinja", "modeling.py"]
     for name in [*names, "model.safetensors", "model.safetensors.index.json", "x.bin"]:
-        (source / name).write_text(name)
+        (source / name).write_text('{"quantization_config": {}, "a": 1}')
     copy_all_but_weights(source, target)
     assert sorted(path.name for path in target.iterdir()) == sorted(names)
+    # The weights that come beside it are plain ones.
+    assert json.loads((target / "config.json").read_text()) == {"a": 1}
