@@ -34,7 +34,7 @@ def document(run: Run) -> Document:
         repeating(run, settings.shipped()), all_settings(run),
     ]  # fmt: skip
     return Document(
-        title=run.name,
+        title=_title(run),
         subtitle=_subtitle(run),
         verdict=verdict(run),
         facts=[*_facts(run)],
@@ -153,3 +153,8 @@ def _alarms(run: Run) -> Section | None:
 
 def _figure(value: object) -> str:
     return number(value, 3) if isinstance(value, int | float) else str(value)
+
+
+def _title(run: Run) -> str:
+    """Return the run's name; a sweep's job is called by a number only, so with the sweep's name."""
+    return f"{run.directory.resolve().parent.name}/{run.name}" if run.name.isdigit() else run.name

@@ -72,6 +72,13 @@ def texts(row: object) -> list[str]:
     return [cell.text if isinstance(cell, Cell) else cell for cell in row]
 
 
+@pytest.mark.parametrize(("place", "title"), [("beta/3", "beta/3"), ("sweep/a_run", "a_run")])
+def test_a_job_of_a_sweep_is_called_by_more_than_its_number(tmp_path: Path, place, title):
+    scores = [{"p": [3.0]}, {"p": [4.0]}]
+    made = MadeRun(tmp_path / place, tmp_path / "store", [], [PAIRS], scores).write()
+    assert document(Run.open(made)).title == title
+
+
 def test_the_verdict_names_the_best_model_and_its_gain(made: Document):
     assert made.verdict.replace("\N{NO-BREAK SPACE}", " ") == (
         "M2 is the best model: the highest quality by the oracle, 4.50. Its gain over M0 is +2.00 "
