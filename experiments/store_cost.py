@@ -59,7 +59,7 @@ def store_share(scratch: Path) -> tuple[float, float]:
         config = typed(
             compose(
                 "config",
-                overrides=["iterations=1", "tracking=none", "engine.device=cpu",
+                overrides=["iterations=1", "tracking=none", "report=false", "engine.device=cpu",
                            f"store.root={scratch / 'cost'}"],
             )
         )  # fmt: skip

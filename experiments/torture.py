@@ -31,7 +31,13 @@ from iterdpo.command import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.store.hashing import file_sha256
 
-OVERRIDES = ("experiment=smoke", "iterations=2", "tracking=none", "engine.device=cpu")
+OVERRIDES = (
+    "experiment=smoke",
+    "iterations=2",
+    "tracking=none",
+    "report=false",
+    "engine.device=cpu",
+)
 SMALL_PARTS = ("engine.part_rows=24", "engine.batch_size=24")
 WRITES = ("fsync", "replace", "rename")
 
