@@ -68,7 +68,7 @@ def max_logits(logits: Logits, n: int) -> list[float]:
     """Return one score an answer, of any sign and size; those of a prompt sum to 0.
 
     s_i = 1/n · sum over j of (M_ij - M_ji), where M_ij is the logit that answer i, shown first, is
-    better than answer j. This is MaxLogits of arXiv 2306.02561, section 3.3, with the mean for the
+    better than answer j. This is MaxLogits of arXiv 2306.02561, with the mean for the
     sum as in ``llm_blender``'s ``get_scores_from_cmps``. Every pair is there in both orders, so the
     order of the answers changes nothing.
 
