@@ -55,6 +55,7 @@ ANOTHER = {
     "sft.micro_batch_size": 2,
     "sft.optimizer": "sgd",
     "sft.process": "spawn",
+    "sft.processes": None,  # with sft.process=launch
     "sft.max_length": 128,
     "training.method": None,  # with training.loss and training.reference
     "training.loss": ["ipo", "sft"],
@@ -65,6 +66,7 @@ ANOTHER = {
     "training.micro_batch_size": 16,
     "training.optimizer": "sgd",
     "training.process": "spawn",
+    "training.processes": None,  # with training.process=launch
     "training.max_length": 128,
     "model.context": 128,
     "prompts.system": "Be brief.",

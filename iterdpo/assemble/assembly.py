@@ -9,7 +9,7 @@ from pathlib import Path
 
 from iterdpo.assemble.engines import make_engine
 from iterdpo.assemble.given import read_given, with_given_pairs
-from iterdpo.assemble.hardware import require_optimizers, resolved
+from iterdpo.assemble.hardware import require_optimizers, require_processes, resolved
 from iterdpo.assemble.judges import make_judge
 from iterdpo.assemble.prompts import make_prompts
 from iterdpo.assemble.recipe import make_recipe
@@ -49,6 +49,7 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     """
     config = resolved(config)
     require_optimizers(config)
+    require_processes(config)
     given = read_given(config)
     prompts = given.prompts if given and config.prompts.source == "pairs" else make_prompts(config)
     verified = VerifiedEngine(engine or make_engine(config))

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 from iterdpo.config.schema import Config
+from iterdpo.config.training import OptimizerConfig
 from iterdpo.engines.hardware import (
     Hardware,
     choose_attention,
@@ -15,6 +16,7 @@ from iterdpo.engines.hardware import (
     optimizer_problem,
 )
 from iterdpo.errors import UserError
+from iterdpo.training.launch import number_of_processes, require_shares, sharding_problem
 
 
 def resolved(config: Config) -> Config:
@@ -41,6 +43,23 @@ def require_optimizers(config: Config) -> None:
     for setting, name in _optimizers(config).items():
         if problem := optimizer_problem(name, setting, _known_optimizers(), hardware):
             raise UserError(problem)
+
+
+def require_processes(config: Config) -> None:
+    """Raise ``UserError`` when training cannot be shared by the processes that are asked for."""
+    asked: dict[str, OptimizerConfig] = {"training": config.training}
+    if config.sft.method != "none":
+        asked["sft"] = config.sft
+    shared = {name: training for name, training in asked.items() if training.process == "launch"}
+    if not shared:
+        return
+    import torch
+
+    if problem := sharding_problem(os.environ):
+        raise UserError(problem)
+    for section, training in shared.items():
+        number = number_of_processes(section, training.processes, torch.cuda.device_count())
+        require_shares(section, training.batch_size, training.micro_batch_size, number)
 
 
 def look(device: str) -> Hardware:

@@ -26,6 +26,8 @@ ALWAYS: Final = MappingProxyType(
         "pairs.on_empty": "stops a run, changes none",
         "training.process": "place",
         "sft.process": "place",
+        "training.processes": "place; sums are added in another order, as on another machine",
+        "sft.processes": "likewise",
         "sft.checkpoint_steps": "what a kill costs",
         "sft.step0_tolerance": "stops a run, changes none",
         "training.checkpoint_steps": "what a kill costs",

@@ -40,8 +40,12 @@ class OptimizerConfig:
     """Longest prompt plus answer in tokens; longer ends are cut. Null for no limit."""
     checkpoint_steps: Count | None
     """Optimizer steps between checkpoints: the most that a kill costs. Null for none."""
-    process: Literal["inline", "spawn"]
-    """Train in this process, or in a child that gives its memory back for certain."""
+    process: Literal["inline", "spawn", "launch"]
+    """Train in this process, in a child that gives its memory back for certain, or in several
+    children that share each step, one a GPU."""
+    processes: Count | None
+    """Of ``launch``: how many, each with the whole model. Null for one a visible GPU. The step and
+    its gradient are the same for any number, up to rounding."""
     step0_tolerance: Positive
     """Largest allowed difference, in nats, between the first batch's loss and log-probs and
     independently computed ones."""

@@ -12,10 +12,17 @@ def weight_problems(config: Config) -> list[str]:
 
 
 def _batch_problems(config: Config) -> list[str]:
-    return [
+    sections = (("training", config.training), ("sft", config.sft))
+    idle = [
+        f"{section}.processes={training.processes}: is read with {section}.process=launch, and "
+        f"{section}.process={training.process}; set one of the two"
+        for section, training in sections
+        if training.processes is not None and training.process != "launch"
+    ]
+    return idle + [
         f"{section}.micro_batch_size={training.micro_batch_size}: must divide "
         f"{section}.batch_size={training.batch_size}"
-        for section, training in (("training", config.training), ("sft", config.sft))
+        for section, training in sections
         if training.batch_size % training.micro_batch_size
     ]
 

@@ -99,8 +99,9 @@ def launcher_problem(environment: Mapping[str, str]) -> str:
         return ""
     return (
         f"WORLD_SIZE={size}: started by a launcher of several processes, but one process runs the "
-        "loop and trains on one GPU; start it as `python -m iterdpo`, and give several GPUs to "
-        "vLLM (engine.tensor_parallel) or to the jobs of a sweep (CUDA_VISIBLE_DEVICES)"
+        "loop; start it as `python -m iterdpo`, and give several GPUs to training "
+        "(training.process=launch), to vLLM (engine.tensor_parallel) or to the jobs of a sweep "
+        "(CUDA_VISIBLE_DEVICES)"
     )
 
 

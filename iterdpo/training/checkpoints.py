@@ -42,7 +42,8 @@ _INERT = (
 # Of its settings: besides those, what is made of the policy afterwards, and where the examples come
 # from, which count by what they are.
 _INERT_SETTINGS = (
-    "process", "step0_tolerance", "reference", "checkpoint_steps", "method", "path", "ranked",
+    "process", "processes", "step0_tolerance", "reference", "checkpoint_steps", "method", "path",
+    "ranked",
 )  # fmt: skip
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 

@@ -16,7 +16,8 @@ from iterdpo.training.canary import Text, WatchedTexts, choose_canary
 from iterdpo.training.checkpoints import Checkpoints, identity_of
 from iterdpo.training.divergence import check_weights
 from iterdpo.training.memory import is_out_of_memory, what_to_try
-from iterdpo.training.resuming import Progress
+from iterdpo.training.proofs import tensors_sha256
+from iterdpo.training.resuming import Progress, trained_weights
 from iterdpo.training.spec import CANARY_FILE, REPORT_FILE, Spec
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ def follow(
     Raises:
         LineageError, UserError, Stopped: as ``dpo.train``.
     """
-    spec, learner = trainer.spec, trainer.learner
+    spec, learner, peers = trainer.spec, trainer.learner, trainer.peers
+    peers.agree("the reference", reference_sha256)
     checkpoint = None
     if spec.checkpoints is not None and spec.checkpoint_steps is not None:
         identity = identity_of(spec, reference_sha256, learner.model.device.type)
         trainer.checkpoints = Checkpoints(Path(spec.checkpoints), identity)
-        checkpoint = trainer.checkpoints.latest()
+        checkpoint = peers.from_first(trainer.checkpoints.latest)
     if checkpoint is None:
         with learner.computing():
             canary = choose_canary(learner.model, texts, engine, spec)
@@ -75,6 +77,8 @@ def follow(
     if trainer.progress.step_zero is None:
         raise LineageError("training ended without a first step")
     check_weights(learner.model, trainer.progress.history, spec)
+    if peers.size > 1:
+        peers.agree("the trained policy", tensors_sha256(trained_weights(learner.model)))
     return canary
 
 
@@ -83,14 +87,19 @@ def keep(
 ) -> dict[str, Any]:
     """Write the trained policy, its canary and its report to ``out``; return the report.
 
+    Of several processes the first writes, after all have come here; the others return nothing.
+
     Args:
         trainer: after the last step.
         canary: measured before the first.
         out: directory for the result.
         said: what the report holds besides what every training's does.
     """
-    progress, learner = trainer.progress, trainer.learner
+    progress, learner, peers = trainer.progress, trainer.learner, trainer.peers
     assert progress.step_zero is not None
+    peers.gather(None)  # what another process has yet to find wrong must leave nothing behind
+    if not peers.first:
+        return {}
     report = learner.save(out) | {
         "steps": trainer.state.global_step,
         "step0": dataclasses.asdict(progress.step_zero),

@@ -14,7 +14,7 @@ from iterdpo.training.learners import load_learner
 from iterdpo.training.spec import Example, TrainSpec
 
 if TYPE_CHECKING:
-    from iterdpo.training.enduring import Advance
+    from iterdpo.training.watch import Advance
 
 
 def train(

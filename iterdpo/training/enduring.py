@@ -8,30 +8,27 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from iterdpo.stopping import StopRequest
 from iterdpo.training.checkpoints import Checkpoints
-from iterdpo.training.divergence import check_finite, check_loss, check_weights
+from iterdpo.training.divergence import check_finite, check_weights
 from iterdpo.training.learners import Learner
 from iterdpo.training.memory import Part, free_memory, halved, is_out_of_memory
+from iterdpo.training.peers import Peers
 from iterdpo.training.proofs import StepZero
 from iterdpo.training.resuming import Progress, restore_weights, save_weights
+from iterdpo.training.shared_step import SharedStep, seed_of
 from iterdpo.training.spec import Spec
 
 log = logging.getLogger(__name__)
-
-Advance = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
-
-_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
 class EnduringTrainer(Trainer):
@@ -50,6 +47,9 @@ class EnduringTrainer(Trainer):
     order. The parts add up to the loss and the gradient of the whole, in another order of addition:
     what follows is equal to an undisturbed training up to rounding, not bit by bit. What the
     history holds besides the loss are means over the parts, which can be of unequal size.
+
+    *Several processes.* Each computes its share of a step's micro batches (``peers``), and what a
+    step has found is put together once, after the last of them.
     """
 
     recorded: ClassVar[tuple[str, ...]]
@@ -61,11 +61,14 @@ class EnduringTrainer(Trainer):
     _tr_loss: torch.Tensor
 
     def __init__(self, spec: Spec, learner: Learner, stop: StopRequest, **kwargs: Any) -> None:
-        self.spec, self.learner, self.stop = spec, learner, stop
+        self.spec, self.learner, self.peers = spec, learner, Peers.here()
+        # Several processes must stop after the same step, whichever of them hears a request first.
+        self._heard, self.stop = stop, stop if self.peers.size == 1 else StopRequest()
+        self._shared = SharedStep()
         self.progress = Progress([spec.training.micro_batch_size])
         self.checkpoints: Checkpoints | None = None
         self._first_parts: list[StepZero] = []
-        self._micro_batches: list[dict[str, torch.Tensor]] = []
+        self._micro_batches: list[tuple[int, dict[str, torch.Tensor]]] = []
         super().__init__(**kwargs)
 
     def rows_in(self, inputs: dict[str, torch.Tensor]) -> int:
@@ -114,22 +117,46 @@ class EnduringTrainer(Trainer):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Take the micro batches of the next optimizer step."""
         self._micro_batches = []
-        return super().get_batch_samples(*args, **kwargs)
+        samples, items = super().get_batch_samples(*args, **kwargs)
+        self._shared = SharedStep.of(samples) if self.peers.size > 1 else SharedStep()
+        return samples, items
 
     def training_step(
         self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Add a micro batch's gradient, if it is for this process to compute.
+
+        Returns:
+            Its loss. Of several processes, the step's loss with the last micro batch, and 0 before.
+        """
+        index = self._shared.reached
+        self._shared.reached += 1
+        loss = torch.zeros((), device=self.args.device)
+        if self.peers.takes(index):
+            loss = self._add_or_begin_again(model, index, inputs, num_items_in_batch)
+        whole = self._shared.reached == self.current_gradient_accumulation_steps
+        if self.peers.size > 1:
+            self._shared.losses.append(float(loss))
+            loss = self._put_together(model) if whole else torch.zeros_like(loss)
+        if self.progress.step_zero is None and whole:
+            self.progress.step_zero = StepZero.of_parts(self._first_parts)
+        return loss
+
+    def _add_or_begin_again(
+        self, model: Any, index: int, inputs: dict[str, torch.Tensor], num_items_in_batch: Any
     ) -> torch.Tensor:
         """Add a micro batch's gradient; when memory runs out, that of the whole step so far again.
 
         Memory can run out when some weights have their share of the gradient and others do not.
         """
-        self._micro_batches.append(inputs)
-        due, sizes = [inputs], self.progress.micro_batch_sizes
+        self._micro_batches.append((index, inputs))
+        due, sizes = self._micro_batches[-1:], self.progress.micro_batch_sizes
         while True:
             try:
-                for batch in due:
+                for at, batch in due:
+                    self._seed_dropout(at)
                     loss = self._add_gradient(model, batch, num_items_in_batch)
-                break
+                return loss
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -142,10 +169,34 @@ class EnduringTrainer(Trainer):
             self._first_parts.clear()
             free_memory()
             due = self._micro_batches
-        whole = len(self._micro_batches) == self.current_gradient_accumulation_steps
-        if self.progress.step_zero is None and whole:
-            self.progress.step_zero = StepZero.of_parts(self._first_parts)
-        return loss
+
+    def _seed_dropout(self, index: int) -> None:
+        """Make what an adapter drops a matter of the micro batch, whichever process computes it."""
+        if self.spec.lora is not None and self.spec.lora.dropout > 0:
+            torch.manual_seed(seed_of(self.spec.seed, self.state.global_step, index))
+
+    def _put_together(self, model: Any) -> torch.Tensor:
+        """Give every process the sum of all gradients and what all have found; return the loss."""
+        if (
+            self.accelerator.scaler is not None
+        ):  # it wants a first loss, and not all may have had one
+            self.accelerator.scaler.scale(torch.zeros((), device=self.args.device))
+        metrics, sizes = self._metrics["train"], self.progress.micro_batch_sizes
+        found = self._shared.exchange(
+            self.peers,
+            {name: [*map(float, metrics[name])] for name in self.recorded if name in metrics},
+            self._first_parts,
+            sizes[-1],
+            self._heard.number,
+        )
+        for name in {name for one in found for name in one.metrics}:
+            metrics[name] = [value for one in found for value in one.metrics.get(name, ())]
+        self._first_parts = [part for one in found for part in one.first_parts]
+        if (smallest := min(one.rows for one in found)) < sizes[-1]:
+            sizes.append(smallest)
+        self.stop.number = next((one.stop for one in found if one.stop is not None), None)
+        self.peers.add_gradients(model.parameters())
+        return torch.tensor(sum(one.loss for one in found), device=self.args.device)
 
     def _add_gradient(
         self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: Any
@@ -189,6 +240,8 @@ class EnduringTrainer(Trainer):
         """Write a checkpoint that is complete or not there, if the policy is worth it."""
         assert self.checkpoints is not None
         check_weights(self.model, self.progress.history, self.spec)
+        if not self.peers.first:
+            return
         try:
             self.checkpoints.write(self.state.global_step, self._write_state)
         except (OSError, RuntimeError, SafetensorError) as error:  # what a full disk can raise
@@ -209,82 +262,3 @@ class EnduringTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         restore_weights(self.model, Path(resume_from_checkpoint))
-
-
-class _Watch(TrainerCallback):
-    """Checks the first gradients, records the history, asks for checkpoints, reports progress."""
-
-    def __init__(self, trainer: EnduringTrainer, advance: Advance | None):
-        self.trainer = trainer
-        self.advance = advance
-        self.gradients_checked = False
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not self.gradients_checked:
-            self.trainer.learner.check_gradients()
-            self.gradients_checked = True
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        logs = kwargs["logs"]
-        if "loss" in logs:
-            values = {name: float(logs[name]) for name in self.trainer.recorded if name in logs}
-            if not math.isfinite(values.get("grad_norm", 0.0)):
-                del values["grad_norm"]  # of a step that was left out
-            history = self.trainer.progress.history
-            history.append({"step": state.global_step} | values)
-            check_loss(history, self.trainer.spec)
-            # Not before: only now is the step's entry in the history.
-            control.should_save = self.trainer.checkpoint_is_due()
-            # After a checkpoint in ``on_save``; never after the last step, whose result is near.
-            if not control.should_save and state.global_step < state.max_steps:
-                self.trainer.stop.check()
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.stop.check()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.advance is not None:
-            self.advance(state.global_step, state.max_steps)
-
-
-def watched(trainer: EnduringTrainer, advance: Advance | None) -> None:
-    """Have ``trainer`` checked and recorded step by step."""
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Watch(trainer, advance))
-
-
-def arguments_of(spec: Spec) -> dict[str, Any]:
-    """Return the arguments that TRL's trainers share."""
-    import tempfile
-
-    training = spec.training
-    return {
-        "output_dir": tempfile.gettempdir(),
-        "learning_rate": training.learning_rate,
-        "lr_scheduler_type": _SCHEDULES[training.schedule],
-        "num_train_epochs": training.epochs,
-        "per_device_train_batch_size": training.micro_batch_size,
-        "gradient_accumulation_steps": training.batch_size // training.micro_batch_size,
-        "max_grad_norm": training.max_grad_norm,
-        "weight_decay": training.weight_decay,
-        "optim": training.optimizer,
-        "gradient_checkpointing": training.gradient_checkpointing,
-        "bf16": spec.base.dtype == "bfloat16",
-        "fp16": spec.base.dtype == "float16",
-        "use_cpu": not torch.cuda.is_available(),
-        "seed": spec.seed,
-        "logging_steps": 1,
-        # The filter would put the mean of earlier losses in the place of one that is not finite.
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",  # _Watch asks for checkpoints
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "remove_unused_columns": False,
-    }
-
-
-def on_one_device(arguments: Any) -> Any:
-    """Return training arguments that use the first GPU alone, however many are visible."""
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments

@@ -49,7 +49,7 @@ def save_weights(model: Any, directory: Path) -> None:
     """Write every weight that the optimizer updates, in its own type, into a checkpoint."""
     from safetensors.torch import save_file
 
-    weights = {name: weight.data.contiguous() for name, weight in _trained(model).items()}
+    weights = {name: weight.data.contiguous() for name, weight in trained_weights(model).items()}
     save_file(weights, directory / _POLICY_FILE)
 
 
@@ -61,7 +61,7 @@ def restore_weights(model: Any, directory: Path) -> None:
     """
     from safetensors.torch import load_file
 
-    stored, trained = load_file(directory / _POLICY_FILE), _trained(model)
+    stored, trained = load_file(directory / _POLICY_FILE), trained_weights(model)
     kinds = [
         {name: (weight.shape, weight.dtype) for name, weight in weights.items()}
         for weights in (stored, trained)
@@ -72,5 +72,6 @@ def restore_weights(model: Any, directory: Path) -> None:
         weight.data.copy_(stored[name])
 
 
-def _trained(model: Any) -> dict[str, Any]:
+def trained_weights(model: Any) -> dict[str, Any]:
+    """Return the weights that the optimizer updates, by name."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}

@@ -1,4 +1,4 @@
-"""Where a training runs: in this process, or in a child that gives its memory back for certain."""
+"""Where a training runs: in this process, in a child that gives its memory back, or in several."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 from iterdpo.errors import LineageError, UserError
 from iterdpo.progress import Bar
 from iterdpo.stopping import StopRequest
+from iterdpo.training.launch import FAILURE_FILE, POLL_SECONDS, launched, number_of_processes
+from iterdpo.training.peers import Peers
 from iterdpo.training.spec import REPORT_FILE, AnySpec, OrpoSpec, SftSpec
 
 SPEC_FILE = "spec.json"
-POLL_SECONDS = 0.2
 
 
 def run_training(
@@ -31,7 +32,19 @@ def run_training(
     stop = stop or StopRequest()
     if spec.training.process == "inline":
         return train_here(spec, out, description, stop)
-    return _train_in_child(spec, out, description, stop)
+    spec_file = out / SPEC_FILE
+    spec.write(spec_file)
+    arguments = [str(spec_file), str(out), description]
+    if spec.training.process == "launch":
+        import torch
+
+        gpus = torch.cuda.device_count()
+        processes = number_of_processes(spec.section, spec.training.processes, gpus)
+        status = launched(arguments, out, processes, stop)
+    else:
+        status = _train_in_child(arguments, stop)
+    spec_file.unlink()
+    return _result(out, status, stop, spec.training.process == "launch")
 
 
 def train_here(spec: AnySpec, out: Path, description: str, stop: StopRequest) -> dict[str, Any]:
@@ -42,7 +55,7 @@ def train_here(spec: AnySpec, out: Path, description: str, stop: StopRequest) ->
     from iterdpo.training.sft import fine_tune
 
     try:
-        with Bar(description, "step") as bar:
+        with Bar(description, "step", quiet=not Peers.here().first) as bar:
             if isinstance(spec, SftSpec):
                 return fine_tune(spec, out, bar.update, stop)
             if isinstance(spec, OrpoSpec):
@@ -52,32 +65,37 @@ def train_here(spec: AnySpec, out: Path, description: str, stop: StopRequest) ->
         free_memory()
 
 
-def _train_in_child(
-    spec: AnySpec, out: Path, description: str, stop: StopRequest
-) -> dict[str, Any]:
-    spec_file = out / SPEC_FILE
-    spec.write(spec_file)
-    command = [sys.executable, "-m", "iterdpo.training", str(spec_file), str(out), description]
+def _train_in_child(arguments: list[str], stop: StopRequest) -> int:
+    command = [sys.executable, "-m", "iterdpo.training", *arguments]
     # Nothing is written to the child's input: that it ends tells the child that its parent did.
     # A session of its own, because Ctrl-C reaches a whole one: the child is told once, by us.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
     ) as child:
-        status = _waited_for(child, stop)
-    spec_file.unlink()
-    if status != 0:  # a child that was done all the same has left its result
+        return _waited_for(child, stop)
+
+
+def _result(out: Path, status: int, stop: StopRequest, launched: bool) -> dict[str, Any]:
+    """Return what children have left, or raise what they failed with.
+
+    Processes that were ``launched`` say why they fail: where nothing was said, they were ended.
+    """
+    done = (out / REPORT_FILE).is_file()
+    if not done:  # children that were done all the same have left their result
         stop.check()
-    failure = out / "failure.json"
+    failure = out / FAILURE_FILE
     if failure.is_file():
         said = json.loads(failure.read_text("utf-8"))
-        raise {"UserError": UserError, "LineageError": LineageError}[said["kind"]](said["message"])
-    if status < 0:
+        kinds = {kind.__name__: kind for kind in (UserError, LineageError, RuntimeError)}
+        raise kinds[said["kind"]](said["message"])
+    if status < 0 or (status > 0 and launched):
         memory = ", as the kernel ends what takes too much memory" if status == -SIGKILL else ""
+        how = Signals(-status).name if status < 0 else "a signal"
         raise UserError(
-            f"the training process was ended by {Signals(-status).name}{memory}: run the same "
+            f"the training process was ended by {how}{memory}: run the same "
             "command again, and it goes on from the last checkpoint where training keeps any"
         )
-    if status != 0:
+    if status != 0 or not done:
         raise RuntimeError(f"the training process ended with status {status}")
     report: dict[str, Any] = json.loads((out / REPORT_FILE).read_text("utf-8"))
     return report

@@ -13,7 +13,7 @@ from iterdpo.training.learners import load_learner
 from iterdpo.training.spec import Lesson, SftSpec
 
 if TYPE_CHECKING:
-    from iterdpo.training.enduring import Advance
+    from iterdpo.training.watch import Advance
 
 
 def fine_tune(

@@ -14,17 +14,13 @@ from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
 from iterdpo.stopping import StopRequest
-from iterdpo.training.enduring import (
-    Advance,
-    EnduringTrainer,
-    arguments_of,
-    on_one_device,
-    watched,
-)
+from iterdpo.training.arguments import arguments_of, on_one_device
+from iterdpo.training.enduring import EnduringTrainer
 from iterdpo.training.learners import Learner
 from iterdpo.training.memory import Part, split_rows
 from iterdpo.training.proofs import StepZero, check_likelihood
 from iterdpo.training.spec import Lesson, SftSpec
+from iterdpo.training.watch import Advance, watched
 
 IGNORED = -100
 """What PyTorch's losses leave out."""

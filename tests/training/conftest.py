@@ -41,6 +41,7 @@ TRAINING = TrainingConfig(
     checkpoint_steps=None,
     max_length=None,
     process="inline",
+    processes=None,
     step0_tolerance=1e-4,
 )
 
@@ -163,6 +164,7 @@ SFT = SftConfig(
     checkpoint_steps=None,
     max_length=None,
     process="inline",
+    processes=None,
     step0_tolerance=1e-4,
 )
 
