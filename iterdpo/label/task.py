@@ -62,7 +62,7 @@ class Item:
         """Blind a question: the seed and the candidates decide the side."""
         first, second = question.first, question.second
         names = first.candidate_id, second.candidate_id
-        first_is_left = derive_seed(seed, "side", sorted(names), names[0] < names[1]) % 2 == 0
+        first_is_left = derive_seed(seed, "side", names) % 2 == 0
         left, right = (first, second) if first_is_left else (second, first)
         shown = json.dumps([question.prompt, left.text, right.text])
         return cls(
