@@ -123,3 +123,14 @@ def differing_adapter_keys(model: Any, name: str, path: str) -> list[str]:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def free_memory() -> None:
+    """Give back what nothing refers to any more, to the CPU and to the GPU."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -22,6 +22,7 @@ from iterdpo.engines.base import (
 )
 from iterdpo.engines.batching import chunks, left_padded, right_padded
 from iterdpo.engines.chat import Chat, stop_token_ids
+from iterdpo.engines.loading import free_memory
 from iterdpo.engines.sampling import SpecialIds, sample
 from iterdpo.engines.usage import Usage
 from iterdpo.errors import LineageError
@@ -188,7 +189,7 @@ class TransformersEngine:
             self.close()
         elif self.device.type != "cpu":
             self._model.to("cpu")
-            _empty_cache()
+            free_memory()
         return True
 
     def wake(self) -> None:
@@ -198,7 +199,7 @@ class TransformersEngine:
     def close(self) -> None:
         self._model = self._chat = self._base = None
         self._adapters.clear()
-        _empty_cache()
+        free_memory()
 
     def _next_token_logprobs(self, model: Any, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return ``(B, V)`` log-probabilities of the token after each prompt."""
@@ -288,13 +289,3 @@ class TransformersEngine:
         eos_ids = stop_token_ids(model.generation_config.eos_token_id, self._chat.tokenizer)
         pad_id = self._chat.tokenizer.pad_token_id
         return SpecialIds(eos_ids, pad_id if pad_id is not None else eos_ids[0])
-
-
-def _empty_cache() -> None:
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

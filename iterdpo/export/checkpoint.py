@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from iterdpo.engines.loading import free_memory
 from iterdpo.engines.prequantized import PREQUANTIZED
 from iterdpo.errors import UserError
 from iterdpo.export.proof import as_json, prove
 from iterdpo.records import Policy
 from iterdpo.store.atomic import disk_errors_named, published_directory, write_text
 from iterdpo.training.base_model import checkpoint_sha256, copy_all_but_weights
-from iterdpo.training.memory import free_memory
 
 On = Literal["original", "dequantized"]
 

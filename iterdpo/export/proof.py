@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iterdpo.engines.loading import free_memory
 from iterdpo.errors import LineageError, UserError
 from iterdpo.records import Policy
-from iterdpo.training.memory import free_memory
 from iterdpo.training.spec import CANARY_FILE, Canary
 
 if TYPE_CHECKING:

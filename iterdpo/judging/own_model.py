@@ -1,4 +1,4 @@
-"""What judges with a model of their own share: where it runs, its batches, its memory."""
+"""What judges with a model of their own share: where it runs, and its batches."""
 
 from __future__ import annotations
 
@@ -26,14 +26,3 @@ def batches_by_length(rows: Sequence[Sequence[int]], size: int) -> Iterator[list
     order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
     for start in range(0, len(order), size):
         yield order[start : start + size]
-
-
-def free_memory() -> None:
-    """Give back to the device what nothing holds any more."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

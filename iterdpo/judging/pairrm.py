@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iterdpo.engines.batching import right_padded
+from iterdpo.engines.loading import free_memory
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Judge, judgment, prompt_texts
 from iterdpo.judging.own_model import (
@@ -25,7 +26,6 @@ from iterdpo.judging.own_model import (
     Dtype,
     batches_by_length,
     device_of,
-    free_memory,
 )
 from iterdpo.judging.pairrm_layout import TOKENIZER_FILE, PairLayout
 from iterdpo.records import (

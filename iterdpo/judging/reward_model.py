@@ -19,6 +19,7 @@ from typing import Any
 
 from iterdpo.engines.batching import right_padded
 from iterdpo.engines.chat import Chat
+from iterdpo.engines.loading import free_memory
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Judge, judgment, prompt_texts
 from iterdpo.judging.own_model import (
@@ -26,7 +27,6 @@ from iterdpo.judging.own_model import (
     Dtype,
     batches_by_length,
     device_of,
-    free_memory,
 )
 from iterdpo.records import (
     Candidate,

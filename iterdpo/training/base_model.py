@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from iterdpo.config.model import ModelConfig
+from iterdpo.engines.loading import free_memory
 from iterdpo.engines.prequantized import PREQUANTIZED
 from iterdpo.errors import UserError
 from iterdpo.records import Base
 from iterdpo.store.hashing import files_sha256
-from iterdpo.training.memory import free_memory
 
 _PACKAGE = Path(__file__).parent.parent
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")

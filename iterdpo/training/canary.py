@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from iterdpo.engines.loading import free_memory
 from iterdpo.errors import LineageError
-from iterdpo.training.memory import free_memory, is_out_of_memory
+from iterdpo.training.memory import is_out_of_memory
 from iterdpo.training.proofs import batch_logprobs
 from iterdpo.training.spec import Canary, CanaryText, Example, Lesson, Spec
 

@@ -17,11 +17,12 @@ from safetensors import SafetensorError
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
+from iterdpo.engines.loading import free_memory
 from iterdpo.stopping import StopRequest
 from iterdpo.training.checkpoints import Checkpoints
 from iterdpo.training.divergence import check_finite, check_weights
 from iterdpo.training.learners import Learner
-from iterdpo.training.memory import Part, free_memory, halved, is_out_of_memory
+from iterdpo.training.memory import Part, halved, is_out_of_memory
 from iterdpo.training.peers import Peers
 from iterdpo.training.proofs import StepZero
 from iterdpo.training.resuming import Progress, restore_weights, save_weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,15 +71,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
-
-
-def free_memory() -> None:
-    """Give back what nothing refers to any more."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def pairs_in(inputs: Mapping[str, torch.Tensor]) -> int:

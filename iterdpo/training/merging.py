@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from iterdpo.engines.loading import differing_adapter_keys, load_plain
+from iterdpo.engines.loading import differing_adapter_keys, free_memory, load_plain
 from iterdpo.errors import LineageError
 from iterdpo.records import Base, Policy
 from iterdpo.store.atomic import write_text
@@ -18,7 +18,6 @@ from iterdpo.training.base_model import (
     save_image,
 )
 from iterdpo.training.canary import WatchedTexts
-from iterdpo.training.memory import free_memory
 from iterdpo.training.proofs import POLICY
 from iterdpo.training.spec import CANARY_FILE, IMAGE_DIR, MODEL_DIR, Canary
 

@@ -49,8 +49,8 @@ def run_training(
 
 def train_here(spec: AnySpec, out: Path, description: str, stop: StopRequest) -> dict[str, Any]:
     """Train in this process, with a progress bar, and give its memory back."""
+    from iterdpo.engines.loading import free_memory
     from iterdpo.training.dpo import train
-    from iterdpo.training.memory import free_memory
     from iterdpo.training.orpo import train_by_odds
     from iterdpo.training.sft import fine_tune
 
