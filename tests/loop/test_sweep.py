@@ -6,10 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 
 import pytest
 
 from iterdpo import run
+from iterdpo.plan import plan
+from iterdpo.store.locks import locked
+from iterdpo.store.stages import LOCKS_DIR
 
 BETAS = (0.05, 0.1, 0.3)
 
@@ -40,7 +45,8 @@ def test_a_sweep_makes_the_first_iteration_once(configure, tmp_path):
     assert_shared(results, tmp_path / "store")
 
 
-def test_jobs_that_run_at_the_same_time_share_as_well(tmp_path):
+def test_jobs_that_run_at_the_same_time_share_as_well(configure, tmp_path):
+    """Nobody may write the first candidates before all three jobs ask for them."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="comes with the extra sweep")
     command = [
         sys.executable, "-m", "iterdpo", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3",
@@ -48,9 +54,17 @@ def test_jobs_that_run_at_the_same_time_share_as_well(tmp_path):
         "tracking=none", "engine.device=cpu", "engine.threads=1",
         f"store.root={tmp_path / 'store'}", f"hydra.sweep.dir={tmp_path / 'sweep'}",
     ]  # fmt: skip
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "computes it; waiting" in done.stderr + done.stdout
+    steps = [step for _, steps in plan(configure("experiment=smoke")) for step in steps]
+    first = next(step for step in steps if step.stage == "candidates")
+    said = tmp_path / "said"
+    with said.open("w") as out, ExitStack() as started:
+        with locked(tmp_path / "store" / LOCKS_DIR / f"candidates-{first.key}"):
+            jobs = started.enter_context(subprocess.Popen(command, stdout=out, stderr=out))
+            started.callback(jobs.kill)
+            while said.read_text().count("candidates: process") < 3 and jobs.poll() is None:
+                time.sleep(0.2)
+        assert jobs.wait() == 0, said.read_text()
+    assert said.read_text().count(f"candidates: process {os.getpid()} of ") == 3
     assert_shared(summaries(tmp_path / "sweep"), tmp_path / "store")
 
 
