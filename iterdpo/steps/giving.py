@@ -31,6 +31,7 @@ from iterdpo.records import (
 )
 from iterdpo.steps.base import Metrics, RecordStep
 from iterdpo.steps.learning import PairingStep
+from iterdpo.store.packed import packed_ids
 from iterdpo.store.stages import Stored, Work
 
 _NOTHING_SPENT = {**asdict(Usage()), "tokens_per_second": 0.0}
@@ -109,7 +110,7 @@ class ReadAnswers(RecordStep[Candidate]):
         }
 
     def _read(self, chat: Chat, stops: tuple[int, ...], asked: Asked) -> list[Candidate]:
-        prompt_ids = chat.encode(Request(self._with_system(asked.messages)))
+        prompt_ids = packed_ids(chat.encode(Request(self._with_system(asked.messages))))
         answers = [text for pair in asked.pairs for text in (pair.chosen, pair.rejected)]
         return [
             Candidate(
@@ -118,7 +119,7 @@ class ReadAnswers(RecordStep[Candidate]):
                 index=index,
                 text=text,
                 prompt_token_ids=prompt_ids,
-                token_ids=chat.encode_answer(text, stops),
+                token_ids=packed_ids(chat.encode_answer(text, stops)),
                 logprobs=(),
                 finish_reason=FinishReason.STOP,
                 policy=GIVEN,

@@ -13,6 +13,7 @@ from iterdpo.progress import progress
 from iterdpo.prompts.base import PromptSource
 from iterdpo.records import Candidate, Policy, Prompt, record_id
 from iterdpo.steps.base import Metrics, RecordStep
+from iterdpo.store.packed import packed_floats, packed_ids
 from iterdpo.store.parts import compute_by_parts
 from iterdpo.store.stages import Stored, Work
 
@@ -119,9 +120,9 @@ def candidate_of(completion: Completion, prompt: Prompt, policy: Policy) -> Cand
         prompt_id=prompt.id,
         index=completion.sample,
         text=completion.text,
-        prompt_token_ids=completion.prompt_token_ids,
-        token_ids=completion.token_ids,
-        logprobs=completion.logprobs,
+        prompt_token_ids=packed_ids(completion.prompt_token_ids),
+        token_ids=packed_ids(completion.token_ids),
+        logprobs=packed_floats(completion.logprobs),
         finish_reason=completion.finish_reason,
         policy=policy.fingerprint,
         seed=completion.seed,

@@ -176,7 +176,7 @@ class Stages:
         """Let every result go of what it has loaded.
 
         Results lead to what they were made from, so that the last policy alone would hold every
-        iteration; one of 40,000 answers of 1,000 tokens takes about six gigabytes.
+        iteration; one of 40,000 answers of 1,000 tokens takes about a gigabyte.
         """
         for stored in self.handed_out:
             stored.forget()

@@ -2,17 +2,21 @@
 
 A ``Verdict`` is spread over three columns, so that a score stays a nullable number in any tool
 that reads the file, and an unscored verdict keeps its reason and raw text.
+
+What a dataclass declares as a ``Sequence`` of numbers is long, such as an answer's token ids, and
+comes back ``Packed``; a ``tuple`` of numbers comes back as one. In the file they are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from iterdpo.records import Scored, Unscored, UnscoredReason, Verdict
+from iterdpo.store.packed import Packed, packed_lists
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 _VERDICT_COLUMNS = ("score", "unscored_reason", "unscored_raw")
+_LONG = (Sequence[int], Sequence[float])
+_ROWS_AT_ONCE = 1024
 
 
 def write_records(path: Path, kind: type[Record], records: Iterable[Record]) -> int:
@@ -37,11 +43,25 @@ def read_records(path: Path, kind: type[Record]) -> list[Record]:
     import pyarrow.parquet
 
     hints = get_type_hints(kind)
-    table = pyarrow.parquet.read_table(path, schema=_schema(kind))
-    return [_record(kind, hints, row) for row in table.to_pylist()]
+    with pyarrow.parquet.ParquetFile(path) as file:
+        # A few rows at a time: the whole table beside its records would be twice the memory.
+        batches = file.iter_batches(_ROWS_AT_ONCE)
+        return [_record(kind, hints, row) for batch in batches for row in _rows(batch, hints)]
+
+
+def _rows(batch: pyarrow.RecordBatch, hints: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    names = batch.schema.names
+    columns = [
+        packed_lists(batch[name]) if hints.get(name) in _LONG else batch[name].to_pylist()
+        for name in names
+    ]
+    for values in zip(*columns, strict=True):
+        yield dict(zip(names, values, strict=True))
 
 
 def _row(record: Any) -> dict[str, object]:
+    import numpy
+
     row: dict[str, object] = {}
     for item in fields(record):
         value = getattr(record, item.name)
@@ -53,6 +73,8 @@ def _row(record: Any) -> dict[str, object]:
                 "unscored_reason": value.reason.value,
                 "unscored_raw": value.raw,
             }
+        elif isinstance(value, Packed):
+            row[item.name] = numpy.asarray(value)
         else:
             row[item.name] = value
     return row
@@ -102,6 +124,8 @@ def _arrow_type(hint: Any) -> pyarrow.DataType:
         bool: pyarrow.bool_(),
         tuple[int, ...]: pyarrow.list_(pyarrow.int32()),
         tuple[float, ...]: pyarrow.list_(pyarrow.float64()),
+        Sequence[int]: pyarrow.list_(pyarrow.int32()),
+        Sequence[float]: pyarrow.list_(pyarrow.float64()),
         tuple[str, ...]: pyarrow.list_(pyarrow.string()),
     }
     if isinstance(hint, type) and issubclass(hint, StrEnum):

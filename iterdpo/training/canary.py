@@ -92,7 +92,9 @@ def pair_texts(
     """
     watched = examples[:_WATCHED_PAIRS]
     texts = [
-        (item.prompt_ids, ids) for item in watched for ids in (item.chosen_ids, item.rejected_ids)
+        (tuple(item.prompt_ids), tuple(ids))
+        for item in watched
+        for ids in (item.chosen_ids, item.rejected_ids)
     ]
     noted = [x for item in watched for x in (item.chosen_logprob, item.rejected_logprob)]
     return texts, list(measured) or [value for value in noted if value is not None]

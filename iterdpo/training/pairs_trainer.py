@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset
 
@@ -43,7 +45,9 @@ class StepOfPairs(EnduringTrainer):
 
 def rows_of(examples: Sequence[Example]) -> Dataset:
     """Return the token ids of pairs as the collator reads them."""
-    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
-    return Dataset.from_list(
-        [{name: list(getattr(example, name)) for name in columns} for example in examples]
-    )
+    columns = {
+        name: [np.asarray(getattr(example, name), np.int32) for example in examples]
+        for name in ("prompt_ids", "chosen_ids", "rejected_ids")
+    }
+    ids = pa.list_(pa.int32())
+    return Dataset(pa.table({name: pa.array(rows, ids) for name, rows in columns.items()}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -31,9 +32,9 @@ CANARY_FILE = "canary.json"
 class Example:
     """One preference pair as the token ids that the engine wrote, never tokenized again."""
 
-    prompt_ids: tuple[int, ...]
-    chosen_ids: tuple[int, ...]
-    rejected_ids: tuple[int, ...]
+    prompt_ids: Sequence[int]
+    chosen_ids: Sequence[int]
+    rejected_ids: Sequence[int]
     chosen_logprob: float | None
     """log p(chosen | prompt) as the engine measured it while writing, in nats; None for an answer
     that no engine wrote."""

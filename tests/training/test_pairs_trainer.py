@@ -1,0 +1,25 @@
+"""Pairs as the rows that TRL's trainers read."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from iterdpo.store.packed import packed_ids
+from iterdpo.training.spec import Example
+
+
+def test_packed_or_not_a_pair_is_the_same_row():
+    from iterdpo.training.pairs_trainer import rows_of
+
+    plain = [Example((1, 2), (128_255,), (4, 5, 6), -1.0, -2.0), Example((7,), (), (8,), 0.0, -1.0)]
+    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
+    packed = [
+        dataclasses.replace(item, **{name: packed_ids(getattr(item, name)) for name in columns})
+        for item in plain
+    ]
+    expected = [
+        {"prompt_ids": [1, 2], "chosen_ids": [128_255], "rejected_ids": [4, 5, 6]},
+        {"prompt_ids": [7], "chosen_ids": [], "rejected_ids": [8]},
+    ]
+    for examples in (plain, packed, [plain[0], packed[1]]):
+        assert rows_of(examples).to_list() == expected
