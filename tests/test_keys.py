@@ -55,7 +55,7 @@ ANOTHER = {
     "sft.micro_batch_size": 2,
     "sft.optimizer": "sgd",
     "sft.process": "spawn",
-    "sft.processes": None,  # with sft.process=launch
+    "sft.processes": None,  # with sft.process=launch: see the test of both
     "sft.max_length": 128,
     "training.method": None,  # with training.loss and training.reference
     "training.loss": ["ipo", "sft"],
@@ -66,7 +66,7 @@ ANOTHER = {
     "training.micro_batch_size": 16,
     "training.optimizer": "sgd",
     "training.process": "spawn",
-    "training.processes": None,  # with training.process=launch
+    "training.processes": None,  # with training.process=launch: see the test of both
     "training.max_length": 128,
     "model.context": 128,
     "prompts.system": "Be brief.",
@@ -151,6 +151,16 @@ def test_a_setting_changes_a_key_or_is_listed(key, usual, tmp_path, monkeypatch)
         assert changed  # from M2 on
     else:
         assert changed != inert, f"{key}={section[name]}"
+
+
+@pytest.mark.parametrize("section", ["training", "sft"])
+def test_the_number_of_processes_is_in_no_key(section, tmp_path):
+    examples = tmp_path / "examples.jsonl"
+    examples.write_text('{"prompt": "Name two fish.", "response": "cod eel"}\n')
+    tuned = ["sft=qlora", f"sft.path=[{examples}]", f"{section}.micro_batch_size=4"]
+    shared = [f"{section}.process=launch", f"{section}.processes=2"]
+    one, two = (keys(shipped(*tuned, *more), tmp_path) for more in ([], shared))
+    assert one == two
 
 
 # Of the judges that are not in the shipped recipe: every setting that a kind reads, another value.

@@ -41,7 +41,7 @@ from iterdpo.training.spec import CANARY_FILE, Canary, Example, OrpoSpec, TrainS
 
 DROPPED_FILE = "dropped.json"
 CHECKPOINTS_DIR = "checkpoints"
-INERT_SETTINGS = ("process", "checkpoint_steps", "step0_tolerance")
+INERT_SETTINGS = ("process", "processes", "checkpoint_steps", "step0_tolerance")
 """Of a training: where it runs and what it tolerates change no result."""
 
 
