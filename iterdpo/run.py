@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from iterdpo.report.write import LiveReport
 from iterdpo.runs import CONFIG_FILE, KEY_DIGITS, LINKS_DIR, SUMMARY_FILE
 from iterdpo.sharing.share import share_at_the_end
 from iterdpo.stopping import StopRequest
-from iterdpo.store.atomic import write_text
+from iterdpo.store.atomic import disk_errors_named, write_text
 from iterdpo.store.hashing import plain, sha256_of
 from iterdpo.store.registry import RegisteredRun
 from iterdpo.store.stages import Stages, Stored
@@ -52,7 +52,8 @@ def execute(
     quiet_libraries()
     began = time.monotonic()
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
+    with _named(run_dir):
+        write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
     registered = RegisteredRun(config.store.root, run_dir, sha256_of(plain(config)))
     if stopped := registered.stopped_before():
         log.info("going on with what %s left in %s", stopped, config.store.root)
@@ -74,8 +75,9 @@ def execute(
                 result["run"] = summary.run_entry(
                     config, assembly.engine, time.monotonic() - began, stages.versions
                 )
-                write_text(run_dir / SUMMARY_FILE, json.dumps(result, indent=1) + "\n")
-                link(stages.used, run_dir / LINKS_DIR)
+                with _named(run_dir):
+                    write_text(run_dir / SUMMARY_FILE, json.dumps(result, indent=1) + "\n")
+                    link(stages.used, run_dir / LINKS_DIR)
                 report.write()
                 tracker.round(done, result)
                 console.announce(result, config.iterations)
@@ -86,6 +88,10 @@ def execute(
     console.show(result, run_dir)
     share_at_the_end(config.hub, run_dir)
     return result
+
+
+def _named(run_dir: Path) -> AbstractContextManager[None]:
+    return disk_errors_named(run_dir, "another directory, hydra.run.dir=DIR")
 
 
 class StageClock:

@@ -56,7 +56,8 @@ def export(
     if target.exists() or target.is_symlink():
         raise UserError(f"{target}: exists already, and nothing is written over; name another")
     source = _source(policy, on)
-    with disk_errors_named(target.parent), published_directory(target) as work:
+    named = disk_errors_named(target.parent, "another place, --out DIR")
+    with named, published_directory(target) as work:
         if policy.adapter is None:
             if dtype not in (None, policy.base.dtype):
                 raise UserError(

@@ -96,12 +96,18 @@ def set_aside(path: Path) -> Path:
 
 
 @contextmanager
-def disk_errors_named(directory: Path) -> Iterator[None]:
+def disk_errors_named(
+    directory: Path, other: str = "another store, store.root=DIR"
+) -> Iterator[None]:
     """Turn a full or forbidden disk into a line that says where, why and what to do.
 
+    Args:
+        directory: what is read and written in the block.
+        other: what to name instead of it, for the message.
+
     Raises:
-        UserError: a write in the block failed because the disk or a quota is full, or because
-            ``directory`` may not be written to. Every other error comes through.
+        UserError: a write in the block failed because the disk or a quota is full, or something
+            may not be read or written. Every other error comes through.
     """
     try:
         yield
@@ -116,8 +122,7 @@ def disk_errors_named(directory: Path) -> Iterator[None]:
         if error.errno in _FORBIDDEN:
             raise UserError(
                 f"{error.filename or directory}: cannot be read and written "
-                f"({os.strerror(error.errno)}): ask its owner for both, or name another store, "
-                "store.root=DIR"
+                f"({os.strerror(error.errno)}): ask its owner for both, or name {other}"
             ) from error
         raise
 

@@ -83,9 +83,13 @@ def entries(root: Path) -> list[RunEntry]:
         try:
             values = json.loads(path.read_text("utf-8"))
             entry = RunEntry(**{**values, "stages": tuple(values["stages"])})
-        except (ValueError, TypeError, KeyError) as error:
+            there = Path(entry.run_dir).is_dir()
+        except PermissionError as error:  # somebody else's run, and nothing to go on from
+            log.debug("%s is left out (%r)", path, error)
+            continue
+        except (OSError, ValueError, TypeError, KeyError) as error:
             log.warning("%s cannot be read (%r) and is left out", path, error)
             continue
-        if Path(entry.run_dir).is_dir():
+        if there:
             found.append(entry)
     return found

@@ -148,7 +148,7 @@ class Stages:
             args: earlier results (``Stored``) or plain JSON values; all of them enter the key.
 
         Raises:
-            UserError: the store cannot be written to, or the disk is full.
+            UserError: the store cannot be read or written to, or the disk is full.
         """
         self.stop.check()
         identity = stage_identity(stage, args)
@@ -156,17 +156,18 @@ class Stages:
         stored = Stored(stage, key, self.root / stage.name / key, args)
         # Before it is there: what a killed run has begun is no garbage.
         self.used[f"{stage.name}/{stored.key}"] = stored.directory
-        if self.registered:
-            self.registered.uses(self.used)
-        # After a kill between the two, a finished stage may have its unfinished work beside it.
-        if not _intact(stored.directory) or _kept(stored.directory).exists():
-            with locked(self.root / LOCKS_DIR / f"{stage.name}-{key}", waiting=_say(stage.name)):
-                # Another process may have finished it while this one waited.
-                if not _intact(stored.directory, move=True):
-                    with disk_errors_named(stored.directory.parent):
+        with disk_errors_named(stored.directory.parent):
+            if self.registered:
+                self.registered.uses(self.used)
+            # After a kill between the two, a finished stage may have its unfinished work beside it.
+            if not _intact(stored.directory) or _kept(stored.directory).exists():
+                lock = self.root / LOCKS_DIR / f"{stage.name}-{key}"
+                with locked(lock, waiting=_say(stage.name)):
+                    # Another process may have finished it while this one waited.
+                    if not _intact(stored.directory, move=True):
                         self._compute(stored, identity, args)
-                    stored = replace(stored, computed=True)
-                remove_all_but_damaged(_kept(stored.directory))
+                        stored = replace(stored, computed=True)
+                    remove_all_but_damaged(_kept(stored.directory))
         if self.on_stage:
             self.on_stage(stored)
         self.handed_out.append(stored)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -127,6 +129,15 @@ def test_a_merge_that_is_not_the_policy_is_not_published(policy, tmp_path, monke
 def test_nothing_is_written_over(policy, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="exists already, and nothing is written over"):
+        export(policy, tmp_path / "out")
+
+
+def test_a_place_that_cannot_be_written_to_is_a_line(policy, tmp_path, monkeypatch):
+    def refuse(target):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+
+    monkeypatch.setattr("iterdpo.export.checkpoint.published_directory", refuse)
+    with pytest.raises(UserError, match=r"cannot be read and written .* --out DIR"):
         export(policy, tmp_path / "out")
 
 

@@ -64,6 +64,20 @@ def test_a_full_disk_in_any_stage_is_a_line_and_the_run_goes_on_later(
     assert_clean(tmp_path / "store")
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EACCES, r"another directory, hydra\.run\.dir=DIR")],
+)
+def test_a_run_directory_that_takes_no_more_is_a_line(configure, tmp_path, monkeypatch, code, said):
+    def refuse(used, directory):
+        raise OSError(code, os.strerror(code), str(directory))
+
+    monkeypatch.setattr(run, "link", refuse)
+    with pytest.raises(UserError, match=said):
+        run.execute(configure(*SMOKE), tmp_path / "run")
+    assert_clean(tmp_path / "store")
+
+
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
 def test_a_store_that_cannot_be_written_to_is_a_line(configure, tmp_path, monkeypatch, code):
     def refuse(*args, **kwargs):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 from iterdpo.store.registry import RegisteredRun, entries
 
@@ -40,6 +41,23 @@ def test_the_same_command_finds_the_run_that_was_stopped(tmp_path):
     assert again.stopped_before() is None
     registered(root, "stopped")
     assert again.stopped_before() == tmp_path / "stopped"
+
+
+def test_a_run_of_somebody_else_that_cannot_be_looked_into_is_left_out(
+    tmp_path, monkeypatch, caplog
+):
+    registered(tmp_path / "store", "hidden")
+    registered(tmp_path / "store", "mine")
+    is_dir = Path.is_dir
+
+    def refuse(self):
+        if self.name == "hidden":
+            raise PermissionError(13, "Permission denied", str(self))
+        return is_dir(self)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert [entry.run_dir for entry in entries(tmp_path / "store")] == [str(tmp_path / "mine")]
+    assert not caplog.records
 
 
 def test_an_entry_that_cannot_be_read_is_left_out_and_named(tmp_path, caplog):

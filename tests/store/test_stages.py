@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass, field
@@ -7,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from iterdpo.errors import UserError
 from iterdpo.stopping import Stopped, StopRequest
+from iterdpo.store import registry
+from iterdpo.store import stages as stages_module
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, write_text
 from iterdpo.store.stages import CorruptStageError, Stages, Work, verify
 
@@ -112,6 +116,27 @@ def test_a_damaged_result_is_named_set_aside_and_computed_again(tmp_path, damage
     assert str(path) in caplog.text
     assert (tmp_path / "add" / f"{again.key}.corrupt-1").is_dir()
     verify(again.directory)
+
+
+def test_a_result_of_somebody_else_that_may_not_be_read_is_a_line(tmp_path, monkeypatch):
+    Stages(tmp_path).run(Add(2), 3)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(stages_module, "file_sha256", refuse)
+    with pytest.raises(UserError, match=r"total\.txt: cannot be read .* ask its owner"):
+        Stages(tmp_path).run(Add(2), 3)
+
+
+def test_a_disk_that_is_too_full_to_register_a_run_is_a_line(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(registry, "write_text", full)
+    registered = registry.RegisteredRun(tmp_path / "store", tmp_path, "0")
+    with pytest.raises(UserError, match="the disk is full"):
+        Stages(tmp_path / "store", registered=registered).run(Add(2), 3)
 
 
 def test_what_this_call_computed_says_so(tmp_path):
