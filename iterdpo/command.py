@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,6 +52,8 @@ def check(arguments: Sequence[str]) -> None:
         return
     if flags.multirun and flags.cfg:
         raise ConfigError(["--cfg: shows one run; leave -m out, and give each key one value"])
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        raise ConfigError([f"--config-dir {flags.config_dir}: no such directory; check the path"])
     overrides = [_parsed(text) for text in flags.overrides]
     directories = [conf_directory(), *([Path(flags.config_dir)] if flags.config_dir else [])]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
@@ -111,10 +114,26 @@ def note_failure(run_dir: Path, error: Exception) -> None:
 
 
 def _parsed(text: str) -> Override:
+    if (parsed := _override(text)) is not None:
+        return parsed
+    key, sign, value = text.partition("=")
+    quoted = f'{key}="{value}"'
+    if sign and _override(quoted) is not None:
+        raise ConfigError(
+            [
+                f"{text}: this value is read only in quotes, and they must pass the shell: "
+                f"{shlex.quote(quoted)}"
+            ]
+        )
+    raise ConfigError([f"{text}: is not key=value"])
+
+
+def _override(text: str) -> Override | None:
+    """Return what Hydra reads in a text; None where that is nothing."""
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException:
-        raise ConfigError([f"{text}: is not key=value"]) from None
+        return None
 
 
 def _problems(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -55,6 +56,20 @@ def test_wrong_keys_choices_and_values_are_all_reported(here):
 
 def test_what_is_not_an_override_says_so(here):
     assert problems("iterations") == ("iterations: is not key=value",)
+
+
+@pytest.mark.parametrize("value", ["~/store", "/data/my store (2)/s", "it's"])
+def test_a_value_that_must_be_quoted_comes_with_its_quotes(here, value):
+    (line,) = problems(f"store.root={value}")
+    said, _, advice = line.partition(" the shell: ")
+    assert said.startswith(f"store.root={value}: this value is read only in quotes")
+    check(shlex.split(advice))
+
+
+def test_no_such_directory_of_configuration(here):
+    assert problems("--config-dir", "nowhere") == (
+        "--config-dir nowhere: no such directory; check the path",
+    )
 
 
 def test_several_values_need_m(here):

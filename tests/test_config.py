@@ -255,3 +255,15 @@ def test_every_field_has_a_docstring_or_says_it_by_its_name():
 def test_the_configuration_lies_where_the_package_looks(tmp_path):
     assert (CONF / "config.yaml").is_file()
     assert Path(CONF).name == "conf"
+
+
+def test_a_tilde_is_the_users_home(wrong, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    wrong["store"]["root"] = "~/store"
+    assert load(wrong).store.root == tmp_path / "store"
+
+
+def test_a_home_of_nobody_is_a_line(wrong):
+    wrong["store"]["root"] = "~nobody-of-that-name/store"
+    (line,) = problems(wrong)
+    assert line.startswith("store.root=~nobody-of-that-name/store: ")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from iterdpo.config.given import GivenPairsConfig
-from iterdpo.config.types import Count, NonNegative, Positive, Share, checked
+from iterdpo.config.types import Count, NonNegative, Place, Positive, Share, checked
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -129,7 +129,7 @@ class JudgeConfig:
     pairrm: PairRmConfig | None
     reward_model: RewardModelConfig | None
     endpoint: EndpointConfig | None
-    labels: Path | None
+    labels: Place | None
     """People's comparisons, as ``python -m iterdpo.label`` writes them."""
 
     @property

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from iterdpo.config.types import checked
+from iterdpo.config.types import Place, checked
 
 
 @checked
@@ -37,4 +36,4 @@ class TrackingConfig:
 class StoreConfig:
     """Where finished stages are kept, for every run to share."""
 
-    root: Path
+    root: Place
