@@ -143,15 +143,14 @@ class ChatClient:
         usage = usage if isinstance(usage, dict) else {}
         tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
         if choice.get("finish_reason") == "content_filter" or isinstance(refusal, str):
-            return Reply(
-                refusal if isinstance(refusal, str) else str(text or ""), "refused", *tokens
-            )
+            said = refusal if isinstance(refusal, str) else str(text or "")
+            return Reply(_whole(said), "refused", *tokens)
         if text is not None and not isinstance(text, str):
             return Trouble("an answer whose content is no text")
         outcome: Literal["stop", "length"] = (
             "length" if choice.get("finish_reason") == "length" else "stop"
         )
-        return Reply(text or "", outcome, *tokens)
+        return Reply(_whole(text or ""), outcome, *tokens)
 
     def _refusal(self, response: httpx2.Response) -> Reply | Trouble:
         """Read an answer that is not 200: tell what passes from what does not."""
@@ -234,6 +233,14 @@ def _json(response: httpx2.Response) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _whole(text: str) -> str:
+    """Return a text with U+FFFD for each half of a surrogate pair: JSON can hold one, no file can.
+
+    Servers that stream bytes cut an emoji in two now and then.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _first(items: object) -> dict[str, Any]:

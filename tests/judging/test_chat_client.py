@@ -221,6 +221,16 @@ def test_an_answer_cut_off_and_one_without_text():
     assert (reply.text, reply.outcome) == ("", "stop")
 
 
+@pytest.mark.parametrize(
+    ("sent", "text"),
+    [("a \ud83d b", "a \ufffd b"), ("\udc1f", "\ufffd"), ("\ud83d\udc1f fish", "\U0001f41f fish")],
+)
+def test_half_a_surrogate_pair_is_replaced_as_no_file_could_hold_it(sent, text):
+    reply, _ = ask(lambda *_: (200, said(sent)))
+    assert reply.text == text
+    reply.text.encode("utf-8")
+
+
 def test_the_key_is_in_no_log_and_no_repr(caplog):
     caplog.set_level(logging.DEBUG)
     with serving(lambda number, _: (500, {}) if number == 0 else (200, said("x"))) as server:
