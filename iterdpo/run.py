@@ -121,5 +121,8 @@ def link(used: Mapping[str, Path], directory: Path) -> None:
     for number, (name, target) in enumerate(used.items()):
         stage, key = name.split("/")
         place = directory / f"{number:02d}-{stage}-{key[:KEY_DIGITS]}"
-        if not place.is_symlink():
-            place.symlink_to(target.resolve(), target_is_directory=True)
+        if place.is_symlink():
+            if place.readlink() == target.resolve():
+                continue
+            place.unlink()  # of a store that was elsewhere when the run began
+        place.symlink_to(target.resolve(), target_is_directory=True)

@@ -7,6 +7,7 @@ them, so a run is read without its configuration, its store's place or any heavy
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -195,14 +196,16 @@ def find_runs(places: Sequence[Path]) -> list[Run]:
     return [run for place in places for run in _runs_at(place)]
 
 
+def job_order(job: Path) -> tuple[int, str]:
+    """Return what the directories of a sweep's jobs are sorted by: their numbers, then names."""
+    return (int(job.name) if job.name.isdecimal() else sys.maxsize, job.name)
+
+
 def _runs_at(place: Path) -> Iterator[Run]:
     if (place / CONFIG_FILE).is_file():
         yield Run.open(place)
         return
-    jobs = sorted(
-        (file.parent for file in place.glob(f"*/{SUMMARY_FILE}")),
-        key=lambda job: (not job.name.isdigit(), int(job.name) if job.name.isdigit() else 0),
-    )
+    jobs = sorted((file.parent for file in place.glob(f"*/{SUMMARY_FILE}")), key=job_order)
     if not jobs:
         raise UserError(f"{place}: neither a run nor a sweep with a result; name its directory")
     yield from map(Run.open, jobs)

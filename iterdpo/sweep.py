@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from iterdpo.command import FAILURE_FILE
 from iterdpo.console import WIDTH
 from iterdpo.evaluation.table import DASH, number
-from iterdpo.runs import SUMMARY_FILE
+from iterdpo.runs import SUMMARY_FILE, job_order
 
 
 class SweepTable(Callback):
@@ -31,13 +31,13 @@ class SweepTable(Callback):
 def read_jobs(directory: Path) -> list[dict[str, Any]]:
     """Return each job of a sweep: its name, overrides, summary and error, in order."""
     jobs = []
-    for place in sorted(directory.glob("*/.hydra/overrides.yaml"), key=_number):
-        job = place.parent.parent
+    places = directory.glob("*/.hydra/overrides.yaml")
+    for job in sorted((place.parent.parent for place in places), key=job_order):
         summary, failure = job / SUMMARY_FILE, job / FAILURE_FILE
         jobs.append(
             {
                 "name": job.name,
-                "overrides": _overrides(place),
+                "overrides": _overrides(job / ".hydra" / "overrides.yaml"),
                 "summary": json.loads(summary.read_text("utf-8")) if summary.is_file() else None,
                 "error": json.loads(failure.read_text("utf-8"))["error"]
                 if failure.is_file()
@@ -75,8 +75,3 @@ def _overrides(place: Path) -> list[str]:
     from omegaconf import OmegaConf
 
     return [str(override) for override in OmegaConf.load(place)]
-
-
-def _number(place: Path) -> tuple[int, str]:
-    name = place.parent.parent.name
-    return (int(name) if name.isdigit() else sys.maxsize, name)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from iterdpo.errors import UserError
 from iterdpo.records import Candidate, Prompt
-from iterdpo.runs import Run, find_runs
+from iterdpo.run import link
+from iterdpo.runs import Run, find_runs, job_order
 
 
 @pytest.fixture
@@ -85,6 +87,16 @@ def test_a_stage_that_left_the_store(copied):
         run.made(1)
 
 
+def test_a_run_that_goes_on_over_a_store_that_was_moved_points_there(tmp_path):
+    for store in ("old", "new"):
+        stage = tmp_path / store / "pairs" / "1f2e3d4c"
+        stage.mkdir(parents=True)
+        for _ in range(2):
+            link({"pairs/1f2e3d4c": stage}, tmp_path / "stages")
+        (place,) = (tmp_path / "stages").iterdir()
+        assert place.resolve() == stage.resolve()
+
+
 def test_an_unfinished_run_is_read_as_far_as_it_is_done(copied):
     summary = json.loads((copied / "summary.json").read_text())
     summary["models"], summary["iterations"] = summary["models"][:2], summary["iterations"][:1]
@@ -99,6 +111,13 @@ def test_an_iteration_that_trained_nothing_has_no_training(copied):
     summary["iterations"][0]["stages"]["adapter"] = None
     (copied / "summary.json").write_text(json.dumps(summary))
     assert Run.open(copied).made(1).training is None
+
+
+def test_jobs_with_names_of_their_own_come_in_one_order_on_every_file_system():
+    jobs = [Path(name) for name in ("beta=0.3", "10", "beta=0.1", "2", "beta=0.2")]
+    for given in (jobs, jobs[::-1]):
+        ordered = sorted(given, key=job_order)
+        assert [job.name for job in ordered] == ["2", "10", "beta=0.1", "beta=0.2", "beta=0.3"]
 
 
 def test_runs_and_sweeps(copied, tmp_path):

@@ -47,7 +47,8 @@ class RowSource:
     @property
     def name(self) -> str:
         """What records call it: the file's or directory's name, or the hub id."""
-        return Path(self.path).name if Path(self.path).exists() else self.path
+        local = Path(self.path).expanduser()
+        return local.name if local.exists() else self.path
 
 
 def read_source(source: RowSource, columns: Sequence[str]) -> list[Row]:

@@ -40,6 +40,14 @@ def jsonl(rows: list[dict[str, object]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
+def test_a_file_is_called_by_its_name_however_the_home_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "rows.jsonl").write_bytes(jsonl(ROWS))
+    assert source("~/rows.jsonl").name == source(tmp_path / "rows.jsonl").name == "rows.jsonl"
+
+
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "a.b.JSONL.GZ"])
 def test_a_file_packed_or_not(tmp_path: Path, name: str) -> None:
     content = jsonl(ROWS)
