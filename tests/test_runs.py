@@ -10,7 +10,7 @@ import pytest
 
 from iterdpo.errors import UserError
 from iterdpo.records import Candidate, Prompt
-from iterdpo.run import link
+from iterdpo.run import link as link_stages
 from iterdpo.runs import Run, find_runs, job_order
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_goes_on_over_a_store_that_was_moved_points_there(tmp_path):
         stage = tmp_path / store / "pairs" / "1f2e3d4c"
         stage.mkdir(parents=True)
         for _ in range(2):
-            link({"pairs/1f2e3d4c": stage}, tmp_path / "stages")
+            link_stages({"pairs/1f2e3d4c": stage}, tmp_path / "stages")
         (place,) = (tmp_path / "stages").iterdir()
         assert place.resolve() == stage.resolve()
 

@@ -1,4 +1,4 @@
-"""Train the seed model of the lab: a mediocre writer and a decent judge of about 1.6M parameters.
+"""Train the seed model of the lab: a mediocre writer and a decent judge of about 1.3M parameters.
 
 ``python -m iterdpo.lab.train_seed [--out DIR] [--steps N]``: fixed seeds, two CPU cores.
 
