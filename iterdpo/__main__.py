@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from iterdpo import command
 from iterdpo.errors import LineageError, UserError
 from iterdpo.stopping import Stopped, StopRequest, heard
+from iterdpo.terminal import let_go_of_stdout
 
 
 @hydra.main(version_base="1.3", config_path=str(command.conf_directory()), config_name="config")
@@ -53,7 +54,11 @@ def main() -> None:
     except UserError as error:
         print(f"iterdpo: {error}".replace("\n", "\niterdpo: "), file=sys.stderr)
         sys.exit(2)
-    job()
+    try:
+        job()
+        sys.stdout.flush()
+    except BrokenPipeError:  # of --help; all else Hydra reports itself
+        let_go_of_stdout()
 
 
 if __name__ == "__main__":

@@ -36,12 +36,17 @@ def run_tool(name: str, action: Callable[[], None]) -> int:
     except (UserError, LineageError) as error:
         sys.stderr.write(f"{name}: {harmless(' '.join(str(error).splitlines()))}\n")
         return 3 if isinstance(error, LineageError) else 2
-    except BrokenPipeError:  # whoever reads has seen enough; nothing more can be written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        let_go_of_stdout()
         return 0
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def let_go_of_stdout() -> None:
+    """Write what is left for stdout nowhere: whoever reads it, as ``head``, has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def harmless(text: str) -> str:

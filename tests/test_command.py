@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -158,3 +159,12 @@ def test_cfg_of_a_sweep_is_refused_in_a_line(here):
     done = run("-m", "--cfg", "job", "training.beta=0.1,0.2", cwd=here)
     assert done.returncode == 2
     assert done.stderr.startswith("iterdpo: --cfg: shows one run")
+
+
+def test_a_reader_who_has_seen_enough_of_the_help_is_no_error(here):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "iterdpo", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
