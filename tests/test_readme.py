@@ -9,12 +9,18 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
+import iterdpo
+from iterdpo.assemble import engines
 from iterdpo.command import check, conf_directory, typed
+from iterdpo.engines.memory import GIB, ModelShape
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -142,6 +148,49 @@ def test_a_recipe_composes(command, tmp_path):
         assert typed(compose("config", overrides)).iterations
 
 
+MEMORY = re.findall(
+    r"^\| ((?:`\w+`(?:, )?)+) \| ([^|,]+)[^|]* \| (\d+) \| (\d+) \|$", README, re.MULTILINE
+)
+SHAPES = {
+    "Llama 3 8B": ModelShape(4096, 32, 32, 8, 128, 14336, 128256, tied=False),
+    "Mistral 7B": ModelShape(4096, 32, 32, 8, 128, 14336, 32768, tied=False),
+    "Qwen2.5 7B": ModelShape(3584, 28, 28, 4, 128, 18944, 152064, tied=False),
+    "Qwen2.5 0.5B": ModelShape(896, 24, 14, 2, 64, 4864, 151936, tied=True),
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model", "training", "engine"),
+    [(name, *rest) for names, *rest in MEMORY for name in re.findall(r"\w+", names)],
+)
+def test_what_a_recipe_needs_is_what_the_estimate_says(
+    recipe, model, training, engine, tmp_path, monkeypatch
+):
+    """On a card whose size and models are made up: what a run would print."""
+    file = tmp_path / "some.jsonl"
+    file.write_text("{}\n")
+    command = next(line for line in RECIPES if f"experiment={recipe.removesuffix('_24gb')}" in line)
+    command = command.replace("FILE", str(file)).replace(
+        f"experiment={recipe.removesuffix('_24gb')}", f"experiment={recipe}"
+    )
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        config = typed(compose("config", shlex.split(command)))
+    card = SimpleNamespace(total_memory=80 * GIB)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
+    monkeypatch.setattr(engines, "resolve_checkpoint", lambda _: tmp_path)
+    monkeypatch.setattr(engines, "declared_context", lambda _: 8192)
+    monkeypatch.setattr(engines.ModelShape, "at", lambda _: SHAPES[model])
+    half = replace(config, model=replace(config.model, dtype="bfloat16"))
+    estimate = engines.estimate_memory(half, "vllm")
+    assert f"{estimate.trainer / GIB:.0f} {estimate.engine / GIB:.0f}" == f"{training} {engine}"
+
+
+def test_every_recipe_says_what_it_needs():
+    named = {name for names, *_ in MEMORY for name in re.findall(r"\w+", names)}
+    recipes = {found[1] for line in RECIPES if (found := re.search(r"experiment=(\w+)", line))}
+    assert named == recipes | {"self_rewarding_8b_24gb"}
+
+
 def documented_commands() -> list[str]:
     """Return the program's commands in every page of ``docs``."""
     return [
@@ -170,6 +219,11 @@ def test_the_tree_names_what_is_there():
         name = line.split()[0]
         place = REPOSITORY / "iterdpo" / name if line.startswith("  ") else REPOSITORY / name
         assert place.exists(), name
+
+
+def test_the_citation_is_of_this_version():
+    said = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))
+    assert said["version"] == iterdpo.__version__
 
 
 def test_every_target_of_the_makefile_tells_what_it_does():
