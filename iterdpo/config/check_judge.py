@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
 
 from iterdpo.config.judging import EndpointConfig, JudgeConfig
+from iterdpo.config.urls import may_hold_secret, names_server
 
 _VERDICTS: Final = ("samples", "temperature", "top_p", "max_tokens")
 _RANGE: Final = ("low", "high")
@@ -79,17 +79,15 @@ def _range_problems(judge: JudgeConfig) -> list[str]:
 
 def _endpoint_problems(endpoint: EndpointConfig) -> list[str]:
     problems = []
-    url = urlsplit(endpoint.base_url)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        problems.append(
-            f"judge.endpoint.base_url={endpoint.base_url}: give a URL such as "
-            "http://localhost:8000/v1"
-        )
-    if url.username or url.password or url.query:
-        # Not shown: it may hold the key.
+    if may_hold_secret(endpoint.base_url):
         problems.append(
             "judge.endpoint.base_url: holds credentials or a query; put the key into an "
             "environment variable and its name into judge.endpoint.api_key_env"
+        )
+    elif not names_server(endpoint.base_url):
+        problems.append(
+            f"judge.endpoint.base_url={endpoint.base_url}: give a URL such as "
+            "http://localhost:8000/v1"
         )
     if endpoint.model is None:
         problems.append(

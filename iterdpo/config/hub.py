@@ -8,6 +8,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from iterdpo.config.types import checked
+from iterdpo.config.urls import may_hold_secret, names_server
 
 PAIRS_SUFFIX: Final = "-pairs"
 """What the name of the dataset's repository ends with."""
@@ -74,11 +75,11 @@ def repo_problem(repo: str) -> str | None:
 
 def endpoint_problem(endpoint: str) -> str | None:
     """Say what is wrong with a Hub's URL, with the ``=value`` or without where it is a secret."""
-    url = urlsplit(endpoint)
-    if url.username or url.password or url.query:
+    if may_hold_secret(endpoint):
         return ": holds credentials or a query; log in with `hf auth login` or HF_TOKEN instead"
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if not names_server(endpoint):
         return f"={endpoint}: give a URL such as https://huggingface.co"
+    url = urlsplit(endpoint)
     if url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
         return f"={endpoint}: would send your token unencrypted; use https"
     return None
