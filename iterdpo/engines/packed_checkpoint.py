@@ -117,7 +117,7 @@ class _PackedQuantizer(HfQuantizer):
                     f"model.path={told.path}: {name} is packed in it and no linear layer of its "
                     "architecture; such models are not read here"
                 )
-            if problem := _misfit(like, stored, told.layout):
+            if problem := _misfit(like, stored, told.layout, told.group_size):
                 raise UserError(f"model.path={told.path}: {name}: {problem}")
             empty = {
                 kind: torch.empty(
@@ -161,11 +161,17 @@ def packed_tensors(checkpoint: Path) -> dict[str, dict[str, tuple[int, ...]]]:
     }
 
 
-def _misfit(like: torch.nn.Linear, stored: dict[str, tuple[int, ...]], layout: str) -> str:
+def _misfit(
+    like: torch.nn.Linear, stored: dict[str, tuple[int, ...]], layout: str, group_size: int
+) -> str:
     """Return how the shapes of a layer's tensors are not what it needs; empty where they are."""
     if lacking := {"qweight", "qzeros", "scales"} - set(stored):
         return f"has no {' and no '.join(sorted(lacking))}"
     inputs, outputs, groups = like.in_features, like.out_features, stored["scales"][0]
+    size = group_size if group_size > 0 else inputs
+    if "g_idx" not in stored and groups != -(-inputs // size):
+        # Which scale an input has, config.json alone tells: another number would go unnoticed.
+        return f"{groups} groups of scales do not fit {inputs} inputs and group_size={group_size}"
     if layout == "gemm":
         fitting = [{"qweight": (inputs, outputs // 8), "qzeros": (groups, outputs // 8)}]
     else:

@@ -197,6 +197,15 @@ def test_a_damaged_checkpoint_is_refused_by_the_name_of_what_is_wrong(
         load_packed(path, dtype="float32", device="cpu")
 
 
+def test_scales_that_are_not_those_of_the_group_size_are_refused(packed, tmp_path):
+    # AWQ has no list of groups, and scales of groups of 32 read as of 64 would be wrong in silence.
+    path = shutil.copytree(packed("awq"), tmp_path / "awq")
+    declare(path, AWQ.config() | {"group_size": 64})
+    said = "4 groups of scales do not fit 128 inputs and group_size=64"
+    with pytest.raises(UserError, match=said):
+        load_packed(str(path), dtype="float32", device="cpu")
+
+
 # What a config.json says.
 
 
