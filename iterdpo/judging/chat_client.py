@@ -126,7 +126,7 @@ class ChatClient:
             response = self._connected().post("chat/completions", json=body)
         except httpx2.TimeoutException:
             return Trouble(f"no answer within {self.settings.timeout_seconds:g} s")
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return Trouble(self._clean(f"{type(error).__name__}: {error}"))
         if response.status_code == httpx2.codes.OK:
             return self._read(response)
@@ -137,7 +137,8 @@ class ChatClient:
         choice = _first(answer.get("choices"))
         message = choice.get("message")
         if not isinstance(message, dict):
-            return Trouble("an answer that is no chat completion")
+            said = self._error(response)[1]  # some servers send their errors as 200
+            return Trouble(f"an answer that is no chat completion{f': {said}' if said else ''}")
         text, refusal = message.get("content"), message.get("refusal")
         usage = answer.get("usage")
         usage = usage if isinstance(usage, dict) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from email.utils import formatdate
@@ -86,6 +87,7 @@ def test_without_a_key_no_header_goes_out():
         (200, b'{"choices": [{"mess'),
         (200, b"[]"),
         (200, {"choices": []}),
+        (200, b"not gzip", {"Content-Encoding": "gzip"}),
         (200, {"choices": [{"message": {"content": ["parts"]}}]}),
         (0, b""),
     ],
@@ -169,6 +171,19 @@ def test_a_model_that_is_not_there_is_one_line(body):
     line = refusal(lambda *_: (404, body))
     assert "judge.endpoint.model=judge-8b" in line
     assert "404: The model `judge-8b` does not exist." in line
+
+
+def test_an_error_that_comes_as_200_is_told():
+    line = refusal(lambda *_: (200, {"error": {"message": f"upstream is down {KEY}"}}))
+    assert "an answer that is no chat completion: upstream is down [key]" in line
+
+
+def test_half_of_a_surrogate_pair_is_replaced_and_a_pair_is_kept():
+    # As JSON spells them: a face, and the first half of one.
+    raw = json.dumps(said("Good \U0001f600 \ud83d"))
+    assert raw.count("\\ud83d") == 2
+    reply, _ = ask(lambda *_: (200, raw.encode()))
+    assert reply.text == "Good \U0001f600 \ufffd"
 
 
 def test_what_a_server_says_is_one_short_line_without_the_key():
