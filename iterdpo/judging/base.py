@@ -78,6 +78,14 @@ def prompt_texts(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> 
     return texts
 
 
+def grouped_by_prompt(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """Return the candidates by the id of their prompt, all in their order."""
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(candidate.prompt_id, []).append(candidate)
+    return groups
+
+
 def judgment(
     candidate: Candidate,
     judge: str,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from iterdpo.engines.batching import right_padded
 from iterdpo.engines.loading import free_memory
 from iterdpo.errors import UserError
-from iterdpo.judging.base import Judge, judgment, prompt_texts
+from iterdpo.judging.base import Judge, grouped_by_prompt, judgment, prompt_texts
 from iterdpo.judging.own_model import (
     Device,
     Dtype,
@@ -120,9 +120,7 @@ class PairRmJudge(Judge):
         self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
     ) -> Iterator[Judgment]:
         texts = prompt_texts(prompts, candidates)
-        groups: dict[str, list[Candidate]] = {}
-        for candidate in candidates:
-            groups.setdefault(candidate.prompt_id, []).append(candidate)
+        groups = grouped_by_prompt(candidates)
         logits = self._compare(texts, groups)
         name = judge_fingerprint(self.identity)
         made: dict[str, Judgment] = {}

@@ -20,7 +20,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Literal
 
-from iterdpo.judging.base import Judge, judgment, prompt_texts
+from iterdpo.judging.base import Judge, grouped_by_prompt, judgment, prompt_texts
 from iterdpo.judging.pairwise import Arbiter
 from iterdpo.records import (
     Candidate,
@@ -155,12 +155,9 @@ class Tournament(Judge):
         self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
     ) -> Iterator[Judgment]:
         prompt_texts(prompts, candidates)
-        answers: dict[str, list[Candidate]] = {}
-        for candidate in candidates:
-            answers.setdefault(candidate.prompt_id, []).append(candidate)
         duels = [
             (group[one], group[other])
-            for group in answers.values()
+            for group in grouped_by_prompt(candidates).values()
             for one, other in meetings(len(group), self.settings.comparisons)
         ]
         made = list(self.arbiter.compare(prompts, duels, policy))
