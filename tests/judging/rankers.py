@@ -69,16 +69,17 @@ def make_pairrm(directory: Path, seed: int = 0) -> Path:
 @cache
 def pairrm_tokenizer():
     """Return a tokenizer that normalizes and marks words as DeBERTa-v3's does."""
-    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-    tokenizer = Tokenizer(models.Unigram())
+    # Not trained: a trainer's scores are others in every process. Words are likelier than letters.
+    specials = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    words = sorted({f"▁{word.lower()}" for word in " ".join(CORPUS).split() if word.isalpha()})
+    letters = sorted({"▁", *"".join(CORPUS)} - {" "})
+    scores = [(name, 0.0) for name in specials] + [(name, -4.0) for name in words]
+    tokenizer = Tokenizer(models.Unigram([*scores, *((name, -5.0) for name in letters)], unk_id=3))
+    tokenizer.add_special_tokens(specials)
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    specials = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=160, special_tokens=specials, unk_token="[UNK]", show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
     # As in the published file: added, matched after normalization, not special.
     names = ["<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>"]
     tokenizer.add_tokens([AddedToken(name, normalized=True, special=False) for name in names])
