@@ -33,7 +33,7 @@ ALLOWED = {
     "report": ("command", "config.inert", "errors", "evaluation.resampling",
                "evaluation.statistics", "lab.oracle", "records", "report", "runs", "steps.base",
                "steps.measuring", "store.atomic", "store.hashing", "terminal", "training.spec"),
-    "sharing": ("config.hub", "config.secrets", "engines.prequantized", "errors",
+    "sharing": ("config.hub", "config.secrets", "data.rows", "engines.prequantized", "errors",
                 "evaluation.table", "records", "report.settings", "runs", "sharing", "store.atomic",
                 "store.stages", "terminal"),
     "export": ("engines.loading", "engines.prequantized", "errors", "export", "quiet", "records",

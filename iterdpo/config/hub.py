@@ -37,7 +37,7 @@ class HubConfig:
     model in a folder of its name, and the best at the top. ``none``: the pairs alone."""
     pairs: bool
     """The preference pairs of every iteration, with their prompts. Look whether you may share
-    these."""
+    these. Pairs that were given (``pairs=dataset``) are somebody's already and stay here."""
     endpoint: str | None
     """URL of another Hub; null for ``HF_ENDPOINT`` or, without one, huggingface.co."""
 

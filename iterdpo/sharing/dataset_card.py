@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from iterdpo.config.hub import PAIRS_SUFFIX
 from iterdpo.evaluation.table import table
-from iterdpo.records import POLICY_JUDGES
 from iterdpo.runs import Run
 from iterdpo.sharing import recipe
 from iterdpo.sharing.front import with_metadata
 from iterdpo.sharing.markdown import code, escaped, fenced
 from iterdpo.sharing.origin import Origin
-from iterdpo.sharing.pairs import DATA_DIR, PairsFile
+from iterdpo.sharing.pairs import DATA_DIR, PairsFile, judged_by_policy
 
 _COLUMNS = (
     ("prompt", "messages, up to the user's"),
@@ -44,13 +43,12 @@ def dataset_card(run: Run, files: Sequence[PairsFile], origin: Origin, repo: str
     configs += [
         {"config_name": f"iteration-{file.iteration}", "data_files": file.path} for file in files
     ]
-    judged = run.values["judge"]["kind"] in POLICY_JUDGES
     metadata = {
         "pretty_name": f"Preference pairs of {repo.rpartition('/')[2].removesuffix(PAIRS_SUFFIX)}",
         "task_categories": ["text-generation"],
         "size_categories": [_size(rows)],
         "tags": ["iterdpo", "dpo", "preference", "trl", "synthetic"]
-        + (["self-rewarding"] if judged else []),
+        + (["self-rewarding"] if judged_by_policy(run) else []),
         "configs": configs,
     }
     held = [
@@ -60,8 +58,8 @@ def dataset_card(run: Run, files: Sequence[PairsFile], origin: Origin, repo: str
     sections = [
         f"# {escaped(repo.rpartition('/')[2])}",
         f"{rows:,} preference pairs that models on {escaped(origin.shown)} wrote in the course of "
-        f"iterative DPO with iterdpo. {recipe.PAPERS}. The answers are as a model wrote them: they "
-        "may be wrong or offensive, and nobody has looked through them.",
+        f"iterative {recipe.method(run)} with iterdpo. {recipe.papers(run)}. The answers are as a "
+        "model wrote them: they may be wrong or offensive, and nobody has looked through them.",
         f"## Load\n\n{fenced(_loading(repo, files), 'python')}\n\nThe columns `prompt`, `chosen` "
         "and `rejected` are in TRL's conversational preference format; the tokenizer's chat "
         "template is applied by the trainer. (iterdpo itself trained on the token ids that the "

@@ -15,7 +15,7 @@ from iterdpo.sharing.choice import BASE_DIR, choose, lay_out, own_base, require_
 from iterdpo.sharing.dataset_card import dataset_card
 from iterdpo.sharing.model_card import model_card
 from iterdpo.sharing.origin import Origin
-from iterdpo.sharing.pairs import write_pairs
+from iterdpo.sharing.pairs import given, write_pairs
 
 CARD = "README.md"
 
@@ -47,7 +47,7 @@ def folders(run: Run, repo: str, models: Models, *, pairs: bool) -> Iterator[lis
         run: the run, finished or as far as it is.
         repo: the model's repository; the dataset's is named after it.
         models: which models.
-        pairs: whether the pairs are shared.
+        pairs: whether the pairs are shared, where the run made them.
 
     Raises:
         UserError: what is named is not there, is damaged, or there is nothing to share.
@@ -57,7 +57,7 @@ def folders(run: Run, repo: str, models: Models, *, pairs: bool) -> Iterator[lis
         found = []
         dataset = Folder(f"{repo}{PAIRS_SUFFIX}", "dataset", Path(scratch) / "dataset")
         dataset.directory.mkdir()
-        written = write_pairs(run, dataset.directory) if pairs else []
+        written = write_pairs(run, dataset.directory) if pairs and not given(run) else []
         if choice is not None:
             model = Folder(repo, "model", Path(scratch) / "model")
             require_undamaged(run, choice.policies)
@@ -78,5 +78,6 @@ def folders(run: Run, repo: str, models: Models, *, pairs: bool) -> Iterator[lis
             (dataset.directory / CARD).write_text(card, "utf-8")
             found.append(dataset)
         if not found:
-            raise UserError(f"{run.directory}: no iteration made a pair: there is nothing to share")
+            why = "its pairs were given to it" if given(run) else "no iteration made a pair"
+            raise UserError(f"{run.directory}: {why}: there is nothing to share")
         yield found

@@ -7,13 +7,14 @@ from typing import Any
 from iterdpo.config.hub import PAIRS_SUFFIX
 from iterdpo.engines.prequantized import PREQUANTIZED
 from iterdpo.evaluation.table import markdown
-from iterdpo.records import POLICY_JUDGES, Policy
+from iterdpo.records import Policy
 from iterdpo.runs import Run
 from iterdpo.sharing import recipe
 from iterdpo.sharing.choice import BASE_DIR, Choice, own_base
 from iterdpo.sharing.front import with_metadata
 from iterdpo.sharing.markdown import escaped, fenced
-from iterdpo.sharing.origin import Origin
+from iterdpo.sharing.origin import Origin, hub_id_of
+from iterdpo.sharing.pairs import given, judged_by_policy
 
 
 def model_card(run: Run, choice: Choice, origin: Origin, repo: str, *, pairs: bool) -> str:
@@ -32,7 +33,7 @@ def model_card(run: Run, choice: Choice, origin: Origin, repo: str, *, pairs: bo
         "pipeline_tag": "text-generation",
         "base_model": origin.hub_id,
         "base_model_relation": ("adapter" if adapters else "finetune") if origin.hub_id else None,
-        "datasets": [f"{repo}{PAIRS_SUFFIX}"] if pairs else None,
+        "datasets": _datasets(run, repo, pairs=pairs),
         "tags": tags(run, adapters=adapters),
     }
     sections = [
@@ -48,23 +49,35 @@ def model_card(run: Run, choice: Choice, origin: Origin, repo: str, *, pairs: bo
     return with_metadata(metadata, sections)
 
 
+def _datasets(run: Run, repo: str, *, pairs: bool) -> list[str] | None:
+    """Return the Hub's datasets that the models were trained on."""
+    if given(run):
+        name = hub_id_of(run.values["pairs"]["dataset"]["path"])
+        return [name] if name else None
+    return [f"{repo}{PAIRS_SUFFIX}"] if pairs else None
+
+
 def tags(run: Run, *, adapters: bool) -> list[str]:
     """Return the words to find the models by."""
-    judged = run.values["judge"]["kind"] in POLICY_JUDGES
+    method = recipe.method(run).lower()
     return [
-        "iterdpo", "dpo", "iterative-dpo", "trl",
+        "iterdpo", method, *([] if given(run) else [f"iterative-{method}"]), "trl",
         *(["lora"] if adapters else []),
-        *(["self-rewarding"] if judged else []),
+        *(["self-rewarding"] if judged_by_policy(run) else []),
     ]  # fmt: skip
 
 
 def _opening(run: Run, choice: Choice, origin: Origin) -> str:
     kind = "LoRA adapters" if any(policy.adapter for policy in choice.policies) else "Models"
-    text = (
-        f"{kind} on {escaped(origin.shown)}, made by iterative DPO with iterdpo: in each iteration "
-        "the policy answers new prompts, a judge scores the answers, and the next policy is "
-        f"trained on pairs of good and bad ones. {recipe.PAPERS}."
+    method = recipe.method(run)
+    how = (
+        f"trained by {method} with iterdpo on preference pairs that somebody gave"
+        if given(run)
+        else f"made by iterative {method} with iterdpo: in each iteration the policy answers new "
+        "prompts, a judge scores the answers, and the next policy is trained on pairs of good and "
+        "bad ones"
     )
+    text = f"{kind} on {escaped(origin.shown)}, {how}. {recipe.papers(run)}."
     places = [
         f"{policy.name} lies {'at the top' if policy == choice.top else 'in its folder'}"
         for policy in choice.policies

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from iterdpo.data.rows import suffix_of
 from iterdpo.runs import Run
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -41,6 +42,12 @@ class Origin:
     def as_python(self) -> str:
         """The expression that ``from_pretrained`` takes, as Python."""
         return repr(self.hub_id or f"path/to/{self.shown}")
+
+
+def hub_id_of(path: str) -> str | None:
+    """Return the repository of the Hub that a setting for data names; None where it names files."""
+    is_file = suffix_of(Path(path)) is not None or Path(path).exists()
+    return path if _HUB_ID.fullmatch(path) and not is_file else None
 
 
 def without_places(text: str) -> str:

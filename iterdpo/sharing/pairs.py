@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iterdpo.records import Pair
+from iterdpo.records import GIVEN, POLICY_JUDGES, Pair
 from iterdpo.runs import Run
 
 DATA_DIR = "data"
@@ -30,6 +30,16 @@ class PairsFile:
     rows: int
     writer: str
     judge: str
+
+
+def given(run: Run) -> bool:
+    """Tell whether somebody gave the pairs, so that nothing here wrote or judged them."""
+    return bool(run.values["pairs"]["strategy"] == GIVEN)
+
+
+def judged_by_policy(run: Run) -> bool:
+    """Tell whether the preferences are those of the run's own models."""
+    return not given(run) and run.values["judge"]["kind"] in POLICY_JUDGES
 
 
 def write_pairs(run: Run, directory: Path) -> list[PairsFile]:
@@ -59,6 +69,8 @@ def judge_of(run: Run, pair: Pair) -> str:
     """Return who judged a pair: a model's name, or the kind of a judge that is no model of the run
     with the fingerprint of its settings.
     """
+    if given(run):
+        return GIVEN
     for name, policy in run.policies.items():
         if policy.fingerprint == pair.judge:
             return name

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from iterdpo.evaluation.table import table
-from iterdpo.records import POLICY_JUDGES, Pair
+from iterdpo.records import Pair
 from iterdpo.report.settings import changed, flat, shipped
 from iterdpo.report.settings import command as given_command
 from iterdpo.runs import Run
 from iterdpo.sharing.markdown import bullets, code, escaped, fenced
-from iterdpo.sharing.origin import Origin, without_places
-from iterdpo.sharing.pairs import judge_of
+from iterdpo.sharing.origin import Origin, hub_id_of, without_places
+from iterdpo.sharing.pairs import given, judge_of, judged_by_policy
 
-PAPERS = (
-    "Self-Rewarding Language Models ([arXiv 2401.10020](https://arxiv.org/abs/2401.10020)), "
-    "Direct Preference Optimization ([arXiv 2305.18290](https://arxiv.org/abs/2305.18290))"
-)
+_PAPERS: Final = {
+    "loop": ("Self-Rewarding Language Models", "2401.10020"),
+    "DPO": ("Direct Preference Optimization", "2305.18290"),
+    "IPO": ("Identity Preference Optimization", "2310.12036"),
+    "ORPO": ("Odds Ratio Preference Optimization", "2403.07691"),
+}
 
 # Where a run's own files lie and what it tells whom: nothing of how its models came about.
 _LOCAL = ("store.", "tracking.", "hub.", "report", "plan")
+
+
+def method(run: Run) -> str:
+    """Return what the models were trained by: DPO, IPO or ORPO."""
+    training = run.values["training"]
+    if training["method"] == "orpo":
+        return "ORPO"
+    return "IPO" if "ipo" in training["loss"] else "DPO"
+
+
+def papers(run: Run) -> str:
+    """Return where to read of the method, and of the loop where there was one."""
+    kinds = ([] if given(run) else ["loop"]) + [method(run)]
+    return ", ".join(
+        f"{title} ([arXiv {number}](https://arxiv.org/abs/{number}))"
+        for title, number in map(_PAPERS.__getitem__, kinds)
+    )
 
 
 def command(run: Run) -> str:
@@ -48,13 +67,20 @@ def command(run: Run) -> str:
 
 
 def data(run: Run) -> str:
-    """Return where the prompts came from and what each iteration made of them."""
-    prompts = run.values["prompts"]
+    """Return where prompts and examples came from and what each iteration made of them."""
+    prompts, sft = run.values["prompts"], run.values["sft"]
     source = prompts["path"]
     told = {
         "lab": "Prompts: the instruction grammar that ships with iterdpo.",
         "self_instruct": f"Prompts: written by M0 after the examples in {_file(source)}.",
+        "pairs": "Prompts: those of the pairs, some of them held out.",
     }.get(prompts["source"], f"Prompts: {_file(source)}.")
+    if given(run):
+        told = f"Pairs: {_given_source(run)}, as somebody gave them. {told}"
+    if sft["method"] != "none":
+        ranked = [sft["ranked"]["path"]] if sft["ranked"] else []
+        files = ", ".join(map(_file, [*sft["path"], *ranked]))
+        told += f" M0 was fine-tuned first, on examples of {files}."
     rows = [
         [
             str(entry["iteration"]),
@@ -104,7 +130,9 @@ def limits(run: Run) -> str:
     values, summary = run.values, run.summary
     judge = values["judge"]
     lines = []
-    if judge["kind"] in POLICY_JUDGES:
+    if given(run):
+        lines.append("The preferences are those of the data; nobody here looked through them.")
+    elif judged_by_policy(run):
         who = "each policy, itself" if judge["model"] == "current" else "M0"
         lines.append(
             f"The preferences are a model's own: the judge was {who}, and no person looked at "
@@ -151,6 +179,16 @@ def _trained_in(run: Run, model: Mapping[str, Any]) -> Mapping[str, Any] | None:
         if entry["iteration"] == model["iteration"] and entry["stages"]["adapter"]:
             return cast("Mapping[str, Any]", entry)
     return None
+
+
+def _given_source(run: Run) -> str:
+    dataset = run.values["pairs"]["dataset"]
+    if hub_id_of(dataset["path"]) is None:
+        return _file(dataset["path"])
+    which = [
+        f"{key} {code(dataset[key])}" for key in ("subset", "split", "revision") if dataset[key]
+    ]
+    return f"{_file(dataset['path'])} ({', '.join(which)})"
 
 
 def _file(path: str | None) -> str:

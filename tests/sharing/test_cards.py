@@ -7,6 +7,7 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
+from iterdpo.errors import UserError
 from iterdpo.runs import Run
 from iterdpo.sharing.folder import folders
 from tests.made_run import HOSTILE, PROMPTS
@@ -133,3 +134,64 @@ def test_the_limits_are_those_of_the_run(plain, changed, finished_run):
     assert "The base was nf4 while it was trained" in limits
     assert "The run was stopped after iteration 1 of 2." in limits
     assert "Alarm" not in limits
+
+
+def given_pairs(path, **dataset):
+    fields = {"path": path, "subset": None, "split": "train", "revision": None, **dataset}
+    return {
+        "pairs.strategy": "given", "pairs.dataset": fields, "prompts.source": "pairs",
+        "prompts.path": None,
+    }  # fmt: skip
+
+
+def test_pairs_that_somebody_gave_are_not_called_the_model_s(changed):
+    run = changed(given_pairs("org/pairs", split="train_prefs", revision="v3"))
+    made = cards(run)
+    assert set(made) == {"model"}  # they are somebody's already
+    card = made["model"]
+    front = metadata(card)
+    assert front["datasets"] == ["org/pairs"]
+    assert front["tags"] == ["iterdpo", "dpo", "trl", "lora"]
+    assert "trained by DPO with iterdpo on preference pairs that somebody gave. " in card
+    assert "Pairs: `org/pairs` (split `train_prefs`, revision `v3`), as somebody gave" in card
+    assert "Prompts: those of the pairs, some of them held out." in card
+    assert "| M2 | M1 | given | previous |" in card
+    assert "The preferences are those of the data" in card
+    for wrong in ("a judge scores", "Self-Rewarding", "the judge was", "iterative"):
+        assert wrong not in card.partition("## Recipe")[0] + card.partition("## Data")[2]
+    with pytest.raises(UserError, match="its pairs were given to it: there is nothing to share"):
+        cards(run, "none")
+
+
+@pytest.mark.parametrize("path", ["data/pairs.jsonl", "/home/me/pairs.parquet"])
+def test_a_file_of_given_pairs_is_no_dataset_of_the_hub(changed, path):
+    card = cards(changed(given_pairs(path)))["model"]
+    assert "datasets" not in metadata(card)
+    assert "/home" not in card
+    assert ", as somebody gave them." in card
+    assert "split" not in card.partition("## Data")[2].partition("## Lineage")[0]
+
+
+@pytest.mark.parametrize(
+    ("training", "method", "paper"),
+    [
+        ({"training.method": "orpo", "training.loss": []}, "ORPO", "2403.07691"),
+        ({"training.loss": ["ipo"]}, "IPO", "2310.12036"),
+        ({}, "DPO", "2305.18290"),
+    ],
+)
+def test_the_method_is_called_by_its_name(changed, training, method, paper):
+    for kind, card in cards(changed(training)).items():
+        assert f"iterative {method} with iterdpo" in card
+        opening = card.partition("## ")[0]
+        assert re.findall(r"abs/([0-9.]+)", opening) == ["2401.10020", paper]
+        if kind == "model":
+            assert {method.lower(), f"iterative-{method.lower()}"} <= set(metadata(card)["tags"])
+
+
+def test_what_the_first_model_was_tuned_on_is_told(plain, changed):
+    assert "fine-tuned first" not in plain["model"]
+    ranked = {"path": "org/ranked"}
+    sft = {"sft.method": "qlora", "sft.path": ["/home/me/ift.jsonl"], "sft.ranked": ranked}
+    card = cards(changed(sft))["model"]
+    assert "M0 was fine-tuned first, on examples of `ift.jsonl`, `org/ranked`." in card
