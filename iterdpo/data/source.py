@@ -165,7 +165,8 @@ def _reason(repository: str, error: Exception) -> str:
     """Return what went wrong, on one line, and what to do."""
     said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     known = f"{type(error).__name__} {said}".lower()
-    page = f"https://huggingface.co/datasets/{repository}"
+    local = Path(repository).expanduser().exists()
+    page = "what is there" if local else f"https://huggingface.co/datasets/{repository}"
     if "gated" in known or "authenticated" in known:
         advice = f"is gated: accept its terms at {page} and run `hf auth login`"
     elif "scripts are no longer supported" in known:
@@ -181,5 +182,5 @@ def _reason(repository: str, error: Exception) -> str:
     elif any(word in known for word in ("split", "config", "revision", "entrynotfound")):
         advice = f"{said[:200]}: check subset, split, revision and files against {page}"
     else:
-        advice = f"cannot be loaded ({said[:200]}): check the name against {page}"
+        advice = f"cannot be loaded ({said[:200]}): check the path or name against {page}"
     return advice

@@ -45,9 +45,11 @@ class DatasetPrompts(GivenTexts):
         sources: dict[str, str] = {}
         self.skipped: Counter[str] = Counter()
         """Rows that gave no new prompt, by reason."""
+        empty: list[str] = []
         for where, text in convert(rows, place_and_text, source.said):
             if isinstance(text, SkipReason):
                 self.skipped[text.value] += 1
+                empty += [where] if text is SkipReason.EMPTY else []
             elif text in sources:
                 self.skipped["duplicate"] += 1
             else:
@@ -62,6 +64,11 @@ class DatasetPrompts(GivenTexts):
             "%s: %s prompts of %s rows%s", source.said, f"{len(sources):,}", f"{len(rows):,}",
             f" (left out: {left_out})" if left_out else "",
         )  # fmt: skip
+        if empty:
+            log.warning(
+                "%s: left out for an empty %s: %d of %d rows, the first is %s",
+                source.said, mapping.field, len(empty), len(rows), empty[0],
+            )  # fmt: skip
         super().__init__(sources, source.name, held_out_share)
 
     @property

@@ -109,6 +109,8 @@ def test_a_directory_is_read_by_split_or_by_file(tmp_path: Path) -> None:
     said = refusal(place, split="validation")
     assert said.startswith(f"prompts.path={place}: ")
     assert "check subset, split, revision and files" in said
+    (tmp_path / "nothing").mkdir()
+    assert "huggingface.co" not in said + refusal(tmp_path / "nothing")
 
 
 def test_without_a_network_the_hub_says_so() -> None:

@@ -52,6 +52,9 @@ def test_rows_that_are_no_prompts_are_counted_by_reason(
     assert found.skipped == {"filtered": 1, "empty": 1, "too_long": 1, "duplicate": 2}
     assert found.prompts[1].source == "q.jsonl, line 2"
     assert "60 prompts of 65 rows (left out: 2 duplicate, 1 filtered" in caplog.text
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    said = "left out for an empty q: 1 of 65 rows, the first is line 62"
+    assert warning.getMessage() == f"prompts.path={tmp_path / 'q.jsonl'}: {said}"
 
 
 def test_the_three_sets_share_nothing_and_lose_nothing(tmp_path: Path) -> None:
