@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from email.utils import formatdate
@@ -176,14 +175,6 @@ def test_a_model_that_is_not_there_is_one_line(body):
 def test_an_error_that_comes_as_200_is_told():
     line = refusal(lambda *_: (200, {"error": {"message": f"upstream is down {KEY}"}}))
     assert "an answer that is no chat completion: upstream is down [key]" in line
-
-
-def test_half_of_a_surrogate_pair_is_replaced_and_a_pair_is_kept():
-    # As JSON spells them: a face, and the first half of one.
-    raw = json.dumps(said("Good \U0001f600 \ud83d"))
-    assert raw.count("\\ud83d") == 2
-    reply, _ = ask(lambda *_: (200, raw.encode()))
-    assert reply.text == "Good \U0001f600 \ufffd"
 
 
 def test_what_a_server_says_is_one_short_line_without_the_key():
