@@ -10,6 +10,7 @@ from iterdpo.report.figures import count, duration, estimate, interval, listed, 
 from iterdpo.report.measures import Measure, Model, compared_models, members
 from iterdpo.report.sections.comparing import comparing, the_runs
 from iterdpo.report.sweep import Comparison, compare, name_of, significant
+from iterdpo.report.yardsticks import unlike
 from iterdpo.runs import Run
 from iterdpo.store.hashing import plain
 
@@ -24,10 +25,13 @@ def document(runs: Sequence[Run], title: str) -> Document:
     if measured and (left := [runs[index].name for index, _ in chosen if index not in there]):
         notes.append(f"Not compared, because nothing measures them: {listed(left)}.")
     said = "Nothing measures the answers of these runs, so none can be called the best."
+    if compared:
+        alike = unlike(measure, [runs[member.index] for member in measured])
+        said = " ".join([*alike, verdict(compared, measure, chosen)])
     return Document(
         title=title,
         subtitle=f"{count(len(runs), 'run')} compared",
-        verdict=verdict(compared, measure, chosen) if compared else said,
+        verdict=said,
         facts=[*_facts(runs, compared, measure)],
         sections=[
             *(comparing(compared, measure, runs, dict(chosen)) if compared else []),
