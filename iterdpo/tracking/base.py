@@ -25,9 +25,10 @@ class Label:
 
 @dataclass(frozen=True)
 class StageArtifact:
-    """A finished stage as something that other runs may use: an adapter, or a set of pairs."""
+    """A finished stage as something that other runs may use: a model, or a set of pairs."""
 
-    kind: Literal["adapter", "pairs"]
+    kind: Literal["adapter", "weights", "pairs"]
+    """``weights``: a model of which every weight was trained, where ``adapter`` goes on a base."""
     name: str
     """The policy that it is, or that was trained on it: ``M1``."""
     directory: Path

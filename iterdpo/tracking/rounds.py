@@ -90,8 +90,10 @@ class Teller:
         policy, pairs = trained.value, made.pairs.value.kept
         writer, judge = pairs[0].policy, pairs[0].judge
         known = [self._names.get(fingerprint or "") for fingerprint in (writer, policy.parent)]
-        # M0 is the base itself: there is no adapter to have come from.
-        earlier = [("adapter", name) for name in dict.fromkeys(known) if name not in (None, "M0")]
+        # Where every weight was trained, the policy is a checkpoint of its own.
+        kind = "adapter" if policy.adapter else "weights"
+        # M0 is the base itself: nothing that was trained has come before it.
+        earlier = [(kind, name) for name in dict.fromkeys(known) if name not in (None, "M0")]
         self._tracker.artifact(
             _artifact(
                 "pairs", policy.name, made.pairs, iteration, earlier,
@@ -99,11 +101,10 @@ class Teller:
                 judged_by=self._names.get(judge),
             )
         )  # fmt: skip
-        # Where every weight was trained, the policy is a checkpoint of its own.
         sha256 = policy.adapter.sha256 if policy.adapter else policy.base.sha256
         self._tracker.artifact(
             _artifact(
-                "adapter", policy.name, trained, iteration,
+                kind, policy.name, trained, iteration,
                 [("pairs", policy.name), *earlier],
                 fingerprint=policy.fingerprint, sha256=sha256,
                 parent=self._names.get(policy.parent or ""), parent_fingerprint=policy.parent,

@@ -30,7 +30,7 @@ ARTIFACT_SECONDS = 60  # and an artifact that another is made from
 ALERT_SECONDS = 24 * 3600  # a run that goes on raises its alarms again; W&B drops them for so long
 TITLE_LENGTH = 63  # characters, W&B's limit for an alert
 BINS = 32
-TYPES = {"adapter": "model", "pairs": "dataset"}
+TYPES = {"adapter": "model", "weights": "model", "pairs": "dataset"}
 """W&B's word for each kind of artifact."""
 
 

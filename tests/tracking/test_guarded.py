@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from iterdpo.records import Policy
 from iterdpo.tracking.base import NoTracker, StageArtifact
 from iterdpo.tracking.guarded import Guarded
-from tests.tracking.rounds import CONFIG, initial_round, made_round, result_of
+from tests.tracking.rounds import CONFIG, M0, initial_round, made_round, result_of
 
 METHODS = ["start", "metrics", "curve", "table", "distributions", "alarm", "artifact", "finish"]
 
@@ -146,6 +148,25 @@ def test_the_second_training_follows_the_first_on_the_axis_of_the_run(tmp_path):
     assert [item.made_from for item in second] == [
         (("adapter", "M1"),), (("pairs", "M2"), ("adapter", "M1")),
     ]  # fmt: skip
+
+
+def test_a_model_of_which_every_weight_was_trained_is_no_adapter(tmp_path):
+    stub = Stub()
+    guarded = Guarded(stub, samples=0)
+    guarded.round(initial_round(), result_of(0))
+    parent = M0.fingerprint
+    for iteration in (1, 2):
+        done = made_round(tmp_path, iteration)
+        whole = replace(M0.base, sha256=f"{iteration}" * 64)
+        policy = Policy(f"M{iteration}", whole, None, parent=parent)
+        trained = replace(done.policy, value=policy)
+        done.policy = done.made.trained = trained
+        parent = policy.fingerprint
+        guarded.round(done, result_of(iteration))
+    told: list[StageArtifact] = [artifact for (artifact,) in stub.of("artifact")]
+    assert [item.kind for item in told] == ["pairs", "weights"] * 2
+    assert told[3].made_from == (("pairs", "M2"), ("weights", "M1"))
+    assert told[3].metadata["sha256"] == "2" * 64
 
 
 def test_an_iteration_without_a_pair_trains_nothing(tmp_path):

@@ -215,6 +215,8 @@ class Library:
     id = "1234"
 
     def __init__(self, fails_in: str = "") -> None:
+        import wandb.sdk.lib.import_hooks  # noqa: F401  # the tracker's own import finds it then
+
         self.fails_in, self.calls = fails_in, list[tuple[str, tuple[object, ...]]]()
         self.summary = SimpleNamespace(update=lambda values: self._called("summary"))
         self.settings: list[dict[str, object]] = []
@@ -279,6 +281,16 @@ def test_online_the_run_uses_what_it_made_before(
     tracker.artifact(STAGE)  # its pairs were never logged
     assert len(library.of("use_artifact")) == 1
     assert library.of("Artifact") == [("adapter-1234", "model")] * 2
+
+
+def test_a_whole_model_is_logged_as_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library()
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    tracker = start(WandbTracker(tmp_path, "p", mode="online"))
+    tracker.artifact(StageArtifact("weights", "M1", Path(), (), {}))
+    assert library.of("Artifact") == [("weights-1234", "model")]
 
 
 def test_an_artifact_that_takes_too_long_costs_a_line_of_lineage(
