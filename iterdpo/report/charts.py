@@ -126,11 +126,12 @@ def ranked(
 ) -> Chart:  # fmt: skip
     """Intervals that lie: one row each, in the rows' order, the names at the left."""
     names = list(dict.fromkeys(row[series] for row in rows))
+    lying = [row[y] for row in rows]
     along: Spec = {"type": "quantitative", "title": x_title, "axis": {"grid": True},
                    "scale": {"zero": False}}  # fmt: skip
     encoding: Spec = {
         "y": {"field": y, "type": "nominal", "sort": None, "title": None},
-        "color": _told_apart(series, names, SERIES),
+        "color": _told_apart(series, names, SERIES, lying),
     }
     tips = [{"field": y, "type": "nominal", "title": "what"}] + [
         {"field": key, "type": "quantitative", "format": ".3f", "title": said}
@@ -141,7 +142,7 @@ def ranked(
          "encoding": {"x": {**along, "field": "low"}, "x2": {"field": "high"}}},
         {"mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
          "encoding": {"x": {**along, "field": x}, "tooltip": tips,
-                      "shape": _told_apart(series, names, SHAPES)}},
+                      "shape": _told_apart(series, names, SHAPES, lying)}},
     ]  # fmt: skip
     height = 26 * len(rows)
     return Chart(name, title, caption, _spec(name, height, encoding=encoding, layer=layers), rows)
@@ -196,8 +197,9 @@ def stacked(
     encoding: Spec = {
         "y": {"field": y, "type": "nominal", "sort": None, "title": None},
         "x": {"field": x, "type": "quantitative", "title": x_title, "axis": {"grid": True}},
-        "color": _told_apart(series, names, [colors[name] for name in names])
-        | {"legend": {"columns": 4}},
+        "color": _told_apart(
+            series, names, [colors[name] for name in names], [row[y] for row in rows]
+        ),
         "order": {"field": "order", "type": "quantitative"},
         "tooltip": [
             {"field": y, "type": "nominal", "title": "in"},
@@ -219,7 +221,9 @@ def scatter(
     names = list(dict.fromkeys(row[series] for row in rows))
     up: Spec = {"type": "quantitative", "title": y_title, "scale": {"zero": False}}
     along: Spec = {"field": x, "type": "quantitative", "title": x_title,
-                   "scale": {"zero": False, "padding": 30}}  # fmt: skip
+                   "scale": {"zero": False, "padding": 30},
+                   # Lengths that are nearly equal would be rounded to one and the same.
+                   "axis": {"format": ".4~g"}}  # fmt: skip
     tips = [{"field": label, "type": "nominal", "title": "what"}] + [
         {"field": key, "type": "quantitative", "format": ".3f", "title": said}
         for key, said in ((x, x_title), (y, y_title), ("low", "low"), ("high", "high"))
@@ -241,12 +245,37 @@ def scatter(
     return Chart(name, title, caption, spec, rows)
 
 
-def _told_apart(field: str, names: Sequence[Any], looks: Sequence[str]) -> Spec:
-    """Return a channel that gives each of ``names`` the look at its place, in turn."""
+def _told_apart(
+    field: str, names: Sequence[Any], looks: Sequence[str], beside: Sequence[Any] = ()
+) -> Spec:
+    """Return a channel that gives each of ``names`` the look at its place, in turn.
+
+    ``beside`` are the names at the left of the plot, where there are any.
+    """
     looks = [looks[i % len(looks)] for i in range(len(names))]
-    legend: Spec = {} if len(names) > 1 else {"legend": None}
     return {"field": field, "type": "nominal", "sort": list(names),
-            "scale": {"domain": list(names), "range": looks}, **legend}  # fmt: skip
+            "scale": {"domain": list(names), "range": looks},
+            "legend": _legend(names, beside) if len(names) > 1 else None}  # fmt: skip
+
+
+def _legend(names: Sequence[Any], beside: Sequence[Any] = ()) -> Spec:
+    """Return a legend in as many columns as there is room for: Vega would cut off the rest.
+
+    ``beside`` are the names at the left of the plot, which take room from it.
+    """
+    entry = 32 + 7 * _longest(names)  # the symbol with its gaps, the letters
+    left = 24 + min(7 * _longest(beside), 220) if beside else 60
+    # Of the container and not of the plot, whose width is known only after the legend is laid out;
+    # ``width`` is named to be asked again when the window changes.
+    room = f"(width && isFinite(containerSize()[0]) ? containerSize()[0] - {left} : 600)"
+    return {
+        "columns": {"expr": f"clamp(floor({room} / {entry}), 1, {len(names)})"},
+        "labelLimit": {"expr": f"min(260, {room} - 24)"},
+    }
+
+
+def _longest(names: Sequence[Any]) -> int:
+    return max(len(str(name)) for name in names)
 
 
 def _level(value: float) -> Spec:

@@ -120,6 +120,20 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Mistake:
+    """One pair whose label is wrong, for readers who look no further than the top of the page."""
+
+    told: str
+    """How many there are, and which of them this is."""
+    prompt: str
+    chosen: str
+    rejected: str
+    why: str
+    pair_id: str = ""
+    """Where the page's browser has the pair, its id."""
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A whole page."""
 
@@ -135,6 +149,7 @@ class Document:
     """What a reader must know before believing anything below."""
     state: str = ""
     """Where a run stands that is not at its end."""
+    mistake: Mistake | None = None
     charts: Sequence[Chart] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from iterdpo.report import pairs, settings
 from iterdpo.report.document import Browser, Document, Fact, Section
 from iterdpo.report.figures import count, duration, estimate, interval, listed, number
 from iterdpo.report.measures import Measure, Model, compared_models, members
+from iterdpo.report.mistake import mistake
 from iterdpo.report.sections.comparing import comparing, the_runs
 from iterdpo.report.sweep import Comparison, compare, name_of, significant
 from iterdpo.report.yardsticks import unlike
@@ -20,6 +21,7 @@ def document(runs: Sequence[Run], title: str) -> Document:
     chosen, notes = compared_models(runs)
     measure, measured = members(runs, chosen)
     found = pairs.find(runs)
+    browsed = pairs.for_page(found, runs) if found.pairs else None
     compared = compare(measured) if measured else None
     there = {member.index for member in measured}
     if measured and (left := [runs[index].name for index, _ in chosen if index not in there]):
@@ -38,14 +40,24 @@ def document(runs: Sequence[Run], title: str) -> Document:
             the_runs(runs),
             *([Section("pairs", "Pair browser", [Browser()])] if found.pairs else []),
         ],
-        pairs=pairs.for_page(found, runs) if found.pairs else None,
+        pairs=browsed,
         warnings=[
-            f"{run.name}, M{alarm['iteration']}: {alarm['message']}"
+            f"run {run.name}, {alarm['message']}"
             for run in runs
             for alarm in run.summary.get("alarms") or ()
         ],
         state=" ".join(notes),
+        mistake=mistake(found, browsed, *_of_the_best(compared)),
     )
+
+
+def _of_the_best(compared: Comparison | None) -> tuple[list[int], str]:
+    """Return the places of the best setting's runs, and what they are called."""
+    if not compared:
+        return [], ""
+    best = compared.best
+    name = name_of(compared, best) if len(compared.settings) > 1 else ""
+    return [member.index for member in best.members], name
 
 
 def verdict(compared: Comparison, measure: Measure, chosen: Sequence[tuple[int, Model]]) -> str:

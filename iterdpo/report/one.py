@@ -8,6 +8,7 @@ from datetime import datetime
 from iterdpo.report import pairs, settings
 from iterdpo.report.document import Browser, Cell, Document, Fact, Section, Table
 from iterdpo.report.figures import count, duration, estimate, interval, number, percent
+from iterdpo.report.mistake import mistake
 from iterdpo.report.sections.cost import cost
 from iterdpo.report.sections.judge import judge
 from iterdpo.report.sections.making import making
@@ -27,6 +28,7 @@ from iterdpo.runs import CONFIG_FILE, Run
 def document(run: Run) -> Document:
     """Return the page of a run, finished or not."""
     found = pairs.find([run])
+    browsed = pairs.for_page(found, [run]) if found.pairs else None
     sections = [
         quality(run), controls(run), versus(run), judge(run), making(run, found), training(run),
         cost(run), _alarms(run),
@@ -39,9 +41,10 @@ def document(run: Run) -> Document:
         verdict=verdict(run),
         facts=[*_facts(run)],
         sections=[section for section in sections if section],
-        pairs=pairs.for_page(found, [run]) if found.pairs else None,
-        warnings=[f"{_at(alarm)}: {alarm['message']}" for alarm in _alarm_list(run)],
+        pairs=browsed,
+        warnings=[str(alarm["message"]) for alarm in _alarm_list(run)],
         state=_state(run),
+        mistake=mistake(found, browsed),
     )
 
 

@@ -21,12 +21,20 @@ FIRST = [
 SECOND = [Planted("name two animals", "ant cat", "dog", 3.5, 3.0)]
 CHARTS = "=== 'all'"
 SCORES = [{"p": [3.0], "q": [2.0]}, {"p": [4.0], "q": [3.0]}, {"p": [4.5], "q": [3.5]}]
+CONTROLS = {
+    "controls": [
+        {"model": "M0", "temperature": heat, "strongest": heat < 0.5, "response_tokens": 8.0,
+         "quality": {"mean": 3.5, "low": 3.4, "high": 3.6, "n": 40, "clusters": 40}}
+        for heat in (0.7, 0.4)
+    ]
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     place = tmp_path_factory.mktemp("page")
-    return write([MadeRun(place / "run", place / "store", [], [FIRST, SECOND], SCORES).write()])
+    made = MadeRun(place / "run", place / "store", [], [FIRST, SECOND], SCORES, CONTROLS)
+    return write([made.write()])
 
 
 @pytest.fixture
@@ -64,6 +72,46 @@ def test_every_chart_is_drawn_and_has_its_data(opened):
     rows = page.texts("#figure-quality tbody tr")
     assert rows[0].split("\t") == ["M0", "sampled", "2.5", "2.4", "2.6"]
     assert page.texts(".failed") == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_legend_is_cut_off_or_lies_over_a_title(opened, width):
+    page = opened(width, charts=True)
+    entries = page.run(
+        "[...document.querySelectorAll('.plot')].map(plot => {"
+        "  const box = plot.getBoundingClientRect();"
+        "  return [...plot.querySelectorAll('.role-legend-label text')].map(label => {"
+        "    const its = label.getBoundingClientRect();"
+        "    return [label.textContent, its.top >= box.top - 1, its.right <= box.right + 1];"
+        "  });"
+        "})"
+    )
+    found = [entry for plot in entries for entry in plot]
+    assert {"adapter", "judgments", "lower temperature", "kept"} <= {name for name, _, _ in found}
+    assert [entry for entry in found if entry[1:] != [True, True]] == []
+
+
+def test_no_word_of_a_table_is_broken_on_a_phone(opened):
+    page = opened(390)
+    lines = page.run(
+        "[...document.querySelectorAll('#training td.text')].map(cell => {"
+        "  const range = document.createRange();"
+        "  range.selectNodeContents(cell);"
+        "  return [cell.textContent, range.getClientRects().length];"
+        "})"
+    )
+    assert ["unchanged", 1] in lines
+    assert {count for _, count in lines} == {1}
+
+
+def test_the_wrong_label_at_the_top_leads_to_its_pair(opened):
+    page = opened()
+    page.choose("[name=label]", "right")
+    page.click(".mistake a")
+    page.wait("document.querySelector('.detail .why')")
+    assert page.text(".count") == "1 of 34 pairs"
+    assert "The judge gave the chosen answer 4.25" in page.text(".detail .why")
+    assert page.run("document.querySelector('[name=label]').value") == ""
 
 
 def test_a_charts_data_can_be_saved(opened):

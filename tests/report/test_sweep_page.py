@@ -77,6 +77,23 @@ def test_a_reader_names_the_best_beta_its_interval_and_a_wrong_label(sweep):
         "The judge gave the chosen answer 4.25 and the rejected one 2.50; the oracle gives them 4 "
         "and 5. The chosen answer misses the point order, the rejected one nothing."
     )
+    top = page.text.partition("By training.beta")[2].partition("Quality against")[0]
+    # The page's top, from its navigation to the first section.
+    for said in ("1 of 13 labels are wrong", MISTAKE.chosen, MISTAKE.rejected, wrong[0]["why"]):
+        assert said in top
+    assert ("a", f"#pair-{wrong[0]['id']}") in [(t, a.get("href")) for t, a in page.tags]
+
+
+def test_the_wrong_label_at_the_top_is_the_best_setting_s_widest(tmp_path):
+    surer = Planted(MISTAKE.prompt, MISTAKE.chosen, MISTAKE.rejected, 4.75, 2.5)
+    surest = Planted(MISTAKE.prompt, MISTAKE.chosen, MISTAKE.rejected, 5.0, 1.0)
+    for number, (made, last) in enumerate((([MISTAKE, surer], 4.0), ([surest], 3.0))):
+        MadeRun(tmp_path / "s" / str(number), tmp_path / "store" / str(number),
+                [f"training.beta=0.{number + 1}"], [made],
+                [{p: [2.0] for p in PROMPTS}, {p: [last] for p in PROMPTS}]).write()  # fmt: skip
+    text = read(write([tmp_path / "s"])).text
+    assert "the judge was surest among those of training.beta=0.1, for M1." in text
+    assert "The judge gave the chosen answer 4.75" in text
 
 
 def test_the_page_says_whether_the_best_differs_from_the_next(sweep):

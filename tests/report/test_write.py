@@ -101,7 +101,8 @@ def test_a_run_on_its_way_says_how_far_it_is(tmp_path):
 
 def test_a_run_that_was_stopped_says_why(tmp_path):
     stopped = {"iteration": 1, "message": "stopped after iteration 1 of 3 by health.on_alarm=stop"}
-    alarm = {"iteration": 1, "name": "length", "value": 2.0, "threshold": 1.5, "message": "Longer."}
+    alarm = {"iteration": 1, "name": "length", "value": 2.0, "threshold": 1.5,
+             "message": "M1: longer"}  # fmt: skip
     run = MadeRun(
         tmp_path / "run",
         tmp_path / "store",
@@ -112,7 +113,7 @@ def test_a_run_that_was_stopped_says_why(tmp_path):
     ).write()
     text = read(write([run])).text
     assert "The run stopped after iteration 1 of 3 by health.on_alarm=stop." in text
-    assert "M1: Longer." in text  # fmt: skip
+    assert "1 alarm M1: longer" in text
 
 
 def test_m0_alone_has_a_page(tmp_path):

@@ -30,6 +30,7 @@ class PairBrowser {
     place.replaceChildren(this.about(), this.filters(), this.count, this.list, this.pager);
     this.update();
     this.openNamed();
+    addEventListener("hashchange", () => this.openNamed());
   }
 
   /** Say what is here and what was left out. */
@@ -158,7 +159,9 @@ class PairBrowser {
     const id = location.hash.match(/^#pair-([0-9a-f]+)$/)?.[1];
     const at = id ? this.all.id.indexOf(id) : -1;
     if (at < 0) return;
-    this.controls.search.value = id;
+    const { order, ...filters } = this.controls;
+    for (const control of Object.values(filters)) if (control) control.value = "";
+    filters.search.value = id;
     this.restart();
     this.list.querySelector("button")?.click();
     this.place.scrollIntoView();
