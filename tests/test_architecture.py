@@ -24,7 +24,7 @@ ALLOWED = {
     "judging": ("errors", "records", "judging", "engines.base", "engines.batching", "engines.chat",
                 "engines.loading"),
     "pairing": ("records", "pairing"),
-    "evaluation": ("config.health", "records", "evaluation", "lab"),
+    "evaluation": ("config.health", "errors", "records", "evaluation", "lab"),
     "lab": ("lab", "judging.rubrics"),
     "store": ("errors", "records", "progress", "stopping", "store"),
     "engines": ("errors", "records", "engines", "store", "training.spec"),

@@ -58,7 +58,7 @@ def compare(
         A row an instruction, in columns: ``instruction``; ``seen``, which is ``never``,
         ``evaluation`` or ``training``, whatever any of the runs did with it; an answer for each
         model, missing where the instruction does not fit its context; where every run was measured
-        by the lab's oracle, ``<model> score`` from 0 to 5.
+        by the lab's oracle, ``<model> score`` from 0 to 5 of the instructions that are the lab's.
 
     Raises:
         UserError: a run, a model, a file or an engine cannot be used.

@@ -136,7 +136,7 @@ def _show_wrapped(frame: pd.DataFrame) -> None:
             missing = not isinstance(row[name], str)
             cell = Text("does not fit the context" if missing else harmless(row[name]),
                         style="dim" if missing else "")  # fmt: skip
-            if name in scored and not missing:
+            if name in scored and row[f"{name} score"] == row[f"{name} score"]:  # not NaN
                 cell.append(f"\n{row[f'{name} score']:.2f} of 5", style="dim")
             if name == "instruction" and marked:
                 cell.append(f"\nseen: {row['seen']}", style="dim")

@@ -173,8 +173,8 @@ def as_frame(
 ) -> pd.DataFrame:
     """Return a row an instruction: what the runs did with it, and each model's answer.
 
-    With an oracle, ``<column> score`` follows, from 0 to 5. A missing answer is missing (None)
-    and has no score.
+    With an oracle, ``<column> score`` follows, from 0 to 5, where it knows any instruction. A
+    missing answer is missing (None) and has no score.
     """
     import pandas as pd
 
@@ -184,12 +184,13 @@ def as_frame(
     }
     for name, given in answers.items():
         columns[name] = pd.Series([answer.text for answer in given], dtype="object")
+    known = [oracle is not None and oracle.knows(prompt.text) for prompt in prompts]
     for name, given in answers.items():
-        if oracle is None:
+        if oracle is None or not any(known):
             break
         scores = [
-            None if answer.text is None else oracle.score(prompt.text, answer.text)
-            for prompt, answer in zip(prompts, given, strict=True)
+            oracle.score(prompt.text, answer.text) if answer.text is not None and scored else None
+            for prompt, answer, scored in zip(prompts, given, known, strict=True)
         ]
         columns[f"{name} score"] = pd.Series(scores, dtype="float64")
     return pd.DataFrame(columns)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from iterdpo.errors import UserError
+
 
 class Oracle(Protocol):
     """Scores any answer exactly."""
@@ -12,8 +14,15 @@ class Oracle(Protocol):
     perfect: float
     """The highest score there is."""
 
+    def knows(self, prompt: str) -> bool:
+        """Tell whether answers to ``prompt`` can be scored."""
+
     def score(self, prompt: str, response: str) -> float:
-        """Return the score of ``response``, from 0 to ``perfect``."""
+        """Return the score of ``response``, from 0 to ``perfect``.
+
+        Raises:
+            UserError: the oracle does not know the prompt.
+        """
 
 
 class LabOracle:
@@ -22,7 +31,22 @@ class LabOracle:
     name = "lab"
     perfect = 5.0
 
+    def knows(self, prompt: str) -> bool:
+        from iterdpo.lab.grammar import parse
+
+        try:
+            parse(prompt)
+        except ValueError:
+            return False
+        return True
+
     def score(self, prompt: str, response: str) -> float:
         from iterdpo.lab import oracle
 
-        return float(oracle.score(prompt, response))
+        try:
+            return float(oracle.score(prompt, response))
+        except ValueError as error:
+            raise UserError(
+                f"evaluation.oracle=lab: scores answers to the lab's instructions alone ({error}); "
+                "with other prompts choose evaluation=judge"
+            ) from None

@@ -263,13 +263,14 @@ def _legend(names: Sequence[Any], beside: Sequence[Any] = ()) -> Spec:
 
     ``beside`` are the names at the left of the plot, which take room from it.
     """
-    entry = 32 + 7 * _longest(names)  # the symbol with its gaps, the letters
+    # The symbol with its gaps, the letters; several rows have columns as wide as their longest.
+    entry, row = 32 + 7 * _longest(names), sum(32 + 7 * len(str(name)) for name in names)
     left = 24 + min(7 * _longest(beside), 220) if beside else 60
     # Of the container and not of the plot, whose width is known only after the legend is laid out;
     # ``width`` is named to be asked again when the window changes.
     room = f"(width && isFinite(containerSize()[0]) ? containerSize()[0] - {left} : 600)"
     return {
-        "columns": {"expr": f"clamp(floor({room} / {entry}), 1, {len(names)})"},
+        "columns": {"expr": f"{room} >= {row} ? {len(names)} : max(1, floor({room} / {entry}))"},
         "labelLimit": {"expr": f"min(260, {room} - 24)"},
     }
 

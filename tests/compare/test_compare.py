@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iterdpo.compare import compare
-from iterdpo.compare.__main__ import main, show, write_csv
+from iterdpo.compare.__main__ import _show_wrapped, main, show, write_csv
 from iterdpo.compare.answers import Answer, as_frame, default_names, sampling_of
 from iterdpo.compare.unseen import History, held_out
 from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
@@ -144,6 +144,18 @@ def test_scores_of_the_oracle():
     assert list(frame.columns) == ["instruction", "seen", "M0", "M1", "M0 score", "M1 score"]
     assert frame["M0 score"][0] == oracle.score(prompt.text, "saw axe")
     assert pd.isna(frame["M1 score"][0])
+
+
+def test_the_oracle_scores_what_it_knows_and_nothing_else(capsys):
+    lab, other = Prompt.of("name two tools in reverse order", "lab"), Prompt.of("hello", "given")
+    answers = {"M0": [Answer("saw axe"), Answer("hi")]}
+    frame = as_frame([lab, other], ["never"] * 2, answers, LabOracle())
+    assert frame["M0 score"][0] == LabOracle().score(lab.text, "saw axe")
+    assert pd.isna(frame["M0 score"][1])
+    _show_wrapped(frame)
+    assert "nan" not in capsys.readouterr().out
+    frame = as_frame([other], ["never"], {"M0": [Answer("hi")]}, LabOracle())
+    assert list(frame.columns) == ["instruction", "seen", "M0"]
 
 
 # No lone surrogate: UTF-8 has none, and no tokenizer decodes to one.

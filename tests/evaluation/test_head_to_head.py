@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from iterdpo.errors import UserError
 from iterdpo.evaluation.head_to_head import (
     OracleArbiter,
     contests,
@@ -92,6 +93,13 @@ def test_unread_comparisons_enter_no_rating():
         Contest("M1", "M0", 1.0, "p"),
         Contest("M1", "M0", 0.5, "q"),
     ]
+
+
+def test_the_oracle_refuses_what_is_no_instruction_of_the_lab():
+    assert LabOracle().knows("name two animals")
+    assert not LabOracle().knows("write a poem")
+    with pytest.raises(UserError, match=r"^evaluation.oracle=lab: .*'write a poem'.*=judge$"):
+        LabOracle().score("write a poem", "roses are red")
 
 
 def test_the_oracle_compares_exact_scores():

@@ -174,3 +174,18 @@ def test_log_probs_are_drawn_in_the_unit_that_they_were_logged_in(
     values = {**run.values, "training": {**run.values["training"], "method": method}}
     page = document(Run(run.directory, values, run.summary))
     assert unit in json.dumps(chart(page, "training-logps-chosen").spec)
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "said"),
+    [([], "nothing in this run tells the two apart"),
+     (MORE["comparisons"], "the head-to-head comparisons are the better measure")],
+)  # fmt: skip
+def test_without_an_oracle_the_page_names_a_better_measure_only_where_there_is_one(
+    tmp_path, comparisons, said
+):
+    place = MadeRun(tmp_path / "run", tmp_path / "store", ["evaluation=judge"], [PAIRS], [{}, {}],
+                    {"comparisons": comparisons}).write()  # fmt: skip
+    (section,) = [s for s in document(Run.open(place)).sections if s.id == "quality"]
+    (text,) = [part.text for part in section.parts if isinstance(part, Text)]
+    assert said in text

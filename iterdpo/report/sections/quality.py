@@ -21,7 +21,7 @@ def quality(run: Run) -> Section:
     """Return the section on response quality."""
     models = run.models
     if not any(model["quality"] for model in models):
-        return Section("quality", "Quality", [*_without_oracle(models)])
+        return Section("quality", "Quality", [*_without_oracle(run)])
     rows = [*_points(models)]
     chart = charts.intervals(
         "quality", "Quality by iteration",
@@ -143,18 +143,23 @@ def _table(run: Run) -> Table:
     ).without_empty(DASH)  # fmt: skip
 
 
-def _without_oracle(models: Sequence[Model]) -> Iterator[Part]:
+def _without_oracle(run: Run) -> Iterator[Part]:
+    better = (
+        "the head-to-head comparisons are the better measure"
+        if run.summary.get("comparisons")
+        else "nothing in this run tells the two apart"
+    )
     yield Text(
         "No oracle scores the answers of this run, so no quality can be given in points. What a "
         "model believes of its own answers rises with the skill of its answers and with its "
-        "leniency alike; the head-to-head comparisons are the better measure."
+        f"leniency alike; {better}."
     )
     yield Table(
         "The models",
         ["", "own score", "tokens"],
         [
             [model["name"], number(model["judged_mean"]), number(model["response_tokens"], 1)]
-            for model in models
+            for model in run.models
         ],
         "Own score: mean score that the model gives its own sampled answers to held-out prompts.",
     )
