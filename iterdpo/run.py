@@ -21,6 +21,7 @@ from iterdpo.sharing.share import share_at_the_end
 from iterdpo.stopping import StopRequest
 from iterdpo.store.atomic import disk_errors_named, write_text
 from iterdpo.store.hashing import plain, sha256_of
+from iterdpo.store.peaks import highest
 from iterdpo.store.registry import RegisteredRun
 from iterdpo.store.stages import Stages, Stored
 from iterdpo.tracking.wandb import take_over
@@ -59,9 +60,9 @@ def execute(
         log.info("going on with what %s left in %s", stopped, config.store.root)
         take_over(stopped, run_dir)
     assembly = assemble(config, run_dir, engine)
-    tracker, clock = assembly.tracker, StageClock()
+    tracker, costs = assembly.tracker, StageCosts()
     stages = Stages(
-        config.store.root, library_versions(), clock.add, registered, stop or StopRequest()
+        config.store.root, library_versions(), costs.add, registered, stop or StopRequest()
     )
     made = summary.Summary(config, assembly.oracle)
     result = made.values
@@ -70,7 +71,7 @@ def execute(
     try:
         with closing(assembly.engine):
             for done in loop.run(assembly.recipe, config.iterations, stages):
-                made.add(done, clock.lap())
+                made.add(done, costs.lap())
                 result["canaries"] = summary.canaries(assembly.engine.results)
                 result["run"] = summary.run_entry(
                     config, assembly.engine, time.monotonic() - began, stages.versions
@@ -94,13 +95,14 @@ def _named(run_dir: Path) -> AbstractContextManager[None]:
     return disk_errors_named(run_dir, "another directory, hydra.run.dir=DIR")
 
 
-class StageClock:
-    """Adds up the seconds of the stages between two laps. A stage read from the store counts what
-    it took when it was computed.
+class StageCosts:
+    """What the stages between two laps took. A stage read from the store counts what it took when
+    it was computed.
     """
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
+        self._peaks: dict[str, dict[str, int | None]] = {}
 
     def add(self, stored: Stored[Any]) -> None:
         """Count a stage."""
@@ -108,11 +110,14 @@ class StageClock:
         assert isinstance(took, int | float)
         name = stored.stage.name
         self._seconds[name] = round(self._seconds.get(name, 0.0) + took, 3)
+        peaks: Any = stored.manifest.get("peak_memory") or {}
+        self._peaks[name] = highest(self._peaks.get(name, {}), peaks)
 
-    def lap(self) -> dict[str, float]:
-        """Return the seconds by stage since the last lap, and start anew."""
-        seconds, self._seconds = self._seconds, {}
-        return seconds
+    def lap(self) -> dict[str, Any]:
+        """Return seconds and bytes by stage since the last lap, and start anew."""
+        costs = {"seconds": self._seconds, "peak_memory": self._peaks}
+        self._seconds, self._peaks = {}, {}
+        return costs
 
 
 def link(used: Mapping[str, Path], directory: Path) -> None:

@@ -43,12 +43,12 @@ class Summary:
             "alarms": [], "best": None, "stopped": None, "canaries": {}, "run": {},
         }  # fmt: skip
 
-    def add(self, done: Round, seconds: Mapping[str, float]) -> None:
+    def add(self, done: Round, costs: Mapping[str, Any]) -> None:
         """Add a model and, unless it is M0, the iteration that made it.
 
         Args:
             done: the model's round.
-            seconds: that each stage took.
+            costs: ``seconds`` and ``peak_memory`` of its stages.
         """
         values, measured = self.values, done.measured
         self.measured.append(measured)
@@ -60,7 +60,7 @@ class Summary:
         values["models"].append(entry)
         if done.made is not None:
             entry = iteration_entry(done.iteration, done.made, self.oracle)
-            values["iterations"].append(entry | {"seconds": dict(seconds)})
+            values["iterations"].append(entry | dict(costs))
         values["comparisons"] += comparison_entries(measured, self.config.evaluation.arbiter)
         values["ratings"] = rating_entries(self.measured)
         health = measured.health.value

@@ -41,6 +41,8 @@ class Manifest:
     """sha256 by name, relative to the stage's directory."""
     seconds: float
     versions: Mapping[str, str]
+    peak_memory: Mapping[str, int | None]
+    """Bytes of ``ram`` and ``gpu``; empty where they were not measured."""
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -59,7 +61,9 @@ def read_manifest(directory: Path) -> Manifest:
         raise ManifestError(
             f"{MANIFEST} has no usable {', '.join(wrong)}: damaged, or of another version"
         )
-    return Manifest(**{name: values[name] for name in _FIELDS})
+    known = {name: values[name] for name in _FIELDS}
+    peaks = values.get("peak_memory")  # stores of earlier versions have none
+    return Manifest(**known, peak_memory=peaks if isinstance(peaks, dict) else {})
 
 
 def _wrong(values: object) -> list[str]:

@@ -4,7 +4,8 @@ A stage's key is the sha256 of the canonical JSON of its name, its version, its 
 arguments; an argument that is itself a stored result counts by its key. So keys depend on nothing
 that was computed, and a changed setting branches at the first stage that it touches. A result is
 a directory ``<root>/<stage>/<key>/`` that exists only when complete; its ``stage.json`` holds the
-key, the parents, the hash of every file, the seconds it took and the versions of the libraries.
+key, the parents, the hash of every file, the seconds and memory it took and the versions of the
+libraries.
 
 What a killed stage had finished lies in ``<root>/<stage>/.work-<key>/`` until the stage is. Several
 processes may share a store: one computes a key, the others wait for its lock and then read.
@@ -34,6 +35,7 @@ from iterdpo.store.atomic import (
 from iterdpo.store.hashing import JSON, file_sha256, plain, sha256_of
 from iterdpo.store.locks import Holder, locked
 from iterdpo.store.parts import Parts
+from iterdpo.store.peaks import memory_watched
 from iterdpo.store.registry import RegisteredRun
 
 log = logging.getLogger(__name__)
@@ -189,7 +191,8 @@ class Stages:
         with published_directory(stored.directory) as directory:
             began = time.monotonic()
             work = Work(directory, _kept(stored.directory), stored.key, self.stop)
-            metrics = plain(stored.stage.compute(work, *args))
+            with memory_watched() as peaks:
+                metrics = plain(stored.stage.compute(work, *args))
             manifest = {
                 "key": stored.key,
                 "identity": identity,
@@ -200,6 +203,7 @@ class Stages:
                     if path.is_file()
                 },
                 "seconds": round(time.monotonic() - began, 3),
+                "peak_memory": peaks.as_json(),
                 "versions": dict(self.versions),
             }
             write_text(directory / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")

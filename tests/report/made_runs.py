@@ -160,7 +160,9 @@ class MadeRun:
             "stages": {**stages, "adapter": f"adapter/{adapter.name}"},
             "usage": {"candidates": {"prompt_tokens": 10, "cached_prompt_tokens": 0,
                                      "generated_tokens": 20, "tokens_per_second": 5.0}},
-            "seconds": {"candidates": 1.0, "judgments": 2.0, "adapter": 3.0},
+            "seconds": {"candidates": 1.0, "judgments": 2.0, "adapter": 3.0, "pairs": 0.01},
+            "peak_memory": {"candidates": {"ram": 3 << 29, "gpu": None},
+                            "adapter": {"ram": 2 << 30, "gpu": 5 << 28}},
         }  # fmt: skip
 
     def stage(self, name: str, made_of: Any, settings: Mapping[str, Any] | None = None) -> Path:

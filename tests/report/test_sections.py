@@ -138,6 +138,23 @@ def test_an_iteration_that_trained_nothing_is_said(made: Document):
     assert texts(table(made, "Proofs").rows[1])[:2] == ["M2", "no pair left: the policy stayed"]
 
 
+def test_every_stage_that_cost_something_has_its_time_and_memory(made: Document):
+    """M0's stages are those of its manifests, which hold no memory here."""
+    (table,) = (
+        part
+        for section in made.sections
+        for part in section.parts
+        if isinstance(part, Table) and part.title.startswith("Time, memory")
+    )
+    assert table.columns[:5] == ["", "time", "peak memory", "peak GPU memory", "tokens read"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["M0, evaluation"][:2] == ["1.5 s", "–"]
+    assert rows["M1, candidates"][:4] == ["1.0 s", "1.50 GiB", "–", "10"]
+    assert rows["M1, judgments"][:4] == ["2.0 s", "–", "–", "–"]
+    assert rows["M2, adapter"][:4] == ["3.0 s", "2.00 GiB", "1.25 GiB", "–"]
+    assert "M1, pairs" not in rows  # 0.01 of 15.02 s
+
+
 def test_columns_that_nothing_was_measured_for_are_left_out():
     full = Table("t", ["", "a", "b", "c"], [["x", "–", "1", "text"], ["y", "–", "–", "text"]],
                  texts=(3,))  # fmt: skip

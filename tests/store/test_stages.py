@@ -96,6 +96,7 @@ def test_the_manifest_names_files_metrics_parents_and_versions(tmp_path):
     manifest = stages.run(Add(4), parent, 2).manifest
     assert manifest["metrics"] == {"total": 7}
     assert manifest["versions"] == {"torch": "9"}
+    assert manifest["peak_memory"]["ram"] > 2**20  # that of an interpreter, at the least
     assert list(manifest["files"]) == ["total.txt"]
     assert manifest["identity"]["args"] == [{"stage": "add", "key": parent.key}, 2]
 

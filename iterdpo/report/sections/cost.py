@@ -1,8 +1,9 @@
-"""Where the time and the tokens went."""
+"""Where the time, the memory and the tokens went."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from iterdpo.errors import UserError
@@ -10,6 +11,7 @@ from iterdpo.report import charts
 from iterdpo.report.document import Part, Section, Table
 from iterdpo.report.figures import DASH, count, duration, number
 from iterdpo.runs import Run
+from iterdpo.store.peaks import highest
 
 STAGES = {
     "base": "var(--drop-4)", "sft": "var(--drop-3)", "prompts": "var(--faint)",
@@ -17,82 +19,97 @@ STAGES = {
     "adapter": "var(--series-3)", "answers": "var(--cost-1)", "answer_judgments": "var(--cost-2)",
     "comparisons": "var(--cost-3)", "evaluation": "var(--series-4)",
 }  # fmt: skip
+TOKENS = ("prompt_tokens", "cached_prompt_tokens", "generated_tokens")
+SMALL = 0.01
+"""Of all seconds: a stage below it that used no tokens has no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the stages of one name took for one model."""
+
+    model: str
+    stage: str
+    seconds: float
+    peaks: Mapping[str, int | None]
+    used: Mapping[str, Any]
 
 
 def cost(run: Run) -> Section:
-    """Return the section on time and tokens."""
-    rows = [*_seconds(run)]
-    colors = STAGES | {
-        str(row["stage"]): "var(--faint)" for row in rows if row["stage"] not in STAGES
-    }
+    """Return the section on time, memory and tokens."""
+    costs = [*_initial(run), *_of_iterations(run)]
+    if not costs:
+        return Section("cost", "Time, memory and tokens", [])
+    colors = STAGES | {item.stage: "var(--faint)" for item in costs if item.stage not in STAGES}
+    rows: list[dict[str, str | float]] = [
+        {"iteration": item.model, "stage": item.stage, "seconds": round(item.seconds, 3)}
+        for item in costs
+    ]
     parts: list[Part] = [
         charts.stacked(
             "seconds", "Time by stage",
             "Seconds that each stage took when it was computed. A stage that this run read from "
             "the store took no time here and shows what it once took.",
             rows, y="iteration", x="seconds", x_title="seconds", series="stage", colors=colors,
-        )
-    ] if rows else []  # fmt: skip
-    return Section("cost", "Time and tokens", [*parts, *_usage(run)])
+        ),
+        _table(run, costs),
+    ]  # fmt: skip
+    return Section("cost", "Time, memory and tokens", parts)
 
 
-def _seconds(run: Run) -> Iterator[dict[str, Any]]:
-    yield from (
-        {"iteration": "M0", "stage": stage, "seconds": round(seconds, 3)}
-        for stage, seconds in _initial(run).items()
-    )
-    for entry in run.summary["iterations"]:
-        for stage, seconds in entry["seconds"].items():
-            yield {"iteration": f"M{entry['iteration']}", "stage": stage, "seconds": seconds}
-
-
-def _initial(run: Run) -> Mapping[str, float]:
-    """Return the seconds of M0's own stages, from their manifests; those left are skipped."""
-    total: dict[str, float] = {}
+def _initial(run: Run) -> list[Cost]:
+    """Return what M0's own stages took, from their manifests; none if one has left the store."""
+    costs: dict[str, Cost] = {}
     for stage in dict.fromkeys(run.models[0]["stages"].values()):
         if not isinstance(stage, str):
             continue
         try:
-            seconds = run.manifest(stage).seconds
+            manifest = run.manifest(stage)
         except UserError:
-            return {}
+            return []
         name = stage.split("/")[0]
-        total[name] = total.get(name, 0.0) + seconds
-    return total
+        before = costs.get(name, Cost("M0", name, 0.0, {}, {}))
+        peaks = highest(before.peaks, manifest.peak_memory)
+        costs[name] = Cost("M0", name, before.seconds + manifest.seconds, peaks, {})
+    return list(costs.values())
 
 
-def _usage(run: Run) -> Iterator[Part]:
-    rows = []
+def _of_iterations(run: Run) -> Iterator[Cost]:
     for entry in run.summary["iterations"]:
-        for stage, used in (entry.get("usage") or {}).items():
-            if used:
-                rows.append(
-                    [
-                        f"M{entry['iteration']}, {stage}",
-                        duration(entry["seconds"].get(stage)),
-                        *(
-                            DASH if used.get(key) is None else f"{used[key]:,}"
-                            for key in ("prompt_tokens", "cached_prompt_tokens",
-                                        "generated_tokens")
-                        ),
-                        number(used.get("tokens_per_second"), 0),
-                        _memory(used),
-                    ]
-                )  # fmt: skip
-    if not rows:
-        return
-    columns = ["", "time", "tokens read", "of them cached", "tokens written", "tokens a second",
-               "peak memory"]  # fmt: skip
+        peaks, used = entry.get("peak_memory") or {}, entry.get("usage") or {}
+        for name, seconds in entry["seconds"].items():
+            model = f"M{entry['iteration']}"
+            yield Cost(model, name, seconds, peaks.get(name) or {}, used.get(name) or {})
+
+
+def _table(run: Run, costs: list[Cost]) -> Table:
+    small = SMALL * sum(item.seconds for item in costs)
+    rows = [
+        [
+            f"{item.model}, {item.stage}",
+            duration(item.seconds),
+            _size(item.peaks.get("ram")),
+            _size(item.peaks.get("gpu")),
+            *(DASH if item.used.get(key) is None else f"{item.used[key]:,}" for key in TOKENS),
+            number(item.used.get("tokens_per_second"), 0),
+        ]
+        for item in costs
+        if item.used or item.seconds >= small
+    ]
+    columns = ["", "time", "peak memory", "peak GPU memory", "tokens read", "of them cached",
+               "tokens written", "tokens a second"]  # fmt: skip
     engine = run.summary["run"]["engine"]
-    yield Table(
-        "Tokens",
+    return Table(
+        "Time, memory and tokens by stage",
         columns,
         rows,
         f"Engine: {engine.get('engine')} on {engine.get('device')}, started "
-        f"{count(engine.get('starts'), 'time')}. Tokens a second: read and written together.",
+        f"{count(engine.get('starts'), 'time')}. Peak memory: the most that the run's processes "
+        "held while the stage was computed, an engine that stayed loaded included; on GPUs, what "
+        "PyTorch reserved in the run's own process. Tokens a second: read and written together. "
+        "Stages below a hundredth of the time are left out unless they used tokens.",
     ).without_empty(DASH)
 
 
-def _memory(used: Mapping[str, Any]) -> str:
-    found = next((used[key] for key in used if "memory" in key and used[key] is not None), None)
-    return DASH if found is None else f"{found / 2**30:,.1f} GiB"
+def _size(size: int | None) -> str:
+    return DASH if size is None else f"{size / 2**30:,.2f} GiB"
