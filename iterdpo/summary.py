@@ -136,13 +136,14 @@ def gain_entry(
 
 def judge_entry(measured: Measured) -> dict[str, Any]:
     """Return what a model is like as a judge, and how alike it and the one before it rank the fixed
-    set; M0 has none before it.
+    set. M0 has none before it, and a judge that is no policy, whose judgments of the fixed set are
+    made once, has none beside itself: there is nothing to agree with.
     """
     entry = plain(measured.evaluation.value.judge)
     assert isinstance(entry, dict)
-    alike = None
-    if measured.parent is not None:
-        own, before = measured.fixed.value, measured.parent.fixed.value
+    alike, parent = None, measured.parent
+    if parent is not None and parent.fixed.key != measured.fixed.key:
+        own, before = measured.fixed.value, parent.fixed.value
         alike = agreement(scores_by_prompt(own), scores_by_prompt(before))
     return {**entry, "agreement_with_previous": alike}
 

@@ -51,6 +51,8 @@ def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged, tmp_path):
     assert not [call for call in engine.calls if call[0] == "choice_logprobs"]
     fixed = [model["stages"]["fixed"] for model in result["models"]]
     assert len(set(fixed)) == 1
+    # It agrees with itself, which is no finding about the model that it judges.
+    assert [model["judge"]["agreement_with_previous"] for model in result["models"]] == [None] * 2
     for pair_id in pair_ids(result, inventory):
         (found,) = lineages(inventory, pair_id)
         assert found.disagreements == ()
