@@ -11,12 +11,12 @@ names M0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean
 from typing import Literal
 
-from iterdpo.evaluation.resampling import win_rate_ci
+from iterdpo.evaluation.resampling import outcome_gap_ci
 from iterdpo.evaluation.statistics import Estimate, Values, paired_difference
 
 By = Literal["oracle", "head_to_head", "judge"]
@@ -107,13 +107,8 @@ def outcome_gain(later: Values[str], earlier: Values[str]) -> Estimate:
     # As far as a prompt's difference can reach, from end to end: it is read as a share of that.
     even = any(all(x == EVEN for x in chain(*side.values())) for side in (later, earlier))
     reach = 1.0 if even else 2.0
-    gaps = {prompt: fmean(values) - fmean(earlier[prompt]) for prompt, values in later.items()}
-    found = win_rate_ci({prompt: [0.5 + gap / reach] for prompt, gap in gaps.items()})
-    mean, low, high = (
-        None if end is None else reach * (end - 0.5) for end in (found.mean, found.low, found.high)
-    )
-    assert mean is not None
-    return replace(found, mean=mean, low=low, high=high)
+    gaps = {prompt: [fmean(own) - fmean(earlier[prompt])] for prompt, own in later.items()}
+    return outcome_gap_ci(gaps, reach)
 
 
 def above_zero(difference: Estimate) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,26 @@ def win_rate_ci(
     samples = weighted_mean(np.array([*shares, 1.0, 0.0]), weights)
     low, high = percentile_interval(samples, len(shares))
     return Estimate(mean, min(low, mean), max(high, mean), count, len(shares))
+
+
+def outcome_gap_ci(gaps_by_prompt: Values[Key], reach: float = 2.0) -> Estimate:
+    """Return the mean difference of two models' outcomes in [0, 1], every prompt weighing the same.
+
+    Its interval is that of a win rate, which a difference is when it is read as a share of what it
+    can be. Mean ± t · SE of two wins of two is of width 0.
+
+    Args:
+        gaps_by_prompt: differences by prompt.
+        reach: from the lowest that a difference can be, ``-reach / 2``, to the highest: 2 for
+            those of two outcomes, 1 where one of the two is always 1/2.
+
+    Raises:
+        ValueError: there is none, a prompt has none, or one is out of reach.
+    """
+    shares = {prompt: [0.5 + gap / reach for gap in own] for prompt, own in gaps_by_prompt.items()}
+    found = win_rate_ci(shares)
+    low, high = (None if end is None else reach * (end - 0.5) for end in (found.low, found.high))
+    return replace(found, mean=reach * (found.mean - 0.5), low=low, high=high)
 
 
 def prompt_means(preferences: Sequence[Sequence[float]]) -> list[float]:

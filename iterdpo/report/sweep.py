@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from iterdpo.config.inert import ALWAYS
-from iterdpo.evaluation.resampling import win_rate_ci
+from iterdpo.evaluation.resampling import outcome_gap_ci, win_rate_ci
 from iterdpo.evaluation.statistics import Estimate, mean_ci
 from iterdpo.report.settings import Settings, differing
 
@@ -58,8 +58,11 @@ class Setting:
 
     @property
     def quality(self) -> Estimate:
-        share = any(member.share for member in self.members)
-        return win_rate_ci(self.scores) if share else mean_ci(self.scores)
+        return win_rate_ci(self.scores) if self.share else mean_ci(self.scores)
+
+    @property
+    def share(self) -> bool:
+        return any(member.share for member in self.members)
 
     @property
     def tokens(self) -> float:
@@ -117,14 +120,18 @@ def lead(one: Setting, other: Setting) -> Estimate | None:
     """Return the mean of one - other with its paired interval, or None where no prompt is shared.
 
     Runs of the same seed are paired, where both sides have exactly one run of every seed that
-    either has; else the pooled scores. Prompts that one side lacks are left out.
+    either has; else the pooled scores. Prompts that one side lacks are left out. Shares have the
+    interval of a win rate: mean ± t · SE of two wins of two is of width 0.
     """
     gaps: defaultdict[str, list[float]] = defaultdict(list)
     for a, b in _partners(one, other):
         for prompt in a.keys() & b.keys():
             gaps[prompt].append(fmean(a[prompt]) - fmean(b[prompt]))
     # In one order whatever a set's is, so that sums are rounded alike every time.
-    return mean_ci({prompt: gaps[prompt] for prompt in sorted(gaps)}) if gaps else None
+    if not gaps:
+        return None
+    ordered = {prompt: gaps[prompt] for prompt in sorted(gaps)}
+    return outcome_gap_ci(ordered) if one.share else mean_ci(ordered)
 
 
 def significant(ahead: Estimate | None) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from iterdpo.evaluation.resampling import (
     bootstrap_ci,
+    outcome_gap_ci,
     percentile_interval,
     random_weights,
     win_rate_ci,
@@ -114,6 +115,19 @@ def test_every_prompt_weighs_the_same_and_copies_do_not_narrow() -> None:
     first, second = win_rate_ci(single), win_rate_ci(copied)
     assert (first.low, first.high) == (second.low, second.high)
     assert (first.n, second.n) == (30, 240)
+
+
+def test_a_difference_of_outcomes_is_a_win_rate_on_another_scale() -> None:
+    # Differences 1, 0, -1/2 are 1, 1/2, 1/4 of the way from -1 to 1.
+    gap = outcome_gap_ci({"a": [1.0], "b": [0.0], "c": [-0.5]})
+    share = win_rate_ci({"a": [1.0], "b": [0.5], "c": [0.25]})
+    assert gap.mean == pytest.approx(0.5 / 3)
+    assert (gap.low, gap.high) == pytest.approx((2 * share.low - 1, 2 * share.high - 1))
+    # Against an opponent that is even everywhere, from -1/2 to 1/2.
+    assert outcome_gap_ci({"a": [0.5], "b": [0.5]}, reach=1).high == 0.5
+    assert outcome_gap_ci({"a": [0.5]}, reach=1).low is None
+    with pytest.raises(ValueError, match="must be from 0 to 1"):
+        outcome_gap_ci({"a": [0.6], "b": [0.5]}, reach=1)
 
 
 @given(

@@ -101,3 +101,19 @@ def test_shares_have_the_interval_of_a_win_rate():
     assert best.quality.high == 1
     assert best.quality.low < 0.95, "sixteen wins of sixteen prove less than certainty"
     assert compare([Member(0, settings, won, 10.0)]).best.quality.low == 1
+
+
+def test_a_lead_in_shares_is_not_certain_after_two_prompts():
+    def ahead(prompts):
+        better, even = ({f"p{n}": [share] for n in range(prompts)} for share in (1.0, 0.5))
+        pair = [
+            Member(number, {"training.beta": str(number), "seed": "0"}, scores, 10.0, share=True)
+            for number, scores in enumerate((better, even))
+        ]
+        return compare(pair).ahead[1]
+
+    few, many = ahead(2), ahead(40)
+    assert few.mean == many.mean == 0.5
+    assert few.low < 0 < few.high <= 1, "t would give an interval of width 0"
+    assert not significant(few)
+    assert significant(many)
