@@ -24,7 +24,7 @@ class HealthConfig:
     max_tie_rate: Share | None
     """Share of the prospective pairs that the judge scores equal: its scores crowd together."""
     max_length_ratio: Positive | None
-    """Mean tokens of chosen over rejected answers: the judge prefers length."""
+    """Mean tokens of chosen over rejected answers: whoever prefers them rewards length."""
     max_length_growth: Positive | None
     """Mean tokens of a model's held-out answers over M0's."""
     min_score_mass: Share | None
@@ -37,7 +37,8 @@ class HealthConfig:
     """How far training pushes the log-prob of the chosen answers down, in nats a token: the mean of
     its last tenth of steps below that of its first."""
     max_duplicates: Share | None
-    """Share of an iteration's answers that repeat another answer to the same prompt."""
+    """Share of an iteration's answers that repeat another answer to the same prompt. Given answers
+    are not looked at: the rows of one prompt may share them."""
     max_unscored: Share | None
     """Share of an iteration's answers without a score."""
     max_unproven_rise: NonNegative | None

@@ -25,7 +25,7 @@ class Vitals:
     response_tokens: float
     """Mean length of its held-out answers."""
     judged_mean: float | None
-    """Mean score that it gives its own held-out answers."""
+    """Mean score of its held-out answers, by itself or by a judge that is no policy."""
     parent: str | None = None
     """Name of the model that the iteration started from."""
     fixed_gain: float | None = None
@@ -44,7 +44,7 @@ class Vitals:
     chosen_fall: float | None = None
     """Fall of the chosen answers' log-prob in training, in nats a token; below 0 it rose."""
     duplicates: float | None = None
-    """Share of the iteration's answers, in [0, 1]."""
+    """Share of the iteration's answers, in [0, 1]; None for given ones, which nobody wrote here."""
     unscored: float | None = None
     """Share of the iteration's answers, in [0, 1]."""
 
@@ -89,10 +89,10 @@ def length_growth(history: Sequence[Vitals]) -> float | None:
 
 
 def unproven_rise(history: Sequence[Vitals]) -> float | None:
-    """Return by how much a model judges itself better than its parent did itself.
+    """Return by how much a model's answers are judged better than its parent's were.
 
-    None where the judge that does not change sees a gain too, where there is no such judge, and for
-    a model without a parent.
+    By each model itself, or by whoever judges in their place. None where the judge that does not
+    change sees a gain too, where there is no such judge, and for a model without a parent.
     """
     now = history[-1]
     before = next((item for item in history if item.model == now.parent), None)
@@ -115,7 +115,7 @@ SIGNS: tuple[tuple[str, Sign, str], ...] = (
     (
         "max_length_ratio",
         lambda history: history[-1].length_ratio,
-        "chosen answers are {value:.2f} times as long as rejected ones: the judge prefers length",
+        "chosen answers are {value:.2f} times as long as rejected ones: length is rewarded",
     ),
     (
         "max_length_growth",
@@ -151,7 +151,7 @@ SIGNS: tuple[tuple[str, Sign, str], ...] = (
     (
         "max_unproven_rise",
         unproven_rise,
-        "it judges itself {value:+.2f} points better, and the fixed judge sees no gain",
+        "its answers are judged {value:+.2f} points better, and the fixed judge sees no gain",
     ),
 )
 """Each limit's name, the sign it is for, and what to say of it."""

@@ -19,7 +19,7 @@ from iterdpo.evaluation.pairs import length_ratio
 from iterdpo.evaluation.report import Evaluation
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.pairing.base import DropReason, Pairing
-from iterdpo.records import Candidate, Comparison, Judgment, Policy
+from iterdpo.records import GIVEN, Candidate, Comparison, Judgment, Policy
 from iterdpo.steps.base import Metrics
 from iterdpo.store.atomic import write_text
 from iterdpo.store.stages import Stored, Work
@@ -50,7 +50,7 @@ class CheckHealth:
     """The judge's lowest and highest score; None where its scores have no bounds."""
 
     name = "health"
-    version = 2
+    version = 3
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -125,7 +125,8 @@ class CheckHealth:
         """Return the signs of an iteration's answers, judgments and pairs, by field of Vitals."""
         texts: dict[str, list[str]] = {}
         for item in candidates:
-            texts.setdefault(item.prompt_id, []).append(item.text)
+            if item.policy != GIVEN:  # rows that share an answer are no lack of choice
+                texts.setdefault(item.prompt_id, []).append(item.text)
         prospective = len(pairs.kept) + sum(pairs.dropped.values())
         scores = [item.score for item in judgments if item.score is not None]
         masses = [item.mass for item in judgments if item.mass is not None]

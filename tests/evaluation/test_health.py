@@ -78,6 +78,18 @@ def test_a_judge_that_is_pleased_alone_raises_an_alarm():
     assert names(M0, replace(flat, judged_mean=None)) == []
 
 
+def test_what_is_said_is_true_whoever_preferred_and_judged():
+    # Given pairs were made by nobody here; a ranker judges every model, and is none of them.
+    longer = replace(M1, length_ratio=1.5, fixed_gain_low=-0.1)
+    said = [alarm.message for alarm in alarms([M0, longer], LIMITS)]
+    assert said == [
+        "M1: chosen answers are 1.50 times as long as rejected ones: length is rewarded "
+        "(health.max_length_ratio=1.25)",
+        "M1: its answers are judged +0.50 points better, and the fixed judge sees no gain "
+        "(health.max_unproven_rise=0.25)",
+    ]
+
+
 def test_the_rise_is_over_the_model_that_it_came_from():
     # After M1's alarm the run went back to M0: M2 is half a point above M0, level with M1.
     m2 = replace(M1, iteration=2, model="M2", fixed_gain_low=-1.0)

@@ -11,6 +11,7 @@ import pytest
 from iterdpo.config.health import HealthConfig
 from iterdpo.pairing.base import DropReason, Pairing
 from iterdpo.records import (
+    GIVEN,
     Candidate,
     Comparison,
     FinishReason,
@@ -136,6 +137,18 @@ def test_what_a_check_reads_off_an_iteration(tmp_path):
     }  # fmt: skip
     assert found.alarms == ()  # 0.5 is not above 0.5
     assert metrics == {"alarms": [], "best": "M1"}
+
+
+def test_rows_that_share_a_given_answer_are_no_lack_of_choice():
+    def answers(policy):
+        return [
+            Candidate(f"{n}", "p", n, "the best", (1,), (1,), (), FinishReason.STOP, policy, 0)
+            for n in range(2)
+        ]
+
+    step = CheckHealth(LIMITS, None)
+    assert step._of_iteration(answers("m"), [], Pairing((), {}))["duplicates"] == 1
+    assert step._of_iteration(answers(GIVEN), [], Pairing((), {}))["duplicates"] is None
 
 
 def test_what_is_done_about_an_alarm_is_no_part_of_a_check():
