@@ -10,7 +10,7 @@ from iterdpo.report.figures import count, duration, estimate, interval, listed, 
 from iterdpo.report.measures import Measure, Model, compared_models, members
 from iterdpo.report.mistake import mistake
 from iterdpo.report.sections.comparing import comparing, the_runs
-from iterdpo.report.sweep import Comparison, compare, name_of, significant
+from iterdpo.report.sweep import Comparison, Setting, compare, deviation, name_of, significant
 from iterdpo.report.yardsticks import unlike
 from iterdpo.runs import Run
 from iterdpo.store.hashing import plain
@@ -67,7 +67,8 @@ def verdict(compared: Comparison, measure: Measure, chosen: Sequence[tuple[int, 
     reached = f"{measure.name} {estimate(plain(best.quality), measure.digits)}"  # type: ignore[arg-type]
     at = f"at {listed(names)}" if len(names) == 1 else "at each run's last model"
     if len(compared.settings) == 1:
-        return f"All runs have the same settings but for their seeds: {reached} {at} ({over})."
+        said = f"All runs have the same settings but for their seeds: {reached} {at} ({over})."
+        return said + _seeds(best, measure)
     said = f"{name_of(compared, best)} is best: {reached} {at} ({over}). "
     second, ahead = compared.settings[1], compared.ahead[1]
     if ahead is None:
@@ -76,7 +77,29 @@ def verdict(compared: Comparison, measure: Measure, chosen: Sequence[tuple[int, 
     differs = "differs significantly" if significant(ahead) else "does not differ significantly"
     return said + (
         f"It {differs} from the next, {name_of(compared, second)}: {gap}, paired by prompt."
+        f"{_trainings(compared, measure)}"
     )
+
+
+def _seeds(setting: Setting, measure: Measure) -> str:
+    """Say how far the trainings of one setting came out apart, which no interval holds."""
+    values = [value for _, value in setting.by_seed]
+    apart = deviation(values)
+    if apart is None:
+        return ""
+    low, high, sd = (number(value, measure.digits) for value in (min(values), max(values), apart))
+    return f" The runs themselves lie from {low} to {high}, with a standard deviation of {sd}."
+
+
+def _trainings(compared: Comparison, measure: Measure) -> str:
+    """Say whether the trainings agree with a lead whose interval is for other prompts."""
+    leads = compared.ahead_by_seed[1]
+    if leads:
+        each = ", ".join(number(gap, measure.digits, sign=True) for gap in leads)
+        return f" Ahead at {sum(gap > 0 for gap in leads)} of {len(leads)} seeds: {each}."
+    if min(len(setting.members) for setting in compared.settings[:2]) == 1:
+        return " Of one training a setting, nothing says how another would come out."
+    return ""
 
 
 def _facts(runs: Sequence[Run], compared: Comparison | None, measure: Measure) -> Iterator[Fact]:

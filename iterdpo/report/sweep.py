@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from iterdpo.config.inert import ALWAYS
 from iterdpo.evaluation.resampling import outcome_gap_ci, win_rate_ci
@@ -72,6 +72,12 @@ class Setting:
     def seeds(self) -> list[str]:
         return sorted({member.seed for member in self.members})
 
+    @property
+    def by_seed(self) -> list[tuple[str, float]]:
+        """The seed of each run with its quality alone: what another training may come to."""
+        members = sorted(self.members, key=_seed_order)
+        return [(member.seed, Setting((), (member,)).quality.mean) for member in members]
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -83,6 +89,8 @@ class Comparison:
     ahead: tuple[Estimate | None, ...]
     """Best - setting, paired by seed and prompt; None for the best, and where no prompt is shared.
     """
+    ahead_by_seed: tuple[tuple[float, ...], ...]
+    """See ``lead_by_seed``; nothing for the best."""
 
     @property
     def best(self) -> Setting:
@@ -107,7 +115,8 @@ def compare(members: Sequence[Member]) -> Comparison:
     settings = [Setting(values, tuple(group)) for values, group in groups.items()]
     settings.sort(key=lambda setting: -setting.quality.mean)
     ahead = [None, *(lead(settings[0], other) for other in settings[1:])]
-    return Comparison(keys, tuple(settings), tuple(ahead))
+    by_seed = [(), *(lead_by_seed(settings[0], other) for other in settings[1:])]
+    return Comparison(keys, tuple(settings), tuple(ahead), tuple(by_seed))
 
 
 def name_of(compared: Comparison, setting: Setting) -> str:
@@ -134,6 +143,25 @@ def lead(one: Setting, other: Setting) -> Estimate | None:
     return outcome_gap_ci(ordered) if one.share else mean_ci(ordered)
 
 
+def lead_by_seed(one: Setting, other: Setting) -> tuple[float, ...]:
+    """Return the mean of one - other at each seed, in the order of the seeds.
+
+    Nothing where there is but one, or the seeds are not the same. The interval of ``lead`` is for
+    other prompts; these say whether the trainings agree.
+    """
+    if len(one.members) == 1 or not _same_seeds(one, other):
+        return ()
+    runs = (Setting((), (member,)) for member in sorted(one.members, key=_seed_order))
+    theirs = {member.seed: Setting((), (member,)) for member in other.members}
+    leads = [lead(run, theirs[run.seeds[0]]) for run in runs]
+    return tuple(found.mean for found in leads if found is not None)
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the standard deviation of trainings of one setting; None of fewer than two."""
+    return stdev(values) if len(values) > 1 else None
+
+
 def significant(ahead: Estimate | None) -> bool:
     """Say whether 0 lies outside the interval."""
     return ahead is not None and ahead.low is not None and ahead.low > 0
@@ -152,9 +180,17 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def _partners(one: Setting, other: Setting) -> list[tuple[ByPrompt, ByPrompt]]:
-    if one.seeds == other.seeds and all(
-        len(side.seeds) == len(side.members) for side in (one, other)
-    ):
+    if _same_seeds(one, other):
         theirs = {member.seed: member.scores for member in other.members}
         return [(member.scores, theirs[member.seed]) for member in one.members]
     return [(one.scores, other.scores)]
+
+
+def _same_seeds(one: Setting, other: Setting) -> bool:
+    return one.seeds == other.seeds and all(
+        len(side.seeds) == len(side.members) for side in (one, other)
+    )
+
+
+def _seed_order(member: Member) -> tuple[int, str]:
+    return len(member.seed), member.seed  # 2 before 10

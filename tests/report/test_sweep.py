@@ -5,7 +5,15 @@ import math
 import pytest
 from scipy import stats
 
-from iterdpo.report.sweep import Member, compare, compared_keys, front, lead, significant
+from iterdpo.report.sweep import (
+    Member,
+    compare,
+    compared_keys,
+    deviation,
+    front,
+    lead,
+    significant,
+)
 
 
 def member(index, beta, seed, scores, tokens=10.0, **more):
@@ -54,6 +62,27 @@ def test_the_lead_is_paired_by_seed_and_prompt():
     half = stats.t.ppf(0.975, 1) * math.sqrt(2 * (0.25**2 + 0.25**2) / 16)
     assert ahead.low == pytest.approx(0.875 - half)
     assert compared.ahead[0] is None
+
+
+def test_trainings_are_shown_beside_an_interval_that_is_for_prompts():
+    # All prompts agree and the seeds do not: 3.5 and 1 against 2 and 2.
+    def alike(score):
+        return {prompt: [score] for prompt in ("a", "b", "c")}
+
+    best = [member(0, "0.1", "10", alike(3.5)), member(1, "0.1", "2", alike(1.0))]
+    next_ = [member(2, "0.3", seed, alike(2.0)) for seed in ("2", "10")]
+    compared = compare([*next_, *best])
+    assert (compared.ahead[1].low, compared.ahead[1].high) == (0.25, 0.25)
+    assert compared.best.by_seed == [("2", 1.0), ("10", 3.5)]
+    assert compared.ahead_by_seed == ((), (-1.0, 1.5))
+    assert deviation([1.0, 3.5]) == pytest.approx(2.5 / math.sqrt(2))
+    assert deviation([1.0]) is None
+
+
+def test_leads_by_seed_need_the_same_seeds():
+    one = [member(0, "0.1", "0", {"a": [3]}), member(1, "0.1", "1", {"a": [3]})]
+    other = [member(2, "0.3", "0", {"a": [2]}), member(3, "0.3", "0", {"a": [1]})]
+    assert compare([*one, *other]).ahead_by_seed == ((), ())
 
 
 def test_a_seed_is_compared_with_itself_however_many_answers_it_has():

@@ -107,6 +107,9 @@ def test_the_page_says_whether_the_best_differs_from_the_next(sweep):
     mean, low, _ = clustered(gaps)
     verb = "differs" if low > 0 else "does not differ"
     assert f"It {verb} significantly from the next, training.beta={order[1]:g}: {mean:+.3f}" in text
+    leads = [fmean(x for own in seed.values() for x in own) for seed in gaps]
+    said = ", ".join(f"{lead:+.3f}".replace("-", "−") for lead in leads)
+    assert f"Ahead at {sum(lead > 0 for lead in leads)} of 2 seeds: {said}." in text
 
 
 def test_only_what_differs_is_listed_and_every_run_has_its_command(sweep):
@@ -127,6 +130,8 @@ def test_settings_that_are_alike_are_not_called_different(tmp_path):
                 [f"training.beta={beta}"], scores=[same, same]).write()  # fmt: skip
     text = read(write([tmp_path / "s"])).text
     assert "does not differ significantly from the next" in text
+    assert "Of one training a setting, nothing says how another would come out." in text
+    assert "behind at each seed" not in text
 
 
 def test_runs_that_differ_in_their_seed_only_are_pooled(tmp_path):
@@ -138,6 +143,12 @@ def test_runs_that_differ_in_their_seed_only_are_pooled(tmp_path):
     assert "All runs have the same settings but for their seeds: quality" in text
     means = [fmean([float((i + seed) % 3) for i in range(len(PROMPTS))]) for seed in (0, 1)]
     assert f"0: {means[0]:.3f}, 1: {means[1]:.3f}" in text, "what the interval does not hold"
+    low, high, apart = min(means), max(means), abs(means[0] - means[1]) / math.sqrt(2)
+    assert (
+        f"The runs themselves lie from {low:.3f} to {high:.3f}, with a standard deviation of "
+        f"{apart:.3f}."
+    ) in text
+    assert f"SD {apart:.3f}" in text
     assert "at M1 (2 runs, 40 prompts)" in text
 
 

@@ -15,6 +15,7 @@ from iterdpo.report.sweep import (
     Comparison,
     Setting,
     compared_keys,
+    deviation,
     front,
     name_of,
     significant,
@@ -23,7 +24,7 @@ from iterdpo.runs import Run
 
 SEEDS = (
     "Runs that differ only in their seed are pooled. The intervals are for other prompts, not for "
-    "other seeds: how far trainings of one setting come out apart is seen in the seeds' own values."
+    "other trainings: how far those of one setting come out apart is seen in the seeds' own values."
 )
 
 
@@ -114,7 +115,8 @@ def _settings_table(
     compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, Model]
 ) -> Table:
     rows: list[list[str | Cell]] = []
-    for place, (setting, ahead) in enumerate(zip(compared.settings, compared.ahead, strict=True)):
+    leads = zip(compared.settings, compared.ahead, compared.ahead_by_seed, strict=True)
+    for place, (setting, ahead, by_seed) in enumerate(leads):
         quality = setting.quality
         members = [(runs[member.index], models[member.index]) for member in setting.members]
         last = [run.summary["iterations"][-1]["pairs"] for run, _ in members
@@ -131,25 +133,33 @@ def _settings_table(
                     interval(None if ahead.high is None else -ahead.high,
                              None if ahead.low is None else -ahead.low, measure.digits, sign=True),
                 ),
+                ", ".join(number(-gap, measure.digits, sign=True) for gap in by_seed) or DASH,
                 number(setting.tokens, 1),
                 number(_mean(_accuracy(model) for _, model in members), 3),
                 number(_mean(pairs_["kept"] for pairs_ in last), 0),
                 percent(_mean(pairs_["label_accuracy"] for pairs_ in last)),
-                ", ".join(
-                    f"{member.seed}: {number(Setting((), (member,)).quality.mean, measure.digits)}"
-                    for member in sorted(setting.members, key=lambda member: member.seed)
-                ),
+                _each_seed(setting, measure),
             ]
         )  # fmt: skip
     return Table(
         "From best to worst",
-        ["", measure.name, "behind the best", "tokens", "judge", "pairs", "labels right",
-         "each seed"],
+        ["", measure.name, "behind the best", "behind at each seed", "tokens", "judge", "pairs",
+         "labels right", "each seed"],
         rows,
         f"With 95 % intervals. {SEEDS} Behind the best: difference paired by seed and prompt; "
-        "colored where 0 lies outside the interval. Judge: pairwise accuracy on the fixed set. "
+        "colored where 0 lies outside the interval. SD: standard deviation of the seeds' values. "
+        "Judge: pairwise accuracy on the fixed set. "
         "Pairs and labels: of the last iteration. Means over the seeds.",
-    )  # fmt: skip
+    ).without_empty(DASH)  # fmt: skip
+
+
+def _each_seed(setting: Setting, measure: Measure) -> Cell:
+    values = setting.by_seed
+    apart = deviation([value for _, value in values])
+    return Cell(
+        ", ".join(f"{seed}: {number(value, measure.digits)}" for seed, value in values),
+        note="" if apart is None else f"SD {number(apart, measure.digits)}",
+    )
 
 
 def _path(runs: Sequence[Run], compared: Comparison, measure: Measure) -> Chart:
