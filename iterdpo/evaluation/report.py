@@ -153,8 +153,8 @@ def evaluate(
     return Evaluation(
         quality=quality,
         judge=JudgeReport(
-            fixed_set=agreement_with_oracle(both_fixed, fixed, scale),
-            own_answers=agreement_with_oracle(both, own, scale),
+            fixed_set=agreement_with_oracle(both_fixed, fixed, scale, oracle),
+            own_answers=agreement_with_oracle(both, own, scale, oracle),
             parse_rate=readable / len(judgments) if judgments else None,
             length_correlation=length_correlation(
                 [by_id[answer.id] for answer in sampled],
@@ -173,7 +173,10 @@ def evaluate(
 
 
 def agreement_with_oracle(
-    both: Mapping[str, Scores], judgments: Sequence[Judgment], scale: tuple[float, float] | None
+    both: Mapping[str, Scores],
+    judgments: Sequence[Judgment],
+    scale: tuple[float, float] | None,
+    oracle: Oracle | None,
 ) -> Agreement:
     """Return how the judge's scores agree with the oracle's.
 
@@ -182,12 +185,14 @@ def agreement_with_oracle(
             oracle.
         judgments: what the judge said of these answers.
         scale: the judge's lowest and highest score; None where its scores have no bounds.
+        oracle: whose scores they are.
     """
-    # Where scores have no bounds, none of them is the highest, and none is on the oracle's scale.
+    # Where scores have no bounds, none of them is the highest.
     low, high = scale or (0.0, math.inf)
     quality = judge_quality(list(both.values()), perfect=high)
     judged = [score for answers in both.values() for score, _ in answers if score is not None]
-    on_scale = scale is not None and all(low <= score <= high for score in judged)
+    same = oracle is not None and scale == (0.0, oracle.perfect)
+    on_scale = same and all(low <= score <= high for score in judged)
     return Agreement(
         pairwise_accuracy=quality.pairwise_accuracy,
         five_best=quality.five_best,

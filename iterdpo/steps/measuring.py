@@ -31,7 +31,7 @@ class Measure:
     """The judge's lowest and highest score."""
 
     name = "evaluation"
-    version = 2
+    version = 3
 
     @property
     def settings(self) -> Mapping[str, object]:

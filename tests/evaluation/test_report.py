@@ -101,6 +101,12 @@ def test_scores_that_are_not_on_the_scale_are_not_calibrated():
     found = measure(own=wide).judge.own_answers
     assert found.calibration == ()
     assert found.pairwise_accuracy is not None
+    # Five of nine points are no five of five, though they could be either by their looks.
+    other = evaluate(PROMPTS, SAMPLED, GREEDY, OWN, PROMPTS, SAMPLED, OWN, ORACLE, (0.0, 9.0))
+    assert other.judge.own_answers.calibration == other.judge.fixed_set.calibration == ()
+    assert (
+        other.judge.own_answers.pairwise_accuracy == measure().judge.own_answers.pairwise_accuracy
+    )
 
 
 def test_choosing_by_its_own_judgment():
