@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from iterdpo.prompts.base import assert_held_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from iterdpo.evaluation.report import Evaluation
     from iterdpo.loop import Made
     from iterdpo.recipe import Recipe
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from iterdpo.steps.checking import Health
     from iterdpo.store.stages import Stages, Stored
 
+    Answers = Stored[tuple[Candidate, ...]]
     Comparisons = Stored[tuple[Comparison, ...]]
 
 
@@ -29,6 +32,8 @@ class Measured:
     policy: Stored[Policy]
     sampled: Stored[tuple[Candidate, ...]]
     """Its sampled answers to the held-out prompts, which meet the opponents'."""
+    greedy: Answers
+    """Its greedy ones."""
     fixed: Stored[tuple[Judgment, ...]]
     """Its judgments of M0's answers to the labelled prompts."""
     evaluation: Stored[Evaluation]
@@ -42,8 +47,24 @@ class Measured:
     """Whether an alarm ends the run with this policy."""
     goes_on_from: Stored[Policy]
     """The policy that the next iteration starts from: this one, or the best so far."""
-    controls: tuple[tuple[float, Stored[tuple[Candidate, ...]]], ...] = ()
+    controls: tuple[tuple[float, Answers], ...] = ()
     """M0's answers at lower temperatures, by temperature: what sharpening alone would gain."""
+    against_controls: tuple[Controlled, ...] = ()
+    """What an arbiter that is no oracle said of its answers against what M0 writes without
+    learning anything. Empty for M0, and without controls."""
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """A policy's answers against those of M0 that are as sharp, or sharper."""
+
+    control: str
+    """``temperature T``: M0's at T against the sampled ones; ``greedy``: the greedy ones of both,
+    which no temperature improves."""
+    answers: Answers
+    opponents: Answers
+    """M0's."""
+    comparisons: Comparisons
 
 
 class Evaluator:
@@ -79,12 +100,13 @@ class Evaluator:
             self.labelled, self.fixed_answers, fixed,
         )  # fmt: skip
         parent = self._of(made.start) if made else None
-        comparisons = self._compare(sampled, parent)
+        comparisons, controlled = self._compare(sampled, greedy, parent)
         health = self._check(policy, evaluation, comparisons, parent, made)
         action = recipe.on_alarm if health.value.alarms else "warn"
         measured = Measured(
             policy=policy,
             sampled=sampled,
+            greedy=greedy,
             fixed=fixed,
             evaluation=evaluation,
             comparisons=comparisons,
@@ -93,6 +115,7 @@ class Evaluator:
             stops=action == "stop",
             goes_on_from=self._best(health, policy) if action == "keep_best" else policy,
             controls=self._controls() if made is None else (),
+            against_controls=controlled,
         )
         self.measured.append(measured)
         return measured
@@ -106,21 +129,36 @@ class Evaluator:
         return next(item for item in self.measured if item.policy.key == policy.key)
 
     def _compare(
-        self, sampled: Stored[tuple[Candidate, ...]], parent: Measured | None
-    ) -> tuple[tuple[Measured, Comparisons], ...]:
+        self, sampled: Answers, greedy: Answers, parent: Measured | None
+    ) -> tuple[tuple[tuple[Measured, Comparisons], ...], tuple[Controlled, ...]]:
         compare = self.recipe.compare
         if compare is None or parent is None or parent.sampled.key == sampled.key:
-            return ()
+            return (), ()
         judge = self.initial if self.recipe.arbiter == "initial" else None
         first = self.measured[0]
-        found = []
+        found, controlled = [], []
         try:
             for opponent in (parent,) if parent is first else (parent, first):
                 args = (self.held_out, sampled, opponent.sampled, judge)
                 found.append((opponent, self.stages.run(compare, *args)))
+            for control, own, theirs in self._sharp(sampled, greedy):
+                said = self.stages.run(compare, self.held_out, own, theirs, judge)
+                controlled.append(Controlled(control, own, theirs, said))
         finally:
             self.recipe.close_arbiter()
-        return tuple(found)
+        return tuple(found), tuple(controlled)
+
+    def _sharp(self, sampled: Answers, greedy: Answers) -> Iterator[tuple[str, Answers, Answers]]:
+        """Yield each control's name, and which of a policy's answers meet which of M0's.
+
+        An oracle needs none of this: it scores the controls.
+        """
+        first = self.measured[0]
+        if self.recipe.arbiter == "oracle" or not first.controls:
+            return
+        for temperature, answers in first.controls:
+            yield f"temperature {temperature:g}", sampled, answers
+        yield "greedy", greedy, first.greedy
 
     def _check(
         self,
@@ -146,7 +184,7 @@ class Evaluator:
             self.measured[-1].health if self.measured else None,
         )
 
-    def _controls(self) -> tuple[tuple[float, Stored[tuple[Candidate, ...]]], ...]:
+    def _controls(self) -> tuple[tuple[float, Answers], ...]:
         return tuple(
             (step.sampling.temperature, self.stages.run(step, self.held_out, self.initial))
             for step in self.recipe.controls

@@ -47,7 +47,8 @@ class Recipe:
     compare: Compare | None
     """None where nothing compares two models."""
     controls: tuple[Generate, ...]
-    """M0 at lower temperatures, beside its answers at the candidates' settings."""
+    """M0 at lower temperatures, beside its answers at the candidates' settings. None where nobody
+    would compare them."""
     check: CheckHealth
     arbiter: Literal["oracle", "initial", "external", "none"]
     """Who compares: exact scores, M0, another checkpoint, nobody."""

@@ -12,7 +12,7 @@ from iterdpo.evaluation.ratings import bradley_terry
 from iterdpo.evaluation.report import oracle_scores
 from iterdpo.evaluation.statistics import Estimate, mean_ci
 from iterdpo.evaluator import Measured
-from iterdpo.records import Candidate, Prompt
+from iterdpo.records import Candidate, Comparison, Prompt
 from iterdpo.steps.measuring import measured_from
 from iterdpo.store.stages import Stored
 
@@ -31,19 +31,48 @@ def comparison_entries(measured: Measured, judge: str) -> list[dict[str, Any]]:
     """
     entries = []
     for opponent, stored in measured.comparisons:
-        answers = (*measured.sampled.value, *opponent.sampled.value)
-        found = head_to_head(stored.value, {item.id: len(item.token_ids) for item in answers})
-        entry = {
-            "model": measured.policy.value.name,
-            "opponent": opponent.policy.value.name,
-            "judge": judge,
-            **asdict(found),
-            "stage": address(stored),
-        }
+        name = opponent.policy.value.name
+        entry = _comparison_entry(measured, name, judge, measured.sampled, opponent.sampled, stored)
         if judge == "oracle":  # which is shown no order
             entry["flips"] = None
         entries.append(entry)
     return entries
+
+
+def control_comparison_entries(
+    initial: Measured, measured: Measured, judge: str
+) -> list[dict[str, Any]]:
+    """Return what came of a model against each control.
+
+    Args:
+        initial: M0, whose answers the controls are.
+        measured: the model.
+        judge: who compared, as the configuration names it.
+    """
+    name = initial.policy.value.name
+    return [
+        _comparison_entry(measured, name, judge, item.answers, item.opponents, item.comparisons)
+        | {"control": item.control}
+        for item in measured.against_controls
+    ]
+
+
+def _comparison_entry(
+    measured: Measured,
+    opponent: str,
+    judge: str,
+    answers: Stored[tuple[Candidate, ...]],
+    opponents: Stored[tuple[Candidate, ...]],
+    stored: Stored[tuple[Comparison, ...]],
+) -> dict[str, Any]:
+    tokens = {item.id: len(item.token_ids) for item in (*answers.value, *opponents.value)}
+    return {
+        "model": measured.policy.value.name,
+        "opponent": opponent,
+        "judge": judge,
+        **asdict(head_to_head(stored.value, tokens)),
+        "stage": address(stored),
+    }
 
 
 def rating_entries(measured: Sequence[Measured]) -> list[dict[str, Any]]:

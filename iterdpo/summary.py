@@ -21,6 +21,7 @@ from iterdpo.standings import (
     Control,
     address,
     comparison_entries,
+    control_comparison_entries,
     control_entries,
     controls_of,
     rating_entries,
@@ -40,7 +41,8 @@ class Summary:
         """The strongest of M0 at lower temperatures."""
         self.values: dict[str, Any] = {
             "models": [], "iterations": [], "comparisons": [], "ratings": [], "controls": [],
-            "alarms": [], "best": None, "stopped": None, "canaries": {}, "run": {},
+            "against_controls": [], "alarms": [], "best": None, "stopped": None, "canaries": {},
+            "run": {},
         }  # fmt: skip
 
     def add(self, done: Round, costs: Mapping[str, Any]) -> None:
@@ -61,7 +63,11 @@ class Summary:
         if done.made is not None:
             entry = iteration_entry(done.iteration, done.made, self.oracle)
             values["iterations"].append(entry | dict(costs))
-        values["comparisons"] += comparison_entries(measured, self.config.evaluation.arbiter)
+        arbiter = self.config.evaluation.arbiter
+        values["comparisons"] += comparison_entries(measured, arbiter)
+        values["against_controls"] += control_comparison_entries(
+            self.measured[0], measured, arbiter
+        )
         values["ratings"] = rating_entries(self.measured)
         health = measured.health.value
         values["alarms"] += [asdict(alarm) for alarm in health.alarms]

@@ -47,7 +47,8 @@ def make_recipe(
     )
     few = replace(sampling, n=evaluation.samples)
     fixed = replace(sampling, n=evaluation.fixed_samples)
-    cooled = evaluation.control_temperatures if oracle else ()
+    measured = oracle or evaluation.arbiter != "none"
+    cooled = evaluation.control_temperatures if measured else ()
     controls = [replace(few, temperature=temperature) for temperature in cooled]
     scale = config.judge.scale
     greedy = Sampling(n=1, temperature=0.0, max_tokens=sampling.max_tokens, seed=seed)

@@ -23,8 +23,9 @@ class EvaluationConfig:
     """Held-out prompts whose answers by M0 are the judge's fixed labelled set."""
     fixed_samples: Count
     control_temperatures: tuple[Positive, ...]
-    """M0 also answers at each of these, below the candidates' own, and is scored by the oracle:
-    what sharpening alone would gain, without any training. Read where there is an oracle."""
+    """M0 also answers at each of these, below the candidates' own: what sharpening alone would
+    gain, without any training. The oracle scores them; an ``arbiter`` that is none compares every
+    model with each, and the greedy answers of both. Not read without one of the two."""
     arbiter: Literal["oracle", "initial", "external", "none"]
     """Who compares a model's answers with M0's and with those of the model before, always the same:
     ``oracle``, exact scores; ``initial``, M0, asked in both orders; ``external``, another

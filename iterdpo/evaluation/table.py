@@ -58,9 +58,16 @@ def answers_table(summary: Entry) -> str:
 
 
 def head_to_head_table(summary: Entry) -> str:
-    """Return the comparisons: wins, ties, losses in percent, win rate and what it would take."""
+    """Return the comparisons: wins, ties, losses in percent, win rate and what it would take.
+
+    Those with controls come last.
+    """
     rows = []
-    for item in summary["comparisons"]:
+    controlled = [
+        {**item, "opponent": f"{item['opponent']}, {item['control']}"}
+        for item in summary.get("against_controls", ())
+    ]
+    for item in [*summary["comparisons"], *controlled]:
         read = item["wins"] + item["ties"] + item["losses"]
         counts = [item[name] for name in ("wins", "ties", "losses")]
         rows.append(

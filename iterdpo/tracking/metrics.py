@@ -47,11 +47,15 @@ def metrics(result: Mapping[str, Any], iteration: int) -> dict[str, float | int]
 
 
 def _head_to_head(result: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
-    """Yield ``<judge>/vs_<opponent>`` and its numbers, of each comparison of the model ``name``."""
-    for item in result.get("comparisons") or ():
+    """Yield ``<judge>/vs_<opponent>`` and its numbers, of each comparison of the model ``name``.
+
+    The name of a control goes behind the opponent's: ``vs_M0_temperature_0.4``, ``vs_M0_greedy``.
+    """
+    for item in (*(result.get("comparisons") or ()), *(result.get("against_controls") or ())):
         if item["model"] == name:
             told = {k: v for k, v in item.items() if k not in ("model", "opponent", "judge")}
-            yield f"{item['judge']}/vs_{item['opponent']}", told
+            met = "_".join([item["opponent"], *item.get("control", "").split()])
+            yield f"{item['judge']}/vs_{met}", told
 
 
 def _controls(controls: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -82,6 +82,18 @@ def test_head_to_head_is_in_percent_of_what_could_be_read(summary):
     assert row == ["initial", "50.0 / 30.0 / 20.0", "65.0 (55.0 … 75.0)", "5", "2", "10", "1,200"]
 
 
+def test_controls_stand_below_the_models_that_met(summary):
+    (met,) = summary["comparisons"]
+    summary["against_controls"] = [
+        met | {"control": "temperature 0.4", "win_rate": estimate(0.45)},
+        met | {"control": "greedy", "win_rate": None},
+    ]
+    rows = cells(markdown(summary), "win / tie / loss")
+    assert list(rows) == ["M1 against M0", "M1 against M0, temperature 0.4",
+                          "M1 against M0, greedy"]  # fmt: skip
+    assert [row[2] for row in rows.values()] == ["65.0 (55.0 … 75.0)", "45.0 (35.0 … 55.0)", "–"]
+
+
 def test_judges_have_the_papers_five_measures(summary):
     rows = cells(markdown(summary), "pairwise accuracy")
     assert rows["M1"] == [

@@ -62,6 +62,24 @@ def test_m0_compares_in_both_orders_and_every_comparison_is_kept(scripted, tmp_p
     assert result["ratings"][1]["rating"] > 0
 
 
+def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted, tmp_path):  # noqa: F811
+    asked: list[str] = []
+    config, engine = scripted(
+        answer, choose("M1", asked), *MEASURED, "evaluation.control_temperatures=[0.4]"
+    )
+    result = run.execute(config, tmp_path / "run", engine)
+    cold, greedy = result["against_controls"]
+    assert [item["control"] for item in (cold, greedy)] == ["temperature 0.4", "greedy"]
+    assert {(item["model"], item["opponent"]) for item in (cold, greedy)} == {("M1", "M0")}
+    assert (cold["prompts"], cold["wins"], greedy["prompts"], greedy["wins"]) == (3, 6, 3, 3)
+    assert cold["win_rate"]["mean"] == 1.0
+    assert asked == ["M0"] * (12 + 12 + 6)
+    # They are no part of what models are ranked by.
+    assert len(result["comparisons"]) == 1
+    assert len(result["ratings"]) == 2
+    assert result["controls"] == []  # which an oracle would have scored
+
+
 def test_a_judge_that_cannot_be_read_is_counted_with_its_reason(scripted, tmp_path):  # noqa: F811
     def silent(request, policy):
         text = request.messages[-1].content

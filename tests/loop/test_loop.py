@@ -265,6 +265,25 @@ def test_m0_also_answers_at_lower_temperatures_once():
     assert all(stored.args[1] is rounds[0].policy for _, stored in rounds[0].measured.controls)
 
 
+def test_without_an_oracle_each_policy_meets_what_m0_writes_without_learning():
+    cooler = type("Cooler", (str,), {"sampling": SimpleNamespace(temperature=0.4)})("cooler")
+    rounds, stages = play(iterations=2, controls=(cooler,), arbiter="initial")
+    first, _, last = (done.measured for done in rounds)
+    assert first.against_controls == ()
+    assert [item.control for item in last.against_controls] == ["temperature 0.4", "greedy"]
+    cold, greedy = (item.comparisons.args for item in last.against_controls)
+    # The prompts, the answers, M0's, and M0 as the judge.
+    assert cold[1:] == (last.sampled, first.controls[0][1], rounds[0].policy)
+    assert greedy[1:] == (last.greedy, first.greedy, rounds[0].policy)
+    assert len(stages.made("compare")) == 1 + 2 + 2 * 2
+
+    # An oracle has scored the controls, and without any there is nothing to meet.
+    scored, _ = play(iterations=1, controls=(cooler,), arbiter="oracle")
+    alone, _ = play(iterations=1, arbiter="initial")
+    nobody, _ = play(iterations=1, controls=(cooler,), arbiter="none", compare=None)
+    assert {done[-1].measured.against_controls for done in (scored, alone, nobody)} == {()}
+
+
 def test_a_warning_changes_nothing():
     usual, _ = play()
     warned, _ = play(check=alarm_at(2, "M1"))

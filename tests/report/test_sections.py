@@ -31,6 +31,10 @@ MORE = {
         comparison("M1", "M0", estimate(0.6, 0.55, 0.65)),
         comparison("M2", "M1", estimate(0.52, 0.45, 0.59)),
     ],
+    "against_controls": [
+        comparison("M2", "M0", estimate(0.4, 0.3, 0.5)) | {"control": "temperature 0.4"},
+        comparison("M2", "M0", estimate(0.7, 0.6, 0.8)) | {"control": "greedy"},
+    ],
     "ratings": [{"model": "M0", "rating": 0.0, "low": 0.0, "high": 0.0},
                 {"model": "M1", "rating": 70.0, "low": 35.0, "high": 107.0}],
     "controls": [{"model": "M0", "temperature": 0.5, "quality": estimate(3.5, 3.4, 3.6),
@@ -114,6 +118,13 @@ def test_win_rates_are_turned_around_for_the_other_side(made: Document):
     assert cell.note.replace("\N{NO-BREAK SPACE}", " ") == "35 … 45 %"
     marks = {cell.mark for row in rows for cell in row if isinstance(cell, Cell)}
     assert marks == {"wins-clearly", "loses-clearly", "wins", "loses"}
+
+
+def test_models_meet_m0_as_sharp_in_a_table_of_its_own(made: Document):
+    rows = table(made, "More than sharpening? Judged by the oracle").rows
+    found = [(texts(row)[0], texts(row)[4]) for row in rows]
+    assert found == [("M2 – M0, temperature 0.4", "40 %"), ("M2 – M0, greedy", "70 %")]
+    assert len(table(made, "Every comparison, judged by the oracle").rows) == 2
 
 
 def test_a_gain_is_colored_only_where_its_interval_is_clear_of_zero(made: Document):

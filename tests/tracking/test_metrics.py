@@ -75,6 +75,19 @@ def test_of_an_iteration() -> None:
     assert not any(isinstance(value, bool) for value in values.values())
 
 
+def test_controls_that_a_model_met_are_named_behind_the_opponent() -> None:
+    met = {"model": "M1", "opponent": "M0", "judge": "initial", "wins": 5}
+    found = result() | {
+        "comparisons": [],
+        "against_controls": [met | {"control": "temperature 0.4"}, met | {"control": "greedy"}],
+    }
+    values = {name: value for name, value in metrics(found, 1).items() if "head_to_head" in name}
+    assert values == {
+        "head_to_head/initial/vs_M0_temperature_0.4/wins": 5,
+        "head_to_head/initial/vs_M0_greedy/wins": 5,
+    }
+
+
 def test_a_summary_without_the_later_parts_is_read_as_well() -> None:
     values = {"models": [{"name": "M0", "quality": None, "judge": {}, "response_tokens": 2.0}]}
     assert metrics(values, 0) == {"response_tokens": 2.0}

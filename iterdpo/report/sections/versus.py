@@ -11,6 +11,16 @@ from iterdpo.report.figures import DASH, interval, percent
 from iterdpo.runs import Run
 
 Comparison = Mapping[str, Any]
+DETAILS = (
+    "Length-controlled: the win rate if both answers were of one length. Order flips: the judge "
+    "prefers the other answer when their order is turned around. Prompts needed: to see a "
+    "difference of this size with 80 % power at 5 %."
+)
+CONTROLS = (
+    "The model's answers against what M0 writes without learning anything: its answers at a lower "
+    "temperature against the model's sampled ones, and the greedy answers of both. A model that "
+    "wins against M0 and not here became surer of itself, and no better."
+)
 
 
 def versus(run: Run) -> Section | None:
@@ -21,7 +31,14 @@ def versus(run: Run) -> Section | None:
     parts: list[Part] = []
     for judge in dict.fromkeys(item["judge"] for item in found):
         of_judge = [item for item in found if item["judge"] == judge]
-        parts += [_matrix(of_judge, judge), _details(of_judge, judge)]
+        parts += [_matrix(of_judge, judge)]
+        parts += [_details(of_judge, f"Every comparison, judged by {_who(judge)}", DETAILS)]
+    if controlled := run.summary.get("against_controls"):
+        named = [
+            {**item, "opponent": f"{item['opponent']}, {item['control']}"} for item in controlled
+        ]
+        who = _who(controlled[0]["judge"])
+        parts += [_details(named, f"More than sharpening? Judged by {who}", CONTROLS)]
     return Section("versus", "Head to head", [*_ratings(run), *parts])
 
 
@@ -59,9 +76,9 @@ def _matrix(found: Sequence[Comparison], judge: str) -> Table:
     )
 
 
-def _details(found: Sequence[Comparison], judge: str) -> Table:
+def _details(found: Sequence[Comparison], title: str, caption: str) -> Table:
     return Table(
-        f"Every comparison, judged by {_who(judge)}",
+        title,
         ["", "wins", "ties", "losses", "win rate", "length-controlled", "order flips", "unscored",
          "prompts", "prompts needed"],
         [
@@ -77,9 +94,7 @@ def _details(found: Sequence[Comparison], judge: str) -> Table:
             ]
             for item in found
         ],
-        "Length-controlled: the win rate if both answers were of one length. Order flips: the "
-        "judge prefers the other answer when their order is turned around. Prompts needed: to see "
-        "a difference of this size with 80 % power at 5 %.",
+        caption,
     )  # fmt: skip
 
 
