@@ -46,6 +46,10 @@ class Chat:
     def encode_answer(self, answer: str, stops: Collection[int]) -> tuple[int, ...]:
         """Return the token ids of a whole answer, the token that ends it included.
 
+        White space around it goes where the template drops it, as Llama 3's does. It is tokenized
+        behind the white space that stands before every answer: on its own, a tokenizer of the
+        SentencePiece family would open it with a space that is not there.
+
         Args:
             answer: the assistant's text.
             stops: the tokens at which engines end an answer (``stop_token_ids``).
@@ -53,7 +57,12 @@ class Chat:
         Raises:
             UserError: no token is known to end an answer.
         """
-        ids = self.tokenizer(self.as_data(answer), add_special_tokens=False)["input_ids"]
+        text = self.as_data(answer.strip() if self._trims_answers else answer)
+        space, before = self._space_before_answers
+        ids = self._plain(space + text)
+        # The prompt's tokens stay as they are: where space and answer merge, the answer is apart.
+        together = space and ids[: len(before)] == before
+        ids = ids[len(before) :] if together else self._plain(text)
         return (*ids, self.end_of_answer(stops))
 
     def end_of_answer(self, stops: Collection[int]) -> int:
@@ -67,10 +76,7 @@ class Chat:
         """
         if self.tokenizer.chat_template is not None:
             probe = "end-of-answer-probe"
-            turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": probe}]
-            text: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
-            closing = self.tokenizer(text.rpartition(probe)[2], add_special_tokens=False)
-            for token in closing["input_ids"]:
+            for token in self._plain(self._answered(probe).rpartition(probe)[2]):
                 if token in stops:
                     return int(token)
         if self.tokenizer.eos_token_id is None:
@@ -115,6 +121,32 @@ class Chat:
             return probe in self._render([Message("system", probe), Message("user", "x")])
         except jinja2.TemplateError:
             return False
+
+    @cached_property
+    def _space_before_answers(self) -> tuple[str, list[int]]:
+        """The white space that every prompt ends with, empty for none, and its token ids."""
+        space = "\n"
+        if self.tokenizer.chat_template is not None:
+            prompt = self._render([Message("user", "x")])
+            space = prompt[len(prompt.rstrip()) :]
+        return space, self._plain(space)
+
+    @cached_property
+    def _trims_answers(self) -> bool:
+        """Whether the chat template drops white space around an answer."""
+        if self.tokenizer.chat_template is None:
+            return False
+        probe = "\tanswer-probe\t"
+        return probe not in self._answered(probe)
+
+    def _answered(self, answer: str) -> str:
+        """Return a conversation that ends with an answer, as the template writes it."""
+        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": answer}]
+        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        return text
+
+    def _plain(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _render(self, messages: Sequence[Message]) -> str:
         text: str = self.tokenizer.apply_chat_template(

@@ -84,7 +84,7 @@ class ReadAnswers(RecordStep[Candidate]):
 
     name = "candidates"
     record = Candidate
-    version = 1
+    version = 2
 
     @property
     def settings(self) -> Mapping[str, object]:

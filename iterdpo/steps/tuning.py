@@ -56,7 +56,7 @@ class Tune:
     """What a policy that learned the demonstrations alone is to write, for M0 to learn as well."""
 
     name = "sft"
-    version = 1
+    version = 2
 
     @property
     def settings(self) -> Mapping[str, object]:

@@ -8,7 +8,16 @@ from iterdpo.engines.base import Request
 from iterdpo.engines.chat import Chat, stop_token_ids
 from iterdpo.engines.loading import declared_stop_tokens, load_tokenizer
 from iterdpo.errors import UserError
-from tests.checkpoints import STYLES
+from tests.checkpoints import CHATML, NO_SYSTEM, STYLES, make_tokenizer
+
+ZEPHYR = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+LLAMA_2 = (
+    "{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST]{% else %} "
+    "{{ m.content }} </s>{% endif %}{% endfor %}"
+)
 
 
 @pytest.fixture(params=sorted(STYLES))
@@ -59,3 +68,65 @@ def test_without_any_end_no_answer_could_end(checkpoint_of):
     chat.tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end-of-sequence token"):
         chat.encode_answer("a", ())
+
+
+def sentence_pieces(template: str | None):
+    """Return a tokenizer as Llama 2's, Mistral's and Zephyr's: words bring the space before them,
+    and every text that is tokenized is given one."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["\u2581good", "good", "\u2581", "[", "]", "/", "|", "<", ">"]
+    letters = [chr(code) for code in range(ord("A"), ord("z") + 1) if chr(code) not in "[]"]
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *words, *letters]
+    vocabulary = {name: number for number, name in enumerate(names)}
+    merges = [("o", "o"), ("g", "oo"), ("goo", "d"), ("\u2581", "good")]
+    vocabulary |= {"oo": len(names), "goo": len(names) + 1}
+    core = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True))
+    core.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    core.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", chat_template=template
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "learned"),
+    [
+        (ZEPHYR, ["good", "\u2581good", "</s>"]),  # behind "<|assistant|>" and a line feed
+        (None, ["good", "\u2581good", "</s>"]),  # behind the question and a line feed
+        (LLAMA_2, ["\u2581good", "\u2581good", "</s>"]),  # behind "[/INST]" and a space of its own
+    ],
+)
+def test_a_tokenizer_that_opens_texts_with_a_space_adds_none_to_answers(template, learned):
+    """The tokens are those of the whole conversation, cut where the answer begins."""
+    chat = Chat(sentence_pieces(template))
+    ids = chat.encode_answer("good good", [2])
+    assert chat.tokenizer.convert_ids_to_tokens(list(ids)) == learned
+    whole = "x\ngood good</s>"
+    if template is not None:
+        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "good good"}]
+        whole = chat.tokenizer.apply_chat_template(turns, tokenize=False)
+    tokens = chat.tokenizer.tokenize(whole, add_special_tokens=False)
+    words = [token for token in tokens if "good" in token]
+    assert words == learned[:-1]
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "learned"),
+    [
+        (CHATML, "  a\n", "  a\n<|im_end|>"),  # Qwen's keeps what is around an answer
+        (CHATML, "\n\na", "\n\na<|im_end|>"),
+        # Llama 3's and Gemma's templates: {{ message.content | trim }}
+        (NO_SYSTEM.replace("<end_of_turn>", "<|im_end|>"), "  a b\n", "a b<|im_end|>"),
+    ],
+)
+def test_white_space_around_an_answer_is_as_the_template_has_it(template, text, learned):
+    tokenizer = make_tokenizer(STYLES["qwen"])
+    tokenizer.chat_template = template
+    chat = Chat(tokenizer)
+    assert tokenizer.decode(list(chat.encode_answer(text, [tokenizer.eos_token_id]))) == learned
