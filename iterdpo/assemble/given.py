@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from iterdpo.config.given import GivenPairsConfig
 from iterdpo.config.schema import Config
 from iterdpo.data.converting import require_fields
 from iterdpo.data.preferences import GivenPairs, PairFields, read_pairs
+from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
 from iterdpo.engines.loading import declared_context
 from iterdpo.errors import UserError
@@ -102,6 +103,8 @@ def _read(source: RowSource, given: GivenPairsConfig, min_margin: float) -> Give
         rejected_score=given.rejected_score,
     )
     rows = read_source(source, fields.columns)[: given.max_rows]
+    if not any(fields.chosen in row.fields for row in rows):
+        _require_paired(rows, source.said)
     for name in ("chosen", "rejected"):
         key, column = f"pairs.dataset.{name}", getattr(fields, name)
         require_fields(rows, [column], key, source.path, f"the {name} answer")
@@ -115,3 +118,13 @@ def _read(source: RowSource, given: GivenPairsConfig, min_margin: float) -> Give
             "fields with pairs.dataset.chosen, rejected and prompt, or lower pairs.min_margin"
         )
     return read
+
+
+def _require_paired(rows: Sequence[Row], said: str) -> None:
+    """Raise ``UserError`` for rows in TRL's unpaired form, which no other name makes pairs of."""
+    if any({"completion", "label"} <= row.fields.keys() for row in rows):
+        raise UserError(
+            f"{said}: its rows are single answers with a label (unpaired preferences), and DPO, "
+            "IPO and ORPO learn from pairs: give rows with a chosen and a rejected answer to the "
+            "same prompt"
+        )

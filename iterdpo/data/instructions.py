@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from iterdpo.data.converting import convert
 from iterdpo.data.rows import Row
-from iterdpo.data.turns import messages_of
+from iterdpo.data.turns import UNREAD, messages_of, require_text_alone
 from iterdpo.data.values import RowError, column_names, excerpt, field_of, kind_of, text_of
 from iterdpo.engines.base import Message
 
@@ -22,7 +22,7 @@ CONVERSATIONS: Final = ("messages", "conversations", "conversation")
 """Fields that hold a whole conversation, in the order in which they are looked for."""
 QUESTIONS: Final = ("instruction", "prompt", "question", "query")
 ANSWERS: Final = ("output", "response", "completion", "answer")
-INSTRUCTION_COLUMNS: Final = (*CONVERSATIONS, *QUESTIONS, *ANSWERS, "input", "system")
+INSTRUCTION_COLUMNS: Final = (*CONVERSATIONS, *QUESTIONS, *ANSWERS, "input", "system", *UNREAD)
 """Every field that ``read_demonstrations`` looks at."""
 OASST_COLUMNS: Final = ("text", "message_id", "parent_id", "role", "lang", "rank", "deleted")
 """Every field that ``read_oasst`` looks at."""
@@ -70,6 +70,7 @@ def read_demonstrations(
 
 def _demonstration(row: Row, turn: str) -> Demonstration:
     fields = row.fields
+    require_text_alone(fields)
     system = _optional(fields, "system")
     head = (Message("system", system),) if system.strip() else ()
     whole = _first_given(fields, CONVERSATIONS)

@@ -18,7 +18,13 @@ from enum import StrEnum
 
 from iterdpo.data.converting import convert
 from iterdpo.data.rows import Row
-from iterdpo.data.turns import is_transcript, messages_of, transcript_messages
+from iterdpo.data.turns import (
+    UNREAD,
+    is_transcript,
+    messages_of,
+    require_text_alone,
+    transcript_messages,
+)
 from iterdpo.data.values import RowError, excerpt, field_of, kind_of, text_of
 from iterdpo.engines.base import Message
 
@@ -79,7 +85,7 @@ class PairFields:
         """Every field that is looked at."""
         return (
             self.chosen, self.rejected, self.prompt, self.system, self.chosen_score,
-            self.rejected_score,
+            self.rejected_score, *UNREAD,
         )  # fmt: skip
 
 
@@ -116,6 +122,7 @@ def read_pairs(
 
 
 def _pair(row: Row, named: PairFields) -> GivenPair | PairDrop:
+    require_text_alone(row.fields)
     opening = _opening(row.fields, named)
     good = _conversation(field_of(row.fields, named.chosen), named.chosen, opening)
     bad = _conversation(field_of(row.fields, named.rejected), named.rejected, opening)
@@ -158,6 +165,11 @@ def _conversation(value: object, name: str, opening: tuple[Message, ...]) -> tup
     if isinstance(value, str):
         text = text_of(value, name)
         if not any(message.role == "user" for message in opening):
+            if not is_transcript(text):
+                raise RowError(
+                    f'{name}={excerpt(text)} is no transcript of "Human:" and "Assistant:", and no '
+                    "field of the row holds the prompt"
+                )
             return (*opening, *transcript_messages(text, name))
         return (*opening, Message("assistant", text))
     if isinstance(value, Mapping):
@@ -165,11 +177,11 @@ def _conversation(value: object, name: str, opening: tuple[Message, ...]) -> tup
     if value is None:
         raise RowError(f"{name}={excerpt(value)} is {kind_of(value)}, not a text or list of turns")
     turns = messages_of(value, name)
-    if any(turn.role == "user" for turn in turns):
-        # The whole conversation: the prompt beside it says the same or less.
-        system = [message for message in opening if message.role == "system"]
-        return turns if turns[0].role == "system" else (*system, *turns)
-    return (*opening, *turns)
+    if turns[0].role == "assistant":
+        return (*opening, *turns)
+    # The whole conversation: the prompt beside it says the same or less.
+    system = [message for message in opening if message.role == "system"]
+    return turns if turns[0].role == "system" else (*system, *turns)
 
 
 def _score(fields: Mapping[str, object], name: str) -> float | None:

@@ -21,6 +21,9 @@ ROLES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """What datasets call the three roles."""
 
+UNREAD: Final = ("tools", "images", "image", "chat_template_kwargs")
+"""Fields by which TRL's datasets change a prompt, and which are not read."""
+
 _SPEAKER: Final = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
@@ -47,9 +50,22 @@ def messages_of(value: object, name: str) -> tuple[Message, ...]:
     return tuple(_message(turn, f"{name}, turn {n}") for n, turn in enumerate(value, start=1))
 
 
+def require_text_alone(fields: Mapping[str, object]) -> None:
+    """Raise ``RowError`` where a row's prompt is more than its texts: what was learned behind the
+    texts alone would be another prompt's answer.
+    """
+    for name in UNREAD:
+        if fields.get(name) not in (None, "", "[]", "{}", [], {}):
+            raise RowError(
+                f"{name}={excerpt(fields[name])} would change the prompt, and only texts are read"
+            )
+
+
 def _message(turn: object, name: str) -> Message:
     if not isinstance(turn, Mapping):
         raise RowError(f"{name} is {kind_of(turn)}, not an object with role and content")
+    if turn.get("tool_calls"):
+        raise RowError(f"{name} calls tools, and only texts are read")
     said = turn.get("role", turn.get("from"))
     role = ROLES.get(said.lower()) if isinstance(said, str) else None
     if role is None:

@@ -86,6 +86,18 @@ def test_broken_rows_are_named() -> None:
         assert part in said
 
 
+def test_a_chat_that_is_more_than_its_texts_is_refused() -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    calling = [turns[0], {**turns[1], "tool_calls": [{"function": {"name": "sonar"}}]}]
+    for broken, said in (
+        ({"messages": turns, "tools": [{"name": "sonar"}]}, "line 1: tools="),
+        ({"messages": calling}, "line 1: messages, turn 2 calls tools"),
+    ):
+        with pytest.raises(UserError, match=said):
+            read_demonstrations(rows(broken), key="k")
+    assert read_demonstrations(rows({"messages": turns, "tools": []}), key="k")
+
+
 def message(
     name: str, parent: str | None, text: str, rank: object = None, **more: object
 ) -> dict[str, object]:

@@ -89,6 +89,42 @@ def test_a_prompt_of_many_turns() -> None:
     assert len(pair({"prompt": talk, "chosen": "a", "rejected": "b"}).prompt) == 3
 
 
+def test_answers_of_many_turns_stand_behind_their_prompt() -> None:
+    turns = [{"role": "assistant", "content": "Which sea?"}, {"role": "user", "content": "Any."}]
+    made = pair({"prompt": [SYSTEM, USER], "chosen": [*turns, GOOD], "rejected": [*turns, BAD]})
+    asked = (*BRIEF, Message("assistant", "Which sea?"), Message("user", "Any."))
+    assert (made.prompt, made.chosen, made.rejected) == (asked, "Trout.", "Whale.")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tools", [{"type": "function", "function": {"name": "sonar"}}]),
+        ("tools", '[{"type": "function"}]'),
+        ("images", ["fish.png"]),
+        ("chat_template_kwargs", {"enable_thinking": False}),
+    ],
+)
+def test_a_prompt_that_is_more_than_its_texts_is_refused(field: str, value: object) -> None:
+    row: dict[str, object] = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
+    assert f"line 1: {field}=" in refusal(row | {field: value})
+    assert "only texts are read" in refusal(row | {field: value})
+    for nothing in (None, "", "[]", [], {}):
+        assert pair(row | {field: nothing}) == pair(row)
+    calling = {**GOOD, "tool_calls": [{"function": {"name": "sonar"}}]}
+    assert "chosen, turn 1 calls tools" in refusal(row | {"chosen": [calling]})
+    assert pair(row | {"chosen": [{**GOOD, "tool_calls": None}]}) == pair(row)
+
+
+def test_fields_that_would_change_a_prompt_are_read_of_every_kind_of_file(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.parquet"
+    row = {"prompt": "p", "chosen": "a", "rejected": "b", "tools": '[{"name": "sonar"}]'}
+    pq.write_table(pa.Table.from_pylist([row]), file)
+    rows = read_source(RowSource(path=str(file), key="preferences.path"), PairFields().columns)
+    with pytest.raises(UserError, match="row 1: tools="):
+        read_pairs(rows, key="preferences.path=FILE")
+
+
 def test_scores_are_read_where_they_are() -> None:
     row = {"prompt": "p", "chosen": "a", "rejected": "b"}
     assert pair(row | {"score_chosen": 8.5, "score_rejected": 7}).chosen_score == 8.5
@@ -146,7 +182,7 @@ def test_every_broken_row_is_named_with_its_value() -> None:
         'line 2 has no field "rejected" (it has: prompt, chosen)',
         "line 3: chosen=null is null, not a text or list of turns",
         "line 4: prompt=7 is a number, not a list of turns",
-        'line 5: chosen="no speaker" does not begin with "Human:" or "Assistant:"',
+        'line 5: chosen="no speaker" is no transcript of "Human:" and "Assistant:", and no field',
         'line 6: score_chosen="high" is no finite number',
         "; and 1 more",
     ]:

@@ -293,6 +293,10 @@ def test_prompts_of_pairs_need_pairs(configure):
     ("rows", "said"),
     [
         ([{"prompt": "Hi", "better": "a", "worse": "b"}], r"pairs\.dataset\.chosen=chosen: no row"),
+        (
+            [{"prompt": "Hi", "completion": "a", "label": True}],
+            r"jsonl: .*\(unpaired preferences\)",
+        ),
         ([{"prompt": "Hi", "chosen": "a", "rejected": "a"}], r"none of 1 rows .*\(1 identical\)"),
         ([{"prompt": "Hi", "chosen": "a", "rejected": 5}], r"line 1: rejected=5 is a number"),
     ],
