@@ -36,7 +36,8 @@ class SelfInstructConfig:
     ascii_start: bool
     """Drop instructions that begin with a character outside ASCII."""
     max_tries: Annotated[float, Field(ge=1)]
-    """Requests an iteration, as a multiple of the fewest that could do; more stop the run."""
+    """After how many requests an iteration gives up, as a multiple of the fewest that could do. The
+    round at hand is finished, so this changes nothing of what is written."""
 
 
 @checked

@@ -25,6 +25,8 @@ DRAFTS_FILE = "drafts.parquet"
 ROUND_REQUESTS = 128
 """Requests of a round at most: what a kill costs, and after how many the model's own instructions
 are among the examples."""
+MOST_ROUNDS = 99_999_999
+"""As many as can be numbered: what ends a search is ``max_tries``."""
 WORST_YIELD = 0.25
 """A round is made no larger than would do if this share of what is asked for were kept."""
 
@@ -72,14 +74,15 @@ class WriteInstructions(RecordStep[Prompt]):
     max_tokens: int
     rules: Rules
     max_tries: float
-    """Requests at most, as a multiple of the fewest that could do."""
+    """No round begins after as many requests, as a multiple of the fewest that could do."""
 
     name = "prompts"
     record = Prompt
 
     @property
     def settings(self) -> Mapping[str, object]:
-        # How long it tries changes no instruction that comes of it.
+        # How long it tries is no part of it: a round is what the rounds before it make it, and the
+        # limit says only whether another is begun.
         return {
             "source": {"source": "self_instruct", "examples": dict(self.examples.identity)},
             "purpose": "loop",
@@ -106,14 +109,13 @@ class WriteInstructions(RecordStep[Prompt]):
         taken = self._begin(written)
         fewest = math.ceil(self.count / self.asked)
         limit = math.ceil(self.max_tries * fewest)
-        # A round has one request or more, so there are no more rounds than requests.
-        parts = work.parts(Draft, limit, 1)
+        parts = work.parts(Draft, MOST_ROUNDS, 1)
         done = {number: list(some) for number, some in groupby(parts.records(), _round)}
         label = f"{policy.value.name} writes prompts"
         with Meter(self.engine) as meter, Bar(label, "prompts") as bar:
             while len(taken.kept) < self.count and taken.requests < limit:
                 if (number := taken.rounds) not in done:
-                    size = min(self._round_size(taken), limit - taken.requests)
+                    size = self._round_size(taken)
                     done[number] = list(self._write(iteration, number, size, taken, policy.value))
                     parts.append(done[number])
                     work.stop.check()

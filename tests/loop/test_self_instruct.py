@@ -130,6 +130,6 @@ def test_a_model_that_writes_no_list_stops_the_run(configured, tmp_path):
         choose=choose,
         vocabulary=200,
     )
-    said = r"iteration 1: 0 of 6 instructions were written in 5 requests \(dropped: 5 requests wi"
+    said = r"iteration 1: 0 of 6 instructions were written in 7 requests \(dropped: 7 requests wi"
     with pytest.raises(UserError, match=said):
         run.execute(configured(), tmp_path / "run", engine)

@@ -224,17 +224,46 @@ def test_too_few_stop_the_run_with_the_reasons_and_more_tries_go_on(step, stages
     few = step(answer, count=6, asked=1, max_tries=2.0)
     with pytest.raises(UserError) as error:
         stages.run(few, 1, m0)
-    # 12 requests: tasks 0 (three times), 1, 2 (four times each) and 3 (once).
+    # Rounds of 6 requests, with 2 of 6 tasks, and of 4 / (2 / 6) = 12, which begins below 2 x 6.
+    # 18 requests: tasks 0 and 4 (three times each), 1, 2 and 3 (four times each).
     assert str(error.value) == (
-        "iteration 1: 4 of 6 instructions were written in 12 requests (dropped: 12 too_short, 8 "
+        "iteration 1: 5 of 6 instructions were written in 18 requests (dropped: 18 too_short, 13 "
         "duplicate); add examples, raise prompts.self_instruct.temperature or max_similarity, "
         "lower prompts.per_iteration, or raise prompts.self_instruct.max_tries=2 to go on from here"
     )
-    assert len(count) == 12
+    assert len(count) == 18
     more = replace(few, max_tries=9.0)
     assert texts(stages.run(more, 1, m0)) == [task(n) for n in range(6)]
-    assert len(count) < 12 + 12  # what was written before is read
+    assert len(count) < 18 + 18  # what was written before is read
     assert more.settings == few.settings
+
+
+def test_how_long_it_tries_changes_nothing_of_what_is_written(step, tmp_path: Path, m0) -> None:
+    def one_of_three(request: Request, policy: Policy, sample: int) -> str:
+        return slow(request, policy, sample).splitlines()[0]
+
+    at_once = Stages(tmp_path / "at_once").run(step(one_of_three, count=40, max_tries=9.0), 1, m0)
+    assert at_once.metrics["rounds"] > 1
+    bit_by_bit = Stages(tmp_path / "bit_by_bit")
+    gave_up = 0
+    for tries in (1.0, 1.2, 1.5, 1.8, 9.0, 1.0):
+        try:
+            made = bit_by_bit.run(step(one_of_three, count=40, max_tries=tries), 1, m0)
+        except UserError:
+            gave_up += 1
+    assert gave_up >= 1
+    assert texts(made) == texts(at_once)
+    drafts = [read_records(stored.directory / DRAFTS_FILE, Draft) for stored in (at_once, made)]
+    assert drafts[0] == drafts[1]
+
+
+def test_fewer_tries_leave_what_was_written_for_more(step, stages, m0, caplog) -> None:
+    with pytest.raises(UserError):
+        stages.run(step(lambda *_: "1. short", count=2, asked=1, max_tries=40.0), 1, m0)
+    few = step(lambda *_: "1. short", count=2, asked=1, max_tries=1.0)
+    with pytest.raises(UserError, match=r"0 of 2 instructions were written in 2 requests"):
+        stages.run(few, 1, m0)
+    assert "set aside" not in caplog.text
 
 
 class StopAfter(StopRequest):
@@ -274,7 +303,7 @@ def test_a_stopped_stage_goes_on_with_the_same_result(step, tmp_path: Path, m0) 
 def test_requests_that_do_not_fit_the_context_are_counted(step, stages, m0) -> None:
     few = step(Writer(), count=3, max_tries=2.0)
     few.engine.context = 10
-    with pytest.raises(UserError, match=r"dropped: 2 requests too long\)"):
+    with pytest.raises(UserError, match=r"dropped: 5 requests too long\)"):
         stages.run(few, 1, m0)
 
 
