@@ -14,6 +14,7 @@ from transformers import PrinterCallback, TrainerCallback
 from iterdpo.training.divergence import check_loss
 from iterdpo.training.proofs import tensors_sha256
 from iterdpo.training.resuming import trained_weights
+from iterdpo.training.room import require_room
 
 if TYPE_CHECKING:
     from iterdpo.training.enduring import EnduringTrainer
@@ -34,6 +35,9 @@ class _Watch(TrainerCallback):
         if (peers := self.trainer.peers).size > 1:
             weights = trained_weights(self.trainer.learner.model)
             peers.agree("the policy that training starts from", tensors_sha256(weights))
+        if peers.first:  # the only one that writes
+            model, spec = self.trainer.learner.model, self.trainer.spec
+            require_room(model, spec, state.max_steps, state.global_step)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not self.gradients_checked:
