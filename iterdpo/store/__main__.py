@@ -77,7 +77,8 @@ def parser() -> argparse.ArgumentParser:
     exporting = add(
         "export", _export,
         "write a stage's records to FILE.jsonl, FILE.parquet or a directory for datasets; an "
-        "adapter to a directory for PEFT. Texts are as the store has them: no chat template",
+        "adapter to a directory for PEFT, all weights to one for transformers. Texts are as the "
+        "store has them: no chat template",
     )  # fmt: skip
     _stage_and_key(exporting)
     exporting.add_argument("file", type=Path, metavar="FILE", help="where to")

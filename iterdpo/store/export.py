@@ -1,4 +1,4 @@
-"""The records of a stage, or its adapter, written where other programs read them.
+"""The records of a stage, its adapter or its weights, written where other programs read them.
 
 What is exported is compared with the hashes in the store first, and appears whole or not at all.
 """
@@ -18,7 +18,7 @@ from typing import Any, cast
 from iterdpo.errors import UserError
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, sync
 from iterdpo.store.inventory import RECORDS_FILE, Finished
-from iterdpo.store.policies import ADAPTER_DIR
+from iterdpo.store.policies import ADAPTER_DIR, MODEL_DIR
 from iterdpo.store.stages import verify
 
 BATCH = 1_024
@@ -27,15 +27,23 @@ BATCH = 1_024
 _JSONL, _PARQUET = ".jsonl", ".parquet"
 _SUFFIX = re.compile(r"\.[A-Za-z]\w*")
 # What tells a directory that an earlier export wrote from one that holds something else.
-_OWN_FILES = ("dataset_info.json", "adapter_config.json")
+# Weights need a file for that: any checkpoint has a config.json.
+_OWN_FILE = "iterdpo.json"
+_OWN_FILES = ("dataset_info.json", "adapter_config.json", _OWN_FILE)
+_TREES = {
+    ADAPTER_DIR: "the adapter, for PeftModel.from_pretrained(base, {})",
+    MODEL_DIR: "the weights, for AutoModelForCausalLM.from_pretrained({})",
+}
+"""What is exported as it lies in its stage, and what is said of it."""
 
 
 def export(stage: Finished, target: Path, *, force: bool = False) -> str:
-    """Write a stage's records or adapter to ``target`` and return a line that says what it holds.
+    """Write what a stage made to ``target`` and return a line that says what it holds.
 
     Records go to JSON lines (``.jsonl``: one record a line, numbers that JSON does not know become
     null), to Parquet (``.parquet``: the store's own file), or, without a suffix, to a directory for
-    ``datasets.load_from_disk``. An adapter goes to a directory in PEFT's layout.
+    ``datasets.load_from_disk``. An adapter goes to a directory in PEFT's layout, and the weights of
+    a stage that trained or merged all of them to one that ``transformers`` loads.
 
     Args:
         stage: what to export.
@@ -43,8 +51,8 @@ def export(stage: Finished, target: Path, *, force: bool = False) -> str:
         force: replace what is there: a file, or a directory of an earlier export.
 
     Raises:
-        UserError: the stage has neither records nor an adapter, or is damaged; the target's suffix
-            is of no known kind, or it exists, or it cannot be written.
+        UserError: the stage has none of these, or is damaged; the target's suffix is of no known
+            kind, or it exists, or it cannot be written.
     """
     kind = _kind(stage, target)
     _require_free(stage, target, force)
@@ -59,10 +67,13 @@ def export(stage: Finished, target: Path, *, force: bool = False) -> str:
 
 def _written(stage: Finished, target: Path, kind: str) -> str:
     table = stage.directory / RECORDS_FILE
-    if kind == ADAPTER_DIR:
+    if kind in _TREES:
         with _directory(target) as work:
-            shutil.copytree(stage.directory / ADAPTER_DIR, work, dirs_exist_ok=True)
-        return f"the adapter, for PeftModel.from_pretrained(base, {str(target)!r})"
+            shutil.copytree(stage.directory / kind, work, dirs_exist_ok=True)
+            if kind == MODEL_DIR:
+                told = {"stage": stage.ref.stage, "key": stage.ref.key}
+                (work / _OWN_FILE).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        return _TREES[kind].format(repr(str(target)))
     if kind == _PARQUET:
         with _file(target) as place:
             shutil.copyfile(table, place)
@@ -79,12 +90,16 @@ def _written(stage: Finished, target: Path, kind: str) -> str:
 
 def _kind(stage: Finished, target: Path) -> str:
     suffix = target.suffix.lower()
-    if (stage.directory / ADAPTER_DIR).is_dir():
-        if _SUFFIX.fullmatch(suffix):
-            raise UserError(f"{target}: an adapter is a directory; name one without a suffix")
-        return ADAPTER_DIR
+    for tree, said in _TREES.items():
+        if (stage.directory / tree).is_dir():
+            if _SUFFIX.fullmatch(suffix):
+                what = said.partition(",")[0]
+                raise UserError(
+                    f"{target}: no file holds {what}; name a directory, without a suffix"
+                )
+            return tree
     if not (stage.directory / RECORDS_FILE).is_file():
-        raise UserError(f"{stage.ref.short}: has neither records nor an adapter to export")
+        raise UserError(f"{stage.ref.short}: has no records, adapter or weights to export")
     if _SUFFIX.fullmatch(suffix) and suffix not in (_JSONL, _PARQUET):
         raise UserError(
             f"{target}: records go to a file that ends in .jsonl or .parquet, or to a directory "

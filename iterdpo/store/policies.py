@@ -20,7 +20,7 @@ POLICIES = (BASE, SFT, MERGED, ADAPTER)
 """The stages whose result is a policy."""
 PAIRS = "pairs"
 
-ADAPTER_DIR = "adapter"
+ADAPTER_DIR, MODEL_DIR = "adapter", "model"
 ADAPTER_WEIGHTS = f"{ADAPTER_DIR}/adapter_model.safetensors"
 _WEIGHTS_HASHES = {"merged.json": "sha256", "training.json": "weights_sha256"}
 """Where a stage that made a whole checkpoint says its hash."""

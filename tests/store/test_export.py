@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -8,6 +9,7 @@ from iterdpo.errors import UserError
 from iterdpo.records import Candidate, FinishReason, Prompt
 from iterdpo.store.export import export
 from iterdpo.store.inventory import read_store
+from iterdpo.training.spec import MODEL_DIR
 from tests.store.stores import Store, put_loop
 
 
@@ -98,6 +100,45 @@ def test_an_adapter_is_what_peft_loads(store, tmp_path, checkpoint_of):
     assert all((weight == 0.25).all() for weight in weights.values())
 
 
+@pytest.mark.parametrize("name", ["sft", "merged", "adapter"])
+def test_weights_are_what_transformers_loads(store, tmp_path, checkpoint_of, name):
+    """Of a fine-tuning of every weight, a merge, and an iteration of training every weight."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    trees = {MODEL_DIR: checkpoint_of("llama")}
+    if name == "merged":
+        trees["image"] = checkpoint_of("qwen")  # beside it: what engines serve
+    ref = store.put(name, {}, 1, trees=trees)
+    target = tmp_path / "exported"
+    said = export(stage(store, ref), target)
+    assert said == f"the weights, for AutoModelForCausalLM.from_pretrained({str(target)!r})"
+    ours, theirs = (
+        AutoModelForCausalLM.from_pretrained(path).state_dict()
+        for path in (target, checkpoint_of("llama"))
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert len(AutoTokenizer.from_pretrained(target)) > 0
+    assert json.loads((target / "iterdpo.json").read_text()) == {"stage": name, "key": ref.key}
+    with pytest.raises(UserError, match="no file holds the weights; name a directory"):
+        export(stage(store, ref), tmp_path / "w.parquet")
+
+
+def test_a_checkpoint_that_no_export_wrote_is_never_replaced(store, tmp_path, checkpoint_of):
+    ref = store.put("adapter", {}, 1, trees={MODEL_DIR: checkpoint_of("llama")})
+    mine, made = tmp_path / "mine", tmp_path / "made"
+    shutil.copytree(checkpoint_of("qwen"), mine)
+    before = (mine / "config.json").read_bytes()
+    with pytest.raises(UserError, match="is a directory that no export wrote"):
+        export(stage(store, ref), mine, force=True)
+    assert (mine / "config.json").read_bytes() == before
+    export(stage(store, ref), made)
+    (made / "config.json").write_text("older")
+    export(stage(store, ref), made, force=True)
+    assert (made / "config.json").read_text() != "older"
+
+
 def test_what_exists_is_replaced_only_when_asked_for(store, loop, tmp_path):
     lines, table = tmp_path / "p.jsonl", tmp_path / "p.parquet"
     for target in (lines, table):
@@ -136,8 +177,8 @@ def test_an_exported_directory_is_replaced_and_no_other(store, loop, tmp_path):
     [
         ("pairs", "p.csv", "records go to a file that ends in .jsonl or .parquet, or to"),
         ("pairs", "p.jsonl.gz", "records go to a file"),
-        ("adapter", "a.jsonl", "an adapter is a directory"),
-        ("base", "b", "base [0-9a-f]{8}: has neither records nor an adapter to export"),
+        ("adapter", "a.jsonl", "no file holds the adapter; name a directory"),
+        ("base", "b", "base [0-9a-f]{8}: has no records, adapter or weights to export"),
         ("pairs", "store/pairs/mine.jsonl", "lies in the store"),
         ("adapter", "store", "lies in the store"),
         ("pairs", "store/../store/x", "lies in the store"),
