@@ -37,7 +37,8 @@ class OptimizerConfig:
     (``paged_adamw_8bit``, ``paged_adamw_32bit``, ...) need CUDA."""
     gradient_checkpointing: bool
     max_length: Count | None
-    """Longest prompt plus answer in tokens; longer ends are cut. Null for no limit."""
+    """Longest prompt plus answer in tokens; longer ends are cut, and what is cut off before its
+    answer is left out. Given pairs are not cut but dropped. Null for no limit."""
     checkpoint_steps: Count | None
     """Optimizer steps between checkpoints: the most that a kill costs. Null for none."""
     process: Literal["inline", "spawn", "launch"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from iterdpo.config.model import LoraConfig
 from iterdpo.config.training import TrainingConfig
 from iterdpo.engines.base import Engine, TokenSequence
 from iterdpo.engines.usage import Meter
-from iterdpo.errors import LineageError
+from iterdpo.errors import LineageError, UserError
 from iterdpo.judging.asking import part_units, room_for, units_of
 from iterdpo.judging.base import Judge
 from iterdpo.pairing.base import DropReason, Pairing, Strategy, build_pairs
@@ -38,6 +39,8 @@ from iterdpo.store.tables import read_records, write_records
 from iterdpo.training.canary import pair_texts
 from iterdpo.training.run import run_training
 from iterdpo.training.spec import CANARY_FILE, Canary, Example, OrpoSpec, TrainSpec
+
+log = logging.getLogger(__name__)
 
 DROPPED_FILE = "dropped.json"
 CHECKPOINTS_DIR = "checkpoints"
@@ -199,7 +202,14 @@ class Train:
         start, against = policy.value, reference.value
         if self.lora is not None and against.base.fingerprint != start.base.fingerprint:
             raise LineageError(f"{start.name} and its reference stand on different bases")
-        examples = list(examples_of(pairs.value.kept, candidates.value))
+        given = list(examples_of(pairs.value.kept, candidates.value))
+        examples = with_room(given, self.training.max_length)
+        if left_out := len(given) - len(examples):
+            said = f"training.max_length={self.training.max_length}: the prompts of {left_out} of "
+            said += f"{len(given)} pairs of iteration {iteration} leave no room for an answer"
+            if not examples:
+                raise UserError(f"{said}; raise it, or give shorter prompts")
+            log.warning("%s: these are not trained on", said)
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "examples.parquet"
             write_records(file, Example, examples)
@@ -233,6 +243,7 @@ class Train:
             self.engine.wake()
         return {
             "pairs": report["pairs"],
+            "prompts_too_long": left_out,
             "steps": report["steps"],
             "step0_loss": report["step0"]["loss"],
             "step0_expected_loss": report["step0"]["expected_loss"],
@@ -267,6 +278,15 @@ def examples_of(pairs: Sequence[Pair], candidates: Sequence[Candidate]) -> Itera
             chosen_logprob=_noted(chosen),
             rejected_logprob=_noted(rejected),
         )
+
+
+def with_room(examples: Sequence[Example], longest: int | None) -> list[Example]:
+    """Return the pairs of which some of each answer is left when all ends at ``longest`` tokens.
+
+    Of another the loss is undefined where it is a mean over an answer's tokens, and a constant
+    where it is a sum.
+    """
+    return [item for item in examples if longest is None or len(item.prompt_ids) < longest]
 
 
 def _noted(candidate: Candidate) -> float | None:
