@@ -14,6 +14,7 @@ from iterdpo.evaluation.judge_quality import agreement
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.pairs import label_accuracy, length_ratio, margin_mean
 from iterdpo.evaluation.report import scores_by_prompt
+from iterdpo.evaluation.statistics import ends
 from iterdpo.evaluator import Measured
 from iterdpo.loop import Made, Round
 from iterdpo.records import Scored, Unscored
@@ -108,6 +109,7 @@ def model_entry(
         "best_of": plain(evaluation.best_of) or None,
         "judge": judge_entry(done.measured),
         "judged_mean": evaluation.judged_mean,
+        "judged_mean_ci95": plain(evaluation.judged_mean_ci95),
         "response_tokens": evaluation.response_tokens,
         "truncated_share": evaluation.truncated_share,
         "duplicate_share": evaluation.duplicate_share,
@@ -145,13 +147,21 @@ def judge_entry(measured: Measured) -> dict[str, Any]:
     set. M0 has none before it, and a judge that is no policy, whose judgments of the fixed set are
     made once, has none beside itself: there is nothing to agree with.
     """
-    entry = plain(measured.evaluation.value.judge)
-    assert isinstance(entry, dict)
+    judge = measured.evaluation.value.judge
     alike, parent = None, measured.parent
     if parent is not None and parent.fixed.key != measured.fixed.key:
         own, before = measured.fixed.value, parent.fixed.value
         alike = agreement(scores_by_prompt(own), scores_by_prompt(before))
-    return {**entry, "agreement_with_previous": alike}
+    entry = plain(judge)
+    assert isinstance(entry, dict)
+    intervals = {**judge.ci95}
+    if alike:
+        intervals["agreement_with_previous"] = ends(alike, within=(-1.0, 1.0))
+    return {
+        **entry,
+        "agreement_with_previous": alike.mean if alike else None,
+        "ci95": plain(intervals),
+    }
 
 
 def iteration_entry(iteration: int, made: Made, oracle: Oracle | None) -> dict[str, Any]:
@@ -177,7 +187,8 @@ def iteration_entry(iteration: int, made: Made, oracle: Oracle | None) -> dict[s
         "pairs": {
             "kept": len(pairs.kept),
             "dropped": {reason.value: count for reason, count in pairs.dropped.items()},
-            "label_accuracy": accuracy,
+            "label_accuracy": accuracy.mean if accuracy else None,
+            "label_accuracy_ci95": plain(ends(accuracy)) if accuracy else None,
             "margin_mean": margin_mean(pairs.kept),
             "length_ratio": length_ratio(pairs.kept, tokens),
         },

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from iterdpo.evaluation.judge_quality import Scores
+from iterdpo.evaluation.resampling import bootstrap_ci
 from iterdpo.evaluation.statistics import Estimate, Key, mean_ci
+
+if TYPE_CHECKING:
+    from iterdpo.evaluation.resampling import Floats
 
 
 def best_of(n: int, scored_by_prompt: Mapping[Key, Scores]) -> Estimate:
@@ -64,20 +69,40 @@ def duplicate_share(texts_by_prompt: Mapping[Key, Sequence[str]]) -> float | Non
     return equal / total if total else None
 
 
-def length_correlation(scores: Sequence[float | None], tokens: Sequence[int]) -> float | None:
+def length_correlation(
+    scored_by_prompt: Mapping[Key, Sequence[tuple[float | None, int]]],
+) -> Estimate | None:
     """Return Spearman's ρ of scores with lengths, over the answers that have a score.
 
     Above 0, longer answers are scored higher. None where it is undefined: fewer than two scores,
-    or all scores or all lengths equal.
+    or all scores or all lengths equal. Its interval resamples prompts, the ranks of all answers
+    being as they are.
 
-    Raises:
-        ValueError: there are not as many lengths as scores.
+    Args:
+        scored_by_prompt: by prompt, (the judge's score or None, tokens) of each answer.
     """
-    from scipy.stats import spearmanr
+    import numpy as np
+    from scipy.stats import rankdata
 
-    if len(scores) != len(tokens):
-        raise ValueError(f"{len(scores)} scores and {len(tokens)} lengths")
-    known = [(x, y) for x, y in zip(scores, tokens, strict=True) if x is not None]
-    if len({x for x, _ in known}) < 2 or len({y for _, y in known}) < 2:
+    known = {
+        prompt: [(score, tokens) for score, tokens in answers if score is not None]
+        for prompt, answers in scored_by_prompt.items()
+    }
+    known = {prompt: answers for prompt, answers in known.items() if answers}
+    every = list(chain.from_iterable(known.values()))
+    if len({score for score, _ in every}) < 2 or len({tokens for _, tokens in every}) < 2:
         return None
-    return float(spearmanr([x for x, _ in known], [y for _, y in known]).statistic)
+    ranks = rankdata(np.array(every), axis=0)
+
+    def correlation(places: Floats, weights: Floats) -> Floats:
+        x, y = ranks[places.astype(int)].T
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        mean_x, mean_y = shares @ x, shares @ y
+        spread_x, spread_y = shares @ x**2 - mean_x**2, shares @ y**2 - mean_y**2
+        product: Floats = (shares @ (x * y) - mean_x * mean_y) / np.sqrt(spread_x * spread_y)
+        return product
+
+    places = iter(range(len(every)))
+    return bootstrap_ci(
+        {prompt: [next(places) for _ in answers] for prompt, answers in known.items()}, correlation
+    )

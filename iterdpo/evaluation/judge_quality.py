@@ -7,13 +7,15 @@ the paper's gold is a ranking without ties, and of equal answers none can be put
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import partial
+from itertools import chain, combinations
 from statistics import fmean
 from typing import Literal
 
-from iterdpo.evaluation.statistics import Key
+from iterdpo.evaluation.resampling import share_ci
+from iterdpo.evaluation.statistics import Estimate, Interval, Key, ends, mean_ci
 
 Scores = Sequence[tuple[float | None, float]]
 """(the judge's score or None, the gold score) of each answer to one prompt."""
@@ -41,6 +43,8 @@ class JudgeQuality:
     """Pairs of answers that ``pairwise_accuracy`` is over."""
     unscored: int
     """Answers, of all prompts, that the judge left unscored."""
+    ci95: Mapping[str, Interval]
+    """Interval of each of the five measures that is defined, clustered by prompt."""
 
 
 def judge_quality(prompts: Sequence[Scores], perfect: float = 5.0) -> JudgeQuality:
@@ -54,16 +58,20 @@ def judge_quality(prompts: Sequence[Scores], perfect: float = 5.0) -> JudgeQuali
         [(judged, gold) for judged, gold in answers if judged is not None] for answers in prompts
     ]
     telling = [ranking for ranking in rankings if len({gold for _, gold in ranking}) > 1]
-    outcomes = [outcome for ranking in telling for outcome in _outcomes(ranking)]
+    of: dict[str, Callable[[Ranking], list[float]]] = {
+        "pairwise_accuracy": _outcomes,
+        "exact_match": _exact,
+        "five_best": partial(_best, perfect=perfect),
+        "spearman": partial(_correlation, measure="spearman"),
+        "kendall_tau": partial(_correlation, measure="kendall"),
+    }
+    values = {name: list(map(values_of, telling)) for name, values_of in of.items()}
     return JudgeQuality(
-        pairwise_accuracy=_mean(outcomes),
-        exact_match=exact_match(telling),
-        five_best=five_best(telling, perfect),
-        spearman=rank_correlation(telling, "spearman"),
-        kendall_tau=rank_correlation(telling, "kendall"),
+        **{name: _mean(groups) for name, groups in values.items()},
         n=len(telling),
-        pairs=len(outcomes),
+        pairs=sum(map(len, values["pairwise_accuracy"])),
         unscored=sum(judged is None for answers in prompts for judged, _ in answers),
+        ci95={name: _interval(name, groups) for name, groups in values.items() if any(groups)},
     )
 
 
@@ -72,7 +80,7 @@ def pairwise_accuracy(rankings: Sequence[Ranking]) -> float | None:
 
     Pairs are of one prompt; a pair that the judge scores equal counts one half.
     """
-    return _mean([outcome for ranking in rankings for outcome in _outcomes(ranking)])
+    return _mean(map(_outcomes, rankings))
 
 
 def exact_match(rankings: Sequence[Ranking]) -> float | None:
@@ -81,7 +89,7 @@ def exact_match(rankings: Sequence[Ranking]) -> float | None:
     Every pair that differs in gold must be ordered right, strictly. Answers of equal gold may stand
     in any order: the paper's rankings have no ties, and a judge with fractional scores makes none.
     """
-    return _mean([float(all(x == 1 for x in _outcomes(r))) for r in rankings if _outcomes(r)])
+    return _mean(map(_exact, rankings))
 
 
 def five_best(rankings: Sequence[Ranking], perfect: float = 5.0) -> float | None:
@@ -90,14 +98,7 @@ def five_best(rankings: Sequence[Ranking], perfect: float = 5.0) -> float | None
     The paper's judge gives whole points. Here a score counts as perfect when it is nearer to
     ``perfect`` than to one point less, so that expected and averaged scores can be perfect too.
     """
-    return _mean(
-        [
-            float(gold == max(other for _, other in ranking))
-            for ranking in rankings
-            for judged, gold in ranking
-            if judged > perfect - 0.5
-        ]
-    )
+    return _mean(_best(ranking, perfect) for ranking in rankings)
 
 
 def rank_correlation(
@@ -107,21 +108,13 @@ def rank_correlation(
 
     Prompts where either gives all answers one score have no correlation and are left out.
     """
-    from scipy.stats import kendalltau, spearmanr
-
-    correlate = {"spearman": spearmanr, "kendall": kendalltau}[measure]
-    values = []
-    for ranking in rankings:
-        judged, gold = [x for x, _ in ranking], [y for _, y in ranking]
-        if len(set(judged)) > 1 and len(set(gold)) > 1:
-            values.append(float(correlate(judged, gold).statistic))
-    return _mean(values)
+    return _mean(_correlation(ranking, measure) for ranking in rankings)
 
 
 def agreement(
     judged_a_by_prompt: Mapping[Key, Sequence[float | None]],
     judged_b_by_prompt: Mapping[Key, Sequence[float | None]],
-) -> float | None:
+) -> Estimate | None:
     """Return the mean over prompts of Kendall's τ-b between two judges' scores, in [-1, 1].
 
     CREAM (arXiv 2410.12735) measures by it how consistently two consecutive models rank the same
@@ -138,14 +131,16 @@ def agreement(
     if judged_a_by_prompt.keys() != judged_b_by_prompt.keys():
         odd = sorted(map(str, judged_a_by_prompt.keys() ^ judged_b_by_prompt.keys()))
         raise ValueError(f"{len(odd)} prompts were judged by one judge only, such as {odd[0]}")
-    both = []
+    values: dict[Key, list[float]] = {}
     for key, scores in judged_a_by_prompt.items():
         others = judged_b_by_prompt[key]
         if len(scores) != len(others):
             raise ValueError(f"prompt {key}: {len(scores)} scores against {len(others)}")
         pairs = zip(scores, others, strict=True)
-        both.append([(a, b) for a, b in pairs if a is not None and b is not None])
-    return rank_correlation(both, "kendall")
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        if found := _correlation(known, "kendall"):
+            values[key] = found
+    return mean_ci(values) if values else None
 
 
 def _outcomes(ranking: Ranking) -> list[float]:
@@ -157,5 +152,32 @@ def _outcomes(ranking: Ranking) -> list[float]:
     ]
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _exact(ranking: Ranking) -> list[float]:
+    outcomes = _outcomes(ranking)
+    return [float(all(outcome == 1 for outcome in outcomes))] if outcomes else []
+
+
+def _best(ranking: Ranking, perfect: float) -> list[float]:
+    best = max((gold for _, gold in ranking), default=0.0)
+    return [float(gold == best) for judged, gold in ranking if judged > perfect - 0.5]
+
+
+def _correlation(ranking: Ranking, measure: Literal["spearman", "kendall"]) -> list[float]:
+    from scipy.stats import kendalltau, spearmanr
+
+    correlate = {"spearman": spearmanr, "kendall": kendalltau}[measure]
+    judged, gold = [x for x, _ in ranking], [y for _, y in ranking]
+    if len(set(judged)) < 2 or len(set(gold)) < 2:
+        return []
+    return [float(correlate(judged, gold).statistic)]
+
+
+def _mean(values_by_prompt: Iterable[Sequence[float]]) -> float | None:
+    values = list(chain.from_iterable(values_by_prompt))
     return fmean(values) if values else None
+
+
+def _interval(measure: str, values_by_prompt: Sequence[Sequence[float]]) -> Interval:
+    values = {place: own for place, own in enumerate(values_by_prompt) if own}
+    correlation = measure in ("spearman", "kendall_tau")
+    return ends(mean_ci(values), within=(-1.0, 1.0)) if correlation else ends(share_ci(values))

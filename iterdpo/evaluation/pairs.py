@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from iterdpo.evaluation.resampling import share_ci
+from iterdpo.evaluation.statistics import Estimate
 from iterdpo.records import Pair
 
 
-def label_accuracy(pairs: Sequence[Pair], gold: Mapping[str, float]) -> float | None:
+def label_accuracy(pairs: Sequence[Pair], gold: Mapping[str, float]) -> Estimate | None:
     """Return the share of pairs, in [0, 1], whose chosen answer is better by gold scores.
 
     Equal gold scores count one half: such a label is neither right nor wrong, as by a coin.
@@ -22,8 +25,11 @@ def label_accuracy(pairs: Sequence[Pair], gold: Mapping[str, float]) -> float | 
     """
     if not pairs:
         return None
-    differences = [gold[pair.chosen_id] - gold[pair.rejected_id] for pair in pairs]
-    return fmean(0.5 if gap == 0 else float(gap > 0) for gap in differences)
+    right: defaultdict[str, list[float]] = defaultdict(list)
+    for pair in pairs:
+        gap = gold[pair.chosen_id] - gold[pair.rejected_id]
+        right[pair.prompt_id].append(0.5 if gap == 0 else float(gap > 0))
+    return share_ci(right)
 
 
 def margin_mean(pairs: Sequence[Pair]) -> float | None:

@@ -12,10 +12,9 @@ from iterdpo.evaluation.answers import best_of, duplicate_share, length_correlat
 from iterdpo.evaluation.calibration import Bin, calibration
 from iterdpo.evaluation.judge_quality import Scores, judge_quality
 from iterdpo.evaluation.oracles import Oracle
-from iterdpo.evaluation.statistics import Estimate, mean_ci
+from iterdpo.evaluation.resampling import share_ci
+from iterdpo.evaluation.statistics import Estimate, Interval, ends, mean_ci
 from iterdpo.records import Candidate, Judgment, Prompt
-
-Interval = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,8 @@ class Agreement:
     """Answers judged."""
     unscored: int
     """Of these, answers without a score."""
+    ci95: Mapping[str, Interval]
+    """Interval of each of the five measures that is defined, clustered by prompt."""
     calibration: tuple[Bin, ...]
     """The judge's mean score and the oracle's, by bins of the judge's. Empty without an oracle, and
     for a judge whose scores are not on the oracle's scale."""
@@ -69,6 +70,8 @@ class JudgeReport:
     """Share of all its judgments here that could be read."""
     length_correlation: float | None
     """Spearman's correlation of its scores of its own answers with their tokens."""
+    ci95: Mapping[str, Interval]
+    """Interval of each of these two that is defined, clustered by prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Evaluation:
     """For 1, 2, 4, ... of the sampled answers; empty without an oracle."""
     judged_mean: float | None
     """Mean score that the policy gives its own sampled answers: what it believes of itself."""
+    judged_mean_ci95: Interval
+    """Interval of that mean, clustered by prompt."""
     response_tokens: float
     """Mean length of the sampled answers, in tokens."""
     truncated_share: float | None
@@ -138,8 +143,9 @@ def evaluate(
         quality = quality_of(sampled_scores, greedy_scores, oracle.perfect)
         both = score_pairs(held_out, sampled, own, oracle)
         both_fixed = score_pairs(labelled, fixed_answers, fixed, oracle)
-    judgments = [*own, *fixed]
-    readable = sum(judgment.score is not None for judgment in judgments)
+    readable: defaultdict[str, list[float]] = defaultdict(list)
+    for judgment in (*own, *fixed):
+        readable[judgment.prompt_id].append(float(judgment.score is not None))
     texts: defaultdict[str, list[str]] = defaultdict(list)
     for answer in sampled:
         texts[answer.prompt_id].append(answer.text)
@@ -148,27 +154,34 @@ def evaluate(
         prompt: tuple(score for score in values if score is not None)
         for prompt, values in scores.items()
     }
-    of_each = [score for values in believed.values() for score in values]
-    by_id = {judgment.candidate_id: judgment.score for judgment in own}
+    lengths: defaultdict[str, list[int]] = defaultdict(list)
+    for answer in sampled:
+        lengths[answer.prompt_id].append(len(answer.token_ids))
+    by_length = length_correlation(
+        {key: list(zip(values, lengths[key], strict=True)) for key, values in scores.items()}
+    )
+    of_each = {prompt: values for prompt, values in believed.items() if values}
+    of_itself = mean_ci(of_each) if of_each else None
+    parsed = share_ci(readable) if readable else None
+    found = {"parse_rate": parsed, "length_correlation": by_length}
     return Evaluation(
         quality=quality,
         judge=JudgeReport(
             fixed_set=agreement_with_oracle(both_fixed, fixed, scale, oracle),
             own_answers=agreement_with_oracle(both, own, scale, oracle),
-            parse_rate=readable / len(judgments) if judgments else None,
-            length_correlation=length_correlation(
-                [by_id[answer.id] for answer in sampled],
-                [len(answer.token_ids) for answer in sampled],
-            ),
+            parse_rate=parsed.mean if parsed else None,
+            length_correlation=by_length.mean if by_length else None,
+            ci95={name: ends(value) for name, value in found.items() if value},
         ),
         best_of=best_of_each(both),
-        judged_mean=fmean(of_each) if of_each else None,
+        judged_mean=of_itself.mean if of_itself else None,
+        judged_mean_ci95=ends(of_itself) if of_itself else (None, None),
         response_tokens=fmean([len(answer.token_ids) for answer in sampled] or [0]),
         truncated_share=fmean(answer.truncated for answer in sampled) if sampled else None,
         duplicate_share=duplicate_share(texts),
         sampled_by_prompt=sampled_scores,
         greedy_by_prompt={prompt: values[0] for prompt, values in greedy_scores.items()},
-        judged_by_prompt={prompt: values for prompt, values in believed.items() if values},
+        judged_by_prompt=of_each,
     )
 
 
@@ -201,6 +214,7 @@ def agreement_with_oracle(
         kendall_tau=quality.kendall_tau,
         n=len(judgments),
         unscored=sum(judgment.score is None for judgment in judgments),
+        ci95=quality.ci95,
         calibration=calibration(both.values(), low, high) if on_scale else (),
     )
 

@@ -100,16 +100,39 @@ def win_rate_ci(
     Raises:
         ValueError: there is none, a prompt has none, or one lies outside [0, 1].
     """
+    shares = prompt_means(list(preferences_by_prompt.values()))
+    found = share_ci(dict(enumerate([share] for share in shares)), resamples=resamples, seed=seed)
+    return replace(found, n=sum(map(len, preferences_by_prompt.values())))
+
+
+def share_ci(
+    outcomes_by_prompt: Values[Key], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """Return the mean outcome, in [0, 1], every outcome weighing the same, with its interval.
+
+    It is that of ``win_rate_ci``, but a prompt weighs as much as it has outcomes, and the two
+    made-up halves of a prompt have as many as a prompt has on average.
+
+    Args:
+        outcomes_by_prompt: outcomes in [0, 1] by prompt, such as whether a pair was ordered right.
+        resamples: how many.
+        seed: of the weights.
+
+    Raises:
+        ValueError: there is none, a prompt has none, or one lies outside [0, 1].
+    """
     import numpy as np
 
-    shares = prompt_means(list(preferences_by_prompt.values()))
-    mean, count = fmean(shares), sum(map(len, preferences_by_prompt.values()))
-    if len(shares) == 1:
+    outcomes = list(outcomes_by_prompt.values())
+    shares, sizes = prompt_means(outcomes), list(map(len, outcomes))
+    mean, prompts, count = fmean(shares, sizes), len(sizes), sum(sizes)
+    if prompts == 1:
         return Estimate(mean, None, None, count, 1)
-    weights = random_weights(len(shares), resamples, seed, halves=2)
+    sizes_of_all = np.array([*sizes, count / prompts, count / prompts])
+    weights = random_weights(prompts, resamples, seed, halves=2) * sizes_of_all
     samples = weighted_mean(np.array([*shares, 1.0, 0.0]), weights)
-    low, high = percentile_interval(samples, len(shares))
-    return Estimate(mean, min(low, mean), max(high, mean), count, len(shares))
+    low, high = percentile_interval(samples, prompts)
+    return Estimate(mean, min(low, mean), max(high, mean), count, prompts)
 
 
 def outcome_gap_ci(gaps_by_prompt: Values[Key], reach: float = 2.0) -> Estimate:

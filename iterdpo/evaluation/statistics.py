@@ -31,6 +31,16 @@ class Estimate:
     """Independent groups of them."""
 
 
+Interval = tuple[float | None, float | None]
+
+
+def ends(found: Estimate, within: tuple[float, float] = (-math.inf, math.inf)) -> Interval:
+    """Return an estimate's interval alone, cut to where its mean can lie."""
+    if found.low is None or found.high is None:
+        return None, None
+    return max(found.low, within[0]), min(found.high, within[1])
+
+
 def mean_ci(values_by_cluster: Values[Key]) -> Estimate:
     """Return the mean over all values, its interval clustered; clusters may differ in size.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 DASH = "–"
@@ -22,6 +22,14 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
 def percent(share: float | None, digits: int = 0) -> str:
     """Return a share in [0, 1] as a percentage, or a dash."""
     return DASH if share is None else f"{100 * share:.{digits}f} %"
+
+
+def percent_interval(ends: Sequence[float | None] | None, digits: int = 0) -> str:
+    """Return ``32.8 … 36.8 %``, or nothing where there is no interval."""
+    low, high = ends or (None, None)
+    if low is None or high is None:
+        return ""
+    return f"{interval(100 * low, 100 * high, digits)} %"
 
 
 def count(value: int | None, what: str = "") -> str:

@@ -7,7 +7,15 @@ from datetime import datetime
 
 from iterdpo.report import pairs, settings
 from iterdpo.report.document import Browser, Cell, Document, Fact, Section, Table
-from iterdpo.report.figures import count, duration, estimate, interval, number, percent
+from iterdpo.report.figures import (
+    count,
+    duration,
+    estimate,
+    interval,
+    number,
+    percent,
+    percent_interval,
+)
 from iterdpo.report.mistake import mistake
 from iterdpo.report.sections.cost import cost
 from iterdpo.report.sections.judge import judge
@@ -125,9 +133,10 @@ def _facts(run: Run) -> Iterator[Fact]:
         kept = sum(entry["pairs"]["kept"] for entry in entries)
         asked = kept + sum(sum(entry["pairs"]["dropped"].values()) for entry in entries)
         yield Fact("pairs", count(kept), f"of {asked:,} prospective")
-        right = entries[-1]["pairs"]["label_accuracy"]
-        if right is not None:
-            yield Fact("labels right", percent(right), f"for M{entries[-1]['iteration']}")
+        name, made = f"M{entries[-1]['iteration']}", entries[-1]["pairs"]
+        if (right := made["label_accuracy"]) is not None:
+            span = percent_interval(made.get("label_accuracy_ci95"))
+            yield Fact("labels right", percent(right), f"{span}, for {name}".removeprefix(", "))
     yield Fact("time", duration(run.summary["run"]["wall_seconds"]),
                f"{count(len(run.models) - 1, 'iteration')}")  # fmt: skip
 

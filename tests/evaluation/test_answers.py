@@ -1,6 +1,8 @@
+import math
 from itertools import combinations
 from statistics import fmean
 
+import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given
@@ -77,19 +79,44 @@ def test_duplicates_are_those_that_equal_another(texts: list[str]) -> None:
 
 def test_length_correlation() -> None:
     # Ranks 1 2 3 4 against 2 1 3 4: ρ = 1 - 6 · 2 / (4 · 15) = 0.8.
-    assert length_correlation([1.0, 2.0, None, 3.0, 4.0], [20, 10, 99, 30, 40]) == pytest.approx(
-        0.8
+    found = length_correlation(
+        {"p": [(1.0, 20), (2.0, 10), (None, 99)], "q": [(3.0, 30), (4.0, 40)]}
     )
+    assert found.mean == pytest.approx(0.8)
+    assert (found.n, found.clusters) == (4, 2)
     tied = [1.0, 1.0, 2.0, 5.0], [3, 4, 4, 9]
     # Ranks 1.5 1.5 3 4 and 1 2.5 2.5 4: Pearson of these, 3.75 / sqrt(4.5 · 4.5).
-    assert length_correlation(*tied) == pytest.approx(3.75 / 4.5)
-    assert length_correlation(*tied) == pytest.approx(scipy.stats.spearmanr(*tied).statistic)
+    alone = length_correlation({"p": list(zip(*tied, strict=True))})
+    assert alone.mean == pytest.approx(3.75 / 4.5)
+    assert alone.mean == pytest.approx(scipy.stats.spearmanr(*tied).statistic)
+    assert (alone.low, alone.high) == (None, None)
 
 
 def test_length_correlation_where_it_is_undefined() -> None:
-    assert length_correlation([], []) is None
-    assert length_correlation([1.0, None], [1, 2]) is None
-    assert length_correlation([1.0, 1.0], [1, 2]) is None
-    assert length_correlation([1.0, 2.0], [3, 3]) is None
-    with pytest.raises(ValueError, match="2 scores and 1 lengths"):
-        length_correlation([1.0, 2.0], [3])
+    assert length_correlation({}) is None
+    assert length_correlation({"p": [(1.0, 1), (None, 2)], "q": []}) is None
+    assert length_correlation({"p": [(1.0, 1)], "q": [(1.0, 2)]}) is None
+    assert length_correlation({"p": [(1.0, 3)], "q": [(2.0, 3)]}) is None
+
+
+def test_the_interval_of_a_length_correlation_covers_it() -> None:
+    """Normal draws with Pearson's r = 1/2 have Spearman's ρ = 6/π · asin(1/4)."""
+    rng = np.random.default_rng(0)
+    truth, covered = 6 / math.pi * math.asin(0.25), 0
+    for _ in range(300):
+        x = rng.standard_normal((60, 2))
+        y = 0.5 * x + math.sqrt(0.75) * rng.standard_normal((60, 2))
+        lengths = np.round(1e6 * (10 + y)).astype(int)
+        answers = {i: list(zip(x[i].tolist(), lengths[i].tolist(), strict=True)) for i in range(60)}
+        found = length_correlation(answers)
+        covered += found.low <= truth <= found.high
+    assert 0.92 <= covered / 300 <= 0.98
+
+
+def test_answers_that_repeat_one_another_count_once_in_the_interval() -> None:
+    rng = np.random.default_rng(1)
+    single = {key: [(float(rng.normal()), int(rng.integers(50)))] for key in range(40)}
+    copied = {key: answers * 9 for key, answers in single.items()}
+    first, second = length_correlation(single), length_correlation(copied)
+    assert second.low == pytest.approx(first.low)
+    assert second.high == pytest.approx(first.high)

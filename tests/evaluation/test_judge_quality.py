@@ -17,6 +17,8 @@ from iterdpo.evaluation.judge_quality import (
     pairwise_accuracy,
     rank_correlation,
 )
+from iterdpo.evaluation.resampling import win_rate_ci
+from iterdpo.evaluation.statistics import mean_ci
 
 
 def test_pairwise_accuracy_counts_ties_half() -> None:
@@ -80,13 +82,43 @@ def test_judge_quality_leaves_out_and_counts() -> None:
         n=2,
         pairs=2,
         unscored=2,
+        ci95=quality.ci95,
     )
+    assert quality.ci95.keys() == {
+        "pairwise_accuracy", "exact_match", "five_best", "spearman", "kendall_tau"
+    }  # fmt: skip
+    assert quality.ci95["spearman"] == (-1, 1)  # t reaches further than a correlation can
+
+
+def test_every_measure_has_the_interval_of_its_kind() -> None:
+    rng = np.random.default_rng(0)
+    prompts = [
+        [(float(rng.integers(6)), float(rng.integers(6))) for _ in range(int(rng.integers(2, 6)))]
+        for _ in range(40)
+    ]
+    quality = judge_quality(prompts)
+    taus = [rank_correlation([answers], "kendall") for answers in prompts]
+    found = mean_ci({i: [tau] for i, tau in enumerate(taus) if tau is not None})
+    assert quality.kendall_tau == pytest.approx(found.mean)
+    assert quality.ci95["kendall_tau"] == (found.low, found.high)
+    exact = [exact_match([answers]) for answers in prompts]
+    found = win_rate_ci({i: [share] for i, share in enumerate(exact) if share is not None})
+    assert quality.ci95["exact_match"] == (found.low, found.high)
+    low, high = quality.ci95["pairwise_accuracy"]
+    assert 0 < low < quality.pairwise_accuracy < high < 1
+
+
+def test_a_judge_without_a_mistake_is_not_certain() -> None:
+    quality = judge_quality([[(1, 1), (2, 2), (3, 3)]] * 50)
+    low, high = quality.ci95["pairwise_accuracy"]
+    assert (quality.pairwise_accuracy, high) == (1, 1)
+    assert low == pytest.approx(0.95, abs=0.006)  # Jeffreys: 50 of 50 prompts, not 150 of 150
 
 
 def test_undefined_is_none() -> None:
-    assert judge_quality([]) == JudgeQuality(None, None, None, None, None, 0, 0, 0)
+    assert judge_quality([]) == JudgeQuality(None, None, None, None, None, 0, 0, 0, {})
     assert judge_quality([[(None, 1), (None, 2)]]) == JudgeQuality(
-        None, None, None, None, None, 0, 0, 2
+        None, None, None, None, None, 0, 0, 2, {}
     )
 
 
@@ -133,8 +165,9 @@ def test_agreement_by_hand() -> None:
     # r: two answers are left, and agree: 1. s: one judge gives all one score, and says nothing.
     first = {"p": [1, 2, 3], "q": [1, 2], "r": [1, None, 4, 2], "s": [3, 3]}
     second = {"p": [1, 3, 2], "q": [5, 4], "r": [0, 2, 5, None], "s": [1, 2]}
-    assert agreement(first, second) == pytest.approx(fmean([1 / 3, -1, 1]))
-    assert agreement(first, first) == 1
+    assert agreement(first, second).mean == pytest.approx(fmean([1 / 3, -1, 1]))
+    assert agreement(first, second).clusters == 3
+    assert agreement(first, first).mean == 1
     assert agreement({"s": [3, 3]}, {"s": [1, 2]}) is None
     assert agreement({}, {}) is None
 

@@ -12,6 +12,7 @@ from iterdpo.evaluation.resampling import (
     outcome_gap_ci,
     percentile_interval,
     random_weights,
+    share_ci,
     win_rate_ci,
 )
 from iterdpo.evaluation.statistics import Estimate, mean_ci
@@ -115,6 +116,27 @@ def test_every_prompt_weighs_the_same_and_copies_do_not_narrow() -> None:
     first, second = win_rate_ci(single), win_rate_ci(copied)
     assert (first.low, first.high) == (second.low, second.high)
     assert (first.n, second.n) == (30, 240)
+
+
+def test_outcomes_weigh_the_same_and_are_clustered_by_prompt() -> None:
+    uneven = share_ci({"a": [1.0, 1.0, 1.0], "b": [0.0]})
+    assert (uneven.mean, uneven.n, uneven.clusters) == (0.75, 4, 2)
+    assert share_ci({"a": [1.0, 0.0]}) == Estimate(0.5, None, None, 2, 1)
+    even = {key: [float(key % 3 > 0), 1.0] for key in range(30)}
+    assert share_ci(even).low == pytest.approx(win_rate_ci(even).low)
+    assert share_ci(even).high == pytest.approx(win_rate_ci(even).high)
+
+
+@pytest.mark.parametrize("rate", [0.6, 0.9])
+def test_a_share_is_covered_at_its_level_where_prompts_differ_in_size(rate: float) -> None:
+    rng = np.random.default_rng(2)
+    covered = 0
+    for run in range(REPETITIONS):
+        drawn = preferences(rng, 80, 6, rate, 0.0)
+        sizes = rng.integers(1, 7, size=80)
+        outcomes = {key: values[: sizes[key]] for key, values in drawn.items()}
+        covered += covers(share_ci(outcomes, resamples=500, seed=run), rate)
+    assert 930 <= covered <= 970
 
 
 def test_a_difference_of_outcomes_is_a_win_rate_on_another_scale() -> None:

@@ -71,6 +71,14 @@ def test_the_summary_is_what_it_is_documented_to_be(finished):
         assert sum(item["n"] for item in calibrated) == 8 * 4
         assert 0 <= model["judge"]["parse_rate"] <= 1
         assert -1 <= model["judge"]["length_correlation"] <= 1
+        for told in (model["judge"], model["judge"]["fixed_set"], model["judge"]["own_answers"]):
+            for name, (low, high) in told["ci95"].items():
+                # One prompt alone has no interval: few answers are judged perfect here.
+                assert low is high is None or low <= told[name] <= high, name
+        for name in ("pairwise_accuracy", "kendall_tau"):
+            assert None not in model["judge"]["fixed_set"]["ci95"][name]
+        low, high = model["judged_mean_ci95"]
+        assert low < model["judged_mean"] < high
         assert [item["n"] for item in model["best_of"]] == [1, 2]
         assert model["best_of"][0]["quality"]["mean"] == pytest.approx(model["quality"]["mean"])
         assert model["truncated_share"] == 0
@@ -92,7 +100,8 @@ def test_the_summary_is_what_it_is_documented_to_be(finished):
         assert [item["strongest"] for item in result["controls"]] == [
             item is control for item in result["controls"]
         ]
-        assert -1 <= model["judge"]["agreement_with_previous"] <= 1
+        low, high = model["judge"]["ci95"]["agreement_with_previous"]
+        assert -1 <= low <= model["judge"]["agreement_with_previous"] <= high <= 1
     assert later
     for number, made in enumerate(result["iterations"], 1):
         assert made["iteration"] == number
@@ -100,7 +109,8 @@ def test_the_summary_is_what_it_is_documented_to_be(finished):
         assert made["judgments"]["scored"] + made["judgments"]["unscored"] == 24 * 6
         pairs = made["pairs"]
         assert pairs["kept"] + sum(pairs["dropped"].values()) == 24 * 3
-        assert 0 <= pairs["label_accuracy"] <= 1
+        low, high = pairs["label_accuracy_ci95"]
+        assert 0 <= low < pairs["label_accuracy"] < high <= 1
         assert made["training"]["reference_unchanged"] is True
         assert made["training"]["step0_largest_reward"] == pytest.approx(0, abs=1e-4)
         assert made["training"]["engine_gap"] < 1e-3

@@ -90,7 +90,9 @@ class MadeRun:
         quality = {"mean": mean, "ci95": [mean - 0.1, mean + 0.1], "perfect_share": 0.1,
                    "greedy_mean": mean, "n": len(values)} if values else None  # fmt: skip
         measures = {"pairwise_accuracy": 0.8, "exact_match": 0.5, "spearman": 0.4,
-                    "kendall_tau": 0.3, "n": 10}  # fmt: skip
+                    "kendall_tau": 0.3, "n": 10,
+                    "ci95": {"pairwise_accuracy": [0.75, 0.85],
+                             "spearman": [-0.1, 0.9]}}  # fmt: skip
         return {
             "name": f"M{number}",
             "iteration": number,
@@ -99,8 +101,10 @@ class MadeRun:
             "parent": f"M{number - 1}" if number else None,
             "quality": quality,
             "judge": {"fixed_set": measures, "own_answers": {"pairwise_accuracy": 0.7, "n": 10},
-                      "parse_rate": 1.0},
+                      "parse_rate": 0.975, "length_correlation": 0.2,
+                      "ci95": {"parse_rate": [0.95, 0.99], "length_correlation": [0.1, 0.3]}},
             "judged_mean": 3.0,
+            "judged_mean_ci95": [2.5, 3.5],
             "response_tokens": self.tokens,
             "checkpoint": "lab",
             "stages": {"evaluation": f"evaluation/{stage.name}"},
@@ -153,7 +157,8 @@ class MadeRun:
             "candidates": len(candidates),
             "judgments": {"scored": len(judgments), "unscored": 0, "reasons": {}},
             "pairs": {"kept": len(pairs), "dropped": {"tie": 3, "margin": 1}, "length_ratio": 1.1,
-                      "label_accuracy": 0.9, "margin_mean": 2.0},
+                      "label_accuracy": 0.9,
+                      "label_accuracy_ci95": [0.8, 0.95], "margin_mean": 2.0},
             "training": {"pairs": len(pairs), "steps": 5, "step0_loss": 0.69,
                          "step0_expected_loss": 0.69, "reference_unchanged": True,
                          "engine_gap": 1e-6},

@@ -149,6 +149,29 @@ def test_an_iteration_that_trained_nothing_is_said(made: Document):
     assert texts(table(made, "Proofs").rows[1])[:2] == ["M2", "no pair left: the policy stayed"]
 
 
+def test_what_is_said_of_a_judge_has_its_interval(made: Document):
+    parts = [part for section in made.sections for part in section.parts]
+    (chart,) = (part for part in parts if isinstance(part, Chart) and part.name == "judge")
+    tables = {part.title: part for part in parts if isinstance(part, Table)}
+    fixed, own = chart.rows[:2]
+    assert (fixed["mean"], fixed["low"], fixed["high"]) == (0.8, 0.75, 0.85)
+    assert (own["mean"], own["low"], own["high"]) == (0.7, None, None)  # a run of an older version
+    rows = {row[0]: row[1] for row in tables["The models as judges"].rows}
+    glue = "\N{NO-BREAK SPACE}…\N{NO-BREAK SPACE}"
+    said = {name: (cell.text, cell.note) for name, cell in rows.items()}
+    assert said["pairwise accuracy, fixed set"] == ("0.800", f"0.750{glue}0.850")
+    assert said["Spearman ρ, fixed set"] == ("0.400", f"−0.100{glue}0.900")
+    assert said["pairwise accuracy, own answers"] == ("0.700", "")
+    assert said["readable judgments"] == ("97.5 %", f"95.0{glue}99.0 %")
+    assert said["score of its own answers"] == ("3.00", f"2.50{glue}3.50")
+    assert said["score with length (ρ)"] == ("+0.20", f"+0.10{glue}+0.30")
+    assert "5-best, fixed set" not in said
+    labels = tables["What the iterations made"].rows[0][7]
+    assert (labels.text, labels.note) == ("90.0 %", f"80.0{glue}95.0 %")
+    (fact,) = (fact for fact in made.facts if fact.name == "labels right")
+    assert fact.note == f"80{glue}95 %, for M2"
+
+
 def test_every_stage_that_cost_something_has_its_time_and_memory(made: Document):
     """M0's stages are those of its manifests, which hold no memory here."""
     (table,) = (

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from iterdpo.report import charts
-from iterdpo.report.document import Chart, Part, Section, Table, Text
-from iterdpo.report.figures import DASH, number, percent
+from iterdpo.report.document import Cell, Chart, Part, Section, Table, Text
+from iterdpo.report.figures import DASH, interval, number, percent, percent_interval
 from iterdpo.runs import Run
 
 MEASURES = (
@@ -28,7 +28,7 @@ def judge(run: Run) -> Section:
             "Share of pairs with different gold scores that the judge orders as the oracle does. "
             "The fixed set is M0's answers, the same for every judge; on its own answers a judge "
             "looks worse as the model improves, because the differences that are left are smaller. "
-            "Dashed: chance. No interval is computed for these shares.",
+            "Dashed: chance. Bars are 95 % intervals, clustered by prompt.",
             rows, x="model", y="mean", x_title="", y_title="pairwise accuracy", series="on",
             reference=0.5,
         ),
@@ -42,39 +42,68 @@ def judge(run: Run) -> Section:
 def _accuracies(run: Run) -> Iterator[dict[str, Any]]:
     for model in run.models:
         for key, name in SETS:
-            accuracy = (model["judge"].get(key) or {}).get("pairwise_accuracy")
-            if accuracy is not None:
+            found = model["judge"].get(key) or {}
+            low, high = _ends(found, "pairwise_accuracy")
+            if (accuracy := found.get("pairwise_accuracy")) is not None:
                 yield {"model": model["name"], "on": name, "mean": accuracy,
-                       "low": None, "high": None}  # fmt: skip
+                       "low": low, "high": high}  # fmt: skip
 
 
 def _table(run: Run) -> Iterator[Part]:
-    rows = [
-        [f"{name}, {on}", *(number((model["judge"].get(key) or {}).get(measure), 3)
-                            for model in run.models)]
+    judges = [model["judge"] for model in run.models]
+    rows: list[list[str | Cell]] = [
+        [f"{name}, {on}", *(_cell(judge.get(key) or {}, measure, 3) for judge in judges)]
         for key, on in SETS
         for measure, name in MEASURES
-    ]  # fmt: skip
+    ]
     rows += [
-        ["readable judgments", *(percent(m["judge"].get("parse_rate"), 1) for m in run.models)],
-        ["score of its own answers", *(number(m["judged_mean"]) for m in run.models)],
+        ["readable judgments", *map(_readable, judges)],
+        ["score of its own answers", *map(_of_itself, run.models)],
         ["score with length (ρ)",
-         *(number(m["judge"].get("length_correlation"), 2, sign=True) for m in run.models)],
+         *(_cell(judge, "length_correlation", 2, sign=True) for judge in judges)],
         ["with the judge before (τ)",
-         *(number(m["judge"].get("agreement_with_previous"), 2) for m in run.models)],
+         *(_cell(judge, "agreement_with_previous", 2) for judge in judges)],
     ]  # fmt: skip
     yield Table(
         "The models as judges",
         ["", *(model["name"] for model in run.models)],
-        [row for row in rows if any(cell != DASH for cell in row[1:])],
+        [row for row in rows if any(_text(cell) != DASH for cell in row[1:])],
         "Pairwise: pairs ordered rightly. 5-best: of answers given the top score, the share that "
         "are the prompt's best. Exact: prompts whose whole order is right. ρ and τ-b: mean rank "
         "correlation with the oracle within a prompt. As in arXiv 2401.10020, table 4. With "
         "length: Spearman correlation of scores with tokens, on own answers. With the judge "
-        "before: mean τ-b on the fixed set. What was not measured is left out.",
+        "before: mean τ-b on the fixed set. With 95 % intervals, clustered by prompt. What was not "
+        "measured is left out.",
     )
     if not any(_measured(model) for model in run.models):
         yield Text("Without gold scores, agreement with the truth cannot be measured.", "quiet")
+
+
+def _ends(found: Mapping[str, Any], measure: str) -> tuple[float | None, float | None]:
+    """Return a measure's interval; runs of earlier versions have none."""
+    low, high = (found.get("ci95") or {}).get(measure) or (None, None)
+    return low, high
+
+
+def _cell(found: Mapping[str, Any], measure: str, digits: int, sign: bool = False) -> Cell:
+    return Cell(
+        number(found.get(measure), digits, sign),
+        note=interval(*_ends(found, measure), digits, sign),
+    )
+
+
+def _readable(judge: Mapping[str, Any]) -> Cell:
+    span = percent_interval(_ends(judge, "parse_rate"), 1)
+    return Cell(percent(judge.get("parse_rate"), 1), note=span)
+
+
+def _of_itself(model: Mapping[str, Any]) -> Cell:
+    low, high = model.get("judged_mean_ci95") or (None, None)
+    return Cell(number(model["judged_mean"]), note=interval(low, high))
+
+
+def _text(cell: str | Cell) -> str:
+    return cell.text if isinstance(cell, Cell) else cell
 
 
 def _measured(model: Mapping[str, Any]) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 
 from iterdpo.errors import UserError
 from iterdpo.report import charts
-from iterdpo.report.document import Chart, Group, Part, Section, Table, Text
-from iterdpo.report.figures import DASH, number, percent
+from iterdpo.report.document import Cell, Chart, Group, Part, Section, Table, Text
+from iterdpo.report.figures import DASH, number, percent, percent_interval
 from iterdpo.report.labels import overlooked
 from iterdpo.report.pairs import Found
 from iterdpo.report.reading import Iteration, iterations
@@ -57,7 +57,7 @@ def _outcomes(entries: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _table(entries: Sequence[Mapping[str, Any]]) -> Table:
-    rows = []
+    rows: list[list[str | Cell]] = []
     for entry in entries:
         pairs, judged = entry["pairs"], entry["judgments"]
         reasons = ", ".join(f"{name} {count:,}" for name, count in judged["reasons"].items())
@@ -70,7 +70,10 @@ def _table(entries: Sequence[Mapping[str, Any]]) -> Table:
                 f"{judged['unscored']:,}" + (f" ({reasons})" if reasons else ""),
                 f"{pairs['kept']:,}",
                 f"{sum(pairs['dropped'].values()):,}",
-                percent(pairs["label_accuracy"], 1),
+                Cell(
+                    percent(pairs["label_accuracy"], 1),
+                    note=percent_interval(pairs.get("label_accuracy_ci95"), 1),
+                ),
                 number(pairs["margin_mean"]),
                 number(pairs["length_ratio"]),
             ]
