@@ -58,7 +58,8 @@ demo: $(STAMP)  ## run the loop M0 -> M1 -> M2 -> M3 in the lab (minutes on two 
 	$(BIN)/python -m iterdpo iterations=3 $(ARGS)
 
 test: $(STAMP)  ## run every test that this machine can run
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		$(ARGS)
 
 check: $(STAMP)  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -79,10 +80,9 @@ def chromium():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, for they share its fixtures.
+    """Begin with the files that take longest: at the end nothing is left to do beside them.
 
-    The README's commands share none and are the longest, so each may go where there is room.
+    A file's tests stay together, in their order, for they share its fixtures.
     """
-    for item in items:
-        alone = item.path.name == "test_readme.py"
-        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else str(item.path)))
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])

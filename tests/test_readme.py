@@ -82,6 +82,7 @@ def after_a_run(tool: str, finished: Path, directory: Path) -> None:
         assert (made / left[name]).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", PYTHON_COMMANDS)
 def test_command(command, tmp_path, checkpoint_of, request):
     if "engine=vllm" in command:

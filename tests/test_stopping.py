@@ -40,6 +40,7 @@ def test_the_second_signal_ends_the_process_at_once():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "process"),
     [(signal.SIGTERM, 143, "inline"), (signal.SIGINT, 130, "spawn")],

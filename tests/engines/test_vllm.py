@@ -23,7 +23,7 @@ from iterdpo.records import Adapter, Base, Policy, Prompt
 from iterdpo.steps.writing import candidate_of
 from iterdpo.training.spec import Canary, CanaryText
 
-pytestmark = pytest.mark.usefixtures("vllm")
+pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
 
 SEED_MODEL = Path(__file__).resolve().parents[2] / "iterdpo" / "lab" / "seed"
 GREEDY = Sampling(temperature=0.0, max_tokens=48)

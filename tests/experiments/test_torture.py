@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from experiments.torture import point_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PART_ROWS = 24
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_at_random_ends_with_the_same_bytes():
     command = [sys.executable, "-m", "experiments.torture", "--kills", "5", "--no-points",
                "iterations=1"]  # fmt: skip

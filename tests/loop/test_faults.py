@@ -17,6 +17,8 @@ from iterdpo.errors import UserError
 from iterdpo.store import atomic, stages
 from iterdpo.store.stages import verify
 
+pytestmark = pytest.mark.slow
+
 SMOKE = ("experiment=smoke", "iterations=1")
 STAGES = ("base", "candidates", "judgments", "adapter")
 

@@ -24,6 +24,8 @@ from iterdpo.runs import Run
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
 
+pytestmark = pytest.mark.slow
+
 SMOKE = ("experiment=smoke", "iterations=2")
 
 

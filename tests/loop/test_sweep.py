@@ -16,6 +16,8 @@ from iterdpo.plan import plan
 from iterdpo.store.locks import locked
 from iterdpo.store.stages import LOCKS_DIR
 
+pytestmark = pytest.mark.slow
+
 BETAS = (0.05, 0.1, 0.3)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from iterdpo import run
 
-pytestmark = pytest.mark.usefixtures("vllm")
+pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
 
 SMOKE = ("experiment=smoke", "iterations=2", "engine=vllm", "engine.cache_gib=0.2")
 
