@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 from collections import Counter
@@ -48,7 +49,21 @@ def checkpoint_of(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def finished_run(checkpoint_of, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def libraries():
+    """Load what a training loads, and let the garbage collector leave it alone: half the time."""
+    import bitsandbytes  # noqa: F401
+
+    import iterdpo.training.dpo
+    import iterdpo.training.trainer  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def finished_run(libraries, checkpoint_of, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished run of two iterations; look, but change nothing in it."""
     from tests.made_run import make_run
 

@@ -23,7 +23,7 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def planned_and_run(store):
+def planned_and_run(libraries, store):
     """What was planned over an empty store, and what the run then stored."""
     from hydra import compose, initialize_config_dir
 

@@ -11,6 +11,11 @@ from iterdpo.command import conf_directory, typed
 from iterdpo.config.schema import Config
 
 
+@pytest.fixture(scope="session", autouse=True)
+def loaded(libraries):
+    """Every test here trains."""
+
+
 @pytest.fixture
 def configure(tmp_path: Path):
     """A function from overrides to a configuration that writes below ``tmp_path`` only."""

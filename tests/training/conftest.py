@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 from pathlib import Path
 
 import pytest
@@ -47,17 +46,8 @@ TRAINING = TrainingConfig(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def libraries():
-    """Load what a training loads, and let the garbage collector leave it alone: half the time."""
-    import bitsandbytes  # noqa: F401
-
-    import iterdpo.training.dpo
-    import iterdpo.training.trainer  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+def loaded(libraries):
+    """Every test here trains."""
 
 
 @pytest.fixture(scope="session")
