@@ -9,8 +9,9 @@ import pytest
 from iterdpo import plan, run
 from iterdpo.plan import Estimate, said, total_of
 from tests.loop.conftest import configure  # noqa: F401
+from tests.loop.sizes import SMALL
 
-SMOKE = ("experiment=smoke", "iterations=2")
+SMOKE = ("experiment=smoke", "iterations=2", *SMALL)
 
 
 def steps_of(config):
@@ -48,7 +49,7 @@ def test_over_an_empty_store_everything_runs_under_the_keys_it_then_has(planned_
         (path.parent.parent.name, path.parent.name) for path in store.glob("[!.]*/*/stage.json")
     }
     candidates = [step for step in planned if step.stage == "candidates"]
-    assert candidates[0].estimate == Estimate(24 * 6 * 48, at_most=True)  # prompts x n x longest
+    assert candidates[0].estimate == Estimate(8 * 6 * 48, at_most=True)  # prompts x n x longest
 
 
 def test_after_the_run_everything_is_cached(planned_and_run):
@@ -67,7 +68,7 @@ def test_a_changed_setting_is_named_where_it_first_tells(planned_and_run, config
     assert runs[0].estimate.seconds > 0
     later = next(step for step in runs if step.stage == "candidates")
     assert later.details == (f"after adapter {runs[0].key[:8]}",)
-    assert 24 * 6 < later.estimate.tokens < 24 * 6 * 48
+    assert 8 * 6 < later.estimate.tokens < 8 * 6 * 48
 
 
 def test_a_half_done_stage_says_how_far_it_is(planned_and_run, store, tmp_path, configure):  # noqa: F811

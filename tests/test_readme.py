@@ -122,7 +122,7 @@ def test_command(command, tmp_path, checkpoint_of, request):
             "pairs.on_empty=skip", "iterations=1", "engine.batch_size=64",
         ]  # fmt: skip
     elif "experiment=smoke" not in arguments:
-        arguments += ["experiment=smoke", "iterations=1"]
+        arguments += ["experiment=smoke", "iterations=1", "prompts.per_iteration=8"]
     done = run([*arguments, "engine.device=cpu"], tmp_path)
     assert "M0" in done.stdout or "M0" in done.stderr
     summaries = sorted((tmp_path / "runs").rglob("summary.json"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from iterdpo.stopping import Stopped, StopRequest, heard
+from tests.loop.sizes import LITTLE_MEASURED
 
 
 def test_the_first_signal_is_noted_and_told_and_handlers_are_put_back(capfd):
@@ -50,6 +51,7 @@ def test_a_run_stops_says_how_to_go_on_and_goes_on(tmp_path, number, status, pro
         return [
             sys.executable, "-m", "iterdpo", "experiment=smoke", "iterations=1", "tracking=wandb",
             "engine.device=cpu", "engine.part_rows=24", "engine.batch_size=24",
+            *LITTLE_MEASURED,
             f"training.process={process}",
             f"store.root={tmp_path / 'store'}", f"hydra.run.dir={tmp_path / run}",
         ]  # fmt: skip

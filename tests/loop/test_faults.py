@@ -16,10 +16,11 @@ from iterdpo import run
 from iterdpo.errors import UserError
 from iterdpo.store import atomic, stages
 from iterdpo.store.stages import verify
+from tests.loop.sizes import SMALL
 
 pytestmark = pytest.mark.slow
 
-SMOKE = ("experiment=smoke", "iterations=1")
+SMOKE = ("experiment=smoke", "iterations=1", *SMALL)
 STAGES = ("base", "candidates", "judgments", "adapter")
 
 

@@ -23,6 +23,7 @@ from iterdpo.records import Candidate, Comparison, Judgment, Pair, Prompt
 from iterdpo.runs import Run
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
+from tests.loop.sizes import SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -273,7 +274,7 @@ def test_an_adapter_that_does_not_load_stops_the_run(configure, tmp_path, monkey
 
     monkeypatch.setattr(TransformersEngine, "_load_adapter", load_nothing)
     with pytest.raises(LineageError, match="is asked for M1 and answers like the policy before"):
-        run.execute(configure(*SMOKE), tmp_path / "run")
+        run.execute(configure(*SMOKE, *SMALL), tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert [model["name"] for model in summary["models"]] == ["M0"]
 
@@ -291,7 +292,7 @@ def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(configure, tmp_pa
 
     monkeypatch.setattr(TransformersEngine, "_load_adapter", damage_then_load)
     with pytest.raises(LineageError, match="adapter of M1 did not load"):
-        run.execute(configure(*SMOKE), tmp_path / "run")
+        run.execute(configure(*SMOKE, *SMALL), tmp_path / "run")
 
 
 def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
@@ -332,7 +333,7 @@ def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
     ids=["initial", "sampled", "none-spawn-ipo", "int8"],
 )  # fmt: skip
 def test_other_choices_run_to_the_end(configure, tmp_path, overrides):
-    result = run.execute(configure(*SMOKE, *overrides), tmp_path / "run")
+    result = run.execute(configure(*SMOKE, *SMALL, *overrides), tmp_path / "run")
     assert len(result["models"]) == 3
     assert result["iterations"][1]["training"]["reference_unchanged"] is True
     if "judge.model=initial" in overrides:

@@ -15,10 +15,12 @@ from iterdpo import run
 from iterdpo.plan import plan
 from iterdpo.store.locks import locked
 from iterdpo.store.stages import LOCKS_DIR
+from tests.loop.sizes import LITTLE_MEASURED, SMALL
 
 pytestmark = pytest.mark.slow
 
 BETAS = (0.05, 0.1, 0.3)
+SHORT = (*LITTLE_MEASURED, "pairs.k=1")  # and as many answers as always: what they cost is counted
 
 
 def summaries(sweep):
@@ -39,7 +41,7 @@ def assert_shared(results, store):
 def test_a_sweep_makes_the_first_iteration_once(configure, tmp_path):
     results = [
         run.execute(
-            configure("experiment=smoke", "iterations=3", f"training.beta={beta}"),
+            configure("experiment=smoke", "iterations=3", *SHORT, f"training.beta={beta}"),
             tmp_path / str(beta),
         )
         for beta in BETAS
@@ -52,11 +54,11 @@ def test_jobs_that_run_at_the_same_time_share_as_well(configure, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="comes with the extra sweep")
     command = [
         sys.executable, "-m", "iterdpo", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3",
-        "experiment=smoke", "iterations=3", f"training.beta={','.join(map(str, BETAS))}",
+        "experiment=smoke", "iterations=3", *SHORT, f"training.beta={','.join(map(str, BETAS))}",
         "tracking=none", "engine.device=cpu", "engine.threads=1",
         f"store.root={tmp_path / 'store'}", f"hydra.sweep.dir={tmp_path / 'sweep'}",
     ]  # fmt: skip
-    steps = [step for _, steps in plan(configure("experiment=smoke")) for step in steps]
+    steps = [step for _, steps in plan(configure("experiment=smoke", *SHORT)) for step in steps]
     first = next(step for step in steps if step.stage == "candidates")
     said = tmp_path / "said"
     with said.open("w") as out, ExitStack() as started:
@@ -72,7 +74,7 @@ def test_jobs_that_run_at_the_same_time_share_as_well(configure, tmp_path):
 
 def test_a_job_that_fails_neither_stops_nor_poisons_the_others(tmp_path):
     command = [
-        sys.executable, "-m", "iterdpo", "-m", "experiment=smoke", "iterations=1",
+        sys.executable, "-m", "iterdpo", "-m", "experiment=smoke", "iterations=1", *SMALL,
         "pairs.min_margin=4.9,0.0", "tracking=none", "engine.device=cpu",
         f"store.root={tmp_path / 'store'}", f"hydra.sweep.dir={tmp_path / 'sweep'}",
     ]  # fmt: skip
