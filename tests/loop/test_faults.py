@@ -20,6 +20,7 @@ from tests.loop.sizes import SMALL
 
 pytestmark = pytest.mark.slow
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = ("experiment=smoke", "iterations=1", *SMALL)
 STAGES = ("base", "candidates", "judgments", "adapter")
 
@@ -124,13 +125,13 @@ def test_a_tracker_whose_process_is_killed_costs_a_warning(tmp_path):
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from iterdpo.tracking.wandb import WandbTracker\n"
+        "from tests.processes import children_of\n"
         "start = WandbTracker.start\n"
         "def start_then_kill(self, *args):\n"
         "    start(self, *args)\n"
-        "    for stat in Path('/proc').glob('[0-9]*/stat'):\n"
-        "        fields = stat.read_text().rpartition(')')[2].split()\n"
-        "        if fields[1] == str(os.getpid()) and 'wandb-core' in stat.read_text():\n"
-        "            os.kill(int(stat.parent.name), signal.SIGKILL)\n"
+        "    for child in children_of(os.getpid()):\n"
+        "        if 'wandb-core' in Path(f'/proc/{child}/stat').read_text():\n"
+        "            os.kill(child, signal.SIGKILL)\n"
         "            print('killed', file=sys.stderr)\n"
         "WandbTracker.start = start_then_kill\n"
         "from iterdpo.__main__ import main\n"
@@ -141,7 +142,9 @@ def test_a_tracker_whose_process_is_killed_costs_a_warning(tmp_path):
         "engine.device=cpu", f"store.root={tmp_path / 'store'}",
         f"hydra.run.dir={tmp_path / 'run'}",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ, cwd=REPOSITORY
+    )
     assert done.returncode == 0, done.stderr
     assert "killed" in done.stderr
     assert "tracking" in done.stderr

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from iterdpo.runs import Run
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
 from tests.loop.sizes import SMALL
+from tests.processes import program_that_waits, until_it_waits
 
 pytestmark = pytest.mark.slow
 
@@ -297,23 +296,26 @@ def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(configure, tmp_pa
 
 def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
     result, _, store = finished
-    command = [
-        sys.executable, "-m", "iterdpo", *SMOKE, "tracking=none", "engine.device=cpu",
-        f"store.root={tmp_path / 'store'}", f"hydra.run.dir={tmp_path / 'run'}",
+    overrides = [
+        *SMOKE, "tracking=none", "engine.device=cpu", f"store.root={tmp_path / 'store'}",
+        f"hydra.run.dir={tmp_path / 'run'}",
     ]  # fmt: skip
-    child = subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
-    # Killed without a chance to tidy up, as soon as the first iteration's candidates are there.
-    while not list((tmp_path / "store").glob("candidates/[!.]*")):
-        assert child.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    # Killed without a chance to tidy up, when the first iteration's candidates are there.
+    with subprocess.Popen(
+        [*program_that_waits("judgments"), *overrides], env=os.environ, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as child:  # fmt: skip
+        until_it_waits(child)
+        child.kill()
     done = {
         path.relative_to(tmp_path / "store"): path.stat().st_mtime_ns
         for path in (tmp_path / "store").glob("*/[!.]*/stage.json")
     }
     assert 0 < len(done) < len(list(store.glob("*/*/stage.json")))
-    subprocess.run(command, env=os.environ, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "iterdpo", *overrides], env=os.environ, check=True,
+        capture_output=True,
+    )  # fmt: skip
     for path, time_ns in done.items():
         assert (tmp_path / "store" / path).stat().st_mtime_ns == time_ns, path
     again = json.loads((tmp_path / "run" / "summary.json").read_text())

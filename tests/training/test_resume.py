@@ -24,6 +24,12 @@ from iterdpo.stopping import Stopped, StopRequest
 from iterdpo.training import __main__, run
 from iterdpo.training.dpo import train
 from iterdpo.training.spec import TrainSpec
+from tests.training.waiting import (
+    AFTER_A_CHECKPOINT,
+    IN_STEP_THREE,
+    RequestInStepThree,
+    running,
+)
 
 # Two optimizer steps an epoch, the second of which has a single micro batch instead of two.
 SIX_STEPS = {
@@ -205,34 +211,29 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
 
 
 def test_a_child_that_is_killed_goes_on_in_another(make, whole, files, tmp_path, monkeypatch):
-    spec = make("nf4", process="spawn", epochs=20)
+    spec = make("nf4", process="spawn")
     started: list[subprocess.Popen] = []
 
-    class Child(subprocess.Popen):
-        def __init__(self, *args, **kwargs):
-            assert kwargs["stdin"] == subprocess.PIPE  # which tells the child that we live
-            super().__init__(*args, **kwargs)
-            started.append(self)
-
     def kill_at_the_first_checkpoint():
-        while not over.wait(0.002):
+        while not over.wait(0.01):
             if list((tmp_path / "kept").glob("*-step-*")):
-                started[0].send_signal(signal.SIGKILL)
+                started[0].kill()
                 return
 
-    monkeypatch.setattr(subprocess, "Popen", Child)
     over = threading.Event()
     killer = threading.Thread(target=kill_at_the_first_checkpoint)
     killer.start()
     (tmp_path / "first").mkdir()
-    try:
-        with pytest.raises(UserError, match=r"SIGKILL.*last checkpoint"):
-            run.run_training(spec, tmp_path / "first", "M1 trains")
-    finally:
-        over.set()
-        killer.join()
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", running(AFTER_A_CHECKPOINT, started))
+        try:
+            with pytest.raises(UserError, match=r"SIGKILL.*last checkpoint"):
+                run.run_training(spec, tmp_path / "first", "M1 trains")
+        finally:
+            over.set()
+            killer.join()
     (kept,) = (tmp_path / "kept").glob("*-step-*")
-    assert int(kept.name[-8:]) < 40
+    assert int(kept.name[-8:]) == 1
     (tmp_path / "again").mkdir()
     report = run.run_training(spec, tmp_path / "again", "M1 trains")
     assert files(tmp_path / "again") == whole(spec)
@@ -241,20 +242,22 @@ def test_a_child_that_is_killed_goes_on_in_another(make, whole, files, tmp_path,
 
 @pytest.mark.parametrize("process", ["inline", "spawn"])
 def test_a_request_to_stop_is_met_with_a_checkpoint_of_the_last_step(
-    make, whole, files, tmp_path, process
+    make, whole, files, tmp_path, monkeypatch, process
 ):
     spec = make(process=process, checkpoint_steps=1000)
-    stop = StopRequest()
     if process == "inline":
+        stop = StopRequest()
         with pytest.raises(Stopped):
             train(spec, tmp_path / "first", request_at(3, stop), stop)
-        (kept,) = (tmp_path / "kept").glob("*-step-*")
-        assert int(kept.name[-8:]) == 3
     else:
-        stop.number = signal.SIGTERM
         (tmp_path / "first").mkdir()
+        monkeypatch.setattr(subprocess, "Popen", running(IN_STEP_THREE, []))
         with pytest.raises(Stopped):
-            run.run_training(spec, tmp_path / "first", "M1 trains", stop)
+            run.run_training(
+                spec, tmp_path / "first", "M1 trains", RequestInStepThree(tmp_path / "first")
+            )
+    (kept,) = (tmp_path / "kept").glob("*-step-*")
+    assert int(kept.name[-8:]) == 3
     (tmp_path / "again").mkdir()
     train(spec, tmp_path / "again")
     assert files(tmp_path / "again") == whole(spec)
