@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Script = Callable[[int, dict], tuple]
 """(number of the request, its body) -> (status, body) or (status, body, headers). A body is JSON,
-or bytes as they go out. Status 0 closes the connection, -1 keeps silent."""
+or bytes as they go out. Status 0 closes the connection, -1 keeps silent until the client does."""
 
 
 @dataclass
@@ -60,14 +59,15 @@ def serving(script: Script):
                 server.under_way += 1
                 server.most_under_way = max(server.most_under_way, server.under_way)
             try:
-                self.answer(*script(number, body))
+                answer = script(number, body)
             finally:
-                with lock:
+                with lock:  # before the answer is out: the next request may come with it
                     server.under_way -= 1
+            self.answer(*answer)
 
         def answer(self, status, body, headers=()):
             if status == -1:
-                time.sleep(0.5)
+                self.rfile.read(1)
             if status <= 0:
                 self.close_connection = True
                 self.connection.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -25,7 +27,7 @@ SETTINGS = EndpointSettings(
 
 def judge_of(url: str, key: str | None = None, **changes) -> EndpointJudge:
     client = ClientSettings(
-        base_url=url, model="m", api_key_env="KEY", timeout_seconds=5.0, retries=0,
+        base_url=url, model="m", api_key_env="KEY", timeout_seconds=60.0, retries=0,
         requests_per_minute=None,
     )  # fmt: skip
     settings = replace(SETTINGS, **changes)
@@ -37,15 +39,23 @@ def asked_about(body: dict) -> int:
 
 
 def test_verdicts_are_averaged_and_come_in_order():
-    # Answer i gets the scores i % 5 and i % 5 + 1: a mean of i % 5 + 0.5. Later ones answer sooner.
-    from time import sleep
-
+    # Answer i gets the scores i % 5 and i % 5 + 1: a mean of i % 5 + 0.5. Of the three requests
+    # that are under way at a time, and none is answered before all are, the later one is first.
     seen: dict[int, int] = {}
+    threes: dict[int, list[int]] = {number: [] for number in range(4)}
+    left: dict[int, list[int]] = {number: [] for number in range(4)}
+    turn = threading.Condition()
 
-    def script(_, body):
-        about = asked_about(body)
-        sleep(0.03 * (6 - about))
-        nth = seen[about] = seen.get(about, -1) + 1
+    def script(number, body):
+        about, three = asked_about(body), number // 3
+        with turn:
+            threes[three].append(about)
+            left[three].append(about)
+            turn.notify_all()
+            turn.wait_for(lambda: len(threes[three]) == 3 and about == max(left[three]), 60)
+            left[three].remove(about)
+            turn.notify_all()
+            nth = seen[about] = seen.get(about, -1) + 1
         return 200, said(f"Fine.\nScore: {about % 5 + nth}")
 
     with serving(script) as server:
@@ -57,7 +67,7 @@ def test_verdicts_are_averaged_and_come_in_order():
     assert sorted(made[0].raw) == ["Fine.\nScore: 0", "Fine.\nScore: 1"]
     assert {item.judge for item in made} == {judge_fingerprint(judge.identity)}
     assert len(server.bodies) == 12
-    assert 1 < server.most_under_way <= 3
+    assert server.most_under_way == 3
 
 
 def test_a_request_holds_the_rubric_and_the_settings():
@@ -99,9 +109,30 @@ def test_what_cannot_be_read_is_unscored_and_never_a_number():
     assert made[5] == Scored(4.0)
 
 
-def test_an_error_ends_the_call_and_asks_no_more():
+@pytest.fixture
+def cancelled(monkeypatch):
+    """Set when the judge has given up what is not asked yet, and not before."""
+    given_up = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            given_up.set()
+            super().shutdown(wait)
+
+    monkeypatch.setattr("iterdpo.judging.endpoint.ThreadPoolExecutor", Pool)
+    return given_up
+
+
+def test_an_error_ends_the_call_and_asks_no_more(cancelled):
+    """The thread that asks is one request ahead at most when it hears that it is over."""
+
     def script(number, _):
-        return (200, said("Score: 3")) if number < 2 else (404, {"error": {"message": "gone"}})
+        if number < 2:
+            return 200, said("Score: 3")
+        if number > 2:
+            cancelled.wait(60)
+        return 404, {"error": {"message": "gone"}}
 
     with serving(script) as server:
         judging = judge_of(server.url, concurrency=1).judge((PROMPT,), ANSWERS, POLICY)
@@ -111,12 +142,17 @@ def test_an_error_ends_the_call_and_asks_no_more():
     assert len(server.bodies) <= 4
 
 
-def test_who_stops_listening_asks_no_more():
-    with serving(lambda *_: (200, said("Score: 3"))) as server:
+def test_who_stops_listening_asks_no_more(cancelled):
+    def script(number, _):
+        if number >= 2:
+            cancelled.wait(60)
+        return 200, said("Score: 3")
+
+    with serving(script) as server:
         judging = judge_of(server.url, concurrency=1).judge((PROMPT,), ANSWERS, POLICY)
         next(judging)
         judging.close()
-    assert len(server.bodies) <= 4
+    assert len(server.bodies) <= 3
 
 
 def test_cost_is_counted_and_the_budget_ends_the_run_between_parts():
