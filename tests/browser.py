@@ -32,7 +32,7 @@ FLAGS = (
     "--no-first-run", "--disable-extensions", "--disable-background-networking",
     "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds that an answer of the browser, or a condition on a page, may take."""
 _KEYS = {
     "Enter": "\r", "Tab": "\t", " ": " ", "Escape": "", "Backspace": "",
@@ -151,6 +151,8 @@ class Page:
     requests: list[str] = field(default_factory=list)
     """Addresses that the page asked for, itself left out, ``data:`` and ``blob:`` too."""
     _address: str = ""
+    _document: str = ""
+    """The loader of the document that is there, which a new one replaces."""
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command of the DevTools protocol to this page."""
@@ -159,9 +161,13 @@ class Page:
     def open(self, place: Path | str) -> None:
         """Go to a file or an address and wait until it is loaded."""
         self._address = place.resolve().as_uri() if isinstance(place, Path) else place
-        error = self.call("Page.navigate", url=self._address).get("errorText")
-        if error:
+        answer = self.call("Page.navigate", url=self._address)
+        if error := answer.get("errorText"):
             raise BrowserError(f"{self._address}: {error}")
+        # The answer can come while the document before is still there, which is complete as well.
+        deadline = time.monotonic() + PATIENCE
+        while self._document != answer.get("loaderId", self._document):
+            self.browser.receive(deadline)
         self.wait("document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:
@@ -263,6 +269,10 @@ class Page:
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         return {**{name: size[name] for name in ("x", "y", "width", "height")}, "scale": 1}
 
+    def _went(self, details: Mapping[str, Any]) -> None:
+        if "parentId" not in details["frame"]:
+            self._document = details["frame"]["loaderId"]
+
     def _requested(self, details: Mapping[str, Any]) -> None:
         address = details["request"]["url"]
         if address.split("#")[0] not in (self._address.split("#")[0], "about:blank"):
@@ -284,6 +294,7 @@ class Page:
 
 
 _EVENTS: Mapping[str, Callable[[Page, Mapping[str, Any]], None]] = {
+    "Page.frameNavigated": Page._went,
     "Network.requestWillBeSent": Page._requested,
     "Runtime.exceptionThrown": Page._raised,
     "Runtime.consoleAPICalled": Page._said,

@@ -59,10 +59,12 @@ def test_hostile_texts_stay_text(page, task):
 
 
 def test_the_policy_stops_what_it_does_not_know(page):
-    page.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"hit=1\">')")
+    page.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"hit=1\">'), "
+        "new Promise(go => document.querySelector('img').addEventListener('error', () => go()))"
+    )
     page.run("document.head.append(Object.assign(document.createElement('script'), "
              "{textContent: 'hit = 1'}))")  # fmt: skip
-    page.wait("true")
     assert page.run("typeof hit") == "undefined"
     assert any("Content Security Policy" in error for error in page.errors)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -19,7 +18,6 @@ FIRST = [
     *(Planted(f"name {n} fruits", "fig kiwi", "fig", 4.0, 2.0 + n / 100) for n in range(30)),
 ]
 SECOND = [Planted("name two animals", "ant cat", "dog", 3.5, 3.0)]
-CHARTS = "=== 'all'"
 SCORES = [{"p": [3.0], "q": [2.0]}, {"p": [4.0], "q": [3.0]}, {"p": [4.5], "q": [3.5]}]
 CONTROLS = {
     "controls": [
@@ -42,12 +40,13 @@ def opened(chromium, page_file):
     """A function that opens the page and checks at the end that all was quiet."""
     pages = []
 
-    def get(width=1280, height=900, charts=False, **media):
+    def get(width=1280, height=900, **media):
         page = chromium.page(width, height)
         pages.append(page)
         page.media({"prefers-reduced-motion": "reduce"} | media)
         page.open(page_file)
-        page.wait(f"document.documentElement.dataset.ready {CHARTS if charts else ''}")
+        # With every chart in its place: one that is drawn later moves what is clicked on.
+        page.wait("document.documentElement.dataset.ready === 'all'")
         return page
 
     yield get
@@ -58,7 +57,7 @@ def opened(chromium, page_file):
 
 
 def test_every_chart_is_drawn_and_has_its_data(opened):
-    page = opened(charts=True)
+    page = opened()
     names = page.run("[...document.querySelectorAll('[data-chart]')].map(e => e.dataset.chart)")
     assert {"quality", "judge", "outcomes", "scores", "lengths", "training-loss", "seconds"} <= set(
         names
@@ -217,7 +216,7 @@ def test_the_keyboard_is_enough(opened):
 
 
 def test_colors_follow_the_system_and_can_be_chosen(opened):
-    page = opened(charts=True, **{"prefers-color-scheme": "dark"})
+    page = opened(**{"prefers-color-scheme": "dark"})
     background = "getComputedStyle(document.body).backgroundColor"
     dark = page.run(background)
     page.click("#theme")
@@ -234,7 +233,7 @@ def test_colors_follow_the_system_and_can_be_chosen(opened):
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_the_page_itself_never_scrolls_sideways(opened, width):
-    page = opened(width, 844, charts=True)
+    page = opened(width, 844)
     page.click(".pair")
     assert page.run("document.documentElement.scrollWidth") <= width
 
@@ -307,10 +306,14 @@ def test_ten_thousand_pairs_open_in_time_and_stay_small(chromium, tmp_path):
     file = write([run.write()])
     assert file.stat().st_size < 15e6
     page = chromium.page()
-    began = time.monotonic()
+    page.call("Performance.enable", timeDomain="threadTicks")
     page.open(file)
     page.wait("document.documentElement.dataset.ready")
-    assert time.monotonic() - began < 3
+    measured = page.call("Performance.getMetrics")["metrics"]
+    # Seconds of its thread's own, which others on the machine do not lengthen; 0.35 were seen.
+    (worked,) = (item["value"] for item in measured if item["name"] == "TaskDuration")
+    assert 0 < worked < 3
+    assert len(page.texts(".pair")) == 20  # what is not looked at is not in the document
     assert page.text(".count") == "10,000 pairs"
     page.close()
 
