@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -24,7 +25,13 @@ os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
     # Threads that wait without spinning: a busy machine is then slow, not three times slower.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # Servers that stand in for others are on this machine, where no proxy leads to.
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
 }
+
+for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"):
+    os.environ.pop(name, None)  # what is printed here is read by tests, whoever looks on
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes side by side share the cores; more threads than cores would only wait.
@@ -92,6 +99,14 @@ def chromium():
     browser = Browser(program)
     yield browser
     browser.close()
+
+
+@pytest.fixture
+def nobody_there():
+    """An address on this machine whose port is taken, by nobody who would answer."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

