@@ -204,6 +204,6 @@ def test_no_verdict_without_the_word(text: str) -> None:
 @pytest.mark.parametrize("head", ["", "Score: ", "Score: 4", "Score: 4."])
 def test_time_is_linear(head: str, piece: str) -> None:
     text = head + piece * (100_000 // len(piece))
-    start = time.perf_counter()
+    start = time.thread_time()  # others on the machine do not lengthen it
     parse_score(text)
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
