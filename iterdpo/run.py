@@ -51,14 +51,26 @@ def execute(
         LineageError: a proof of correctness failed.
     """
     quiet_libraries()
-    began = time.monotonic()
     run_dir.mkdir(parents=True, exist_ok=True)
-    with _named(run_dir):
-        write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
     registered = RegisteredRun(config.store.root, run_dir, sha256_of(plain(config)))
-    if stopped := registered.stopped_before():
-        log.info("going on with what %s left in %s", stopped, config.store.root)
-        take_over(stopped, run_dir)
+    with registered.living():
+        with _named(run_dir):
+            write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
+            with registered.continued() as stopped:
+                if stopped:
+                    log.info("going on with what %s left in %s", stopped, config.store.root)
+                    take_over(stopped, run_dir)
+        return _execute(config, run_dir, engine, stop, registered)
+
+
+def _execute(
+    config: Config,
+    run_dir: Path,
+    engine: Engine | None,
+    stop: StopRequest | None,
+    registered: RegisteredRun,
+) -> dict[str, Any]:
+    began = time.monotonic()
     assembly = assemble(config, run_dir, engine)
     tracker, costs = assembly.tracker, StageCosts()
     stages = Stages(

@@ -20,7 +20,7 @@ from iterdpo.errors import UserError
 from iterdpo.store.atomic import PARTIAL_PREFIX
 from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import Inventory
-from iterdpo.store.locks import Holder, locked
+from iterdpo.store.locks import HeldError, locked, refuse
 from iterdpo.store.registry import RUNS_DIR
 from iterdpo.store.roots import Root, read_roots
 from iterdpo.store.stages import LOCKS_DIR
@@ -63,10 +63,6 @@ class Sorted:
     garbage: tuple[Garbage, ...]
     """In the order in which to delete: what was made from a stage goes before it."""
     kept: tuple[Garbage, ...]
-
-
-class _InUseError(Exception):
-    """A live process holds the lock."""
 
 
 def find_garbage(
@@ -113,7 +109,7 @@ def delete(root: Path, item: Garbage) -> str | None:
     try:
         with _unused(root, item):
             return _delete(root, item)
-    except _InUseError as error:
+    except HeldError as error:
         return str(error)
     except OSError as error:
         raise UserError(f"{item.path}: cannot be deleted ({error.strerror})") from error
@@ -124,7 +120,7 @@ def in_use(root: Path, item: Garbage) -> str | None:
     try:
         with _unused(root, item, make=False):
             return None
-    except _InUseError as error:
+    except HeldError as error:
         return str(error)
     except UserError:  # a lock that cannot be opened; deleting says so
         return None
@@ -217,12 +213,8 @@ def _unused(root: Path, item: Garbage, make: bool = True) -> Iterator[None]:
         paths = []
     with ExitStack() as locks:
         for path in paths:
-            locks.enter_context(locked(path, waiting=_refuse, poll_seconds=0.05))
+            locks.enter_context(locked(path, waiting=refuse, poll_seconds=0.05))
         yield
-
-
-def _refuse(holder: Holder) -> None:
-    raise _InUseError(f"in use by {holder}")
 
 
 def _delete(root: Path, item: Garbage) -> str | None:

@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from iterdpo.errors import UserError
 
@@ -59,6 +59,15 @@ class Holder:
         if not self.pid:
             return "another process"
         return f"process {self.pid} of {self.user} on {self.host}, since {self.since}"
+
+
+class HeldError(Exception):
+    """A live process holds the lock; the text says which."""
+
+
+def refuse(holder: Holder) -> NoReturn:
+    """Do not wait: to be given to ``locked`` as ``waiting``."""
+    raise HeldError(f"in use by {holder}")
 
 
 @contextmanager

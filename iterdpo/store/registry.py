@@ -1,16 +1,25 @@
-"""The runs that a store knows: what each uses, and so what is no garbage."""
+"""The runs that a store knows: what each uses, and so what is no garbage.
+
+A run that lives holds a lock of its own (see ``locks``), so one that was killed is told from one
+that still goes on. A lock that cannot be tried counts as held: to begin anew is harmless, and two
+live runs that take each other for one are not. Where a file system keeps locks to a host, a run on
+another host counts as stopped.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from iterdpo.store.atomic import write_text
+from iterdpo.errors import UserError
+from iterdpo.store.atomic import disk_errors_named, write_text
 from iterdpo.store.hashing import sha256_of
+from iterdpo.store.locks import HeldError, locked, refuse
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +39,8 @@ class RunEntry:
     """``<stage>/<key>`` of every result that it asked for, in order."""
     updated: str
     """When this was written, in UTC, ISO 8601."""
+    goes_on_from: str = ""
+    """``run_dir`` of the stopped run that it continues; empty for none."""
 
 
 class RegisteredRun:
@@ -54,26 +65,95 @@ class RegisteredRun:
         """Note that the run came to its end."""
         self._write(replace(self._entry, finished=True))
 
-    def stopped_before(self) -> Path | None:
-        """Return the directory of the latest run of the same configuration that did not finish."""
+    @contextmanager
+    def living(self) -> Iterator[None]:
+        """Hold the run's lock for the block. A store that has no locks or is read only holds none.
+
+        Raises:
+            UserError: another run lives in the same directory.
+        """
+        run_dir = self._entry.run_dir
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(_lock(self.root, run_dir), waiting=refuse))
+            except HeldError as error:
+                raise UserError(
+                    f"{run_dir}: {error}; wait until that run has ended, or name another "
+                    "directory, hydra.run.dir=DIR"
+                ) from None
+            except UserError as error:
+                log.debug("the run is not known as living (%s)", error)
+            yield
+
+    @contextmanager
+    def continued(self) -> Iterator[Path | None]:
+        """Yield the directory of the run that this one goes on from, or None.
+
+        It is the latest one of the same configuration that neither finished nor lives, and that no
+        other run goes on from. After the block it is this run's; until then nobody else gets it. A
+        run whose own directory has been used before goes on there.
+        """
+        with ExitStack() as held:
+            stopped = self._choose(held)
+            yield Path(stopped.run_dir) if stopped else None
+            if stopped:
+                with disk_errors_named(self.root):
+                    self._write(replace(self._entry, goes_on_from=stopped.run_dir))
+
+    def _choose(self, held: ExitStack) -> RunEntry | None:
+        """Choose the run to go on from; while ``held`` is open, no other run chooses."""
+        place = self.root / RUNS_DIR / f"config-{self._entry.config_sha256[:16]}.lock"
+        try:
+            held.enter_context(locked(place, poll_seconds=0.05))
+        except UserError as error:
+            log.debug("no run is gone on from (%s)", error)
+            return None
+        known = entries(self.root)
+        for own in known:
+            if own.run_dir == self._entry.run_dir:
+                self._entry = replace(self._entry, goes_on_from=own.goes_on_from)
+                return None
+        return self._stopped(known)
+
+    def _stopped(self, known: Iterable[RunEntry]) -> RunEntry | None:
+        taken = {entry.goes_on_from for entry in known}
         same = [
             entry
-            for entry in entries(self.root)
+            for entry in known
             if entry.config_sha256 == self._entry.config_sha256
             and not entry.finished
-            and entry.run_dir != self._entry.run_dir
+            and entry.run_dir not in taken
         ]
-        found = max(same, key=lambda entry: entry.updated, default=None)
-        return Path(found.run_dir) if found else None
+        latest_first = sorted(same, key=lambda entry: entry.updated, reverse=True)
+        return next((entry for entry in latest_first if not self._lives(entry)), None)
+
+    def _lives(self, entry: RunEntry) -> bool:
+        place = _lock(self.root, entry.run_dir)
+        if not place.exists():  # a run makes it before its entry
+            return False
+        try:
+            with locked(place, waiting=refuse, poll_seconds=0.05):
+                return False
+        except (HeldError, UserError) as error:
+            log.debug("%s is not gone on from (%s)", entry.run_dir, error)
+            return True
 
     def _write(self, entry: RunEntry) -> None:
         self._entry = replace(entry, updated=datetime.now(UTC).isoformat(timespec="seconds"))
-        name = f"{sha256_of(entry.run_dir)[:16]}.json"
+        name = f"{_name(entry.run_dir)}.json"
         text = json.dumps(asdict(self._entry), indent=1) + "\n"
         try:
             write_text(self.root / RUNS_DIR / name, text)
         except PermissionError:
             log.debug("%s cannot be written to: the run is not registered", self.root)
+
+
+def _name(run_dir: str) -> str:
+    return sha256_of(run_dir)[:16]
+
+
+def _lock(root: Path, run_dir: str) -> Path:
+    return root / RUNS_DIR / f"{_name(run_dir)}.lock"
 
 
 def entries(root: Path) -> list[RunEntry]:

@@ -5,12 +5,15 @@ store, the pairing and the training are real.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from iterdpo import run
 from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
 from iterdpo.errors import NoPairsError, UserError
+from iterdpo.store.hashing import plain, sha256_of
+from iterdpo.store.registry import RegisteredRun
 
 PROMPTS = 40
 
@@ -102,3 +105,25 @@ def test_equal_scores_are_ties_and_say_so(scripted, tmp_path):
     )
     with pytest.raises(NoPairsError, match=r"4 tie.*scores: 4: 12"):
         run.execute(config, tmp_path / "run", engine)
+
+
+def test_a_run_is_gone_on_from_when_it_has_failed_and_not_while_it_lives(scripted, tmp_path):
+    found = []
+
+    def look():
+        another = RegisteredRun(config.store.root, tmp_path / "another", sha256_of(plain(config)))
+        with another.continued() as stopped:
+            found.append(stopped)
+
+    def answer(request, policy, sample):
+        if found:
+            raise UserError("the engine is gone")
+        with ThreadPoolExecutor() as beside:
+            beside.submit(look).result()
+        return f"answer number {sample}"
+
+    config, engine = scripted(answer, lambda request, policy: {"4": 1.0})
+    with pytest.raises(UserError, match="the engine is gone"):
+        run.execute(config, tmp_path / "run", engine)
+    look()
+    assert found == [None, tmp_path / "run"]

@@ -1,10 +1,30 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from iterdpo.errors import UserError
 from iterdpo.store.registry import RegisteredRun, entries
+
+ROOT = Path(__file__).resolve().parents[2]
+LIVE = """
+import sys
+from pathlib import Path
+from iterdpo.store.registry import RegisteredRun
+run = RegisteredRun(Path(sys.argv[1]), Path(sys.argv[2]), "c")
+with run.living(), run.continued() as stopped:
+    run.uses(["candidates/1"])
+with run.living():
+    print(stopped, flush=True)
+    sys.stdin.readline()
+"""
 
 
 def registered(root, name, config="c", stages=("candidates/1",)):
@@ -33,14 +53,120 @@ def test_a_run_whose_directory_is_gone_no_longer_counts(tmp_path):
     assert [entry.run_dir for entry in entries(tmp_path / "store")] == [str(tmp_path / "b")]
 
 
+@pytest.fixture
+def live(tmp_path):
+    """Start runs in processes of their own, which live until they are killed."""
+    started = []
+
+    def one(name):
+        (tmp_path / name).mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", LIVE, str(tmp_path / "store"), str(tmp_path / name)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        started.append(process)
+        return process, process.stdout.readline().strip()
+
+    yield one
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def goes_on_from(root, name):
+    """Return what a new run of the configuration goes on from; it ends at once, unfinished."""
+    place = root.parent / name
+    place.mkdir(exist_ok=True)
+    run = RegisteredRun(root, place, "c")
+    with run.living(), run.continued() as stopped:
+        pass
+    return stopped
+
+
 def test_the_same_command_finds_the_run_that_was_stopped(tmp_path):
     root = tmp_path / "store"
     registered(root, "other", config="d")
     registered(root, "done").finish()
-    again = registered(root, "again")
-    assert again.stopped_before() is None
+    assert goes_on_from(root, "first") is None
     registered(root, "stopped")
-    assert again.stopped_before() == tmp_path / "stopped"
+    assert goes_on_from(root, "again") == tmp_path / "stopped"
+
+
+def test_a_run_is_gone_on_from_once_and_then_the_one_that_did(tmp_path):
+    root = tmp_path / "store"
+    registered(root, "stopped")
+    second = RegisteredRun(root, tmp_path / "second", "c")
+    (tmp_path / "second").mkdir()
+    with second.living(), second.continued() as stopped:
+        assert stopped == tmp_path / "stopped"
+    second.uses(["candidates/1"])
+    assert goes_on_from(root, "third") == tmp_path / "second"
+    second.finish()  # as if the third had never been: what it went on from stays taken
+    (tmp_path / "third").rmdir()
+    assert goes_on_from(root, "fourth") is None
+
+
+def test_a_run_in_a_directory_of_its_own_keeps_what_it_goes_on_from(tmp_path):
+    root = tmp_path / "store"
+    registered(root, "stopped")
+    assert goes_on_from(root, "second") == tmp_path / "stopped"
+    again = RegisteredRun(root, tmp_path / "second", "c")
+    with again.living(), again.continued() as stopped:
+        assert stopped is None  # the directory has all that it needs
+    again.uses(["candidates/1"])
+    again.finish()
+    assert goes_on_from(root, "third") is None
+
+
+def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(tmp_path, live):
+    root = tmp_path / "store"
+    first, said = live("first")
+    assert said == "None"
+    assert goes_on_from(root, "second") is None
+    shutil.rmtree(tmp_path / "second")
+    first.kill()
+    first.wait()
+    assert goes_on_from(root, "third") == tmp_path / "first"
+
+
+def test_of_a_stopped_run_two_that_live_get_it_once(tmp_path, live):
+    registered(tmp_path / "store", "stopped")
+    assert live("first")[1] == str(tmp_path / "stopped")
+    assert live("second")[1] == "None"
+
+
+def test_a_second_run_in_a_directory_that_one_lives_in_is_refused(tmp_path, live):
+    process, _ = live("first")
+    second = RegisteredRun(tmp_path / "store", tmp_path / "first", "another configuration")
+    said = rf"first: in use by process {process.pid} of .*hydra\.run\.dir=DIR"
+    with pytest.raises(UserError, match=said), second.living():
+        pytest.fail("entered")
+    process.kill()
+    process.wait()
+    with second.living():
+        pass
+
+
+def test_without_locks_a_run_goes_on_from_none(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    registered(tmp_path / "store", "stopped")
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert goes_on_from(tmp_path / "store", "second") is None
+
+
+def test_a_lock_that_cannot_be_tried_counts_as_held(tmp_path):
+    root = tmp_path / "store"
+    assert goes_on_from(root, "first") is None
+    registered(root, "first")
+    (lock,) = set((root / ".runs").glob("*.lock")) - set((root / ".runs").glob("config-*"))
+    lock.unlink()
+    lock.mkdir()
+    assert goes_on_from(root, "second") is None
 
 
 def test_a_run_of_somebody_else_that_cannot_be_looked_into_is_left_out(
