@@ -108,6 +108,12 @@ class Proof:
     trained: bool
     """Whether the policy is the one after the training."""
 
+    @property
+    def telling(self) -> int:
+        """How many texts tell the two policies apart."""
+        clear = _CLEAR * self.canary.noise
+        return sum(abs(text.after - text.before) > clear for text in self.canary.texts)
+
     def judge(self, measured: Sequence[float]) -> CanaryResult:
         """Compare the engine's values with those of the two policies."""
         after = [text.after for text in self.canary.texts]
@@ -120,7 +126,9 @@ class VerifiedEngine:
     """Wraps an engine. A policy must pass every canary that tells it from another one.
 
     A policy's own training left one that tells it from its parent; that of each of its children
-    tells it from them, once they are known: so the bare M0 is proven too after M1 was served.
+    tells it from them, once they are known: so the bare M0 is proven too after M1 was served. Where
+    other weights were loaded meanwhile, as when every policy is a checkpoint of its own, the policy
+    that comes back is proven again by one canary, the most telling one.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -129,6 +137,8 @@ class VerifiedEngine:
         """The latest of each policy, by fingerprint."""
         self._proofs: dict[str, dict[str, Proof]] = {}
         self._passed: set[tuple[str, str]] = set()
+        self._proven_at: dict[str, int] = {}
+        """The engine's ``starts`` when it last measured for a policy, by fingerprint."""
         self._asleep = False
 
     @property
@@ -168,20 +178,27 @@ class VerifiedEngine:
         return self.engine.sequence_logprobs(sequences, policy)
 
     def verify(self, policy: Policy) -> None:
-        """Run the policy's canaries, each once.
+        """Run the policy's canaries, each once, and one of them after every load of the model.
 
         Raises:
             LineageError: the engine does not apply the policy.
         """
         self._learn_of(policy)
-        for source, proof in self._proofs.get(policy.fingerprint, {}).items():
-            if (policy.fingerprint, source) in self._passed:
-                continue
+        for source, proof in self._due(policy.fingerprint):
             texts = [TokenSequence(text.prompt_ids, text.token_ids) for text in proof.canary.texts]
             result = proof.judge(self.engine.sequence_logprobs(texts, policy))
             self.results[policy.fingerprint] = result
             require_applied(policy.name, proof.other, result)
             self._passed.add((policy.fingerprint, source))
+            self._proven_at[policy.fingerprint] = self.engine.starts
+
+    def _due(self, fingerprint: str) -> list[tuple[str, Proof]]:
+        """Return the proofs that the policy must pass now, by the policy that each is from."""
+        proofs = self._proofs.get(fingerprint, {})
+        new = [item for item in proofs.items() if (fingerprint, item[0]) not in self._passed]
+        if new or not proofs or self._proven_at[fingerprint] == self.engine.starts:
+            return new
+        return [max(proofs.items(), key=lambda item: item[1].telling)]
 
     def _learn_of(self, policy: Policy) -> None:
         """Read the policy's canary, for itself and for its parent."""

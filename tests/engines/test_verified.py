@@ -121,6 +121,87 @@ def test_after_a_real_sleep_the_canary_runs_again(policy, sleeps, monkeypatch):
     assert calls.count("sequence_logprobs") == (2 if sleeps else 1)
 
 
+UNMOVED = tuple(CanaryText((9,), (n,), before=-3.0, after=-3.01) for n in range(3))
+
+
+class Loading(ScriptedEngine):
+    """Holds one base at a time and counts its loads; a stuck one keeps what it holds."""
+
+    held: str | None = None
+    stuck = False
+
+    def sequence_logprobs(self, sequences, policy):
+        super().sequence_logprobs(sequences, policy)
+        if policy.base.sha256 != self.held:
+            self.starts += 1
+            self.held = self.held if self.stuck else policy.base.sha256
+        known = {text.token_ids: text for text in (*TEXTS, *UNMOVED)}
+        texts = [known[sequence.token_ids] for sequence in sequences]
+        return [text.before if self.held == "0" else text.after for text in texts]
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """Two policies that are checkpoints of their own: the second was trained from the first."""
+    first = Policy("M0", Base("b", "0", "none", "float32", "b"))
+    place = tmp_path / "checkpoint"
+    base = Base(str(place), "1", "none", "float32", str(place))
+    second = Policy("M1", base, parent=first.fingerprint)
+    leave_canary(second, TEXTS)
+    return first, second
+
+
+def leave_canary(policy, texts):
+    policy.trained_in.mkdir(exist_ok=True)
+    canary = dataclasses.asdict(Canary(texts, 0.01))
+    (policy.trained_in / "canary.json").write_text(json.dumps(canary))
+
+
+def loading() -> VerifiedEngine:
+    return VerifiedEngine(Loading(answer=lambda request, policy, sample: "x"))
+
+
+def asked(engine):
+    """Return how many texts each canary had that the engine was asked for."""
+    return [count for method, _, count in engine.engine.calls if method == "sequence_logprobs"]
+
+
+def test_each_load_of_other_weights_is_proven_by_one_canary(checkpoints):
+    first, second = checkpoints
+    engine, counts = loading(), []
+    for policy in (second, second, first, first, second, second, first, second):
+        engine.verify(policy)
+        counts.append(len(asked(engine)))
+    assert counts == [1, 1, 2, 2, 3, 3, 4, 5]
+    assert engine.starts == 1 + 5
+
+
+def test_after_a_load_only_the_most_telling_canary_is_asked_again(checkpoints, tmp_path):
+    first, second = checkpoints
+    base = Base("c", "2", "none", "float32", str(tmp_path / "other" / "checkpoint"))
+    other = Policy("M1", dataclasses.replace(base, path=base.image), parent=first.fingerprint)
+    leave_canary(other, (TEXTS[0], *UNMOVED))
+    engine = loading()
+    engine.verify(other)
+    engine.verify(first)
+    engine.verify(second)
+    assert asked(engine) == [4, 4, 2]
+    engine.verify(first)  # the second's canary is new to it
+    engine.verify(second)
+    engine.verify(first)  # and from now on only that one: two of its texts tell, one of the other's
+    assert asked(engine) == [4, 4, 2, 2, 2, 2]
+
+
+def test_a_load_that_leaves_the_old_weights_in_place_is_found(checkpoints):
+    first, second = checkpoints
+    engine = loading()
+    engine.verify(second)
+    engine.verify(first)
+    engine.engine.stuck = True
+    with pytest.raises(LineageError, match="asked for M1 and answers like the policy before"):
+        engine.verify(second)
+
+
 def test_an_engine_that_was_closed_and_is_asked_again_proves_itself_again(policy):
     engine = engine_measuring(-1.0, -6.0)
     engine.verify(policy)
