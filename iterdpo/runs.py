@@ -104,6 +104,12 @@ class Run:
             found[model["name"]] = self._policy(model, found)
         return found
 
+    @property
+    def best(self) -> str:
+        """The name of the best model; of the last one, where none is named best."""
+        best = self.summary.get("best") or {}
+        return str(best.get("model") or self.models[-1]["name"])
+
     def policy(self, name: str | None = None) -> Policy:
         """Return a model's policy; the last one where no name is given.
 

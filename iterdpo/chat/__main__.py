@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from iterdpo.chat.conversation import Conversation
     from iterdpo.chat.prompt import Prompt
     from iterdpo.chat.talker import StreamingEngine
-    from iterdpo.compare.answers import best_name, model_of, sampling_of
+    from iterdpo.compare.answers import model_of, sampling_of
     from iterdpo.engines.transformers import TransformersSettings
     from iterdpo.errors import UserError
     from iterdpo.quiet import quiet_libraries
@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> None:
         talk = Conversation(
             talker,
             policies,
-            best_name(run),
+            run.best,
             replace(sampling, max_tokens=arguments.max_tokens or sampling.max_tokens),
             config.prompts.system if arguments.system is None else arguments.system,
         )

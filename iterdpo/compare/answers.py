@@ -51,17 +51,10 @@ class Answer:
     truncated: bool = False
 
 
-def best_name(run: Run) -> str:
-    """Return the run's best model, or its last where none is named best."""
-    best = run.summary.get("best") or {}
-    return str(best.get("model") or run.models[-1]["name"])
-
-
 def default_names(run: Run) -> list[str]:
     """Return M0 and the run's best model; the last one where that is M0 itself."""
     first, last = str(run.models[0]["name"]), str(run.models[-1]["name"])
-    best = best_name(run)
-    return list(dict.fromkeys((first, best if best != first else last)))
+    return list(dict.fromkeys((first, run.best if run.best != first else last)))
 
 
 def choose_models(runs: Sequence[Run], names: Sequence[str] | None) -> list[Model]:

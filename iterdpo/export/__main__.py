@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def act() -> None:
         run = Run.open(arguments.run)
-        policy = run.policy(arguments.model)
+        policy = run.policy(arguments.model or run.best)
         quiet_libraries()
         said = export(
             policy,
@@ -32,9 +32,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             dtype=arguments.dtype,
             trust_remote_code=run.values["model"]["trust_remote_code"],
         )
-        sys.stdout.write(f"{arguments.out}: {said}\n")
+        chosen = "" if arguments.model else f"{_why(run)}\n"
+        sys.stdout.write(f"{arguments.out}: {said}\n{chosen}")
 
     return run_tool("iterdpo.export", act)
+
+
+def _why(run: Run) -> str:
+    best = run.summary.get("best")
+    why = f"the run's best model: {best['why']}" if best else "the last one: the run names no best"
+    others = ", ".join(name for name in run.policies if name != run.best)
+    return f"{run.best} is {why}" + (f" (--model takes another: {others})" if others else "")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         "parameter at most.",
     )
     made.add_argument("run", type=Path, metavar="RUN", help="a run's directory")
-    made.add_argument("--model", metavar="NAME", help="such as M2 (default: the last one)")
+    made.add_argument("--model", metavar="NAME", help="such as M2 (default: the best)")
     made.add_argument("--out", type=Path, required=True, metavar="DIR",
                       help="where to; it must not exist")  # fmt: skip
     made.add_argument("--on", choices=get_args(On), default="original",

@@ -50,7 +50,7 @@ def choose(run: Run, models: Models) -> Choice | None:
     if models == "none":
         return None
     made = [policy for policy in run.policies.values() if policy.trained_in is not None]
-    named = run.policy(run.summary["best"]["model"]) if models != "last" else run.policy()
+    named = run.policy(run.best) if models != "last" else run.policy()
     top = named if named in made else None
     if models == "all" and made:
         return Choice(top, made)

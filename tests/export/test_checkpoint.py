@@ -188,3 +188,31 @@ def test_the_command(finished_run, tmp_path, capsys):
     said = capsys.readouterr().err.splitlines()
     assert "exists already" in said[0]
     assert "no model M9; there are M0, M1, M2" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("best", "written", "said"),
+    [
+        (
+            {"model": "M1", "why": "the highest quality"}, "M1",
+            "M1 is the run's best model: the highest quality (--model takes another: M0, M2)",
+        ),
+        (None, "M2", "M2 is the last one: the run names no best (--model takes another: M0, M1)"),
+    ],
+)  # fmt: skip
+def test_the_best_model_is_written_unless_another_is_named(
+    finished_run, tmp_path, capsys, best, written, said
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run, symlinks=True)
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"best": best}))
+    assert main([str(run), "--out", str(tmp_path / "out")]) == 0
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{tmp_path / 'out'}: {written} merged, in float32: ")
+    assert others == [said]
+    assert json.loads((tmp_path / "out" / LINEAGE_FILE).read_text())["model"] == written
+    assert main([str(run), "--model", "M0", "--out", str(tmp_path / "m0")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / 'm0'}: M0, whose own weights were copied"
+    ]
