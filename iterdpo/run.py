@@ -86,7 +86,7 @@ def _execute(
                 made.add(done, costs.lap())
                 result["canaries"] = summary.canaries(assembly.engine.results)
                 result["run"] = summary.run_entry(
-                    config, assembly.engine, time.monotonic() - began, stages.versions
+                    config, assembly.engine, time.monotonic() - began, costs.all, stages.versions
                 )
                 with _named(run_dir):
                     write_text(run_dir / SUMMARY_FILE, json.dumps(result, indent=1) + "\n")
@@ -115,12 +115,15 @@ class StageCosts:
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self._peaks: dict[str, dict[str, int | None]] = {}
+        self.all: dict[str, float] = {}
+        """The seconds of every stage so far, each once, by ``<stage>/<key>``."""
 
     def add(self, stored: Stored[Any]) -> None:
         """Count a stage."""
         took = stored.manifest["seconds"]
         assert isinstance(took, int | float)
         name = stored.stage.name
+        self.all[f"{name}/{stored.key}"] = took
         self._seconds[name] = round(self._seconds.get(name, 0.0) + took, 3)
         peaks: Any = stored.manifest.get("peak_memory") or {}
         self._peaks[name] = highest(self._peaks.get(name, {}), peaks)

@@ -218,13 +218,29 @@ def canaries(results: Mapping[str, CanaryResult]) -> dict[str, Any]:
 
 
 def run_entry(
-    config: Config, engine: Engine, wall_seconds: float, versions: Mapping[str, str]
+    config: Config,
+    engine: Engine,
+    wall_seconds: float,
+    stage_seconds: Mapping[str, float],
+    versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what identifies the run, and what its engine did in it."""
+    """Return what identifies the run, what its engine did in it, and what it took.
+
+    Args:
+        config: of the run.
+        engine: that it used.
+        wall_seconds: since this process began the run: little where the store had the results.
+        stage_seconds: that every stage took when it was computed, by ``<stage>/<key>``.
+        versions: of the libraries.
+    """
     return {
         "engine": {**engine.identity, "starts": engine.starts, **asdict(engine.usage)},
         "seed": config.seed,
         "config_sha256": sha256_of(plain(config)),
         "wall_seconds": round(wall_seconds, 1),
+        # A list, because trackers make a column of every key.
+        "stage_seconds": [
+            {"stage": stage, "seconds": took} for stage, took in stage_seconds.items()
+        ],
         "versions": dict(versions),
     }

@@ -10,6 +10,7 @@ from iterdpo.report.figures import count, duration, estimate, interval, listed, 
 from iterdpo.report.measures import Measure, Model, compared_models, members
 from iterdpo.report.mistake import mistake
 from iterdpo.report.sections.comparing import comparing, the_runs
+from iterdpo.report.sections.cost import computing
 from iterdpo.report.sweep import Comparison, Setting, compare, deviation, name_of, significant
 from iterdpo.report.yardsticks import unlike
 from iterdpo.runs import Run
@@ -115,4 +116,4 @@ def _facts(runs: Sequence[Run], compared: Comparison | None, measure: Measure) -
                        interval(ahead.low, ahead.high, 3, sign=True))  # fmt: skip
     seeds = {settings.flat(run.values).get("seed") for run in runs}
     yield Fact("runs", f"{len(runs)}", count(len(seeds), "seed"))
-    yield Fact("time", duration(sum(run.summary["run"]["wall_seconds"] for run in runs)), "in all")
+    yield Fact("computing", duration(computing(runs)), "in all, shared stages once")

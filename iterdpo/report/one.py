@@ -17,7 +17,7 @@ from iterdpo.report.figures import (
     percent_interval,
 )
 from iterdpo.report.mistake import mistake
-from iterdpo.report.sections.cost import cost
+from iterdpo.report.sections.cost import computing, cost
 from iterdpo.report.sections.judge import judge
 from iterdpo.report.sections.making import making
 from iterdpo.report.sections.quality import (
@@ -137,8 +137,9 @@ def _facts(run: Run) -> Iterator[Fact]:
         if (right := made["label_accuracy"]) is not None:
             span = percent_interval(made.get("label_accuracy_ci95"))
             yield Fact("labels right", percent(right), f"{span}, for {name}".removeprefix(", "))
-    yield Fact("time", duration(run.summary["run"]["wall_seconds"]),
-               f"{count(len(run.models) - 1, 'iteration')}")  # fmt: skip
+    yield Fact("computing", duration(computing([run])),
+               f"{count(len(run.models) - 1, 'iteration')}; last start "
+               f"{duration(run.summary['run']['wall_seconds'])}")  # fmt: skip
 
 
 def _alarm_list(run: Run) -> list[dict[str, object]]:

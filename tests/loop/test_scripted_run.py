@@ -13,7 +13,7 @@ from iterdpo import run
 from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
 from iterdpo.errors import NoPairsError, UserError
 from iterdpo.store.hashing import plain, sha256_of
-from iterdpo.store.registry import RegisteredRun
+from iterdpo.store.registry import RegisteredRun, entries
 
 PROMPTS = 40
 
@@ -127,3 +127,18 @@ def test_a_run_is_gone_on_from_when_it_has_failed_and_not_while_it_lives(scripte
         run.execute(config, tmp_path / "run", engine)
     look()
     assert found == [None, tmp_path / "run"]
+
+
+def test_what_the_stages_took_does_not_depend_on_who_computed_them(scripted, tmp_path):
+    config, engine = scripted(
+        lambda request, policy, sample: f"answer number {sample}",
+        lambda request, policy: {str(number_of(request.messages[-1].content)): 1.0},
+    )
+    took = run.execute(config, tmp_path / "run", engine)["run"]["stage_seconds"]
+    (entry,) = entries(config.store.root)
+    assert tuple(item["stage"] for item in took) == entry.stages
+    for item in took:
+        manifest = json.loads((config.store.root / item["stage"] / "stage.json").read_text())
+        assert item["seconds"] == manifest["seconds"]
+    again = run.execute(config, tmp_path / "again", engine)
+    assert again["run"]["stage_seconds"] == took

@@ -72,7 +72,11 @@ class MadeRun:
             "run": {
                 "engine": {"engine": "scripted", "device": "cpu", "starts": 1},
                 "seed": config.seed,
-                "wall_seconds": 90.0,
+                "wall_seconds": 4.0,
+                "stage_seconds": [
+                    {"stage": "base/shared", "seconds": 30.0},
+                    {"stage": f"candidates/{self.directory}", "seconds": 65.0},
+                ],
                 "versions": {"python": "3.11"},
             },
             **self.more,

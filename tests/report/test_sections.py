@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from iterdpo.report.document import Cell, Chart, Document, Table, Text
+from iterdpo.report.many import document as compared
 from iterdpo.report.one import document
 from iterdpo.report.sections.making import BINS, histogram
 from iterdpo.runs import Run
@@ -240,3 +241,33 @@ def test_without_an_oracle_the_page_names_a_better_measure_only_where_there_is_o
     (section,) = [s for s in document(Run.open(place)).sections if s.id == "quality"]
     (text,) = [part.text for part in section.parts if isinstance(part, Text)]
     assert said in text
+
+
+def test_computing_is_what_the_stages_took_and_not_the_last_start(made):
+    (fact,) = [fact for fact in made.facts if fact.name == "computing"]
+    assert (fact.value, fact.note) == ("1 min 35 s", "2 iterations; last start 4.0 s")  # 30 + 65
+
+
+def test_runs_beside_each_other_count_a_shared_stage_once_in_all(tmp_path):
+    scores = [{"p": [3.0], "q": [2.0]}, {"p": [4.0], "q": [3.0]}]
+    places = [
+        MadeRun(tmp_path / str(seed), tmp_path / "store", [f"seed={seed}"], scores=scores).write()
+        for seed in (0, 1)
+    ]
+    page = compared([Run.open(place) for place in places], "both")
+    (fact,) = [fact for fact in page.facts if fact.name == "computing"]
+    assert fact.value == "2 min 40 s"  # 30 of the base that both use, and 65 of each
+    (table,) = [
+        part
+        for section in page.sections
+        for part in section.parts
+        if isinstance(part, Table) and part.title == "What differs"
+    ]
+    assert table.columns[-1] == "computing"
+    assert [row[-1] for row in table.rows] == ["1 min 35 s"] * 2
+
+    summary = json.loads((places[0] / "summary.json").read_text())
+    del summary["run"]["stage_seconds"]  # as a version before wrote it
+    (places[0] / "summary.json").write_text(json.dumps(summary))
+    page = compared([Run.open(place) for place in places], "both")
+    assert [fact.value for fact in page.facts if fact.name == "computing"] == ["–"]

@@ -10,6 +10,7 @@ from iterdpo.report import charts, settings
 from iterdpo.report.document import Cell, Chart, Part, Section, Table, Text
 from iterdpo.report.figures import DASH, duration, interval, listed, number, percent
 from iterdpo.report.measures import Measure, Model, ended
+from iterdpo.report.sections.cost import computing
 from iterdpo.report.sections.quality import CLUSTERED
 from iterdpo.report.sweep import (
     Comparison,
@@ -222,15 +223,16 @@ def _runs(runs: Sequence[Run], values: Sequence[settings.Settings]) -> Iterator[
                 last["name"] if ended(run) else f"{last['name']}, not at its end",
                 Cell(number(quality["mean"]), note=interval(*quality["ci95"])) if quality else DASH,
                 number(last["response_tokens"], 1),
-                duration(run.summary["run"]["wall_seconds"]),
+                duration(computing([run])),
             ]
         )
     yield Table(
         "What differs",
-        ["run", *keys, "last model", "quality", "tokens", "time"],
+        ["run", *keys, "last model", "quality", "tokens", "computing"],
         rows,
-        "Only settings that differ are shown; all others are the same in every run. Time is the "
-        "run's own: stages that it shares with an earlier run cost it nothing.",
+        "Only settings that differ are shown; all others are the same in every run. Computing is "
+        "the time that the run's stages took when they were computed, those included that it "
+        "shares with other runs and found in the store.",
         texts=range(1, len(keys) + 2),
     )
     command = [(run.name, settings.command(run)) for run in runs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,21 @@ def cost(run: Run) -> Section:
         _table(run, costs),
     ]  # fmt: skip
     return Section("cost", "Time, memory and tokens", parts)
+
+
+def computing(runs: Sequence[Run]) -> float | None:
+    """Return the seconds that the stages of runs took when they were computed, each stage once,
+    whoever computed it; None where a run does not tell.
+    """
+    told: list[Sequence[Mapping[str, Any]] | None] = [
+        run.summary["run"].get("stage_seconds") for run in runs
+    ]
+    took: dict[str, float] = {}
+    for items in told:
+        if items is None:
+            return None
+        took |= {item["stage"]: item["seconds"] for item in items}
+    return sum(took.values())
 
 
 def _initial(run: Run) -> list[Cost]:
