@@ -18,12 +18,13 @@ _KEPT = frozenset("\n\t")
 _TURNS_TEXT_AROUND = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def run_tool(name: str, action: Callable[[], None]) -> int:
+def run_tool(name: str, action: Callable[[], int | None]) -> int:
     """Run a tool and return its exit status; what a user can put right is one line.
 
     Args:
         name: what the line begins with, such as ``iterdpo.compare``.
-        action: does everything, and writes its result to stdout.
+        action: does everything, writes its result to stdout, and returns a status other than 0
+            where its work found something wrong.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("iterdpo").setLevel(logging.INFO)
@@ -31,7 +32,7 @@ def run_tool(name: str, action: Callable[[], None]) -> int:
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
-        action()
+        status = action() or 0
         sys.stdout.flush()
     except (UserError, LineageError) as error:
         sys.stderr.write(f"{name}: {harmless(' '.join(str(error).splitlines()))}\n")
@@ -41,7 +42,7 @@ def run_tool(name: str, action: Callable[[], None]) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status
 
 
 def let_go_of_stdout() -> None:
@@ -52,8 +53,9 @@ def let_go_of_stdout() -> None:
 def harmless(text: str) -> str:
     """Return ``text`` with everything escaped that a terminal would act upon.
 
-    Those are control characters but line feed and tab, and the marks that turn the text around
-    them; joiners and other invisible letters stay, since scripts and emoji need them.
+    Those are control characters but line feed and tab, the separators that Unicode breaks lines at,
+    and the marks that turn the text around them; joiners and other invisible letters stay, since
+    scripts and emoji need them.
     """
     return "".join(_escaped(letter) if _acts(letter) else letter for letter in text)
 
@@ -61,7 +63,7 @@ def harmless(text: str) -> str:
 def _acts(letter: str) -> bool:
     if letter in _KEPT:
         return False
-    return unicodedata.category(letter) in ("Cc", "Cs") or letter in _TURNS_TEXT_AROUND
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in _TURNS_TEXT_AROUND
 
 
 def _escaped(letter: str) -> str:

@@ -26,7 +26,7 @@ ALLOWED = {
     "pairing": ("records", "pairing"),
     "evaluation": ("config.health", "errors", "records", "evaluation", "lab"),
     "lab": ("lab", "judging.rubrics"),
-    "store": ("errors", "records", "progress", "stopping", "store"),
+    "store": ("errors", "records", "progress", "stopping", "store", "terminal"),
     "engines": ("errors", "records", "engines", "store", "training.spec"),
     "training": ("errors", "records", "config", "quiet", "progress", "stopping", "training",
                  "store", "engines.loading", "engines.packed_checkpoint", "engines.prequantized"),

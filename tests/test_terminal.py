@@ -37,6 +37,7 @@ def test_what_a_user_hears_is_one_line(capsys, error, status):
 
 def test_other_ends():
     assert run_tool("tool", lambda: None) == 0
+    assert run_tool("tool", lambda: 1) == 1
     assert run_tool("tool", fail(KeyboardInterrupt())) == 130
     with pytest.raises(ZeroDivisionError):
         run_tool("tool", lambda: 1 // 0)
@@ -50,6 +51,7 @@ def test_messages_are_harmless_too(capsys):
 def test_what_acts_on_a_terminal_is_spelled_out():
     assert harmless("a\x1b[31mb\x07\r\x9b2J") == "a\\x1b[31mb\\x07\\r\\x9b2J"
     assert harmless("x\u202ey\u2066") == "x\\u202ey\\u2066"
+    assert harmless("a\u2028b\u2029") == "a\\u2028b\\u2029"
     assert harmless("half \ud800") == "half \\ud800"
     assert harmless("tab\there\nnew") == "tab\there\nnew"
     family = "\U0001f468\u200d\U0001f469"  # joined by an invisible letter

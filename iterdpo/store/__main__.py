@@ -7,7 +7,6 @@ can put right.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from iterdpo.store.garbage import delete, find_garbage, in_use
 from iterdpo.store.inventory import read_store
 from iterdpo.store.lineage import lineages
 from iterdpo.store.why import explain
+from iterdpo.terminal import run_tool
 
 DEFAULT = Path("store")
 """As ``conf/store/local.yaml`` says."""
@@ -29,23 +29,7 @@ DEFAULT = Path("store")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # A terminal that lacks a letter is shown its number.
-    for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    try:
-        status: int = arguments.command(arguments)
-        sys.stdout.flush()
-    except UserError as error:
-        said = show.printable(" ".join(str(error).splitlines()))
-        sys.stderr.write(f"iterdpo.store: {said}\n")
-        return 2
-    except BrokenPipeError:  # whoever reads has seen enough; nothing more can be written
-        sys.stdout = None
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    return status
+    return run_tool("iterdpo.store", lambda: arguments.command(arguments))
 
 
 def parser() -> argparse.ArgumentParser:

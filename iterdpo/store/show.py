@@ -15,6 +15,7 @@ from iterdpo.store.garbage import Garbage
 from iterdpo.store.identity import SHORT, Ref, describe
 from iterdpo.store.inventory import Finished, Inventory, Leftover
 from iterdpo.store.why import Explanation
+from iterdpo.terminal import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,19 +33,9 @@ def console() -> Console:
     return Console(width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def printable(text: str) -> str:
-    """Return ``text`` with everything but line feeds escaped that a terminal may act upon."""
-    return "".join(
-        character
-        if character == "\n" or character.isprintable()
-        else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-
-
 def line(text: str = "") -> None:
     """Write one line of plain text."""
-    sys.stdout.write(printable(text.replace("\n", " ")) + "\n")
+    sys.stdout.write(harmless(text.replace("\n", " ")) + "\n")
 
 
 def inventory(found: Inventory, stage: str | None = None) -> None:
@@ -227,5 +218,5 @@ def _table(
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(harmless(cell)) for cell in row))
     console().print(table)

@@ -13,7 +13,8 @@ from iterdpo.records import GIVEN
 from iterdpo.store.export import finite
 from iterdpo.store.lineage import Answer, Lineage
 from iterdpo.store.policies import PolicyNode, Row
-from iterdpo.store.show import line, printable
+from iterdpo.store.show import line
+from iterdpo.terminal import harmless
 
 MARGIN = "  | "
 
@@ -107,7 +108,7 @@ def _block(text: str) -> None:
     from rich.cells import chop_cells
 
     width = shutil.get_terminal_size((80, 24)).columns - len(MARGIN) - 1
-    lines = printable(text).split("\n")
+    lines = harmless(text).split("\n")
     if sys.stdout.isatty():
         lines = list(
             chain.from_iterable(chop_cells(part, max(width, 20)) or [""] for part in lines)

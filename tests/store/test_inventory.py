@@ -235,7 +235,6 @@ def test_numbers_of_runs_are_spans():
     assert show.spans([1, 2, 3, 5, 8, 9]) == "1-3,5,8-9"
 
 
-def test_what_a_terminal_may_act_upon_is_escaped():
-    assert show.printable("a\x1b[31mb\tc\rd\x07") == "a\\x1b[31mb\\tc\\rd\\x07"
-    assert show.printable("\u202eabc\u2028\x9b") == "\\u202eabc\\u2028\\x9b"
-    assert show.printable("[bold]β 好\n:smile:") == "[bold]β 好\n:smile:"
+def test_what_a_terminal_may_act_upon_is_escaped_and_a_line_stays_one(capsys):
+    show.line("a\x1b[31mb\nc\u2028[bold]β")
+    assert capsys.readouterr().out == "a\\x1b[31mb c\\u2028[bold]β\n"
