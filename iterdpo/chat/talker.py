@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from iterdpo.engines.base import Request, Sampling
+from iterdpo.engines.sampling import generation_config
 from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.records import Policy
 from iterdpo.store.hashing import derive_seed
@@ -56,18 +57,7 @@ class StreamingEngine(TransformersEngine):
 
     def generation(self, model: Any, sampling: Sampling) -> Any:
         """Return ``sampling`` as transformers wants it told."""
-        from transformers import GenerationConfig
-
-        special, greedy = self._special_ids(model), sampling.temperature == 0
-        return GenerationConfig(
-            do_sample=not greedy,
-            max_new_tokens=sampling.max_tokens,
-            eos_token_id=list(special.eos),
-            pad_token_id=special.pad,
-            temperature=None if greedy else sampling.temperature,
-            top_p=None if greedy else sampling.top_p,
-            top_k=None if greedy else sampling.top_k,
-        )
+        return generation_config(sampling, self._special_ids(model))
 
 
 class _Writing:

@@ -12,6 +12,7 @@ from iterdpo.records import FinishReason
 
 if TYPE_CHECKING:
     import torch
+    from transformers import GenerationConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,22 @@ class Sampled:
     finish_reason: FinishReason
 
 
+def generation_config(sampling: Sampling, special: SpecialIds) -> GenerationConfig:
+    """Return ``sampling`` as transformers wants it told."""
+    from transformers import GenerationConfig
+
+    greedy = sampling.temperature == 0
+    return GenerationConfig(
+        do_sample=not greedy,
+        max_new_tokens=sampling.max_tokens,
+        eos_token_id=list(special.eos),
+        pad_token_id=special.pad,
+        temperature=None if greedy else sampling.temperature,
+        top_p=None if greedy else sampling.top_p,
+        top_k=None if greedy else sampling.top_k,
+    )
+
+
 def sample(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -43,22 +60,12 @@ def sample(
     The global random state is left as it was.
     """
     import torch
-    from transformers import GenerationConfig, LogitsProcessorList
+    from transformers import LogitsProcessorList
 
     if not prompts:
         return []
     device = model.device
     ids, mask = left_padded(prompts, special.pad, device)
-    greedy = sampling.temperature == 0
-    config = GenerationConfig(
-        do_sample=not greedy,
-        max_new_tokens=sampling.max_tokens,
-        eos_token_id=list(special.eos),
-        pad_token_id=special.pad,
-        temperature=None if greedy else sampling.temperature,
-        top_p=None if greedy else sampling.top_p,
-        top_k=None if greedy else sampling.top_k,
-    )
     recorder = _LogprobRecorder()
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
@@ -66,7 +73,7 @@ def sample(
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
-            generation_config=config,
+            generation_config=generation_config(sampling, special),
             logits_processor=LogitsProcessorList([recorder]),
         )
     tokens, logprobs = output[:, ids.shape[1] :], recorder.finish(output)
