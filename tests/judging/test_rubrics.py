@@ -106,6 +106,7 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
         ("{{ response.missing }}", "missing"),
         ("{{ response.__class__.__mro__ }}", "unsafe"),
         ("{{ response }}{{ 1 // 0 }}", "zero"),
+        ("{{ response }}{% if not reasons %}{{ 1 // 0 }}{% endif %}", "zero"),
         ("{{ response }}{% include 'x' %}", "loader"),
         ("{{ response }}{% for i in range(10 ** 9) %}{% endfor %}", "range"),
     ],
