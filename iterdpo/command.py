@@ -11,11 +11,13 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -54,16 +56,27 @@ def check(arguments: Sequence[str]) -> None:
         raise ConfigError(["--cfg: shows one run; leave -m out, and give each key one value"])
     if flags.config_dir and not Path(flags.config_dir).is_dir():
         raise ConfigError([f"--config-dir {flags.config_dir}: no such directory; check the path"])
+    for flag, value in (("name", flags.config_name), ("path", flags.config_path)):
+        if value:
+            raise ConfigError(
+                [
+                    f"--config-{flag}={value}: there is one configuration; put choices of your own "
+                    "into DIR/experiment/NAME.yaml and add --config-dir=DIR experiment=NAME"
+                ]
+            )
     overrides = [_parsed(text) for text in flags.overrides]
-    directories = [conf_directory(), *([Path(flags.config_dir)] if flags.config_dir else [])]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
-        problems = list(_problems(overrides, directories, sweeping=flags.multirun))
+        if flags.config_dir:
+            _look_into(Path(flags.config_dir))
+        problems = list(_problems(overrides, sweeping=flags.multirun))
         if problems:
             raise ConfigError(problems)
         if flags.multirun or flags.cfg:
             return
         composed = _compose([override.input_line or "" for override in overrides])
     config = typed(composed)
+    if not composed.hydra.run.dir:
+        raise ConfigError(["hydra.run.dir=: is empty; name a directory"])
     require_writable("hydra.run.dir", Path(composed.hydra.run.dir))
     require_writable("store.root", config.store.root)
 
@@ -136,19 +149,25 @@ def _override(text: str) -> Override | None:
         return None
 
 
-def _problems(
-    overrides: Iterable[Override], directories: Sequence[Path], *, sweeping: bool
-) -> Iterator[str]:
+def _look_into(directory: Path) -> None:
+    """Find a directory's choices beside the package's, as Hydra will with ``--config-dir``."""
+    places = create_config_search_path(str(conf_directory()))
+    places.prepend("command-line", f"file://{directory.resolve()}", anchor="schema")
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    hydra.config_loader = ConfigLoaderImpl(config_search_path=places)
+
+
+def _problems(overrides: Iterable[Override], *, sweeping: bool) -> Iterator[str]:
     """Yield what is wrong with each override: an unknown group choice, an unknown key, a list."""
+    loader = GlobalHydra.instance().config_loader()
     choices = {
-        group.name: sorted(path.stem for path in group.glob("*.yaml"))
-        for directory in directories
-        for group in sorted(directory.iterdir())
-        if group.is_dir() and group.name != "hydra"
+        group: loader.get_group_options(group)
+        for group in loader.list_groups("")
+        if group != "hydra"
     }
     overrides = list(overrides)
     # Hydra's own groups (hydra/launcher, hydra/sweeper), with what plugins add to them.
-    loader = GlobalHydra.instance().config_loader()
     for override in overrides:
         if override.key_or_group.startswith("hydra/"):
             choices[override.key_or_group] = loader.get_group_options(override.key_or_group)
@@ -158,10 +177,14 @@ def _problems(
     for override in groups:
         wanted = list(_choices_of(override))
         known = choices[override.key_or_group]
-        if unknown := [name for name in wanted if name not in (*known, "null")]:
+        if override.is_delete() and override.key_or_group in {item.name for item in fields(Config)}:
+            yield f"~{override.key_or_group}: a run needs it; choose one of {', '.join(known)}"
+        elif not override.is_delete() and (unknown := [n for n in wanted if n not in known]):
+            # Hydra takes null in its files only.
+            without = "; leave it out for none of them" if unknown[0] == "null" else ""
             yield (
                 f"{override.key_or_group}={unknown[0]}: no such choice; there are "
-                f"{', '.join(known) or 'none'}"
+                f"{', '.join(known) or 'none'}{without}"
             )
         else:
             valid_groups.append(override)
@@ -171,11 +194,11 @@ def _problems(
     for override in values:
         key = override.key_or_group
         if not (override.is_add() or override.is_force_add()) and not _has(base, key):
-            yield f"{key}: no such setting{_closest(key, base)}"
+            yield f"{key}: no such setting{_closest(key, base, list(choices))}"
         elif _sweeps(override) and not sweeping:
             yield (
-                f"{override.input_line}: several values need -m (a sweep), or [a,b] for one value "
-                "that is a list"
+                f"{override.input_line}: several values need -m (a sweep), [a,b] for one value "
+                f"that is a list, or quotes for one text: '{key}=\"a,b\"'"
             )
         else:
             valid_values.append(override)
@@ -212,12 +235,17 @@ def _has(config: DictConfig, key: str) -> bool:
     return isinstance(section, DictConfig) and name in list(section)
 
 
-def _closest(key: str, config: DictConfig) -> str:
+def _closest(key: str, config: DictConfig, groups: Sequence[str]) -> str:
     settings = OmegaConf.to_container(config)
     assert isinstance(settings, dict)
     settings.pop("hydra", None)
-    close = difflib.get_close_matches(key, list(_leaves(settings)), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else "; --cfg job lists them all"
+    known = list(_leaves(settings))
+    # A name without its section, else a misspelling; groups are chosen by names without a point.
+    close = [leaf for leaf in known if leaf.endswith(f".{key}")]
+    if not close:
+        among = known if "." in key else [*groups, *known]
+        close = difflib.get_close_matches(key, among, n=1, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else "; --cfg job lists them all"
 
 
 def _leaves(values: dict[Any, Any], prefix: str = "") -> Iterator[str]:

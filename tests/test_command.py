@@ -55,6 +55,68 @@ def test_wrong_keys_choices_and_values_are_all_reported(here):
     assert len(found) == 3
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("trainig=dpo", "training"),
+        ("modle=lab", "model"),
+        ("beta=0.3", "training.beta"),
+        ("learning_rate=1", "sft.learning_rate or training.learning_rate"),
+    ],
+)
+def test_a_misspelled_group_and_a_setting_without_its_section_are_found(here, typed, meant):
+    key = typed.partition("=")[0]
+    assert problems(typed) == (f"{key}: no such setting; did you mean {meant}?",)
+
+
+@pytest.mark.parametrize("arguments", [["judge=null"], ["-m", "judge=lab,null"]])
+def test_no_choice_at_all_is_not_one_of_them(here, arguments):
+    (line,) = problems(*arguments)
+    assert line.startswith("judge=null: no such choice; there are additive, ")
+    assert line.endswith("; leave it out for none of them")
+
+
+def test_a_group_that_a_run_needs_cannot_be_deleted(here):
+    assert problems("~engine", "engine.device=cpu")[0] == (
+        "~engine: a run needs it; choose one of auto, transformers, vllm"
+    )
+    check(["~experiment"])
+
+
+def test_choices_of_ones_own_stand_beside_the_packages(here):
+    (here / "own" / "experiment").mkdir(parents=True)
+    (here / "own" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ntraining:\n  beta: -7\n"
+    )
+    check(["--config-dir=own", "experiment=smoke", "tracking=none"])
+    (line,) = problems("--config-dir=own", "experiment=mine")
+    assert line.startswith("training.beta=-7: ")
+    (line,) = problems("--config-dir=own", "experiment=other")
+    assert "there are full_dpo" in line
+    assert " mine," in line
+
+
+def test_flags_of_hydra_that_lead_nowhere_are_refused(here):
+    assert problems("--config-dir=nowhere") == ("--config-dir=nowhere: no such directory",)
+    for flag in ("--config-name=other", f"--config-path={here}"):
+        (line,) = problems(flag)
+        assert line.startswith(f"{flag}: there is one configuration; ")
+
+
+def test_values_with_signs_in_them_are_to_be_quoted_twice(here):
+    (line,) = problems("prompts.path=a=b")
+    assert line.endswith("""quote it twice: 'prompts.path="a=b"'""")
+    assert problems('prompts.path="a=b"', "prompts=file") == ("prompts.path=a=b: no such file",)
+    (line,) = problems("prompts.path=a,b")
+    assert line.endswith("""quotes for one text: 'prompts.path="a,b"'""")
+
+
+@pytest.mark.parametrize("key", ["store.root", "hydra.run.dir"])
+def test_an_empty_path_is_not_this_directory(here, key):
+    (line,) = problems(f"{key}=")
+    assert line.startswith(f"{key}=: is empty; name a ")
+
+
 def test_what_is_not_an_override_says_so(here):
     assert problems("iterations") == ("iterations: is not key=value",)
 
@@ -168,3 +230,16 @@ def test_a_reader_who_has_seen_enough_of_the_help_is_no_error(here):
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_device_that_is_not_there_is_named(here):
+    assert "should match pattern" in problems("engine.device=gpu")[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "iterdpo", "engine.device=cuda:7", "tracking=none"],
+        cwd=here, capture_output=True, text=True, check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "iterdpo: engine.device=cuda:7: no CUDA device is there; use auto or cpu"
+    )
