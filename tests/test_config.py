@@ -156,6 +156,12 @@ def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong):
         ({"health.max_tie_rate": 50}, "health.max_tie_rate=50"),
         ({"pairs.strategy": "random"}, "pairs.strategy=random: "),
         ({"engine.residency": "away"}, "'auto', 'resident', 'sleep' or 'restart'"),
+        ({"store.root": ""}, "store.root=: is empty; name a place, or . for this directory"),
+        ({"engine.part_rows": 10**25}, "engine.part_rows=10000000000000000000000000: input"),
+        ({"engine.max_gap": float("inf")}, "engine.max_gap=Infinity: input should be a finite"),
+        ({"training.max_grad_norm": float("nan")}, "training.max_grad_norm=NaN: "),
+        ({"model.adapter": "none"}, "model.adapter=none: is a group of settings; set them one"),
+        ({"engine.device": "gpu"}, "engine.device=gpu: "),
         ({"training.loss": ["dpo"], "training.loss_weights": [1.0]}, "training.loss.0=dpo"),
     ],
 )
@@ -172,7 +178,11 @@ def test_what_does_not_go_together_is_one_line(wrong, changes, said):
     ("choice", "changes", "said"),
     [
         ("lab", {"kind": "pairrm"}, ["judge.pairrm=null: judge.kind=pairrm needs it"]),
-        ("lab", {"kind": "human"}, ["judge.labels=null: judge.kind=human needs it"]),
+        (
+            "lab",
+            {"kind": "human"},
+            ["judge.labels=null: judge.kind=human needs it; choose judge.labels=FILE"],
+        ),
         ("lab", {"rubric": None}, ["judge.rubric=null: judge.kind=self needs it"]),
         (
             "lab",

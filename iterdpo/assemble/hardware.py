@@ -11,6 +11,7 @@ from iterdpo.engines.hardware import (
     Hardware,
     choose_attention,
     choose_dtype,
+    device_problem,
     installed,
     launcher_problem,
     optimizer_problem,
@@ -62,10 +63,24 @@ def require_processes(config: Config) -> None:
         require_shares(section, training.batch_size, training.micro_batch_size, number)
 
 
-def look(device: str) -> Hardware:
-    """Return what the machine has, for a run whose ``engine.device`` is ``device``."""
+def require_device(setting: str, device: str) -> None:
+    """Raise ``UserError`` when the device that ``setting`` names is not there."""
     import torch
 
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if problem := device_problem(device, setting, there):
+        raise UserError(problem)
+
+
+def look(device: str) -> Hardware:
+    """Return what the machine has, for a run whose ``engine.device`` is ``device``.
+
+    Raises:
+        UserError: the device is not there.
+    """
+    import torch
+
+    require_device("engine.device", device)
     cuda = device != "cpu" and torch.cuda.is_available()
     return Hardware(
         capability=torch.cuda.get_device_capability() if cuda else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
+from iterdpo.assemble.hardware import require_device
 from iterdpo.config.judging import EndpointConfig, JudgeConfig, PairRmConfig, RewardModelConfig
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
@@ -88,6 +89,7 @@ def _pairwise(judge: JudgeConfig, engine: Engine) -> Judge:
 
 def _pairrm(config: PairRmConfig) -> Judge:
     key = "judge.pairrm.path"
+    require_device("judge.pairrm.device", config.device)
     checkpoint = find_checkpoint(config.path, config.revision, key)
     return PairRmJudge(
         PairRmSettings(
@@ -104,6 +106,7 @@ def _pairrm(config: PairRmConfig) -> Judge:
 
 def _reward_model(config: RewardModelConfig) -> Judge:
     key = "judge.reward_model.path"
+    require_device("judge.reward_model.device", config.device)
     checkpoint = find_checkpoint(config.path, config.revision, key)
     template = None
     if config.chat_template is not None:

@@ -52,6 +52,11 @@ def _line(item: Any) -> str:
         return f"{key}: is missing"
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{key}: no such setting"
+    if item["type"] == "dataclass_type":
+        return (
+            f"{key}={_shown(item['input'])}: is a group of settings; set them one by one, "
+            f"{key}.NAME=VALUE, or {key}=null where none are allowed too"
+        )
     said = item["msg"][0].lower() + item["msg"][1:]
     return f"{key}={_shown(item['input'])}: {said}"
 

@@ -36,7 +36,7 @@ def judge_problems(judge: JudgeConfig) -> list[str]:
     own = READS[judge.kind][0]
     if getattr(judge, own) is None and judge.kind != "self":
         # Its own section first: without it, the rest are another judge's settings.
-        choice = "labels=FILE" if judge.kind == "human" else f"judge={judge.kind}"
+        choice = "judge.labels=FILE" if judge.kind == "human" else f"judge={judge.kind}"
         return [f"judge.{own}=null: judge.kind={judge.kind} needs it; choose {choice}"]
     problems = [problem for name in _BY_KIND if (problem := _presence(judge, name))]
     if judge.system is not None and judge.kind not in _TALKS:

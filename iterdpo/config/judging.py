@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -58,7 +57,7 @@ class RewardModelConfig:
     """Answers in one forward pass."""
     context: Count | None
     """Longest prompt and answer in tokens; null for what the model declares."""
-    chat_template: Path | None
+    chat_template: Place | None
     """A Jinja file, where the tokenizer has no template or the wrong one."""
 
 

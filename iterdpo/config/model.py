@@ -63,7 +63,7 @@ class EngineConfig:
 
     name: Literal["auto", "vllm", "transformers"]
     """``auto``: vLLM where it is installed and a CUDA device is there, else transformers."""
-    device: str
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     """``auto``, ``cpu``, ``cuda`` or (transformers only) ``cuda:N``."""
     serve: Literal["dequantized", "original"]
     """``dequantized``: the very weights that training sees; of gptq and awq, the checkpoint itself.

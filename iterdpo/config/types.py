@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field, with_config
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, with_config
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+# Infinity would do for some settings, and is no value in JSON, which the report's page reads.
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _named(value: object) -> object:
+    """Refuse an empty path, as an unset shell variable leaves: it would mean this directory."""
+    if value == "":
+        raise PydanticCustomError("empty_path", "is empty; name a place, or . for this directory")
+    return value
 
 
 def _at_home(path: Path) -> Path:
@@ -21,7 +30,7 @@ def _at_home(path: Path) -> Path:
         raise ValueError(str(error)) from None
 
 
-Place = Annotated[Path, AfterValidator(_at_home)]
+Place = Annotated[Path, BeforeValidator(_named), AfterValidator(_at_home)]
 """A file or directory; ``~`` is the user's home, which no shell puts behind ``key=``."""
 
 checked = with_config(ConfigDict(extra="forbid", strict=True))

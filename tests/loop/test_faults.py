@@ -93,6 +93,12 @@ def test_a_store_that_cannot_be_written_to_is_a_line(configure, tmp_path, monkey
     assert_clean(tmp_path / "store")
 
 
+def test_prompts_that_do_not_fit_the_context_are_named_and_no_margin_is_blamed(configure, tmp_path):
+    with pytest.raises(UserError, match=r"^iteration 1: no prompt was answered.*model\.context"):
+        run.execute(configure(*SMOKE, "model.context=30"), tmp_path / "run")
+    assert_clean(tmp_path / "store")
+
+
 def test_all_scores_tied_stops_with_the_histogram_or_is_skipped(configure, tmp_path):
     with pytest.raises(UserError, match=r"no preference pair was left .*scores: .*4: \d+"):
         run.execute(configure(*SMOKE, "pairs.min_margin=5"), tmp_path / "stopped")
