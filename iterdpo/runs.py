@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from iterdpo.config.schema import Config
 from iterdpo.errors import UserError
@@ -31,6 +31,10 @@ CONFIG_FILE = "config.json"
 LINKS_DIR = "stages"
 KEY_DIGITS = 8
 """How much of a key the name of a link holds."""
+
+# Less than every tool reads: what tells a run's file from another's.
+_CONFIG_PARTS = ("model", "training", "evaluation")
+_SUMMARY_PARTS = ("models", "iterations", "comparisons", "run")
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,14 @@ class Run:
         """Read a run's directory.
 
         Raises:
-            UserError: it is none, or M0 is not measured yet.
+            UserError: it is none, M0 is not measured yet, or another program wrote its files.
         """
         if not (directory / CONFIG_FILE).is_file():
             raise UserError(f"{directory}: no run there (no {CONFIG_FILE}); name a run's directory")
         if not (directory / SUMMARY_FILE).is_file():
             raise UserError(f"{directory}: nothing is measured yet (no {SUMMARY_FILE}); try later")
-        return cls(directory, _json(directory / CONFIG_FILE), _json(directory / SUMMARY_FILE))
+        values = _parts(directory / CONFIG_FILE, _CONFIG_PARTS)
+        return cls(directory, values, _parts(directory / SUMMARY_FILE, _SUMMARY_PARTS))
 
     @property
     def name(self) -> str:
@@ -215,6 +220,18 @@ def _runs_at(place: Path) -> Iterator[Run]:
     if not jobs:
         raise UserError(f"{place}: neither a run nor a sweep with a result; name its directory")
     yield from map(Run.open, jobs)
+
+
+def _parts(path: Path, parts: Sequence[str]) -> Mapping[str, Any]:
+    """Return the object that a file of a run holds, with at least these parts."""
+    values = _json(path)
+    lacking = [part for part in parts if not isinstance(values, dict) or part not in values]
+    if lacking:
+        raise UserError(
+            f"{path}: has no {lacking[0]}, so it is not this version's; run the same command "
+            "again, or use the version that made the run"
+        )
+    return cast(Mapping[str, Any], values)
 
 
 def _json(path: Path) -> Any:

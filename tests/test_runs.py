@@ -73,6 +73,22 @@ def test_what_is_no_run(tmp_path, copied):
         Run.open(copied)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "lacks"),
+    [
+        ("summary.json", "{}", "models"),
+        ("summary.json", '{"models": [], "comparisons": [], "run": {}}', "iterations"),
+        ("summary.json", "[]", "models"),
+        ("config.json", "{}", "model"),
+        ("config.json", "3", "model"),
+    ],
+)
+def test_a_file_of_another_version_or_program_is_named(copied, name, text, lacks):
+    (copied / name).write_text(text)
+    with pytest.raises(UserError, match=rf"{name}: has no {lacks}, so it is not this version's"):
+        Run.open(copied)
+
+
 def test_an_unknown_model_names_those_there_are(finished_run):
     with pytest.raises(UserError, match="no model M7; there are M0, M1, M2"):
         Run.open(finished_run).policy("M7")
