@@ -6,6 +6,7 @@ A supervised fine-tuning has the first alone.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from iterdpo.engines.loading import differing_adapter_keys
-from iterdpo.errors import LineageError
+from iterdpo.errors import LineageError, UserError
 from iterdpo.store.hashing import file_sha256
 from iterdpo.training.base_model import load_base
 from iterdpo.training.learners import without_own_dropout
@@ -68,6 +69,9 @@ def load_policy(spec: Spec) -> Any:
     """Return a fresh quantized base with the policy's adapter, trainable.
 
     The adapter is a copy of ``spec.policy_adapter``, or a new one whose update is zero.
+
+    Raises:
+        UserError: the model has no module of those that are to be adapted.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -79,17 +83,21 @@ def load_policy(spec: Spec) -> Any:
         )
     else:
         targets = spec.lora.target_modules
-        model = get_peft_model(
-            base,
-            LoraConfig(
-                r=spec.lora.rank,
-                lora_alpha=spec.lora.alpha,
-                lora_dropout=spec.lora.dropout,
-                target_modules=targets if isinstance(targets, str) else list(targets),
-                task_type="CAUSAL_LM",
-            ),
-            adapter_name=POLICY,
+        recipe = LoraConfig(
+            r=spec.lora.rank,
+            lora_alpha=spec.lora.alpha,
+            lora_dropout=spec.lora.dropout,
+            target_modules=targets if isinstance(targets, str) else list(targets),
+            task_type="CAUSAL_LM",
         )
+        try:
+            model = get_peft_model(base, recipe, adapter_name=POLICY)
+        except (ValueError, re.error) as error:  # PEFT takes a name as a regular expression
+            said = " ".join(str(error).split())
+            raise UserError(
+                f"model.adapter.target_modules={targets}: the adapter does not go onto "
+                f"{spec.base.path} ({said}); name modules that the model has, or all-linear"
+            ) from None
     return model.train()
 
 

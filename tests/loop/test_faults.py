@@ -99,6 +99,20 @@ def test_prompts_that_do_not_fit_the_context_are_named_and_no_margin_is_blamed(c
     assert_clean(tmp_path / "store")
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("training.max_length=1", r"^training\.max_length=1: leaves nothing of any answer, .*null"),
+        ("model.adapter.target_modules=[nowhere]", r"^model\.adapter\.target_modules=.*all-linear"),
+        ("model.adapter.target_modules='[('", r"^model\.adapter\.target_modules=.*all-linear"),
+    ],
+)
+def test_a_training_that_cannot_begin_names_the_setting(configure, tmp_path, setting, said):
+    with pytest.raises(UserError, match=said):
+        run.execute(configure(*SMOKE, setting), tmp_path / "run")
+    assert_clean(tmp_path / "store")
+
+
 def test_all_scores_tied_stops_with_the_histogram_or_is_skipped(configure, tmp_path):
     with pytest.raises(UserError, match=r"no preference pair was left .*scores: .*4: \d+"):
         run.execute(configure(*SMOKE, "pairs.min_margin=5"), tmp_path / "stopped")
