@@ -47,7 +47,7 @@ def job(composed: Any) -> None:
         command.note_failure(run_dir, error)  # the other jobs of the sweep go on
 
 
-def main() -> None:
+def _main() -> None:
     """Check the command line as a whole, then let Hydra run it."""
     try:
         command.check(sys.argv[1:])
@@ -59,6 +59,15 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # of --help; all else Hydra reports itself
         let_go_of_stdout()
+
+
+def main() -> None:
+    """Do what the command line says; Ctrl-C ends it in a line from its first second on."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # before a run listens for it, or between two jobs of a sweep
+        print("iterdpo: stopped by SIGINT; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iterdpo.evaluation.table import DASH, comparison, number, spread, spread_of
 from iterdpo.evaluation.table import share as percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +42,6 @@ def announce(result: Mapping[str, Any], iterations: int) -> None:
 
 def show(result: Mapping[str, Any], run_dir: Path) -> None:
     """Print the table of all models."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -45,9 +49,11 @@ def show(result: Mapping[str, Any], run_dir: Path) -> None:
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     for model in result["models"]:
         table.add_row(*row(model, result))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    with printing() as console:
+        _print(console, table, result, run_dir)
+
+
+def _print(console: Console, table: Table, result: Mapping[str, Any], run_dir: Path) -> None:
     console.print(table)
     console.print(LEGEND, style="dim", highlight=False)
     if best := result["best"]:
@@ -56,6 +62,19 @@ def show(result: Mapping[str, Any], run_dir: Path) -> None:
     if stopped := result["stopped"]:
         console.print(stopped["message"], highlight=False, markup=False, soft_wrap=True)
     console.print(f"{run_dir}/summary.json", highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def printing() -> Iterator[Console]:
+    """Yield what prints to stdout. Who reads it may go away early: the work goes on without."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    # Rich ends the program on a broken pipe, and has sent stdout to nowhere by then.
+    with suppress(SystemExit):
+        yield console
 
 
 WIDTH = 110

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 
 from iterdpo.command import FAILURE_FILE
-from iterdpo.console import WIDTH
+from iterdpo.console import printing
 from iterdpo.evaluation.table import DASH, number
 from iterdpo.runs import SUMMARY_FILE, job_order
 
@@ -51,7 +51,6 @@ def read_jobs(directory: Path) -> list[dict[str, Any]]:
 
 def show(jobs: list[dict[str, Any]]) -> None:
     """Print a row a job: its overrides and the quality of its models, or its error."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -59,10 +58,8 @@ def show(jobs: list[dict[str, Any]]) -> None:
         table.add_column(column, overflow="fold")
     for job in jobs:
         table.add_row(job["name"], " ".join(job["overrides"]), job["error"] or _qualities(job))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
-    console.print(table)
+    with printing() as console:
+        console.print(table)
 
 
 def _qualities(job: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from iterdpo import __main__ as program
+from iterdpo import command
 from iterdpo.command import check
 from iterdpo.errors import ConfigError
 
@@ -243,3 +245,16 @@ def test_a_device_that_is_not_there_is_named(here):
     assert done.stderr.splitlines()[-1].startswith(
         "iterdpo: engine.device=cuda:7: no CUDA device is there; use auto or cpu"
     )
+
+
+@pytest.mark.parametrize("where", ["command.check", "job"])
+def test_ctrl_c_before_a_run_listens_for_it_is_a_line(monkeypatch, capsys, where):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "check", lambda _: None)
+    monkeypatch.setattr(f"iterdpo.__main__.{where}", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith("iterdpo: stopped by SIGINT; run the same command")

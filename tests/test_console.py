@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -70,3 +73,18 @@ def test_alarms_are_told_with_their_own_model(result, caplog):
         console.announce(result, 3)
     assert "alarm: M1: too many ties" in caplog.text
     assert "an old one" not in caplog.text
+
+
+def test_the_work_goes_on_when_nobody_reads_any_more():
+    read, write = os.pipe()
+    os.close(read)
+    code = (
+        "import sys\nfrom iterdpo import console\n"
+        "with console.printing() as out:\n    out.print('a table')\n"
+        "print('a line')\nprint('went on', file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "went on\n")

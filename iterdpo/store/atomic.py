@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ PARTIAL_PREFIX = ".partial-"
 
 _DAMAGED = ".corrupt-"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_SAFETENSORS = re.compile(r"\(os error (\d+)\)")
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -106,11 +108,12 @@ def disk_errors_named(
         other: what to name instead of it, for the message.
 
     Raises:
-        UserError: a write in the block failed because the disk or a quota is full, or something
-            may not be read or written. Every other error comes through.
+        UserError: a write in the block failed because the disk or a quota is full, a file may not
+            grow so large, or something may not be read or written. Every other error comes through.
     """
     try:
-        yield
+        with _os_errors_of_safetensors():
+            yield
     except OSError as error:
         if error.errno in _FULL:
             place = next(place for place in (directory, *directory.parents) if place.exists())
@@ -119,12 +122,31 @@ def disk_errors_named(
                 f"{directory}: the disk is full ({os.strerror(error.errno)}, {free:,.1f} MB free): "
                 "make room and run the same command again; what was finished is kept"
             ) from error
+        if error.errno == errno.EFBIG:
+            raise UserError(
+                f"{directory}: a file may not grow as large there ({os.strerror(error.errno)}): "
+                "raise the limit (ulimit -f), or name a store on another file system, "
+                "store.root=DIR; what was finished is kept"
+            ) from error
         if error.errno in _FORBIDDEN:
             raise UserError(
                 f"{error.filename or directory}: cannot be read and written "
                 f"({os.strerror(error.errno)}): ask its owner for both, or name {other}"
             ) from error
         raise
+
+
+@contextmanager
+def _os_errors_of_safetensors() -> Iterator[None]:
+    """Turn the error of a safetensors file that could not be written into the system's own."""
+    try:
+        yield
+    except Exception as error:
+        number = _SAFETENSORS.search(str(error))
+        if type(error).__name__ != "SafetensorError" or number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code)) from error
 
 
 def sync(path: Path) -> None:

@@ -102,7 +102,7 @@ def test_prompts_that_do_not_fit_the_context_are_named_and_no_margin_is_blamed(c
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("training.max_length=1", r"^training\.max_length=1: leaves nothing of any answer, .*null"),
+        ("training.max_length=1", r"^training\.max_length=1: the prompts of .* leave no room"),
         ("model.adapter.target_modules=[nowhere]", r"^model\.adapter\.target_modules=.*all-linear"),
         ("model.adapter.target_modules='[('", r"^model\.adapter\.target_modules=.*all-linear"),
     ],

@@ -360,6 +360,33 @@ def test_a_disk_that_may_not_be_written_is_named(tmp_path, monkeypatch, code):
         opened(tmp_path / "parts")
 
 
+class SafetensorError(Exception):
+    """Named as the library's, which is no OSError."""
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOSPC, r"the disk is full .*: make room and run"),
+        (errno.EFBIG, r"a file may not grow as large there .*ulimit -f"),
+    ],
+)
+def test_weights_that_do_not_fit_on_the_disk_are_a_line(tmp_path, code, said):
+    text = f"Error while serializing: I/O error: {os.strerror(code)} (os error {code})"
+    with pytest.raises(UserError, match=said), disk_errors_named(tmp_path):
+        raise SafetensorError(text)
+    with pytest.raises(ValueError, match="os error"), disk_errors_named(tmp_path):
+        raise ValueError(text)
+
+
+def test_the_library_says_it_so(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    with pytest.raises(FileNotFoundError), disk_errors_named(tmp_path):
+        save_file({"a": torch.zeros(1)}, tmp_path / "none" / "file")
+
+
 def test_other_errors_come_through(tmp_path):
     with pytest.raises(OSError, match="Input/output") as caught, disk_errors_named(tmp_path):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
