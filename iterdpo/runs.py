@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,8 +21,9 @@ from iterdpo.steps.base import RECORDS_FILE, PrepareBase, policy_in
 from iterdpo.steps.learning import DROPPED_FILE
 from iterdpo.steps.tuning import Merge, Tune, merged_policy
 from iterdpo.store.manifest import Manifest, read_manifest
+from iterdpo.store.stages import CorruptStageError, verify
 from iterdpo.store.tables import read_records
-from iterdpo.training.spec import IMAGE_DIR, REPORT_FILE
+from iterdpo.training.spec import ADAPTER_DIR, IMAGE_DIR, REPORT_FILE
 
 Record = TypeVar("Record")
 
@@ -34,7 +35,7 @@ KEY_DIGITS = 8
 
 # Less than every tool reads: what tells a run's file from another's.
 _CONFIG_PARTS = ("model", "training", "evaluation")
-_SUMMARY_PARTS = ("models", "iterations", "comparisons", "run")
+_SUMMARY_PARTS = ("models", "iterations")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Run:
     values: Mapping[str, Any]
     """The resolved configuration as plain values."""
     summary: Mapping[str, Any]
+    _verified: set[Path] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
     def open(cls, directory: Path) -> Run:
@@ -131,13 +133,15 @@ class Run:
     def directory_of(self, stage: str) -> Path:
         """Return where the result of ``stage`` (``<stage>/<key>``) lies.
 
+        What is there is compared with its hashes the first time, whole models excepted.
+
         Raises:
-            UserError: it is no longer in the store.
+            UserError: it is no longer in the store, or damaged.
         """
         name, key = stage.split("/")
         for link in (self.directory / LINKS_DIR).glob(f"*-{name}-{key[:KEY_DIGITS]}"):
             if (link / "stage.json").is_file():
-                return link.resolve()
+                return self._whole(link.resolve())
         raise UserError(
             f"{self.directory}: {stage} is no longer in the store; run the same command again"
         )
@@ -163,6 +167,17 @@ class Run:
             dropped=dropped,
             training=_json(self.directory_of(adapter) / REPORT_FILE) if adapter else None,
         )
+
+    def _whole(self, place: Path) -> Path:
+        if place not in self._verified:
+            try:
+                verify(place, weights=(place / ADAPTER_DIR).is_dir())
+            except CorruptStageError as error:
+                raise UserError(
+                    f"{error}; the run's own command, run again, computes it anew"
+                ) from None
+            self._verified.add(place)
+        return place
 
     def _policy(self, model: Mapping[str, Any], earlier: Mapping[str, Policy]) -> Policy:
         stage = model["stages"]["policy"]

@@ -77,7 +77,7 @@ def test_what_is_no_run(tmp_path, copied):
     ("name", "text", "lacks"),
     [
         ("summary.json", "{}", "models"),
-        ("summary.json", '{"models": [], "comparisons": [], "run": {}}', "iterations"),
+        ("summary.json", '{"models": [], "run": {}}', "iterations"),
         ("summary.json", "[]", "models"),
         ("config.json", "{}", "model"),
         ("config.json", "3", "model"),
@@ -111,6 +111,24 @@ def test_a_run_that_goes_on_over_a_store_that_was_moved_points_there(tmp_path):
             link_stages({"pairs/1f2e3d4c": stage}, tmp_path / "stages")
         (place,) = (tmp_path / "stages").iterdir()
         assert place.resolve() == stage.resolve()
+
+
+@pytest.mark.parametrize("text", [b"not what it was", b""])
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [("greedy", "records.parquet"), ("policy", "adapter/adapter_model.safetensors")],
+)
+def test_a_damaged_stage_is_named_with_its_file(copied, tmp_path, stage, file, text):
+    stage = Run.open(copied).models[1]["stages"][stage]
+    (link,) = copied.glob(f"stages/*-{stage.split('/')[0]}-{stage.split('/')[1][:8]}")
+    shutil.copytree(link.resolve(), tmp_path / "damaged")
+    link.unlink()
+    link.symlink_to(tmp_path / "damaged")
+    assert Run.open(copied).directory_of(stage) == tmp_path / "damaged"
+    (tmp_path / "damaged" / file).write_bytes(text)
+    said = rf"damaged/{file} is not what its stage wrote .*; the run's own command, run again"
+    with pytest.raises(UserError, match=said):
+        Run.open(copied).directory_of(stage)
 
 
 def test_an_unfinished_run_is_read_as_far_as_it_is_done(copied):
