@@ -18,6 +18,8 @@ from iterdpo.records import Base, Candidate, Comparison, Judgment, Policy, Unsco
 from iterdpo.store.tables import read_records
 from tests.checkpoints import STYLES
 
+pytestmark = pytest.mark.slow
+
 OWN = [
     "Write a haiku about the sea.",
     "Übersetze ins Englische: „Der frühe Vogel fängt den Wurm.“",
