@@ -75,7 +75,7 @@ def test_every_chart_is_drawn_and_has_its_data(opened):
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_legend_is_cut_off_or_lies_over_a_title(opened, width):
-    page = opened(width, charts=True)
+    page = opened(width)
     entries = page.run(
         "[...document.querySelectorAll('.plot')].map(plot => {"
         "  const box = plot.getBoundingClientRect();"
