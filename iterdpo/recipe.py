@@ -85,14 +85,8 @@ class Recipe:
             self.compare.arbiter.close()
 
     def require_scored(self, iteration: int, judgments: Stored[tuple[Judgment, ...]]) -> None:
-        """Raise ``UserError`` when the judge had nothing to read, or was unreadable too often."""
+        """Raise ``UserError`` when the judge could not be read too often."""
         verdicts = [item.verdict for item in judgments.value]
-        if not verdicts and self.on_empty == "stop":
-            raise UserError(
-                f"iteration {iteration}: no prompt was answered, since none fits the model's "
-                "context with an answer of candidates.max_tokens behind it; lower "
-                "candidates.max_tokens, raise model.context, or give shorter prompts"
-            )
         unscored = Counter(item.reason.value for item in verdicts if isinstance(item, Unscored))
         missing = unscored.total()
         if len(verdicts) - missing >= self.min_scored * len(verdicts):
@@ -113,6 +107,12 @@ class Recipe:
         """Raise ``NoPairsError`` when an iteration has no pair and the recipe says to stop."""
         if pairs.value.kept or self.on_empty == "skip":
             return
+        if not judgments.value:
+            raise NoPairsError(
+                f"iteration {iteration}: no prompt was answered, since none fits the model's "
+                "context with an answer of candidates.max_tokens behind it; lower "
+                "candidates.max_tokens, raise model.context, or give shorter prompts"
+            )
         dropped = ", ".join(f"{n} {reason}" for reason, n in pairs.value.dropped.items() if n)
         raise NoPairsError(
             f"iteration {iteration}: no preference pair was left ({dropped}); scores: "
