@@ -59,11 +59,11 @@ def judge_quality(prompts: Sequence[Scores], perfect: float = 5.0) -> JudgeQuali
     ]
     telling = [ranking for ranking in rankings if len({gold for _, gold in ranking}) > 1]
     of: dict[str, Callable[[Ranking], list[float]]] = {
-        "pairwise_accuracy": _outcomes,
-        "exact_match": _exact,
-        "five_best": partial(_best, perfect=perfect),
-        "spearman": partial(_correlation, measure="spearman"),
-        "kendall_tau": partial(_correlation, measure="kendall"),
+        "pairwise_accuracy": pair_outcomes,
+        "exact_match": exact_match,
+        "five_best": partial(five_best, perfect=perfect),
+        "spearman": partial(rank_correlation, measure="spearman"),
+        "kendall_tau": partial(rank_correlation, measure="kendall"),
     }
     values = {name: list(map(values_of, telling)) for name, values_of in of.items()}
     return JudgeQuality(
@@ -73,42 +73,6 @@ def judge_quality(prompts: Sequence[Scores], perfect: float = 5.0) -> JudgeQuali
         unscored=sum(judged is None for answers in prompts for judged, _ in answers),
         ci95={name: _interval(name, groups) for name, groups in values.items() if any(groups)},
     )
-
-
-def pairwise_accuracy(rankings: Sequence[Ranking]) -> float | None:
-    """Return the share of pairs of answers with different gold that the judge orders right.
-
-    Pairs are of one prompt; a pair that the judge scores equal counts one half.
-    """
-    return _mean(map(_outcomes, rankings))
-
-
-def exact_match(rankings: Sequence[Ranking]) -> float | None:
-    """Return the share of prompts whose whole gold order the judge gives.
-
-    Every pair that differs in gold must be ordered right, strictly. Answers of equal gold may stand
-    in any order: the paper's rankings have no ties, and a judge with fractional scores makes none.
-    """
-    return _mean(map(_exact, rankings))
-
-
-def five_best(rankings: Sequence[Ranking], perfect: float = 5.0) -> float | None:
-    """Return, of the answers that the judge scores perfect, the share with the prompt's best gold.
-
-    The paper's judge gives whole points. Here a score counts as perfect when it is nearer to
-    ``perfect`` than to one point less, so that expected and averaged scores can be perfect too.
-    """
-    return _mean(_best(ranking, perfect) for ranking in rankings)
-
-
-def rank_correlation(
-    rankings: Sequence[Ranking], measure: Literal["spearman", "kendall"]
-) -> float | None:
-    """Return the mean over prompts of Spearman's ρ or Kendall's τ-b of the judge and gold.
-
-    Prompts where either gives all answers one score have no correlation and are left out.
-    """
-    return _mean(_correlation(ranking, measure) for ranking in rankings)
 
 
 def agreement(
@@ -138,12 +102,12 @@ def agreement(
             raise ValueError(f"prompt {key}: {len(scores)} scores against {len(others)}")
         pairs = zip(scores, others, strict=True)
         known = [(a, b) for a, b in pairs if a is not None and b is not None]
-        if found := _correlation(known, "kendall"):
+        if found := rank_correlation(known, "kendall"):
             values[key] = found
     return mean_ci(values) if values else None
 
 
-def _outcomes(ranking: Ranking) -> list[float]:
+def pair_outcomes(ranking: Ranking) -> list[float]:
     """Return 1, 1/2 or 0 for each pair that differs in gold: right, tied by the judge, wrong."""
     return [
         0.5 if a == b else float((a > b) == (gold_a > gold_b))
@@ -152,17 +116,31 @@ def _outcomes(ranking: Ranking) -> list[float]:
     ]
 
 
-def _exact(ranking: Ranking) -> list[float]:
-    outcomes = _outcomes(ranking)
+def exact_match(ranking: Ranking) -> list[float]:
+    """Return whether the judge gives the whole gold order, 1 or 0; nothing where gold has none.
+
+    Every pair that differs in gold must be ordered right, strictly. Answers of equal gold may stand
+    in any order: the paper's rankings have no ties, and a judge with fractional scores makes none.
+    """
+    outcomes = pair_outcomes(ranking)
     return [float(all(outcome == 1 for outcome in outcomes))] if outcomes else []
 
 
-def _best(ranking: Ranking, perfect: float) -> list[float]:
+def five_best(ranking: Ranking, perfect: float = 5.0) -> list[float]:
+    """Return, for each answer that the judge scores perfect, whether its gold is the best.
+
+    The paper's judge gives whole points. Here a score counts as perfect when it is nearer to
+    ``perfect`` than to one point less, so that expected and averaged scores can be perfect too.
+    """
     best = max((gold for _, gold in ranking), default=0.0)
     return [float(gold == best) for judged, gold in ranking if judged > perfect - 0.5]
 
 
-def _correlation(ranking: Ranking, measure: Literal["spearman", "kendall"]) -> list[float]:
+def rank_correlation(ranking: Ranking, measure: Literal["spearman", "kendall"]) -> list[float]:
+    """Return Spearman's ρ or Kendall's τ-b of the judge and gold, in [-1, 1].
+
+    Nothing where either gives all answers one score: there is no correlation.
+    """
     from scipy.stats import kendalltau, spearmanr
 
     correlate = {"spearman": spearmanr, "kendall": kendalltau}[measure]

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from itertools import combinations
 from statistics import fmean
 
@@ -8,17 +9,30 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iterdpo.evaluation import judge_quality as measures
 from iterdpo.evaluation.judge_quality import (
     JudgeQuality,
     agreement,
-    exact_match,
-    five_best,
     judge_quality,
-    pairwise_accuracy,
-    rank_correlation,
+    pair_outcomes,
 )
 from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.evaluation.statistics import mean_ci
+
+
+def mean_over(values_of, rankings, **more):
+    """The mean over all prompts of what each has of a measure; None where none has any."""
+    values = [value for ranking in rankings for value in values_of(ranking, **more)]
+    return fmean(values) if values else None
+
+
+pairwise_accuracy = partial(mean_over, pair_outcomes)
+exact_match = partial(mean_over, measures.exact_match)
+five_best = partial(mean_over, measures.five_best)
+
+
+def rank_correlation(rankings, measure):
+    return mean_over(measures.rank_correlation, rankings, measure=measure)
 
 
 def test_pairwise_accuracy_counts_ties_half() -> None:
