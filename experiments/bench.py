@@ -22,23 +22,26 @@ from hydra import compose, initialize_config_dir
 from experiments.page import replaced
 from experiments.store_cost import store_share
 from iterdpo.assemble import library_versions
-from iterdpo.command import conf_directory, typed
-from iterdpo.engines.base import Completion, Engine, Request, Sampling
-from iterdpo.engines.choice import vllm_installed
+from iterdpo.assemble.checkpoint import resolve_checkpoint
+from iterdpo.config.compose import conf_directory, typed
+from iterdpo.engines.base import Completion, Engine, Sampling
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
-from iterdpo.engines.vllm import VllmEngine, VllmSettings
+from iterdpo.engines.vllm import VllmEngine
+from iterdpo.engines.vllm_process import VllmSettings
 from iterdpo.evaluation.judge_quality import judge_quality
 from iterdpo.judging.judge import JudgeSettings, SelfJudge
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.lab.oracle import score
 from iterdpo.lab.splits import instructions
-from iterdpo.quiet import quiet_libraries
+from iterdpo.models.chat_messages import Request
+from iterdpo.models.checkpoint import checkpoint_sha256
+from iterdpo.models.hardware import vllm_installed
 from iterdpo.records import Base, Judgment, Policy, Prompt
-from iterdpo.steps.base import PrepareBase
-from iterdpo.steps.writing import candidate_of
-from iterdpo.store.stages import Stages
+from iterdpo.runtime.quiet import quiet_libraries
+from iterdpo.stages.base import PrepareBase
+from iterdpo.stages.generate import candidate_of
+from iterdpo.store.runner import Stages
 from iterdpo.store.tables import write_records
-from iterdpo.training.base_model import checkpoint_sha256, resolve_checkpoint
 from iterdpo.training.dpo import train
 from iterdpo.training.spec import Example, TrainSpec
 from tests.checkpoints import make_checkpoint

@@ -30,10 +30,10 @@ from random_checkpoint import SHAPES
 from roofline import CARDS
 
 from iterdpo.assemble import library_versions
-from iterdpo.engines.choice import GET_VLLM, vllm_installed
 from iterdpo.engines.memory import GIB
 from iterdpo.errors import LineageError, UserError
-from iterdpo.quiet import quiet_libraries
+from iterdpo.models.hardware import GET_VLLM, vllm_installed
+from iterdpo.runtime.quiet import quiet_libraries
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

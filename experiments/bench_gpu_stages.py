@@ -14,7 +14,7 @@ from typing import Any
 
 from bench_gpu_report import Row
 from hydra import compose, initialize_config_dir
-from meters import Peak, free_memory, own_memory, require_room, step_times
+from meters import Peak, free_memory, own_memory, require_disk_space, step_times
 from random_checkpoint import CONTEXT, SHAPES, make_checkpoint, words
 from roofline import Card, Writing, reading_seconds, training_seconds, writing_seconds
 
@@ -26,15 +26,17 @@ from iterdpo.assemble import (
     make_prompts,
     make_recipe,
 )
-from iterdpo.command import conf_directory, typed
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
-from iterdpo.engines.base import Request, Sampling
+from iterdpo.engines.base import Sampling
 from iterdpo.engines.memory import GIB
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.errors import UserError
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import FinishReason
-from iterdpo.steps.learning import BuildPairs, JudgeCandidates
-from iterdpo.store.stages import Stages, Stored
+from iterdpo.stages.judge import JudgeCandidates
+from iterdpo.stages.pairs import BuildPairs
+from iterdpo.store.runner import Stages, Stored
 
 VERDICTS = 3
 RUBRIC_ROOM = 1024
@@ -64,7 +66,7 @@ class Bench:
         dtype = "bfloat16" if options.device == "cuda" else "float32"
         size = 2 if dtype == "bfloat16" else 4
         weights = shape.parameters * size
-        require_room(self.scratch, 2 * weights + GIB)
+        require_disk_space(self.scratch, 2 * weights + GIB)
         with self.timed("weights are made", note=f"{weights / GIB:.1f} GiB"):
             make_checkpoint(self.scratch / "model", shape, dtype, options.device)
         config = self.configuration(dtype)

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from iterdpo import progress
 from iterdpo.engines.memory import GIB
 from iterdpo.errors import UserError
+from iterdpo.runtime import progress
 
 
 class Peak:
@@ -77,7 +77,7 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def require_room(directory: Path, needed: int) -> None:
+def require_disk_space(directory: Path, needed: int) -> None:
     """Refuse a directory on a disk with less than ``needed`` bytes free.
 
     Raises:

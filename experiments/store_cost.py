@@ -11,16 +11,16 @@ from unittest.mock import patch
 
 from hydra import compose, initialize_config_dir
 
-from iterdpo import run
-from iterdpo.command import conf_directory, typed
+from iterdpo.cli import execute as run
+from iterdpo.config.compose import conf_directory, typed
 
 STORE_CALLS = (
-    "iterdpo.steps.base.write_records", "iterdpo.steps.base.read_records",
-    "iterdpo.steps.learning.write_records", "iterdpo.steps.learning.read_records",
-    "iterdpo.store.parts.write_records", "iterdpo.store.parts.read_records",
-    "iterdpo.store.parts.file_sha256", "iterdpo.store.parts.sync",
-    "iterdpo.store.stages.file_sha256", "iterdpo.store.stages.verify",
-    "iterdpo.store.stages.write_text", "iterdpo.store.stages.remove_all_but_damaged",
+    "iterdpo.stages.base.write_records", "iterdpo.stages.base.read_records",
+    "iterdpo.stages.train.write_records", "iterdpo.stages.train.read_records",
+    "iterdpo.store.shards.write_records", "iterdpo.store.shards.read_records",
+    "iterdpo.store.shards.file_sha256", "iterdpo.store.shards.sync",
+    "iterdpo.store.runner.file_sha256", "iterdpo.store.runner.verify",
+    "iterdpo.store.runner.write_text", "iterdpo.store.runner.remove_all_but_damaged",
     "iterdpo.store.atomic.sync", "iterdpo.store.registry.write_text",
     "iterdpo.store.locks._acquired", "iterdpo.training.checkpoints.Checkpoints.write",
 )  # fmt: skip

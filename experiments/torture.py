@@ -27,7 +27,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from iterdpo.command import conf_directory, typed
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.store.hashing import file_sha256
 
@@ -80,9 +80,9 @@ class Child:
 
     def __call__(self, kill_at: str | None = None) -> None:
         """Run to the end, or to the first write with this name."""
-        from iterdpo import run
         from iterdpo.assemble import make_engine
-        from iterdpo.progress import Bar
+        from iterdpo.cli import execute as run
+        from iterdpo.runtime.progress import Bar
 
         note = Notes(self.log)
         watch_writes(self.config.store.root, note, kill_at)

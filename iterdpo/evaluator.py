@@ -6,65 +6,20 @@ model so far, where ``health.on_alarm`` says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iterdpo.prompts.base import assert_held_out
+from iterdpo.rounds import BaselineComparison, PolicyEvaluation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iterdpo.evaluation.report import Evaluation
-    from iterdpo.loop import Made
     from iterdpo.recipe import Recipe
-    from iterdpo.records import Candidate, Comparison, Judgment, Policy, Prompt
-    from iterdpo.steps.checking import Health
-    from iterdpo.store.stages import Stages, Stored
-
-    Answers = Stored[tuple[Candidate, ...]]
-    Comparisons = Stored[tuple[Comparison, ...]]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A policy, and everything that was measured of it."""
-
-    policy: Stored[Policy]
-    sampled: Stored[tuple[Candidate, ...]]
-    """Its sampled answers to the held-out prompts, which meet the opponents'."""
-    greedy: Answers
-    """Its greedy ones."""
-    fixed: Stored[tuple[Judgment, ...]]
-    """Its judgments of M0's answers to the labelled prompts."""
-    evaluation: Stored[Evaluation]
-    comparisons: tuple[tuple[Measured, Comparisons], ...]
-    """Each opponent with what the arbiter said: the policy that the iteration started from, and M0.
-    Empty without an arbiter, and for a policy that stayed as it was: it has met them before."""
-    health: Stored[Health]
-    parent: Measured | None
-    """The policy that the iteration started from; None for M0."""
-    stops: bool
-    """Whether an alarm ends the run with this policy."""
-    goes_on_from: Stored[Policy]
-    """The policy that the next iteration starts from: this one, or the best so far."""
-    controls: tuple[tuple[float, Answers], ...] = ()
-    """M0's answers at lower temperatures, by temperature: what sharpening alone would gain."""
-    against_controls: tuple[Controlled, ...] = ()
-    """What an arbiter that is no oracle said of its answers against what M0 writes without
-    learning anything. Empty for M0, and without controls."""
-
-
-@dataclass(frozen=True)
-class Controlled:
-    """A policy's answers against those of M0 that are as sharp, or sharper."""
-
-    control: str
-    """``temperature T``: M0's at T against the sampled ones; ``greedy``: the greedy ones of both,
-    which no temperature improves."""
-    answers: Answers
-    opponents: Answers
-    """M0's."""
-    comparisons: Comparisons
+    from iterdpo.records import Policy, Prompt
+    from iterdpo.rounds import Answers, Comparisons, IterationResult
+    from iterdpo.stages.health import Health
+    from iterdpo.store.runner import Stages, Stored
 
 
 class Evaluator:
@@ -75,13 +30,15 @@ class Evaluator:
         self.held_out = stages.run(recipe.held_out)
         self.labelled = stages.run(recipe.labelled)
         self.fixed_answers = stages.run(recipe.answer_fixed, self.labelled, initial)
-        self.measured: list[Measured] = []
+        self.measured: list[PolicyEvaluation] = []
 
     def require_held_out(self, prompts: Stored[tuple[Prompt, ...]]) -> None:
         """Raise ``UserError`` when a prompt of the loop is one that policies are measured on."""
         assert_held_out(prompts.value, [*self.held_out.value, *self.labelled.value])
 
-    def __call__(self, policy: Stored[Policy], made: Made | None = None) -> Measured:
+    def __call__(
+        self, policy: Stored[Policy], made: IterationResult | None = None
+    ) -> PolicyEvaluation:
         """Measure a policy.
 
         Args:
@@ -100,10 +57,10 @@ class Evaluator:
             self.labelled, self.fixed_answers, fixed,
         )  # fmt: skip
         parent = self._of(made.start) if made else None
-        comparisons, controlled = self._compare(sampled, greedy, parent)
+        comparisons, against = self._compare(sampled, greedy, parent)
         health = self._check(policy, evaluation, comparisons, parent, made)
         action = recipe.on_alarm if health.value.alarms else "warn"
-        measured = Measured(
+        measured = PolicyEvaluation(
             policy=policy,
             sampled=sampled,
             greedy=greedy,
@@ -113,9 +70,9 @@ class Evaluator:
             health=health,
             parent=parent,
             stops=action == "stop",
-            goes_on_from=self._best(health, policy) if action == "keep_best" else policy,
-            controls=self._controls() if made is None else (),
-            against_controls=controlled,
+            next_start=self._best(health, policy) if action == "keep_best" else policy,
+            baselines=self._baselines() if made is None else (),
+            against_baselines=against,
         )
         self.measured.append(measured)
         return measured
@@ -125,38 +82,38 @@ class Evaluator:
         earlier = (item.policy for item in self.measured if item.policy.value.name == best)
         return next(earlier, newest)
 
-    def _of(self, policy: Stored[Policy]) -> Measured:
+    def _of(self, policy: Stored[Policy]) -> PolicyEvaluation:
         return next(item for item in self.measured if item.policy.key == policy.key)
 
     def _compare(
-        self, sampled: Answers, greedy: Answers, parent: Measured | None
-    ) -> tuple[tuple[tuple[Measured, Comparisons], ...], tuple[Controlled, ...]]:
+        self, sampled: Answers, greedy: Answers, parent: PolicyEvaluation | None
+    ) -> tuple[tuple[tuple[PolicyEvaluation, Comparisons], ...], tuple[BaselineComparison, ...]]:
         compare = self.recipe.compare
         if compare is None or parent is None or parent.sampled.key == sampled.key:
             return (), ()
         judge = self.initial if self.recipe.arbiter == "initial" else None
         first = self.measured[0]
-        found, controlled = [], []
+        found, against = [], []
         try:
             for opponent in (parent,) if parent is first else (parent, first):
                 args = (self.held_out, sampled, opponent.sampled, judge)
                 found.append((opponent, self.stages.run(compare, *args)))
-            for control, own, theirs in self._sharp(sampled, greedy):
+            for baseline, own, theirs in self._sharp(sampled, greedy):
                 said = self.stages.run(compare, self.held_out, own, theirs, judge)
-                controlled.append(Controlled(control, own, theirs, said))
+                against.append(BaselineComparison(baseline, own, theirs, said))
         finally:
             self.recipe.close_arbiter()
-        return tuple(found), tuple(controlled)
+        return tuple(found), tuple(against)
 
     def _sharp(self, sampled: Answers, greedy: Answers) -> Iterator[tuple[str, Answers, Answers]]:
-        """Yield each control's name, and which of a policy's answers meet which of M0's.
+        """Yield each baseline's name, and which of a policy's answers meet which of M0's.
 
-        An oracle needs none of this: it scores the controls.
+        An oracle needs none of this: it scores the baselines.
         """
         first = self.measured[0]
-        if self.recipe.arbiter == "oracle" or not first.controls:
+        if self.recipe.arbiter == "oracle" or not first.baselines:
             return
-        for temperature, answers in first.controls:
+        for temperature, answers in first.baselines:
             yield f"temperature {temperature:g}", sampled, answers
         yield "greedy", greedy, first.greedy
 
@@ -164,9 +121,9 @@ class Evaluator:
         self,
         policy: Stored[Policy],
         evaluation: Stored[Evaluation],
-        comparisons: tuple[tuple[Measured, Comparisons], ...],
-        parent: Measured | None,
-        made: Made | None,
+        comparisons: tuple[tuple[PolicyEvaluation, Comparisons], ...],
+        parent: PolicyEvaluation | None,
+        made: IterationResult | None,
     ) -> Stored[Health]:
         against = {opponent.policy.key: stored for opponent, stored in comparisons}
         return self.stages.run(
@@ -184,8 +141,8 @@ class Evaluator:
             self.measured[-1].health if self.measured else None,
         )
 
-    def _controls(self) -> tuple[tuple[float, Answers], ...]:
+    def _baselines(self) -> tuple[tuple[float, Answers], ...]:
         return tuple(
             (step.sampling.temperature, self.stages.run(step, self.held_out, self.initial))
-            for step in self.recipe.controls
+            for step in self.recipe.baselines
         )

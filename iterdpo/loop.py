@@ -9,46 +9,15 @@ store, and only read when it is asked for again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iterdpo.evaluator import Evaluator
+from iterdpo.rounds import IterationResult, Round
 
 if TYPE_CHECKING:
-    from iterdpo.evaluation.report import Evaluation
-    from iterdpo.evaluator import Measured
-    from iterdpo.pairing.base import Pairing
     from iterdpo.recipe import Recipe
-    from iterdpo.records import Candidate, Judgment, Policy, Prompt
-    from iterdpo.store.stages import Stages, Stored
-
-
-@dataclass(frozen=True)
-class Made:
-    """What one iteration made, on the way from one policy to the next."""
-
-    start: Stored[Policy]
-    """The policy it started from."""
-    prompts: Stored[tuple[Prompt, ...]]
-    candidates: Stored[tuple[Candidate, ...]]
-    judgments: Stored[tuple[Judgment, ...]]
-    pairs: Stored[Pairing]
-    trained: Stored[Policy] | None
-    """None where no pair was left and the policy stayed as it was."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """A policy and what was measured of it. Round 0 is M0, which nothing here made."""
-
-    iteration: int
-    policy: Stored[Policy]
-    measured: Measured
-    made: Made | None = None
-
-    @property
-    def evaluation(self) -> Stored[Evaluation]:
-        return self.measured.evaluation
+    from iterdpo.records import Prompt
+    from iterdpo.store.runner import Stages, Stored
 
 
 def run(recipe: Recipe, iterations: int, stages: Stages) -> Iterator[Round]:
@@ -56,7 +25,7 @@ def run(recipe: Recipe, iterations: int, stages: Stages) -> Iterator[Round]:
 
     An alarm of ``health`` can end the run early, or send it back to its best policy so far.
     """
-    base, initial = recipe.enter(stages)
+    base, initial = recipe.initialize(stages)
     policy = initial
     evaluate = Evaluator(recipe, stages, initial)
     yield Round(0, policy, evaluate(policy))
@@ -78,10 +47,10 @@ def run(recipe: Recipe, iterations: int, stages: Stages) -> Iterator[Round]:
             reference = {"previous": policy, "initial": initial, "base": base}[recipe.reference]
             trained = stages.run(recipe.train, t, policy, reference, pairs, candidates)
             policy = trained
-        made = Made(start, prompts, candidates, judgments, pairs, trained)
+        made = IterationResult(start, prompts, candidates, judgments, pairs, trained)
         measured = evaluate(policy, made)
         yield Round(t, policy, measured, made)
         stages.forget()
         if measured.stops:
             return
-        policy = measured.goes_on_from
+        policy = measured.next_start

@@ -10,16 +10,23 @@ from typing import Literal
 from iterdpo.errors import NoPairsError, UserError
 from iterdpo.pairing.base import Pairing
 from iterdpo.records import Judgment, Policy, Unscored
-from iterdpo.steps.base import PrepareBase
-from iterdpo.steps.checking import CheckHealth
-from iterdpo.steps.comparing import Compare
-from iterdpo.steps.giving import PairAsGiven, ReadAnswers, ReadScores, SelectGiven
-from iterdpo.steps.instructing import WriteInstructions
-from iterdpo.steps.learning import BuildPairs, JudgeCandidates, Train
-from iterdpo.steps.measuring import Measure
-from iterdpo.steps.tuning import Merge, Tune
-from iterdpo.steps.writing import Generate, SelectPrompts
-from iterdpo.store.stages import Stages, Stored
+from iterdpo.stages.base import PrepareBase
+from iterdpo.stages.compare import Compare
+from iterdpo.stages.evaluate import Measure
+from iterdpo.stages.generate import Generate, SelectPrompts
+from iterdpo.stages.health import CheckHealth
+from iterdpo.stages.judge import JudgeCandidates
+from iterdpo.stages.offline_pairs import (
+    KeepOfflinePairs,
+    ReadOfflineCandidates,
+    ReadOfflineScores,
+    SelectOfflinePrompts,
+)
+from iterdpo.stages.pairs import BuildPairs
+from iterdpo.stages.self_instruct import SelfInstruct
+from iterdpo.stages.sft import Merge, SupervisedFineTuning
+from iterdpo.stages.train import Train
+from iterdpo.store.runner import Stages, Stored
 
 
 @dataclass(frozen=True)
@@ -27,18 +34,18 @@ class Recipe:
     """The steps, and the two choices between policies that the loop makes."""
 
     base: PrepareBase
-    select: SelectPrompts | WriteInstructions | SelectGiven
+    select: SelectPrompts | SelfInstruct | SelectOfflinePrompts
     held_out: SelectPrompts
     labelled: SelectPrompts
-    generate: Generate | ReadAnswers
+    generate: Generate | ReadOfflineCandidates
     answer: Generate
     answer_greedily: Generate
     answer_fixed: Generate
-    judge: JudgeCandidates | ReadScores
+    judge: JudgeCandidates | ReadOfflineScores
     judge_measured: JudgeCandidates
     """The same judge, kept apart from what the loop learns from; of given pairs, the only one."""
-    build_pairs: BuildPairs | PairAsGiven
-    tune: Tune | None
+    build_pairs: BuildPairs | KeepOfflinePairs
+    tune: SupervisedFineTuning | None
     """None where M0 is the base itself."""
     merge: Merge | None
     """None where what ``tune`` makes stays an adapter."""
@@ -46,7 +53,7 @@ class Recipe:
     measure: Measure
     compare: Compare | None
     """None where nothing compares two models."""
-    controls: tuple[Generate, ...]
+    baselines: tuple[Generate, ...]
     """M0 at lower temperatures, beside its answers at the candidates' settings. None where nobody
     would compare them."""
     check: CheckHealth
@@ -61,7 +68,7 @@ class Recipe:
     min_scored: float
     """Share of an iteration's answers, in [0, 1], that must get a score."""
 
-    def enter(self, stages: Stages) -> tuple[Stored[Policy], Stored[Policy]]:
+    def initialize(self, stages: Stages) -> tuple[Stored[Policy], Stored[Policy]]:
         """Return the bare base and M0, which are the same without supervised fine-tuning.
 
         What is merged into the base is the base of everything that follows.

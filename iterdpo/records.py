@@ -28,7 +28,7 @@ POLICY_JUDGES = ("self", "pairwise")
 """The kinds of judges in whose judgments a policy of the run speaks, and is named as the judge."""
 
 
-GIVEN = "given"
+OFFLINE = "given"
 """In records, the writer of answers that came with a dataset; and the kind of their judge."""
 
 
@@ -234,8 +234,9 @@ class Base:
     quantization: str
     """``nf4``, ``nf4-double``, ``int8`` or ``none``."""
     dtype: str
-    image: str
-    """Directory of the weights that engines serve: the dequantized image, or ``path`` itself."""
+    dequantized: str
+    """Directory of the weights that engines serve: the dequantized checkpoint, or ``path``
+    itself where nothing was quantized."""
 
     @property
     def fingerprint(self) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from iterdpo import run
-from iterdpo.command import conf_directory, typed
+from iterdpo.cli import execute as run
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
-from iterdpo.engines.base import Request
 from iterdpo.engines.scripted import ScriptedEngine
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy
 
 HOSTILE = '</script><img src=x onerror="document.title=1"> \u202eabc\x1b[31m'

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _BEFORE_A_PART = """
 import sys
-from iterdpo.store.parts import Parts
+from iterdpo.store.shards import Parts
 append = Parts.append
 def wait(self, *args):
     if {stage!r} in self.directory.parts and self.done() >= {done}:

@@ -6,43 +6,37 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "iterdpo"
 
-# What each room may know of the package. A name allows the module and everything below it.
-ALLOWED = {
-    "records.py": (),
-    "errors.py": (),
-    "progress.py": (),
-    "stopping.py": (),
-    "config": ("errors", "config", "engines.choice", "engines.prequantized"),
-    "data": ("errors", "records", "data", "engines.base"),
-    "prompts": ("errors", "records", "data", "engines.base", "prompts", "lab.splits"),
-    "judging": ("errors", "records", "judging", "engines.base", "engines.batching", "engines.chat",
-                "engines.loading"),
-    "pairing": ("records", "pairing"),
-    "evaluation": ("config.health", "errors", "records", "evaluation", "lab"),
-    "lab": ("lab", "judging.rubrics"),
-    "store": ("errors", "records", "progress", "stopping", "store", "terminal"),
-    "engines": ("errors", "records", "engines", "store", "training.spec"),
-    "training": ("errors", "records", "config", "quiet", "progress", "stopping", "training",
-                 "store", "engines.loading", "engines.packed_checkpoint", "engines.prequantized"),
-    "report": ("command", "config.inert", "errors", "evaluation.resampling",
-               "evaluation.statistics", "lab.oracle", "records", "report", "runs", "steps.base",
-               "steps.measuring", "store.atomic", "store.hashing", "store.peaks", "terminal",
-               "training.spec"),
-    "sharing": ("config.hub", "config.secrets", "data.rows", "engines.prequantized", "errors",
-                "evaluation.table", "records", "report.settings", "runs", "sharing", "store.atomic",
-                "store.stages", "terminal"),
-    "export": ("engines.loading", "engines.prequantized", "errors", "export", "quiet", "records",
-               "runs", "store.atomic", "terminal", "training"),
-    "evaluator.py": ("evaluation", "loop", "prompts.base", "recipe", "records", "steps.checking",
-                     "store"),
-    "loop.py": ("evaluation", "evaluator", "pairing", "prompts.base", "recipe", "records", "store"),
-}  # fmt: skip
+LAYERS = (
+    ("__init__", "errors", "records"),
+    ("runtime",),
+    ("store",),
+    ("models",),
+    ("config", "data", "pairing"),
+    ("engines", "training"),
+    ("judging",),
+    ("lab",),
+    ("evaluation", "prompts"),
+    ("stages",),
+    ("recipe", "rounds"),
+    ("evaluator",),
+    ("loop", "tracking"),
+    ("assemble",),
+    ("runs",),
+    ("tools",),
+    ("cli",),
+    ("__main__", "benchmark", "chat", "compare", "export", "label", "report", "sharing"),
+)
+"""Every room and loose file of the package, the lowest first: a layer imports what lies below it.
+
+Rooms that share a layer know nothing of each other.
+"""
 HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "vllm", "wandb")
 
 
@@ -62,15 +56,32 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("room", ALLOWED)
-def test_imports_point_inward(room):
-    place = PACKAGE / room
-    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
-    assert files
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def test_imports_point_down():
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    files = sorted(PACKAGE.rglob("*.py"))
+    assert {room(place.relative_to(PACKAGE).parts[0].removesuffix(".py")) for place in files} == (
+        set(level)
+    )
     for file in files:
+        own = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
         for module in imports(file):
-            allowed = any(module == name or module.startswith(f"{name}.") for name in ALLOWED[room])
-            assert allowed, f"{file.relative_to(PACKAGE)} imports {module}"
+            there = room(module)
+            if there not in (own, ""):
+                assert level[there] < level[own], f"{file.relative_to(PACKAGE)} imports {module}"
+
+
+def test_no_two_files_import_each_other_by_any_way():
+    modules = {
+        ".".join(file.relative_to(PACKAGE).with_suffix("").parts): imports(file)
+        for file in PACKAGE.rglob("*.py")
+        if file.name != "__init__.py"
+    }
+    graph = {name: {it for it in found if it in modules} for name, found in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_only_assemble_builds_from_configuration():
@@ -80,19 +91,11 @@ def test_only_assemble_builds_from_configuration():
         for file in PACKAGE.rglob("*.py")
         if re.search(r"schema import .*\bConfig\b", file.read_text("utf-8"))
     }
-    assert users == {
-        "assemble",
-        "command.py",
-        "config",
-        "plan.py",
-        "run.py",
-        "runs.py",
-        "summary.py",
-    }
+    assert users == {"assemble", "cli", "config", "runs"}
 
 
 @pytest.mark.parametrize(
-    "module", ["iterdpo.loop", "iterdpo.config.check", "iterdpo.command", "iterdpo.assemble"]
+    "module", ["iterdpo.loop", "iterdpo.config.check", "iterdpo.cli.run", "iterdpo.assemble"]
 )
 def test_light_modules_load_nothing_heavy(module):
     code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"

@@ -19,7 +19,8 @@ from hydra import compose, initialize_config_dir
 
 import iterdpo
 from iterdpo.assemble import engines
-from iterdpo.command import check, conf_directory, typed
+from iterdpo.cli.overrides import check
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.engines.memory import GIB, ModelShape
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -58,9 +59,9 @@ def test_the_readme_names_the_commands_that_count():
 def make_store(directory: Path) -> None:
     """Leave a store with one stage and the run that uses it."""
     from iterdpo.prompts.lab import LabPrompts
-    from iterdpo.steps.writing import SelectPrompts
+    from iterdpo.stages.generate import SelectPrompts
     from iterdpo.store.registry import RegisteredRun
-    from iterdpo.store.stages import Stages
+    from iterdpo.store.runner import Stages
 
     (directory / "run").mkdir()
     registered = RegisteredRun(directory / "store", directory / "run", "0")

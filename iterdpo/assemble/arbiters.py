@@ -8,15 +8,15 @@ from pathlib import Path
 from iterdpo.assemble.engines import make_engine
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
-from iterdpo.engines.prequantized import quantization_of
 from iterdpo.evaluation.head_to_head import OracleArbiter
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.judging.external import ExternalArbiter
 from iterdpo.judging.pairwise import PairwiseJudge
 from iterdpo.judging.pairwise_rubrics import PairwiseRubric
+from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
+from iterdpo.models.prequantized import quantization_of
 from iterdpo.records import Base, Policy
-from iterdpo.steps.comparing import Compare
-from iterdpo.training.base_model import checkpoint_sha256, find_checkpoint
+from iterdpo.stages.compare import Compare
 
 
 def make_comparison(config: Config, engine: Engine, oracle: Oracle | None) -> Compare | None:
@@ -38,7 +38,7 @@ def make_comparison(config: Config, engine: Engine, oracle: Oracle | None) -> Co
     own = make_engine(settings)
     dtype, place = config.model.dtype, str(checkpoint)
     held = settings.model.quantization
-    base = Base(place, checkpoint_sha256(checkpoint), held, dtype, image=place)
+    base = Base(place, checkpoint_sha256(checkpoint), held, dtype, dequantized=place)
     asking = PairwiseJudge(own, rubric, name="external", min_mass=mass, system=system)
     return Compare(ExternalArbiter(asking, Policy("external", base), engine), own)
 

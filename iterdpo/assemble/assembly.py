@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iterdpo.assemble.engines import make_engine
-from iterdpo.assemble.given import read_given, with_given_pairs
 from iterdpo.assemble.hardware import require_optimizers, require_processes, resolved
 from iterdpo.assemble.judges import make_judge
+from iterdpo.assemble.offline_pairs import read_offline_pairs, with_offline_pairs
 from iterdpo.assemble.prompts import make_prompts
 from iterdpo.assemble.recipe import make_recipe
 from iterdpo.config.schema import Config
@@ -19,7 +19,7 @@ from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.evaluation.oracles import LabOracle, Oracle
 from iterdpo.recipe import Recipe
 from iterdpo.tracking.base import NoTracker
-from iterdpo.tracking.guarded import Guarded
+from iterdpo.tracking.safe import SafeTracker
 from iterdpo.tracking.wandb import WandbTracker
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
@@ -32,7 +32,7 @@ class Assembly:
     recipe: Recipe
     engine: VerifiedEngine
     oracle: Oracle | None
-    tracker: Guarded
+    tracker: SafeTracker
 
 
 def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Assembly:
@@ -50,21 +50,21 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     config = resolved(config)
     require_optimizers(config)
     require_processes(config)
-    given = read_given(config)
+    given = read_offline_pairs(config)
     prompts = given.prompts if given and config.prompts.source == "pairs" else make_prompts(config)
     verified = VerifiedEngine(engine or make_engine(config))
     oracle = LabOracle() if config.evaluation.oracle == "lab" else None
     recipe = make_recipe(config, verified, prompts, make_judge(config, verified), oracle)
     if given is not None:
-        recipe = with_given_pairs(recipe, config, given)
+        recipe = with_offline_pairs(recipe, config, given)
     return Assembly(recipe, verified, oracle, make_tracker(config, run_dir))
 
 
-def make_tracker(config: Config, run_dir: Path) -> Guarded:
+def make_tracker(config: Config, run_dir: Path) -> SafeTracker:
     """Return the configured tracker. Its failures never stop a run."""
     tracking = config.tracking
     if tracking.name == "none":
-        return Guarded(NoTracker(), samples=0)
+        return SafeTracker(NoTracker(), samples=0)
     tracker = WandbTracker(
         run_dir,
         project=tracking.project,
@@ -72,7 +72,7 @@ def make_tracker(config: Config, run_dir: Path) -> Guarded:
         mode=tracking.mode,
         artifacts=tracking.artifacts,
     )
-    return Guarded(tracker, tracking.samples)
+    return SafeTracker(tracker, tracking.samples)
 
 
 def library_versions() -> dict[str, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from iterdpo.assemble.checkpoint import quantization_name, resolve_checkpoint
 from iterdpo.assemble.hardware import resolved
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
-from iterdpo.engines.choice import EngineName, choose_engine, vllm_installed
-from iterdpo.engines.loading import declared_context
+from iterdpo.engines.choice import EngineName, choose_engine
 from iterdpo.engines.memory import (
     ALONE_SHARE,
     MemoryEstimate,
@@ -18,11 +18,13 @@ from iterdpo.engines.memory import (
     engine_share,
     trainer_bytes,
 )
-from iterdpo.engines.prequantized import PREQUANTIZED, Packing, serving_problem
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
-from iterdpo.engines.vllm import VllmEngine, VllmSettings
+from iterdpo.engines.vllm import VllmEngine
+from iterdpo.engines.vllm_process import VllmSettings
 from iterdpo.errors import UserError
-from iterdpo.training.base_model import quantization_name, resolve_checkpoint
+from iterdpo.models.hardware import vllm_installed
+from iterdpo.models.loading import declared_context
+from iterdpo.models.prequantized import PREQUANTIZED, Packing, serving_problem
 
 log = logging.getLogger(__name__)
 

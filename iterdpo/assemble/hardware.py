@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from iterdpo.config.schema import Config
 from iterdpo.config.training import OptimizerConfig
-from iterdpo.engines.hardware import (
+from iterdpo.errors import UserError
+from iterdpo.models.hardware import (
     Hardware,
     choose_attention,
     choose_dtype,
@@ -16,7 +17,6 @@ from iterdpo.engines.hardware import (
     launcher_problem,
     optimizer_problem,
 )
-from iterdpo.errors import UserError
 from iterdpo.training.launch import number_of_processes, require_shares, sharding_problem
 
 

@@ -21,7 +21,7 @@ from iterdpo.judging.pairwise_rubrics import PairwiseRubric
 from iterdpo.judging.reward_model import RewardModelJudge, RewardModelSettings
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.judging.tournament import Tournament, TournamentSettings
-from iterdpo.training.base_model import checkpoint_sha256, find_checkpoint
+from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 
 Setting = TypeVar("Setting")
 

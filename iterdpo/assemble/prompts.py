@@ -11,12 +11,12 @@ from iterdpo.engines.base import Engine
 from iterdpo.prompts.base import PromptSource
 from iterdpo.prompts.dataset import DatasetPrompts
 from iterdpo.prompts.file import FilePrompts
-from iterdpo.prompts.given import GivenTexts
 from iterdpo.prompts.lab import LabPrompts
 from iterdpo.prompts.mapping import PromptMapping
-from iterdpo.prompts.writing import Rules
-from iterdpo.steps.instructing import WriteInstructions
-from iterdpo.steps.writing import SelectPrompts
+from iterdpo.prompts.self_instruct import Rules
+from iterdpo.prompts.text_pool import TextPool
+from iterdpo.stages.generate import SelectPrompts
+from iterdpo.stages.self_instruct import SelfInstruct
 
 
 def make_prompts(config: Config) -> PromptSource:
@@ -24,19 +24,19 @@ def make_prompts(config: Config) -> PromptSource:
 
     For ``self_instruct`` it is the source of the examples and of what is held out.
     """
-    return LabPrompts() if config.prompts.source == "lab" else make_given(config.prompts)
+    return LabPrompts() if config.prompts.source == "lab" else make_text_pool(config.prompts)
 
 
 def make_select(
     config: Config, engine: Engine, prompts: PromptSource
-) -> SelectPrompts | WriteInstructions:
+) -> SelectPrompts | SelfInstruct:
     """Return the step that gets an iteration its prompts: chosen from given ones, or written."""
     count, seed, writing = config.prompts.per_iteration, config.seed, config.prompts.self_instruct
     if config.prompts.source != "self_instruct":
         return SelectPrompts(prompts, "loop", count, seed)
     assert writing is not None
-    assert isinstance(prompts, GivenTexts)
-    return WriteInstructions(
+    assert isinstance(prompts, TextPool)
+    return SelfInstruct(
         examples=prompts,
         count=count,
         seed=seed,
@@ -58,7 +58,7 @@ def make_select(
     )
 
 
-def make_given(prompts: PromptsConfig) -> FilePrompts | DatasetPrompts:
+def make_text_pool(prompts: PromptsConfig) -> FilePrompts | DatasetPrompts:
     """Return the prompts of the configured file or dataset."""
     assert prompts.path is not None
     dataset = prompts.dataset

@@ -13,7 +13,7 @@ from iterdpo.engines.base import Engine, Sampling
 from iterdpo.errors import UserError
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.prompts.base import folded, shuffled
-from iterdpo.steps.exemplifying import WriteJudgingExamples
+from iterdpo.stages.judging_sft_data import WriteEftData
 from iterdpo.store.hashing import derive_seed
 
 
@@ -85,7 +85,7 @@ def deal(
 
 def make_examples(
     config: Config, ranked: RankedConfig, judged: tuple[RankedAnswers, ...], engine: Engine
-) -> WriteJudgingExamples:
+) -> WriteEftData:
     """Return the step that writes examples of judging, by the rubric and on the scale of the judge.
 
     Raises:
@@ -95,7 +95,7 @@ def make_examples(
     assert judge.rubric is not None
     assert judge.low is not None
     assert judge.high is not None
-    return WriteJudgingExamples(
+    return WriteEftData(
         ranked=judged,
         engine=engine,
         rubric=Rubric.load(judge.rubric),

@@ -5,26 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 
 from iterdpo.assemble.arbiters import make_comparison
+from iterdpo.assemble.checkpoint import quantization_name, resolve_checkpoint
 from iterdpo.assemble.prompts import make_select
-from iterdpo.assemble.tuning import make_tuning
+from iterdpo.assemble.sft import make_sft
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine, Sampling
-from iterdpo.engines.prequantized import Packing, checkpoint_problem
 from iterdpo.errors import UserError
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.judging.base import Judge
+from iterdpo.models.checkpoint import checkpoint_sha256
+from iterdpo.models.prequantized import Packing, checkpoint_problem
 from iterdpo.pairing.base import Strategy
 from iterdpo.pairing.best_worst import BestWorst
 from iterdpo.pairing.top_bottom import TopBottom
 from iterdpo.prompts.base import PromptSource
 from iterdpo.recipe import Recipe
-from iterdpo.steps.base import PrepareBase
-from iterdpo.steps.checking import CheckHealth
-from iterdpo.steps.learning import BuildPairs, JudgeCandidates, Train
-from iterdpo.steps.measuring import Measure
-from iterdpo.steps.tuning import Merge
-from iterdpo.steps.writing import Generate, SelectPrompts
-from iterdpo.training.base_model import checkpoint_sha256, quantization_name, resolve_checkpoint
+from iterdpo.stages.base import PrepareBase
+from iterdpo.stages.evaluate import Measure
+from iterdpo.stages.generate import Generate, SelectPrompts
+from iterdpo.stages.health import CheckHealth
+from iterdpo.stages.judge import JudgeCandidates
+from iterdpo.stages.pairs import BuildPairs
+from iterdpo.stages.sft import Merge
+from iterdpo.stages.train import Train
 
 
 def make_recipe(
@@ -49,7 +52,7 @@ def make_recipe(
     fixed = replace(sampling, n=evaluation.fixed_samples)
     measured = oracle or evaluation.arbiter != "none"
     cooled = evaluation.control_temperatures if measured else ()
-    controls = [replace(few, temperature=temperature) for temperature in cooled]
+    baselines = [replace(few, temperature=temperature) for temperature in cooled]
     scale = config.judge.scale
     greedy = Sampling(n=1, temperature=0.0, max_tokens=sampling.max_tokens, seed=seed)
     return Recipe(
@@ -70,7 +73,7 @@ def make_recipe(
         judge=JudgeCandidates(judge, engine),
         judge_measured=JudgeCandidates(judge, engine, "answer_judgments"),
         build_pairs=make_pairing(config),
-        tune=make_tuning(config, engine, str(checkpoint), prompts),
+        tune=make_sft(config, engine, str(checkpoint), prompts),
         merge=Merge(engine, config.model.trust_remote_code)
         if config.sft.method == "merged"
         else None,
@@ -85,9 +88,9 @@ def make_recipe(
         ),
         measure=Measure(oracle, scale),
         compare=make_comparison(config, engine, oracle),
-        controls=tuple(
+        baselines=tuple(
             Generate(engine, cooler, system, "is evaluated, cooler", "answers")
-            for cooler in controls
+            for cooler in baselines
         ),
         check=CheckHealth(config.health, scale),
         arbiter=evaluation.arbiter,

@@ -11,8 +11,8 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from iterdpo.config.check_judge import judge_problems
+from iterdpo.config.check_pairs import offline_pairs_problems
 from iterdpo.config.evaluation import EvaluationConfig
-from iterdpo.config.given import given_problems
 from iterdpo.config.hub import hub_problems
 from iterdpo.config.prequantized import prequantized_problems
 from iterdpo.config.schema import Config
@@ -20,8 +20,8 @@ from iterdpo.config.secrets import token_problems
 from iterdpo.config.training import TrainingConfig
 from iterdpo.config.weights import weight_problems
 from iterdpo.config.writing import PromptsConfig
-from iterdpo.engines.choice import GET_VLLM, vllm_installed
 from iterdpo.errors import ConfigError
+from iterdpo.models.hardware import GET_VLLM, vllm_installed
 
 
 def load(values: Mapping[str, Any]) -> Config:
@@ -81,7 +81,7 @@ def _contradictions(config: Config) -> list[str]:
         )
     problems += weight_problems(config)
     problems += prequantized_problems(config)
-    problems += given_problems(config)
+    problems += offline_pairs_problems(config)
     problems += _prompt_problems(config.prompts)
     problems += _evaluation_problems(config.evaluation)
     problems += _engine_problems(config)

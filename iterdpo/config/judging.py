@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from iterdpo.config.given import GivenPairsConfig
+from iterdpo.config.offline_pairs import OfflinePairsConfig
 from iterdpo.config.types import Count, NonNegative, Place, Positive, Share, checked
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -152,5 +152,5 @@ class PairsConfig:
     """Smallest score difference of a pair."""
     on_empty: Literal["stop", "skip"]
     """When an iteration yields no pair: stop, or keep the policy and go on."""
-    dataset: GivenPairsConfig | None
+    dataset: OfflinePairsConfig | None
     """Pairs that somebody gave, for ``given``."""

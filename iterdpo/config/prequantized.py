@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from iterdpo.config.schema import Config
-from iterdpo.engines.prequantized import (
-    PREQUANTIZED,
-    Packing,
-    checkpoint_problem,
-    serving_problem,
-)
+from iterdpo.models.prequantized import PREQUANTIZED, Packing, checkpoint_problem, serving_problem
 
 
 def prequantized_problems(config: Config) -> list[str]:

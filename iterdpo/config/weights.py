@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iterdpo.config.schema import Config
-from iterdpo.engines.prequantized import PREQUANTIZED
+from iterdpo.models.prequantized import PREQUANTIZED
 
 
 def weight_problems(config: Config) -> list[str]:

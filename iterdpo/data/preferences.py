@@ -26,7 +26,7 @@ from iterdpo.data.turns import (
     transcript_messages,
 )
 from iterdpo.data.values import RowError, excerpt, field_of, kind_of, text_of
-from iterdpo.engines.base import Message
+from iterdpo.models.chat_messages import Message
 
 
 class PairDrop(StrEnum):
@@ -47,7 +47,7 @@ class PairDrop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class GivenPair:
+class OfflinePair:
     """One preference of a dataset, not yet in any model's template."""
 
     prompt: tuple[Message, ...]
@@ -61,10 +61,10 @@ class GivenPair:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenPairs:
+class OfflinePairs:
     """The pairs of a source, and what became of its other rows."""
 
-    kept: tuple[GivenPair, ...]
+    kept: tuple[OfflinePair, ...]
     dropped: Mapping[PairDrop, int]
     """Every reason with its number of rows, 0 included: kept and dropped add up to the rows."""
 
@@ -95,7 +95,7 @@ def read_pairs(
     *,
     key: str,
     min_margin: float = 0.0,
-) -> GivenPairs:
+) -> OfflinePairs:
     """Return the preference pairs of a source's rows, in their order.
 
     Args:
@@ -110,18 +110,18 @@ def read_pairs(
     """
     named = fields or PairFields()
     read = convert(rows, lambda row: _pair(row, named), key)
-    kept: list[GivenPair] = []
+    kept: list[OfflinePair] = []
     dropped: Counter[PairDrop] = Counter()
     for item in read:
         reason = item if isinstance(item, PairDrop) else _drop_reason(item, min_margin)
         if reason is not None:
             dropped[reason] += 1
-        elif isinstance(item, GivenPair):
+        elif isinstance(item, OfflinePair):
             kept.append(item)
-    return GivenPairs(tuple(kept), {reason: dropped[reason] for reason in PairDrop})
+    return OfflinePairs(tuple(kept), {reason: dropped[reason] for reason in PairDrop})
 
 
-def _pair(row: Row, named: PairFields) -> GivenPair | PairDrop:
+def _pair(row: Row, named: PairFields) -> OfflinePair | PairDrop:
     require_text_alone(row.fields)
     opening = _opening(row.fields, named)
     good = _conversation(field_of(row.fields, named.chosen), named.chosen, opening)
@@ -132,7 +132,7 @@ def _pair(row: Row, named: PairFields) -> GivenPair | PairDrop:
     roles = (prompt[-1].role if prompt else "", good[-1].role, bad[-1].role)
     if roles != ("user", "assistant", "assistant"):
         return PairDrop.NO_QUESTION
-    return GivenPair(
+    return OfflinePair(
         prompt=prompt,
         chosen=good[-1].content,
         rejected=bad[-1].content,
@@ -198,7 +198,7 @@ def _score(fields: Mapping[str, object], name: str) -> float | None:
     return score
 
 
-def _drop_reason(pair: GivenPair, min_margin: float) -> PairDrop | None:
+def _drop_reason(pair: OfflinePair, min_margin: float) -> PairDrop | None:
     texts = (pair.prompt[-1].content, pair.chosen, pair.rejected)
     if not all(text.strip() for text in texts):
         return PairDrop.EMPTY

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from iterdpo.data.values import RowError, excerpt, kind_of, text_of
-from iterdpo.engines.base import Message
+from iterdpo.models.chat_messages import Message
 
 ROLES: Final[Mapping[str, str]] = {
     "system": "system",

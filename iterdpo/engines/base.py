@@ -12,27 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from iterdpo.engines.usage import Usage
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import FinishReason, Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a chat. ``role`` is ``system``, ``user`` or ``assistant``."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A conversation that the model is to continue as the assistant."""
-
-    messages: tuple[Message, ...]
-
-    @classmethod
-    def of(cls, user: str, system: str | None = None) -> Request:
-        head = (Message("system", system),) if system else ()
-        return cls((*head, Message("user", user)))
 
 
 @dataclass(frozen=True, slots=True)

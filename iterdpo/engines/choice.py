@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Literal
 
 from iterdpo.errors import UserError
+from iterdpo.models.hardware import GET_VLLM
 
 EngineName = Literal["vllm", "transformers"]
-
-GET_VLLM = "`make install` in a checkout, or `pip install 'iterdpo[vllm]'` beside CUDA"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,3 @@ def choose_engine(
     if single:
         return Choice("transformers", "on CUDA vLLM serves no adapters in model.dtype=float32")
     return Choice("vllm", "vLLM is installed and a CUDA device is there")
-
-
-def vllm_installed() -> bool:
-    """Say whether vLLM is there, without loading it."""
-    return importlib.util.find_spec("vllm") is not None

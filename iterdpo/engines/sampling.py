@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iterdpo.engines.base import Sampling
-from iterdpo.engines.batching import left_padded
+from iterdpo.models.padding import left_padded
 from iterdpo.records import FinishReason
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from iterdpo.engines.base import (
     ChoiceLogprobs,
     Completion,
     PromptTooLong,
-    Request,
     Sampling,
     TokenSequence,
 )
 from iterdpo.engines.usage import Usage
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import FinishReason, Policy
 from iterdpo.store.hashing import derive_seed
 

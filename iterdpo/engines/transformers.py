@@ -16,16 +16,16 @@ from iterdpo.engines.base import (
     ChoiceLogprobs,
     Completion,
     PromptTooLong,
-    Request,
     Sampling,
     TokenSequence,
 )
-from iterdpo.engines.batching import chunks, left_padded, right_padded
-from iterdpo.engines.chat import Chat, stop_token_ids
-from iterdpo.engines.loading import free_memory
 from iterdpo.engines.sampling import SpecialIds, sample
 from iterdpo.engines.usage import Usage
 from iterdpo.errors import LineageError
+from iterdpo.models.chat_messages import Request
+from iterdpo.models.chat_template import Chat, stop_token_ids
+from iterdpo.models.loading import free_memory
+from iterdpo.models.padding import chunks, left_padded, right_padded
 from iterdpo.records import Base, Policy
 from iterdpo.store.hashing import derive_seed
 
@@ -243,12 +243,12 @@ class TransformersEngine:
     def _load_base(self, base: Base) -> None:
         if self._base == base:
             return
-        from iterdpo.engines.loading import load_served_model, load_tokenizer
+        from iterdpo.models.loading import load_served_model, load_tokenizer
 
         self.close()
         self.starts += 1
         self._model = load_served_model(
-            base.image if self.settings.serve == "dequantized" else base.path,
+            base.dequantized if self.settings.serve == "dequantized" else base.path,
             dtype=self.settings.dtype,
             device=self.device,
             attention=self.settings.attention,
@@ -260,7 +260,7 @@ class TransformersEngine:
     def _load_adapter(self, policy: Policy) -> None:
         from peft import PeftModel
 
-        from iterdpo.engines.loading import differing_adapter_keys
+        from iterdpo.models.loading import differing_adapter_keys
 
         name, adapter = policy.fingerprint, policy.adapter
         assert adapter is not None

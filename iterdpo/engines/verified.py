@@ -19,14 +19,14 @@ from iterdpo.engines.base import (
     Completion,
     Engine,
     PromptTooLong,
-    Request,
     Sampling,
     TokenSequence,
 )
 from iterdpo.engines.usage import Usage
 from iterdpo.errors import LineageError
+from iterdpo.models.canary import CANARY_FILE, Canary
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy
-from iterdpo.training.spec import CANARY_FILE, Canary
 
 log = logging.getLogger(__name__)
 

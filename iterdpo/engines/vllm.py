@@ -9,50 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from iterdpo.engines.base import (
     ChoiceLogprobs,
     Completion,
     PromptTooLong,
-    Request,
     Sampling,
     TokenSequence,
 )
-from iterdpo.engines.chat import Chat, stop_token_ids
 from iterdpo.engines.usage import Usage
+from iterdpo.engines.vllm_process import VllmProcess, VllmSettings
+from iterdpo.models.chat_messages import Request
+from iterdpo.models.chat_template import Chat, stop_token_ids
 from iterdpo.records import Base, FinishReason, Policy
 from iterdpo.store.hashing import derive_seed
 
-if TYPE_CHECKING:
-    from iterdpo.engines.vllm_process import VllmProcess
-
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
-
-
-@dataclass(frozen=True, slots=True)
-class VllmSettings:
-    """How vLLM holds the model."""
-
-    device: str = "auto"
-    dtype: str = "float32"
-    context: int | None = None
-    """Tokens of prompt and answer together; None for what the checkpoint declares."""
-    trust_remote_code: bool = False
-    serve: Literal["dequantized", "original"] = "dequantized"
-    residency: Literal["resident", "sleep", "restart"] = "resident"
-    part_rows: int = 512
-    lora_rank: int | None = 16
-    """The largest rank of an adapter; None where policies are whole checkpoints, each of which
-    vLLM is started with anew: nothing that it kept of another can answer."""
-    max_sequences: int = 256
-    tensor_parallel: int = 1
-    memory_share: float = 0.9
-    """Share of a GPU's memory."""
-    cache_gib: float = 1.0
-    """Key-value cache on CPU."""
-    eager: bool | None = None
 
 
 class VllmEngine:
@@ -177,12 +150,11 @@ class VllmEngine:
     def _serve(self, base: Base) -> tuple[VllmProcess, Chat]:
         """Return vLLM with ``base``, started if it is not there yet, and its way to chat."""
         if self._process is None or self._base != base:
-            from iterdpo.engines.loading import declared_stop_tokens, load_tokenizer
-            from iterdpo.engines.vllm_process import VllmProcess
+            from iterdpo.models.loading import declared_stop_tokens, load_tokenizer
 
             self.close()
             tokenizer = load_tokenizer(base.path, self.settings.trust_remote_code)
-            weights = base.image if self.settings.serve == "dequantized" else base.path
+            weights = base.dequantized if self.settings.serve == "dequantized" else base.path
             self.starts += 1
             self._process = VllmProcess(weights, self.settings)
             self._stop = stop_token_ids(declared_stop_tokens(base.path), tokenizer)

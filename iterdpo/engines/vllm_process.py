@@ -10,21 +10,43 @@ import os
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from iterdpo.engines.usage import Usage
 from iterdpo.errors import UserError
 from iterdpo.records import Policy
-
-if TYPE_CHECKING:
-    from iterdpo.engines.vllm import VllmSettings
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM makes room for."""
 _LOADED_ADAPTERS = 3
 _CPU_BLOCK = 32
 """Tokens a cache block on CPU: with vLLM's own choice there, short prompts share nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class VllmSettings:
+    """How vLLM holds the model."""
+
+    device: str = "auto"
+    dtype: str = "float32"
+    context: int | None = None
+    """Tokens of prompt and answer together; None for what the checkpoint declares."""
+    trust_remote_code: bool = False
+    serve: Literal["dequantized", "original"] = "dequantized"
+    residency: Literal["resident", "sleep", "restart"] = "resident"
+    part_rows: int = 512
+    lora_rank: int | None = 16
+    """The largest rank of an adapter; None where policies are whole checkpoints, each of which
+    vLLM is started with anew: nothing that it kept of another can answer."""
+    max_sequences: int = 256
+    tensor_parallel: int = 1
+    memory_share: float = 0.9
+    """Share of a GPU's memory."""
+    cache_gib: float = 1.0
+    """Key-value cache on CPU."""
+    eager: bool | None = None
 
 
 class VllmProcess:

@@ -15,7 +15,7 @@ from iterdpo.config.health import HealthConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class HealthMetrics:
     """What is looked at, of one model and the iteration that made it. None where it is not known:
     M0 has no iteration, and some judges have no mass.
     """
@@ -62,7 +62,7 @@ class Alarm:
     """One line: what was seen, the limit, and what it can mean."""
 
 
-def alarms(history: Sequence[Vitals], thresholds: HealthConfig) -> tuple[Alarm, ...]:
+def alarms(history: Sequence[HealthMetrics], thresholds: HealthConfig) -> tuple[Alarm, ...]:
     """Return the alarms of the last model in ``history``.
 
     Args:
@@ -82,13 +82,13 @@ def alarms(history: Sequence[Vitals], thresholds: HealthConfig) -> tuple[Alarm, 
     return tuple(found)
 
 
-def length_growth(history: Sequence[Vitals]) -> float | None:
+def length_growth(history: Sequence[HealthMetrics]) -> float | None:
     """Return the last model's answer length over the first one's; None for the first."""
     first = history[0].response_tokens
     return history[-1].response_tokens / first if first and len(history) > 1 else None
 
 
-def unproven_rise(history: Sequence[Vitals]) -> float | None:
+def unproven_rise(history: Sequence[HealthMetrics]) -> float | None:
     """Return by how much a model's answers are judged better than its parent's were.
 
     By each model itself, or by whoever judges in their place. None where the judge that does not
@@ -104,7 +104,7 @@ def unproven_rise(history: Sequence[Vitals]) -> float | None:
     return None if proven else now.judged_mean - before.judged_mean
 
 
-Sign = Callable[[Sequence[Vitals]], float | None]
+Sign = Callable[[Sequence[HealthMetrics]], float | None]
 
 SIGNS: tuple[tuple[str, Sign, str], ...] = (
     (

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from iterdpo.engines.base import ChoiceLogprobs, Engine, PromptTooLong, Request, Sampling
+from iterdpo.engines.base import ChoiceLogprobs, Engine, PromptTooLong, Sampling
 from iterdpo.judging.base import Judge, judgment, prompt_texts
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.judging.scores import expected_score, mean_verdict
 from iterdpo.judging.verdicts import parse_score
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import (
     Candidate,
     FinishReason,

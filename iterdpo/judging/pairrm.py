@@ -17,8 +17,6 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iterdpo.engines.batching import right_padded
-from iterdpo.engines.loading import free_memory
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Judge, grouped_by_prompt, judgment, prompt_texts
 from iterdpo.judging.own_model import (
@@ -28,6 +26,8 @@ from iterdpo.judging.own_model import (
     device_of,
 )
 from iterdpo.judging.pairrm_layout import TOKENIZER_FILE, PairLayout
+from iterdpo.models.loading import free_memory
+from iterdpo.models.padding import right_padded
 from iterdpo.records import (
     Candidate,
     Judgment,

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from iterdpo.engines.base import ChoiceLogprobs, Engine, PromptTooLong, Request
+from iterdpo.engines.base import ChoiceLogprobs, Engine, PromptTooLong
 from iterdpo.judging.pairwise_rubrics import PairwiseRubric
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Candidate, Comparison, Policy, Prompt, UnscoredReason, record_id
 
 Duel = tuple[Candidate, Candidate]

@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iterdpo.engines.batching import right_padded
-from iterdpo.engines.chat import Chat
-from iterdpo.engines.loading import free_memory
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Judge, judgment, prompt_texts
 from iterdpo.judging.own_model import (
@@ -28,6 +25,9 @@ from iterdpo.judging.own_model import (
     batches_by_length,
     device_of,
 )
+from iterdpo.models.chat_template import Chat
+from iterdpo.models.loading import free_memory
+from iterdpo.models.padding import right_padded
 from iterdpo.records import (
     Candidate,
     Judgment,
@@ -164,7 +164,7 @@ class RewardModelJudge(Judge):
 
     def _load(self) -> tuple[Any, Chat]:
         if self._chat is None:
-            from iterdpo.engines.loading import load_tokenizer
+            from iterdpo.models.loading import load_tokenizer
 
             settings = self.settings
             tokenizer = load_tokenizer(str(settings.checkpoint), key="judge.reward_model.path")

@@ -11,13 +11,13 @@ from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import texts_sha256
-from iterdpo.prompts.given import GivenTexts, require_share
 from iterdpo.prompts.mapping import PromptMapping, SkipReason
+from iterdpo.prompts.text_pool import TextPool, require_share
 
 log = logging.getLogger(__name__)
 
 
-class DatasetPrompts(GivenTexts):
+class DatasetPrompts(TextPool):
     """Prompts that a mapping takes from a dataset's rows. Equal texts are kept once."""
 
     def __init__(
@@ -28,7 +28,7 @@ class DatasetPrompts(GivenTexts):
         Args:
             source: Which rows.
             mapping: How a row becomes a prompt.
-            held_out_share: As for ``GivenTexts``.
+            held_out_share: As for ``TextPool``.
 
         Raises:
             UserError: when it cannot be read, the mapping does not fit it (all rows that do not

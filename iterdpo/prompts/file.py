@@ -11,12 +11,12 @@ from iterdpo.data.converting import convert, require_fields
 from iterdpo.data.rows import Row, UnreadableFileError, file_bytes, read_rows, suffix_of
 from iterdpo.data.values import RowError, excerpt, field_of, text_of
 from iterdpo.errors import UserError
-from iterdpo.prompts.given import GivenTexts, require_share
+from iterdpo.prompts.text_pool import TextPool, require_share
 
 log = logging.getLogger(__name__)
 
 
-class FilePrompts(GivenTexts):
+class FilePrompts(TextPool):
     """Prompts from a JSONL, JSON (a list of objects), CSV, Parquet or text file (one a line).
 
     A prompt reaches the model exactly as it stands in the file: white space around it and

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from iterdpo.data.preferences import GivenPair
+from iterdpo.data.preferences import OfflinePair
 from iterdpo.data.turns import first_user_text
-from iterdpo.engines.base import Message
 from iterdpo.errors import UserError
+from iterdpo.models.chat_messages import Message
 from iterdpo.prompts.base import folded, iteration_slice, texts_sha256
-from iterdpo.prompts.given import require_share, split_of
 from iterdpo.prompts.pool import Pool
+from iterdpo.prompts.text_pool import require_share, split_of
 from iterdpo.records import Prompt, record_id
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Asked:
 
     prompt: Prompt
     messages: tuple[Message, ...]
-    pairs: tuple[GivenPair, ...]
+    pairs: tuple[OfflinePair, ...]
     """In the order of their rows."""
 
 
@@ -41,11 +41,11 @@ class PairPrompts:
 
     def __init__(
         self,
-        pairs: Sequence[GivenPair],
+        pairs: Sequence[OfflinePair],
         name: str,
         *,
         held_out_share: float = 0.1,
-        held_out: Sequence[GivenPair] | None = None,
+        held_out: Sequence[OfflinePair] | None = None,
         evaluates: bool = True,
     ) -> None:
         """Group the pairs by their conversation.
@@ -71,7 +71,7 @@ class PairPrompts:
             sets[split_of(opening, self.share)].setdefault(opening, f"{name}, {pair.row}")
         self._openings = {kind: sets[kind] for kind in ("evaluation", "labelled")}
         kept = {folded(text) for openings in self._openings.values() for text in openings}
-        grouped: dict[tuple[Message, ...], list[GivenPair]] = {}
+        grouped: dict[tuple[Message, ...], list[OfflinePair]] = {}
         for pair in pairs:
             if folded(first_user_text(pair.prompt, pair.row)) not in kept:
                 grouped.setdefault(pair.prompt, []).append(pair)

@@ -18,8 +18,8 @@ from iterdpo.store.atomic import PARTIAL_PREFIX
 from iterdpo.store.identity import SHORT, Identity, Ref, parents
 from iterdpo.store.manifest import Manifest, ManifestError, read_manifest
 from iterdpo.store.registry import RUNS_DIR
-from iterdpo.store.roots import Root, read_roots
-from iterdpo.store.stages import LOCKS_DIR, MANIFEST, PARTS_DIR
+from iterdpo.store.run_roots import Root, read_roots
+from iterdpo.store.runner import LOCKS_DIR, MANIFEST, PARTS_DIR
 
 RECORDS_FILE = "records.parquet"
 WORK_PREFIX = ".work-"

@@ -11,7 +11,7 @@ from typing import Any
 from iterdpo.errors import UserError
 from iterdpo.store.hashing import JSON
 from iterdpo.store.identity import Identity
-from iterdpo.store.stages import MANIFEST
+from iterdpo.store.runner import MANIFEST
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 

@@ -39,7 +39,7 @@ class RunEntry:
     """``<stage>/<key>`` of every result that it asked for, in order."""
     updated: str
     """When this was written, in UTC, ISO 8601."""
-    goes_on_from: str = ""
+    next_start: str = ""
     """``run_dir`` of the stopped run that it continues; empty for none."""
 
 
@@ -98,7 +98,7 @@ class RegisteredRun:
             yield Path(stopped.run_dir) if stopped else None
             if stopped:
                 with disk_errors_named(self.root):
-                    self._write(replace(self._entry, goes_on_from=stopped.run_dir))
+                    self._write(replace(self._entry, next_start=stopped.run_dir))
 
     def _choose(self, held: ExitStack) -> RunEntry | None:
         """Choose the run to go on from; while ``held`` is open, no other run chooses."""
@@ -111,12 +111,12 @@ class RegisteredRun:
         known = entries(self.root)
         for own in known:
             if own.run_dir == self._entry.run_dir:
-                self._entry = replace(self._entry, goes_on_from=own.goes_on_from)
+                self._entry = replace(self._entry, next_start=own.next_start)
                 return None
         return self._stopped(known)
 
     def _stopped(self, known: Iterable[RunEntry]) -> RunEntry | None:
-        taken = {entry.goes_on_from for entry in known}
+        taken = {entry.next_start for entry in known}
         same = [
             entry
             for entry in known

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from iterdpo.errors import UserError
-from iterdpo.tracking.surroundings import logged_in
+from iterdpo.tracking.wandb_environment import logged_in
 from iterdpo.tracking.workspace import as_json, build
 
 

@@ -44,7 +44,7 @@ class Tracker(Protocol):
     """Receives what a run measures.
 
     ``start`` comes first and ``finish`` last; the others may come in any order and number between
-    them. Any of them may raise: ``Guarded`` keeps that from the run.
+    them. Any of them may raise: ``SafeTracker`` keeps that from the run.
     """
 
     def start(self, config: Mapping[str, object], label: Label) -> None:

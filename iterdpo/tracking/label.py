@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iterdpo.config.inert import ALWAYS
+from iterdpo.config.keyless import ALWAYS
 from iterdpo.tracking.base import Label
-from iterdpo.tracking.plain import HIDDEN, clipped, is_secret, without_logins
+from iterdpo.tracking.jsonable import HIDDEN, clipped, is_secret, without_logins
 
 NAME_LENGTH = 120  # characters; W&B refuses more than 128
 TAG_LENGTH = 64  # characters, W&B's limit

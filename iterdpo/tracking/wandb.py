@@ -13,8 +13,8 @@ from iterdpo.store.atomic import write_text
 from iterdpo.tracking.base import Label, Row, StageArtifact
 from iterdpo.tracking.curves import STEP, axes, own_step
 from iterdpo.tracking.histograms import histogram
-from iterdpo.tracking.plain import cell, clipped, plain, without_secrets
-from iterdpo.tracking.surroundings import Mode, Resolved, resolve_mode, surroundings
+from iterdpo.tracking.jsonable import cell, clipped, plain, without_secrets
+from iterdpo.tracking.wandb_environment import Mode, Resolved, resolve_mode, surroundings
 
 if TYPE_CHECKING:
     import wandb

@@ -12,11 +12,11 @@ import traceback
 from pathlib import Path
 
 from iterdpo.errors import LineageError, UserError
-from iterdpo.quiet import quiet_libraries
-from iterdpo.stopping import Stopped, StopRequest, heard
+from iterdpo.runtime.quiet import quiet_libraries
+from iterdpo.runtime.signals import Stopped, StopRequest, heard
 from iterdpo.store.atomic import write_text
+from iterdpo.training.distributed import joined
 from iterdpo.training.launch import FAILURE_FILE
-from iterdpo.training.peers import joined
 from iterdpo.training.run import train_here
 from iterdpo.training.spec import read_spec
 

@@ -13,19 +13,19 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from iterdpo.engines.loading import differing_adapter_keys
 from iterdpo.errors import LineageError, UserError
+from iterdpo.models.checkpoint import load_base, without_own_dropout
+from iterdpo.models.layout import ADAPTER_DIR
+from iterdpo.models.loading import differing_adapter_keys
 from iterdpo.store.hashing import file_sha256
-from iterdpo.training.base_model import load_base
-from iterdpo.training.learners import without_own_dropout
-from iterdpo.training.proofs import (
+from iterdpo.training.checks import (
     POLICY,
     REFERENCE,
     active_adapter,
     adapter_sha256,
     check_adapter_gradients,
 )
-from iterdpo.training.spec import ADAPTER_DIR, Spec, TrainSpec
+from iterdpo.training.spec import Spec, TrainSpec
 
 
 class AdapterLearner:

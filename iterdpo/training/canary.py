@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from iterdpo.engines.loading import free_memory
 from iterdpo.errors import LineageError
+from iterdpo.models.canary import Canary, CanaryText
+from iterdpo.models.loading import free_memory
+from iterdpo.training.checks import batch_logprobs
 from iterdpo.training.memory import is_out_of_memory
-from iterdpo.training.proofs import batch_logprobs
-from iterdpo.training.spec import Canary, CanaryText, Example, Lesson, Spec
+from iterdpo.training.spec import Example, SftExample, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +101,7 @@ def pair_texts(
     return texts, list(measured) or [value for value in noted if value is not None]
 
 
-def lesson_texts(lessons: Sequence[Lesson]) -> list[Text]:
+def sft_texts(lessons: Sequence[SftExample]) -> list[Text]:
     """Return the texts that a supervised fine-tuning watches: the first lessons."""
     return [(item.prompt_ids, item.answer_ids) for item in lessons[:_WATCHED_LESSONS]]
 

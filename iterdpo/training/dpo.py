@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iterdpo.errors import LineageError
-from iterdpo.stopping import StopRequest
+from iterdpo.runtime.signals import StopRequest
 from iterdpo.store.tables import read_records
 from iterdpo.training.canary import pair_texts
-from iterdpo.training.course import follow, keep, memory_errors_named
 from iterdpo.training.learners import load_learner
+from iterdpo.training.lifecycle import follow, keep, memory_errors_named
 from iterdpo.training.spec import Example, TrainSpec
 
 if TYPE_CHECKING:
-    from iterdpo.training.watch import Advance
+    from iterdpo.training.callbacks import Advance
 
 
 def train(
@@ -44,7 +44,7 @@ def _train(
 ) -> dict[str, Any]:
     from transformers import set_seed
 
-    from iterdpo.engines.loading import load_tokenizer
+    from iterdpo.models.loading import load_tokenizer
     from iterdpo.training.trainer import make_trainer
 
     set_seed(spec.seed)

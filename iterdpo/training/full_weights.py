@@ -14,11 +14,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from iterdpo.models.checkpoint import (
+    checkpoint_sha256,
+    copy_all_but_weights,
+    load_base,
+    without_own_dropout,
+)
+from iterdpo.models.layout import MODEL_DIR
 from iterdpo.records import Base
-from iterdpo.training.base_model import checkpoint_sha256, copy_all_but_weights, load_base
-from iterdpo.training.learners import without_own_dropout
-from iterdpo.training.proofs import check_all_gradients, tensors_sha256
-from iterdpo.training.spec import MODEL_DIR, Spec, TrainSpec
+from iterdpo.training.checks import check_all_gradients, tensors_sha256
+from iterdpo.training.spec import Spec, TrainSpec
 
 
 class FullLearner:

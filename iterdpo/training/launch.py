@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from iterdpo.errors import UserError
-from iterdpo.stopping import StopRequest
+from iterdpo.runtime.signals import StopRequest
 
 FAILURE_FILE = "failure.json"
 POLL_SECONDS = 0.2

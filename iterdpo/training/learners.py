@@ -53,21 +53,3 @@ def load_learner(spec: Spec) -> Learner:
     from iterdpo.training.adapters import AdapterLearner
 
     return AdapterLearner(spec)
-
-
-def without_own_dropout(base: Any) -> Any:
-    """Switch off the dropout that a base brings along, and return the base.
-
-    It would make step 0 a matter of chance, which no proof can follow. TRL switches off a part of
-    it in DPO and nothing in supervised fine-tuning; an adapter's own, added later, is left alone.
-    """
-    import torch
-
-    for module in base.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        # Attention, for one, is given its share as a number.
-        for name, share in vars(module).items():
-            if "drop" in name and isinstance(share, float):
-                setattr(module, name, 0.0)
-    return base

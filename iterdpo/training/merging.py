@@ -7,26 +7,27 @@ import json
 from pathlib import Path
 from typing import Any
 
-from iterdpo.engines.loading import differing_adapter_keys, free_memory, load_plain
 from iterdpo.errors import LineageError
-from iterdpo.records import Base, Policy
-from iterdpo.store.atomic import write_text
-from iterdpo.training.base_model import (
+from iterdpo.models.canary import CANARY_FILE, Canary
+from iterdpo.models.checkpoint import (
     checkpoint_sha256,
     copy_all_but_weights,
     load_base,
-    save_image,
+    save_dequantized,
 )
+from iterdpo.models.layout import DEQUANTIZED_DIR, MODEL_DIR
+from iterdpo.models.loading import differing_adapter_keys, free_memory, load_plain
+from iterdpo.records import Base, Policy
+from iterdpo.store.atomic import write_text
 from iterdpo.training.canary import WatchedTexts
-from iterdpo.training.proofs import POLICY
-from iterdpo.training.spec import CANARY_FILE, IMAGE_DIR, MODEL_DIR, Canary
+from iterdpo.training.checks import POLICY
 
 
 def merge(policy: Policy, directory: Path, trust_remote_code: bool = False) -> Base:
     """Write a checkpoint with ``policy``'s adapter merged in, and what an engine needs of it.
 
     The sum is formed in float32, on the CPU (4 bytes a parameter), and rounded once to the base's
-    type. Below ``directory`` are left: the checkpoint, its dequantized image where the base is
+    type. Below ``directory`` are left: the checkpoint, its dequantized checkpoint where the base is
     quantized, and a canary that tells it from the base without the adapter.
 
     Raises:
@@ -42,12 +43,12 @@ def merge(policy: Policy, directory: Path, trust_remote_code: bool = False) -> B
     del whole
     copy_all_but_weights(Path(base.path), model)
     merged = dataclasses.replace(
-        base, path=str(model), image=str(model), sha256=checkpoint_sha256(model)
+        base, path=str(model), dequantized=str(model), sha256=checkpoint_sha256(model)
     )
     if base.quantization != "none":
-        image = directory / IMAGE_DIR
-        save_image(merged, image, trust_remote_code)
-        merged = dataclasses.replace(merged, image=str(image))
+        image = directory / DEQUANTIZED_DIR
+        save_dequantized(merged, image, trust_remote_code)
+        merged = dataclasses.replace(merged, dequantized=str(image))
     _write_canary(merged, Path(adapter.path).parent / CANARY_FILE, directory, trust_remote_code)
     return merged
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iterdpo.stopping import StopRequest
+from iterdpo.runtime.signals import StopRequest
 from iterdpo.store.tables import read_records
 from iterdpo.training.canary import pair_texts
-from iterdpo.training.course import follow, keep, memory_errors_named
 from iterdpo.training.learners import load_learner
+from iterdpo.training.lifecycle import follow, keep, memory_errors_named
 from iterdpo.training.spec import Example, OrpoSpec
 
 if TYPE_CHECKING:
-    from iterdpo.training.watch import Advance
+    from iterdpo.training.callbacks import Advance
 
 
 def train_by_odds(
@@ -32,7 +32,7 @@ def train_by_odds(
     """
     from transformers import set_seed
 
-    from iterdpo.engines.loading import load_tokenizer
+    from iterdpo.models.loading import load_tokenizer
     from iterdpo.training.orpo_trainer import make_odds_trainer
 
     with memory_errors_named(spec):

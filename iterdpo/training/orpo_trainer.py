@@ -12,14 +12,14 @@ import torch
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from iterdpo.stopping import StopRequest
+from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.arguments import arguments_of, on_one_device
+from iterdpo.training.callbacks import Advance, watched
+from iterdpo.training.checks import StepZero, check_odds
 from iterdpo.training.learners import Learner
 from iterdpo.training.memory import Part, split
 from iterdpo.training.pairs_trainer import StepOfPairs, rows_of
-from iterdpo.training.proofs import StepZero, check_odds
 from iterdpo.training.spec import Example, OrpoSpec
-from iterdpo.training.watch import Advance, watched
 
 LIKELIHOOD, ODDS = "nll", "odds"
 _IGNORED = -100

@@ -13,12 +13,12 @@ import pyarrow as pa
 import torch
 from datasets import Dataset
 
-from iterdpo.training.enduring import EnduringTrainer
 from iterdpo.training.memory import Totals, pairs_in
+from iterdpo.training.resumable import ResumableTrainer
 from iterdpo.training.spec import Example
 
 
-class StepOfPairs(EnduringTrainer):
+class StepOfPairs(ResumableTrainer):
     """A trainer whose every step is the mean over all of the step's pairs.
 
     TRL divides each micro batch's mean by their number. Where they are unequal that is not the mean

@@ -10,7 +10,7 @@ from typing import Any
 
 from iterdpo.errors import LineageError
 from iterdpo.training.checkpoints import Checkpoint
-from iterdpo.training.proofs import StepZero
+from iterdpo.training.checks import StepZero
 
 _POLICY_FILE = "policy.safetensors"
 _PROGRESS_FILE = "progress.json"

@@ -10,11 +10,12 @@ from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
 
 from iterdpo.errors import LineageError, UserError
-from iterdpo.progress import Bar
-from iterdpo.stopping import StopRequest
+from iterdpo.models.layout import REPORT_FILE
+from iterdpo.runtime.progress import Bar
+from iterdpo.runtime.signals import StopRequest
+from iterdpo.training.distributed import ProcessGroup
 from iterdpo.training.launch import FAILURE_FILE, POLL_SECONDS, launched, number_of_processes
-from iterdpo.training.peers import Peers
-from iterdpo.training.spec import REPORT_FILE, AnySpec, OrpoSpec, SftSpec
+from iterdpo.training.spec import AnySpec, OrpoSpec, SftSpec
 
 SPEC_FILE = "spec.json"
 
@@ -49,13 +50,13 @@ def run_training(
 
 def train_here(spec: AnySpec, out: Path, description: str, stop: StopRequest) -> dict[str, Any]:
     """Train in this process, with a progress bar, and give its memory back."""
-    from iterdpo.engines.loading import free_memory
+    from iterdpo.models.loading import free_memory
     from iterdpo.training.dpo import train
     from iterdpo.training.orpo import train_by_odds
     from iterdpo.training.sft import fine_tune
 
     try:
-        with Bar(description, "step", quiet=not Peers.here().first) as bar:
+        with Bar(description, "step", quiet=not ProcessGroup.here().is_main_process) as bar:
             if isinstance(spec, SftSpec):
                 return fine_tune(spec, out, bar.update, stop)
             if isinstance(spec, OrpoSpec):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iterdpo.stopping import StopRequest
+from iterdpo.runtime.signals import StopRequest
 from iterdpo.store.tables import read_records
-from iterdpo.training.canary import lesson_texts
-from iterdpo.training.course import follow, keep, memory_errors_named
+from iterdpo.training.canary import sft_texts
 from iterdpo.training.learners import load_learner
-from iterdpo.training.spec import Lesson, SftSpec
+from iterdpo.training.lifecycle import follow, keep, memory_errors_named
+from iterdpo.training.spec import SftExample, SftSpec
 
 if TYPE_CHECKING:
-    from iterdpo.training.watch import Advance
+    from iterdpo.training.callbacks import Advance
 
 
 def fine_tune(
@@ -32,16 +32,16 @@ def fine_tune(
     """
     from transformers import set_seed
 
-    from iterdpo.engines.loading import load_tokenizer
+    from iterdpo.models.loading import load_tokenizer
     from iterdpo.training.sft_trainer import make_lesson_trainer
 
     with memory_errors_named(spec):
         set_seed(spec.seed)
-        lessons = read_records(Path(spec.examples), Lesson)
+        lessons = read_records(Path(spec.examples), SftExample)
         learner = load_learner(spec)
         tokenizer = load_tokenizer(spec.base.path, spec.trust_remote_code)
         trainer = make_lesson_trainer(learner, tokenizer, lessons, spec, advance, stop)
         learner.begin()
-        canary = follow(trainer, lesson_texts(lessons), spec.engine_logprobs, None)
+        canary = follow(trainer, sft_texts(lessons), spec.engine_logprobs, None)
         tokens = sum(len(lesson.answer_ids) for lesson in lessons)
         return keep(trainer, canary, out, {"lessons": len(lessons), "tokens": tokens})

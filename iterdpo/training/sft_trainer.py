@@ -13,20 +13,20 @@ from datasets import Dataset
 from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
-from iterdpo.stopping import StopRequest
+from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.arguments import arguments_of, on_one_device
-from iterdpo.training.enduring import EnduringTrainer
+from iterdpo.training.callbacks import Advance, watched
+from iterdpo.training.checks import StepZero, check_likelihood
 from iterdpo.training.learners import Learner
 from iterdpo.training.memory import Part, split_rows
-from iterdpo.training.proofs import StepZero, check_likelihood
-from iterdpo.training.spec import Lesson, SftSpec
-from iterdpo.training.watch import Advance, watched
+from iterdpo.training.resumable import ResumableTrainer
+from iterdpo.training.spec import SftExample, SftSpec
 
 IGNORED = -100
 """What PyTorch's losses leave out."""
 
 
-class LessonTrainer(EnduringTrainer, SFTTrainer):
+class ResumableSftTrainer(ResumableTrainer, SFTTrainer):
     """An ``SFTTrainer`` whose loss is the mean over the tokens of all answers of a step."""
 
     recorded = ("loss", "grad_norm", "learning_rate", "entropy", "mean_token_accuracy")
@@ -43,7 +43,7 @@ class LessonTrainer(EnduringTrainer, SFTTrainer):
         return check_likelihood(model, inputs, loss, int(tokens), tolerance)
 
 
-def row_of(lesson: Lesson) -> dict[str, list[int]]:
+def row_of(lesson: SftExample) -> dict[str, list[int]]:
     """Return a lesson as the trainer reads it: only the answer's tokens are labels."""
     return {
         "input_ids": [*lesson.prompt_ids, *lesson.answer_ids],
@@ -54,14 +54,14 @@ def row_of(lesson: Lesson) -> dict[str, list[int]]:
 def make_lesson_trainer(
     learner: Learner,
     tokenizer: Any,
-    lessons: Sequence[Lesson],
+    lessons: Sequence[SftExample],
     spec: SftSpec,
     advance: Advance | None,
     stop: StopRequest | None = None,
-) -> LessonTrainer:
+) -> ResumableSftTrainer:
     """Return a trainer for ``lessons``."""
     arguments = SFTArguments(**arguments_of(spec), max_length=None, packing=False)
-    trainer = LessonTrainer(
+    trainer = ResumableSftTrainer(
         spec,
         learner,
         stop or StopRequest(),

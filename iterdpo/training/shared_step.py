@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from iterdpo.training.peers import Peers
+from iterdpo.training.distributed import ProcessGroup
 
 if TYPE_CHECKING:
     import torch
 
-    from iterdpo.training.proofs import StepZero
+    from iterdpo.training.checks import StepZero
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class SharedStep:
 
     def exchange(
         self,
-        peers: Peers,
+        peers: ProcessGroup,
         metrics: dict[str, list[float]],
         first_parts: Sequence[StepZero],
         rows: int,
@@ -65,7 +65,7 @@ class SharedStep:
             LineageError: the processes have read different micro batches.
             UserError: another process is gone.
         """
-        peers.agree("the training step", self.digest)
+        peers.assert_equal_across_ranks("the training step", self.digest)
         found = Found(sum(self.losses), metrics, list(first_parts), rows, stop)
         return peers.gather(found)
 

@@ -11,21 +11,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import ClassVar, get_args
 
 from iterdpo.config.model import LoraConfig
 from iterdpo.config.sft import SftConfig
 from iterdpo.config.training import OptimizerConfig, TrainingConfig
 from iterdpo.records import Base
 from iterdpo.store.atomic import write_text
-
-ADAPTER_DIR = "adapter"
-IMAGE_DIR = "image"
-"""The dequantized image of a base: what engines serve."""
-MODEL_DIR = "model"
-"""A checkpoint: every weight, the tokenizer and the configuration."""
-REPORT_FILE = "training.json"
-CANARY_FILE = "canary.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +34,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class SftExample:
     """One answer to be learned, as token ids: what the engine would read, and how it should go on.
 
     The last of ``answer_ids`` is the token that ends an answer, unless the answer was cut.
@@ -124,7 +116,7 @@ class OrpoSpec(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftSpec(Spec):
-    """Everything one supervised fine-tuning depends on. Its examples are ``Lesson`` records."""
+    """Everything one supervised fine-tuning depends on. Its examples are ``SftExample`` records."""
 
     training: SftConfig
 
@@ -143,33 +135,3 @@ def read_spec(path: Path) -> AnySpec:
     kinds: dict[str, type[AnySpec]] = {kind.__name__: kind for kind in get_args(AnySpec)}
     kind = kinds[values.pop("kind")]
     return TypeAdapter(kind).validate_json(json.dumps(values))
-
-
-@dataclass(frozen=True, slots=True)
-class CanaryText:
-    """A text on which the new policy and the one before differ, as the trainer measured it."""
-
-    prompt_ids: tuple[int, ...]
-    token_ids: tuple[int, ...]
-    before: float
-    """log p under the policy that training started from, in nats."""
-    after: float
-    """log p under the trained policy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """The texts that tell two policies apart, and how far engine and trainer disagree anyway."""
-
-    texts: tuple[CanaryText, ...]
-    noise: float
-    """Largest |engine - trainer| log-prob seen on the starting policy, in nats."""
-
-    @classmethod
-    def read(cls, path: Path) -> Canary:
-        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        texts = tuple(
-            CanaryText(tuple(t["prompt_ids"]), tuple(t["token_ids"]), t["before"], t["after"])
-            for t in values["texts"]
-        )
-        return cls(texts, values["noise"])

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from trl import DPOConfig, DPOTrainer
 
-from iterdpo.stopping import StopRequest
+from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.arguments import arguments_of, on_one_device
+from iterdpo.training.callbacks import Advance, watched
+from iterdpo.training.checks import StepZero, check_step0
 from iterdpo.training.learners import Learner
 from iterdpo.training.memory import Part, split
 from iterdpo.training.pairs_trainer import StepOfPairs, rows_of
-from iterdpo.training.proofs import StepZero, check_step0
 from iterdpo.training.spec import Example, TrainSpec
-from iterdpo.training.watch import Advance, watched
 
 
 class PairTrainer(StepOfPairs, DPOTrainer):

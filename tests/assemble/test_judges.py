@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from iterdpo.assemble import make_judge
-from iterdpo.command import conf_directory, typed
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import UserError
 

@@ -9,15 +9,15 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo import plan
 from iterdpo.assemble.ranked import deal
-from iterdpo.assemble.tuning import make_tuning
-from iterdpo.command import conf_directory, typed
+from iterdpo.assemble.sft import make_sft
+from iterdpo.cli import plan
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.data.instructions import RankedAnswers
-from iterdpo.engines.base import Message
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import ConfigError, UserError
+from iterdpo.models.chat_messages import Message
 from iterdpo.prompts.base import folded
 from iterdpo.prompts.lab import LabPrompts
 
@@ -99,7 +99,7 @@ def test_both_kinds_of_examples_come_of_one_source(config_of, file, tmp_path):
     more.write_text(json.dumps({"prompt": "And?", "response": "So."}) + "\n")
     engine = ScriptedEngine(lambda *_: "")
     config = config_of(f"sft.path=[{more}]", "judge.system=Be fair.")
-    step = make_tuning(config, engine, CHECKPOINT, LabPrompts())
+    step = make_sft(config, engine, CHECKPOINT, LabPrompts())
     assert step is not None
     assert step.exemplify is not None
     asked = [item.prompt[-1].content for item in step.demonstrations]
@@ -128,12 +128,12 @@ def test_examples_that_ask_what_is_held_out_are_left_out(config_of, tmp_path):
     config = config_of("sft.ranked=null", f"sft.path=[{given}]")
     engine = ScriptedEngine(lambda *_: "")
     write("Say a.", f"{own.upper()} ")
-    step = make_tuning(config, engine, CHECKPOINT, prompts)
+    step = make_sft(config, engine, CHECKPOINT, prompts)
     assert step is not None
     assert [item.prompt for item in step.demonstrations] == [(Message("user", "Say a."),)]
     write(own)
     with pytest.raises(UserError, match=r"sft\.path=.*: all of its 1 examples ask what prompts"):
-        make_tuning(config, engine, CHECKPOINT, prompts)
+        make_sft(config, engine, CHECKPOINT, prompts)
 
 
 def test_too_few_questions_name_the_file(config_of, file):
@@ -141,7 +141,7 @@ def test_too_few_questions_name_the_file(config_of, file):
     engine = ScriptedEngine(lambda *_: "")
     said = rf"^sft\.ranked\.instructions=9: sft\.ranked\.path={file} has 9 questions"
     with pytest.raises(UserError, match=said):
-        make_tuning(config, engine, CHECKPOINT, LabPrompts())
+        make_sft(config, engine, CHECKPOINT, LabPrompts())
 
 
 def keys(config: Config) -> dict[str, set[str]]:

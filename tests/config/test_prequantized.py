@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from iterdpo.assemble import assemble, make_engine
 from iterdpo.assemble.engines import estimate_memory
-from iterdpo.command import conf_directory, typed
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.errors import ConfigError, UserError
 from tests.prequantized import FORMATS, declare

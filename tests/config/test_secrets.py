@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iterdpo import command
+from iterdpo.cli import overrides as command
 from iterdpo.config.check import load
 from iterdpo.config.secrets import argument_problems, token_problems, without_tokens
 from iterdpo.errors import ConfigError

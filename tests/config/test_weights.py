@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from iterdpo.assemble import assemble, make_engine
 from iterdpo.assemble.hardware import require_optimizers, resolved
-from iterdpo.command import conf_directory, typed
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.errors import ConfigError, UserError
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo.engines.base import Completion, PromptTooLong, Request, Sampling, TokenSequence
+from iterdpo.engines.base import Completion, PromptTooLong, Sampling, TokenSequence
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Base, FinishReason, Policy
 
 REQUESTS = [Request.of(f"Name {n} animals.", system="Be brief.") for n in ("two", "six", "ten")]
@@ -22,7 +23,8 @@ CONTEXT = 200
 @pytest.fixture(scope="module")
 def vllm_engine(vllm):
     """One vLLM for all tests: it takes seconds to start."""
-    from iterdpo.engines.vllm import VllmEngine, VllmSettings
+    from iterdpo.engines.vllm import VllmEngine
+    from iterdpo.engines.vllm_process import VllmSettings
 
     engine = VllmEngine(VllmSettings(device="cpu", context=CONTEXT, cache_gib=0.2))
     yield engine

@@ -13,8 +13,8 @@ from iterdpo.data.instructions import (
     read_ranked,
 )
 from iterdpo.data.rows import Row
-from iterdpo.engines.base import Message
 from iterdpo.errors import UserError
+from iterdpo.models.chat_messages import Message
 
 ASKED = (Message("user", "Name a fish."),)
 SYSTEM = Message("system", "Be brief.")

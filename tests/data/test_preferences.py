@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from iterdpo.data.preferences import GivenPair, GivenPairs, PairDrop, PairFields, read_pairs
+from iterdpo.data.preferences import OfflinePair, OfflinePairs, PairDrop, PairFields, read_pairs
 from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
-from iterdpo.engines.base import Message
 from iterdpo.errors import UserError
+from iterdpo.models.chat_messages import Message
 
 USER, GOOD, BAD = (
     {"role": "user", "content": "Name a fish."},
@@ -25,7 +25,7 @@ PROMPT = (Message("user", "Name a fish."),)
 BRIEF = (Message("system", "Be brief."), *PROMPT)
 
 
-def read(*rows: dict[str, object], **settings: object) -> GivenPairs:
+def read(*rows: dict[str, object], **settings: object) -> OfflinePairs:
     numbered = [Row(f"line {n}", row) for n, row in enumerate(rows, start=1)]
     made = read_pairs(numbered, key="preferences.path=FILE", **settings)  # type: ignore[arg-type]
     assert len(made.kept) + sum(made.dropped.values()) == len(rows)
@@ -33,7 +33,7 @@ def read(*rows: dict[str, object], **settings: object) -> GivenPairs:
     return made
 
 
-def pair(*rows: dict[str, object]) -> GivenPair:
+def pair(*rows: dict[str, object]) -> OfflinePair:
     (one,) = read(*rows).kept
     return one
 
@@ -76,7 +76,7 @@ def refusal(*rows: dict[str, object]) -> str:
 def test_every_format_gives_the_same_pair(
     row: dict[str, object], prompt: tuple[Message, ...]
 ) -> None:
-    assert pair(row) == GivenPair(prompt, "Trout.", "Whale.", None, None, "line 1")
+    assert pair(row) == OfflinePair(prompt, "Trout.", "Whale.", None, None, "line 1")
 
 
 def test_a_prompt_of_many_turns() -> None:
@@ -225,4 +225,4 @@ def test_hh_rlhf_as_lines(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = RowSource(path=str(file), key="preferences.path")
     (made,) = read_pairs(read_source(source, PairFields().columns), key=source.said).kept
-    assert made == GivenPair(PROMPT, "Trout.", "Whale.", None, None, "line 1")
+    assert made == OfflinePair(PROMPT, "Trout.", "Whale.", None, None, "line 1")

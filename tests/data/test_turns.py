@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from iterdpo.data.turns import first_user_text, is_transcript, messages_of, transcript_messages
 from iterdpo.data.values import RowError
-from iterdpo.engines.base import Message
+from iterdpo.models.chat_messages import Message
 
 TALK = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Why?"))
 

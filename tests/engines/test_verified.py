@@ -5,12 +5,13 @@ import json
 
 import pytest
 
-from iterdpo.engines.base import Request, Sampling
+from iterdpo.engines.base import Sampling
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.engines.verified import VerifiedEngine, judge_canary
 from iterdpo.errors import LineageError
+from iterdpo.models.canary import Canary, CanaryText
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Adapter, Base, Policy
-from iterdpo.training.spec import Canary, CanaryText
 
 TEXTS = (CanaryText((1,), (2, 3), before=-2.0, after=-1.0), CanaryText((1,), (4,), -3.0, -6.0))
 
@@ -179,7 +180,7 @@ def test_each_load_of_other_weights_is_proven_by_one_canary(checkpoints):
 def test_after_a_load_only_the_most_telling_canary_is_asked_again(checkpoints, tmp_path):
     first, second = checkpoints
     base = Base("c", "2", "none", "float32", str(tmp_path / "other" / "checkpoint"))
-    other = Policy("M1", dataclasses.replace(base, path=base.image), parent=first.fingerprint)
+    other = Policy("M1", dataclasses.replace(base, path=base.dequantized), parent=first.fingerprint)
     leave_canary(other, (TEXTS[0], *UNMOVED))
     engine = loading()
     engine.verify(other)

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo.engines.base import Request, Sampling, TokenSequence
+from iterdpo.engines.base import Sampling, TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.verified import VerifiedEngine
-from iterdpo.engines.vllm import VllmEngine, VllmSettings
-from iterdpo.engines.vllm_process import VllmProcess
+from iterdpo.engines.vllm import VllmEngine
+from iterdpo.engines.vllm_process import VllmProcess, VllmSettings
 from iterdpo.errors import LineageError, UserError
 from iterdpo.judging.judge import JudgeSettings, SelfJudge
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.lab.splits import instructions
+from iterdpo.models.canary import Canary, CanaryText
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Adapter, Base, Policy, Prompt
-from iterdpo.steps.writing import candidate_of
-from iterdpo.training.spec import Canary, CanaryText
+from iterdpo.stages.generate import candidate_of
 
 pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
 
@@ -265,7 +266,7 @@ def test_sleep_on_cpu_is_refused_before_anything_runs(tmp_path):
     from hydra import compose, initialize_config_dir
 
     from iterdpo.assemble import make_engine
-    from iterdpo.command import conf_directory, typed
+    from iterdpo.config.compose import conf_directory, typed
 
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         config = typed(

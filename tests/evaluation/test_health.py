@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from iterdpo.config.health import HealthConfig
-from iterdpo.evaluation.health import SIGNS, Vitals, alarms, chosen_fall, unproven_rise
+from iterdpo.evaluation.health import SIGNS, HealthMetrics, alarms, chosen_fall, unproven_rise
 
 LIMITS = HealthConfig(
     on_alarm="warn",
@@ -21,12 +21,12 @@ LIMITS = HealthConfig(
     max_unscored=0.2,
     max_unproven_rise=0.25,
 )
-M0 = Vitals(0, "M0", response_tokens=10.0, judged_mean=3.0)
-M1 = Vitals(1, "M1", response_tokens=12.0, judged_mean=3.5, parent="M0",
+M0 = HealthMetrics(0, "M0", response_tokens=10.0, judged_mean=3.0)
+M1 = HealthMetrics(1, "M1", response_tokens=12.0, judged_mean=3.5, parent="M0",
             fixed_gain=0.3, fixed_gain_low=0.1)  # fmt: skip
 
 
-def names(*history: Vitals, limits: HealthConfig = LIMITS) -> list[str]:
+def names(*history: HealthMetrics, limits: HealthConfig = LIMITS) -> list[str]:
     return [alarm.name for alarm in alarms(history, limits)]
 
 

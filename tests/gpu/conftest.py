@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from iterdpo.command import conf_directory, typed
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from tests.checkpoints import STYLES, make_tokenizer
 from tests.engines.test_vllm import policies, proven  # noqa: F401 (fixtures)

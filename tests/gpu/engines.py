@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from iterdpo.engines.base import Completion, Engine, TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
-from iterdpo.engines.vllm import VllmEngine, VllmSettings
+from iterdpo.engines.vllm import VllmEngine
+from iterdpo.engines.vllm_process import VllmSettings
 from iterdpo.records import Policy
 
 VLLM_SHARE = 0.15

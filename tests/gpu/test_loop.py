@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from iterdpo import run
+from iterdpo.cli import execute as run
 from iterdpo.errors import UserError
 
 pytestmark = pytest.mark.gpu

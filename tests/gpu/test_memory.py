@@ -11,11 +11,12 @@ import random
 
 import pytest
 
+from iterdpo.assemble.checkpoint import quantization_name
 from iterdpo.engines.memory import CUDA_CONTEXT, GIB, ModelShape, trainer_bytes
 from iterdpo.records import Base
 from iterdpo.store.tables import write_records
-from iterdpo.training import course, dpo
-from iterdpo.training.base_model import quantization_name
+from iterdpo.training import dpo
+from iterdpo.training import lifecycle as course
 from iterdpo.training.spec import Example, TrainSpec
 from tests.experiments.test_pool_seeds import load
 

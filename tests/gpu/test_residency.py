@@ -12,7 +12,7 @@ from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.engines.vllm_process import VllmProcess
 from iterdpo.errors import LineageError
-from iterdpo.training.spec import CANARY_FILE, Canary
+from iterdpo.models.canary import CANARY_FILE, Canary
 from tests.engines.test_vllm import GREEDY, requests
 from tests.gpu.engines import (
     TIES,

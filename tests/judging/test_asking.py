@@ -10,8 +10,8 @@ from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.judging.asking import part_units, room_for, units_of
 from iterdpo.judging.base import Judge, judgment
 from iterdpo.records import Prompt, Scored, judge_fingerprint
-from iterdpo.steps.learning import JudgeCandidates
-from iterdpo.store.stages import Stages
+from iterdpo.stages.judge import JudgeCandidates
+from iterdpo.store.runner import Stages
 from tests.judging.rankers import POLICY, candidate
 
 PROMPTS = tuple(Prompt.of(f"prompt {number}", "t") for number in range(5))

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo import run
+from iterdpo.cli import execute as run
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import UserError
 from iterdpo.judging.human import HumanJudge, Label, preferences, verdict_of
 from iterdpo.pairing.base import build_pairs
 from iterdpo.pairing.best_worst import BestWorst
 from iterdpo.records import Prompt, Scored, Unscored, UnscoredReason
-from iterdpo.runs import Run
+from iterdpo.runs.directory import Run
 from tests.judging.test_judge import POLICY, candidate
 from tests.made_run import answer, choose, config_of
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from iterdpo.engines.base import ChoiceLogprobs, Completion, PromptTooLong, Request, Sampling
+from iterdpo.engines.base import ChoiceLogprobs, Completion, PromptTooLong, Sampling
 from iterdpo.judging.judge import JudgeSettings, SelfJudge
 from iterdpo.judging.rubrics import Rubric
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import (
     Base,
     Candidate,

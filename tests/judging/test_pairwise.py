@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo.engines.base import ChoiceLogprobs, Request
+from iterdpo.engines.base import ChoiceLogprobs
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import UserError
 from iterdpo.judging.external import ExternalArbiter
 from iterdpo.judging.pairwise import Order, PairwiseJudge, comparison, preference_of
 from iterdpo.judging.pairwise_rubrics import PairwiseRubric
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Base, Candidate, FinishReason, Policy, Prompt, UnscoredReason
 
 PROMPT = Prompt.of("Name an animal.", "test")

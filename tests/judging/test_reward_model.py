@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo.engines.chat import Chat
 from iterdpo.errors import UserError
 from iterdpo.judging.reward_model import RewardModelJudge, RewardModelSettings
+from iterdpo.models.chat_template import Chat
 from iterdpo.records import Prompt, Scored, UnscoredReason, judge_fingerprint
 from tests.judging.rankers import POLICY, candidate, make_encoder, make_reward_model, rewrite
 

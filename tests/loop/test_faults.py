@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo import run
+from iterdpo.cli import execute as run
 from iterdpo.errors import UserError
-from iterdpo.store import atomic, stages
-from iterdpo.store.stages import verify
+from iterdpo.store import atomic
+from iterdpo.store import runner as stages
+from iterdpo.store.runner import verify
 from tests.loop.sizes import SMALL
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,7 @@ def expected(tmp_path_factory):
     """The models of a run that nothing disturbed."""
     from hydra import compose, initialize_config_dir
 
-    from iterdpo.command import conf_directory, typed
+    from iterdpo.config.compose import conf_directory, typed
 
     place = tmp_path_factory.mktemp("undisturbed")
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):

@@ -9,10 +9,11 @@ import logging
 
 import pytest
 
-from iterdpo import plan, run
 from iterdpo.assemble import assemble
+from iterdpo.cli import execute as run
+from iterdpo.cli import plan
 from iterdpo.records import Comparison
-from iterdpo.runs import Run
+from iterdpo.runs.directory import Run
 from tests.loop.test_scripted_run import number_of, scripted  # noqa: F401
 
 

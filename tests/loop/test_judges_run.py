@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from iterdpo import run
+from iterdpo.cli import execute as run
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.store.inventory import read_store
-from iterdpo.store.lineage import lineages
+from iterdpo.tools.store.lineage import lineages
 from tests.judging.rankers import make_pairrm
 from tests.judging.server import said, serving
 

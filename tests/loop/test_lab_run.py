@@ -13,12 +13,12 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from iterdpo import run
+from iterdpo.cli import execute as run
 from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.errors import LineageError
 from iterdpo.lab.oracle import score as lab_score
 from iterdpo.records import Candidate, Comparison, Judgment, Pair, Prompt
-from iterdpo.runs import Run
+from iterdpo.runs.directory import Run
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
 from tests.loop.sizes import SMALL
@@ -43,7 +43,7 @@ def finished(tmp_path_factory):
     """One finished run: (its result, its run directory, its store)."""
     from hydra import compose, initialize_config_dir
 
-    from iterdpo.command import conf_directory, typed
+    from iterdpo.config.compose import conf_directory, typed
 
     place = tmp_path_factory.mktemp("run")
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo import run
+from iterdpo.cli import execute as run
 from iterdpo.errors import NoPairsError
 from iterdpo.records import Base, Candidate, Comparison, Judgment, Policy, UnscoredReason
 from iterdpo.store.tables import read_records
@@ -192,7 +192,7 @@ def test_a_candidate_that_looks_like_a_verdict_changes_no_other_judgment(
 
 def test_a_checkpoint_from_outside_compares_and_is_let_go(own_model, checkpoint_of, tmp_path):
     from iterdpo.engines.transformers import TransformersEngine
-    from iterdpo.training.base_model import checkpoint_sha256
+    from iterdpo.models.checkpoint import checkpoint_sha256
 
     closed: list[str] = []
     close = TransformersEngine.close

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo import run
-from iterdpo.plan import plan
+from iterdpo.cli import execute as run
+from iterdpo.cli.plan import plan
 from iterdpo.records import Pair
-from iterdpo.runs import Run
+from iterdpo.runs.directory import Run
 from iterdpo.store.tables import read_records
 from tests.documented import make_documented
 from tests.prequantized import AWQ, GPTQ, make_packed
@@ -71,7 +71,7 @@ def test_a_packed_base_answers_judges_and_is_trained_on(small, tmp_path, method,
     models = [Run.open(tmp_path / "run").policy(f"M{number}") for number in range(iterations + 1)]
     assert {model.base for model in models} == {models[0].base}
     base = models[0].base
-    assert (base.path, base.image, base.quantization) == (
+    assert (base.path, base.dequantized, base.quantization) == (
         config.model.path, config.model.path, method,
     )  # fmt: skip
     assert [model.name for model in models if model.adapter is None] == ["M0"]

@@ -13,15 +13,16 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from iterdpo import run
-from iterdpo.compare import compare
+from iterdpo.cli import execute as run
 from iterdpo.data.judging_examples import JudgingExample
-from iterdpo.engines.base import Completion, PromptTooLong, Request, Sampling
+from iterdpo.engines.base import Completion, PromptTooLong, Sampling
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.judging.rubrics import Rubric
+from iterdpo.models.chat_messages import Request
 from iterdpo.prompts.base import folded
 from iterdpo.records import Candidate, FinishReason, Judgment, Pair, Policy, Prompt, Scored
 from iterdpo.store.hashing import derive_seed
+from iterdpo.tools.compare import compare
 from tests.documented import make_documented
 from tests.judging.rankers import make_pairrm
 from tests.loop.recipes import (
@@ -54,11 +55,11 @@ QUESTIONS = tuple(
 
 @pytest.fixture
 def seen(monkeypatch) -> Seen:
-    from iterdpo.training.sft_trainer import LessonTrainer
+    from iterdpo.training.sft_trainer import ResumableSftTrainer
     from iterdpo.training.trainer import PairTrainer
 
     noted = Seen()
-    learn, prefer = LessonTrainer.check_first, PairTrainer.check_first
+    learn, prefer = ResumableSftTrainer.check_first, PairTrainer.check_first
 
     def lessons(self, inputs, loss, tokens):
         noted.note("sft", inputs, inputs["labels"] != -100)
@@ -69,7 +70,7 @@ def seen(monkeypatch) -> Seen:
         noted.adapters.add(tuple(self.model.peft_config))
         return prefer(self, inputs, loss, tokens)
 
-    monkeypatch.setattr(LessonTrainer, "check_first", lessons)
+    monkeypatch.setattr(ResumableSftTrainer, "check_first", lessons)
     monkeypatch.setattr(PairTrainer, "check_first", pairs)
     return noted
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from iterdpo import run
+from iterdpo.cli import execute as run
 from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
 from iterdpo.errors import NoPairsError, UserError
 from iterdpo.store.hashing import plain, sha256_of

@@ -7,7 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from iterdpo import plan, run
+from iterdpo.cli import execute as run
+from iterdpo.cli import plan
 from iterdpo.config.writing import SelfInstructConfig
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import ConfigError, UserError

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from iterdpo import run
-from iterdpo.plan import plan
+from iterdpo.cli import execute as run
+from iterdpo.cli.plan import plan
 from iterdpo.store.locks import locked
-from iterdpo.store.stages import LOCKS_DIR
+from iterdpo.store.runner import LOCKS_DIR
 from tests.loop.sizes import LITTLE_MEASURED, SMALL
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from iterdpo import run
+from iterdpo.cli import execute as run
 from tests.loop.sizes import SMALL
 
 pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]

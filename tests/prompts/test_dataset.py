@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_dir
 
-from iterdpo.assemble.prompts import make_given, make_prompts
-from iterdpo.command import conf_directory, typed
+from iterdpo.assemble.prompts import make_prompts, make_text_pool
+from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.data.source import RowSource
 from iterdpo.errors import UserError
@@ -209,7 +209,7 @@ def test_examples_for_self_instruct_may_come_from_a_dataset(tmp_path: Path) -> N
     config = configured("prompts=self_instruct_oasst1", f"prompts.path={path}")
     assert config.prompts.source == "self_instruct"
     assert config.prompts.self_instruct is not None
-    examples = make_given(config.prompts)
+    examples = make_text_pool(config.prompts)
     assert [prompt.text for prompt in examples.prompts] == ["Name two fish.", "Sort b and a."]
     given, seeds = configured("prompts=oasst1").prompts, config.prompts
     assert (given.dataset, given.field) == (seeds.dataset, seeds.field)
@@ -222,7 +222,7 @@ def test_a_preset_reads_a_local_copy_in_its_schema(name: str, tmp_path: Path) ->
     config = configured(f"prompts={name}", f"prompts.path={path}")
     source = make_prompts(config)
     assert source.identity["source"] == "dataset"
-    assert [prompt.text for prompt in make_given(config.prompts).prompts] == expected
+    assert [prompt.text for prompt in make_text_pool(config.prompts).prompts] == expected
 
 
 @pytest.mark.parametrize("name", sorted(set(SCHEMAS) - {"dataset"}))

@@ -13,7 +13,7 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import assert_held_out, folded
 from iterdpo.prompts.file import FilePrompts
-from iterdpo.prompts.given import split_of
+from iterdpo.prompts.text_pool import split_of
 from iterdpo.records import Prompt
 
 # What a careless reader would change: line ends that are none, combining marks, markup, quotes,

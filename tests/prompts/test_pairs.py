@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo.data.preferences import GivenPair
-from iterdpo.engines.base import Message
+from iterdpo.data.preferences import OfflinePair
 from iterdpo.errors import UserError
+from iterdpo.models.chat_messages import Message
 from iterdpo.prompts.base import assert_held_out, folded
 from iterdpo.prompts.pairs import PairPrompts, prompt_of
 from iterdpo.records import Prompt
 
 
-def pair(question: str, *more: str, row: str = "line 1", system: str | None = None) -> GivenPair:
+def pair(question: str, *more: str, row: str = "line 1", system: str | None = None) -> OfflinePair:
     """A pair whose prompt is a question, and further turns by assistant and user."""
     head = (Message("system", system),) if system else ()
     roles = ("user", "assistant")
     turns = tuple(Message(roles[n % 2], text) for n, text in enumerate((question, *more)))
-    return GivenPair((*head, *turns), "good", "bad", None, None, row)
+    return OfflinePair((*head, *turns), "good", "bad", None, None, row)
 
 
 MANY = [pair(f"Question {n}?", row=f"line {n + 1}") for n in range(60)]

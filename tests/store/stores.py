@@ -128,7 +128,7 @@ def policy(adapter_sha256: str = "") -> str:
 
 def put_loop(store: Store, beta: float = 0.1, good: str = "well done", judge: str = "m1") -> Loop:
     """Write two iterations; ``judge`` is who judges in the second: ``m1`` or ``m0``."""
-    base = store.put("base", BASE_SETTINGS, files={"image/model.safetensors": "weights"})
+    base = store.put("base", BASE_SETTINGS, files={"dequantized/model.safetensors": "weights"})
     m0 = policy()
     prompt, candidates, judgments, pair = answered("say well", good, "bad", m0, m0)
     first = {"count": 1, "purpose": "loop"}

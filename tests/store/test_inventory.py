@@ -5,10 +5,10 @@ import json
 import pytest
 
 from iterdpo.errors import UserError
-from iterdpo.store import show
-from iterdpo.store.damage import Damage, damages, files_to_check
 from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import read_store
+from iterdpo.tools.store import show
+from iterdpo.tools.store.integrity import Damage, damages, files_to_check
 from tests.store.stores import WHEN, Store, put_loop
 
 
@@ -32,7 +32,7 @@ def test_finished_stages_come_in_the_order_in_which_they_were_finished(store):
 
 
 def test_sizes_are_those_of_all_files(store):
-    ref = store.put("base", {}, files={"image/a": "12345", "b": "123"})
+    ref = store.put("base", {}, files={"dequantized/a": "12345", "b": "123"})
     manifest = (store.at(ref) / "stage.json").stat().st_size
     assert read_store(store.root).finished[ref].size == 8 + manifest
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from iterdpo.engines.base import Completion
 from iterdpo.records import Base, Candidate, FinishReason, Policy, Prompt
-from iterdpo.steps.writing import candidate_of
+from iterdpo.stages.generate import candidate_of
 from iterdpo.store.packed import Packed, packed_floats, packed_ids, packed_lists
 from iterdpo.store.tables import read_records, write_records
 

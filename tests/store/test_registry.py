@@ -76,7 +76,7 @@ def live(tmp_path):
         process.communicate()
 
 
-def goes_on_from(root, name):
+def next_start(root, name):
     """Return what a new run of the configuration goes on from; it ends at once, unfinished."""
     place = root.parent / name
     place.mkdir(exist_ok=True)
@@ -90,9 +90,9 @@ def test_the_same_command_finds_the_run_that_was_stopped(tmp_path):
     root = tmp_path / "store"
     registered(root, "other", config="d")
     registered(root, "done").finish()
-    assert goes_on_from(root, "first") is None
+    assert next_start(root, "first") is None
     registered(root, "stopped")
-    assert goes_on_from(root, "again") == tmp_path / "stopped"
+    assert next_start(root, "again") == tmp_path / "stopped"
 
 
 def test_a_run_is_gone_on_from_once_and_then_the_one_that_did(tmp_path):
@@ -103,33 +103,33 @@ def test_a_run_is_gone_on_from_once_and_then_the_one_that_did(tmp_path):
     with second.living(), second.continued() as stopped:
         assert stopped == tmp_path / "stopped"
     second.uses(["candidates/1"])
-    assert goes_on_from(root, "third") == tmp_path / "second"
+    assert next_start(root, "third") == tmp_path / "second"
     second.finish()  # as if the third had never been: what it went on from stays taken
     (tmp_path / "third").rmdir()
-    assert goes_on_from(root, "fourth") is None
+    assert next_start(root, "fourth") is None
 
 
 def test_a_run_in_a_directory_of_its_own_keeps_what_it_goes_on_from(tmp_path):
     root = tmp_path / "store"
     registered(root, "stopped")
-    assert goes_on_from(root, "second") == tmp_path / "stopped"
+    assert next_start(root, "second") == tmp_path / "stopped"
     again = RegisteredRun(root, tmp_path / "second", "c")
     with again.living(), again.continued() as stopped:
         assert stopped is None  # the directory has all that it needs
     again.uses(["candidates/1"])
     again.finish()
-    assert goes_on_from(root, "third") is None
+    assert next_start(root, "third") is None
 
 
 def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(tmp_path, live):
     root = tmp_path / "store"
     first, said = live("first")
     assert said == "None"
-    assert goes_on_from(root, "second") is None
+    assert next_start(root, "second") is None
     shutil.rmtree(tmp_path / "second")
     first.kill()
     first.wait()
-    assert goes_on_from(root, "third") == tmp_path / "first"
+    assert next_start(root, "third") == tmp_path / "first"
 
 
 def test_of_a_stopped_run_two_that_live_get_it_once(tmp_path, live):
@@ -156,17 +156,17 @@ def test_without_locks_a_run_goes_on_from_none(tmp_path, monkeypatch):
 
     registered(tmp_path / "store", "stopped")
     monkeypatch.setattr("fcntl.flock", flock)
-    assert goes_on_from(tmp_path / "store", "second") is None
+    assert next_start(tmp_path / "store", "second") is None
 
 
 def test_a_lock_that_cannot_be_tried_counts_as_held(tmp_path):
     root = tmp_path / "store"
-    assert goes_on_from(root, "first") is None
+    assert next_start(root, "first") is None
     registered(root, "first")
     (lock,) = set((root / ".runs").glob("*.lock")) - set((root / ".runs").glob("config-*"))
     lock.unlink()
     lock.mkdir()
-    assert goes_on_from(root, "second") is None
+    assert next_start(root, "second") is None
 
 
 def test_a_run_of_somebody_else_that_cannot_be_looked_into_is_left_out(

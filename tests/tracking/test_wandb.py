@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from iterdpo.tracking.base import Label, StageArtifact
-from iterdpo.tracking.guarded import Guarded
-from iterdpo.tracking.surroundings import Mode, logged_in, resolve_mode
+from iterdpo.tracking.safe import SafeTracker
 from iterdpo.tracking.wandb import Artifacts, WandbTracker
+from iterdpo.tracking.wandb_environment import Mode, logged_in, resolve_mode
 from tests.tracking.offline import OfflineRun
 from tests.tracking.rounds import CONFIG, initial_round, made_round, result_of
 
@@ -258,7 +258,7 @@ def test_a_broken_library_does_not_stop_a_run(
 ) -> None:
     library = Library(call)
     monkeypatch.setitem(sys.modules, "wandb", library)
-    guarded = Guarded(WandbTracker(tmp_path, "p", mode="offline"), samples=2)
+    guarded = SafeTracker(WandbTracker(tmp_path, "p", mode="offline"), samples=2)
     guarded.start(CONFIG, {}, tmp_path)
     guarded.round(initial_round(), result_of(0))
     guarded.round(made_round(tmp_path), result_of(1))

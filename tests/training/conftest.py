@@ -10,15 +10,16 @@ import pytest
 from iterdpo.config.model import LoraConfig
 from iterdpo.config.sft import SftConfig
 from iterdpo.config.training import TrainingConfig
-from iterdpo.engines.base import Request, Sampling, TokenSequence
+from iterdpo.engines.base import Sampling, TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
+from iterdpo.models.chat_messages import Request
+from iterdpo.models.checkpoint import save_dequantized
 from iterdpo.records import Base, Policy
 from iterdpo.store.tables import write_records
-from iterdpo.training.base_model import save_image
-from iterdpo.training.canary import lesson_texts
+from iterdpo.training.canary import sft_texts
 from iterdpo.training.checkpoints import identity_of
 from iterdpo.training.dpo import train
-from iterdpo.training.spec import Example, Lesson, OrpoSpec, SftSpec, TrainSpec
+from iterdpo.training.spec import Example, OrpoSpec, SftExample, SftSpec, TrainSpec
 
 TRAINING = TrainingConfig(
     method="dpo",
@@ -60,9 +61,9 @@ def base_of(checkpoint_of, tmp_path_factory: pytest.TempPathFactory):
             checkpoint = str(checkpoint_of("llama"))
             base = Base(checkpoint, "0", quantization, "float32", checkpoint)
             if quantization != "none":
-                image = tmp_path_factory.mktemp("image")
-                save_image(base, image)
-                base = dataclasses.replace(base, image=str(image))
+                image = tmp_path_factory.mktemp("dequantized")
+                save_dequantized(base, image)
+                base = dataclasses.replace(base, dequantized=str(image))
             made[quantization] = base
         return made[quantization]
 
@@ -166,17 +167,17 @@ def make_lessons(base_of, engine, tmp_path: Path):
     def make(quantization: str = "none", lessons: int = 11, **changes) -> SftSpec:
         base = base_of(quantization)
         taught = [
-            Lesson((5, 9, 20 + n), (*range(30 + n, 31 + n + (3 * n) % 5), 2))
+            SftExample((5, 9, 20 + n), (*range(30 + n, 31 + n + (3 * n) % 5), 2))
             for n in range(lessons)
         ]
         path = tmp_path / "lessons.parquet"
-        write_records(path, Lesson, taught)
+        write_records(path, SftExample, taught)
         spec_changes = {
             field.name: changes.pop(field.name)
             for field in dataclasses.fields(SftSpec)
             if field.name in changes
         }
-        watched = [TokenSequence(*text) for text in lesson_texts(taught)]
+        watched = [TokenSequence(*text) for text in sft_texts(taught)]
         spec = SftSpec(
             base=base,
             lora=LoraConfig(rank=4, alpha=8, dropout=0.0, target_modules="all-linear"),

@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from iterdpo.engines.loading import load_tokenizer
+from iterdpo.models.loading import load_tokenizer
 from iterdpo.store.tables import read_records, write_records
 from iterdpo.training.dpo import train
 from iterdpo.training.learners import load_learner
-from iterdpo.training.spec import Example, Lesson
+from iterdpo.training.spec import Example, SftExample
 
 PAIRS = 11  # an optimizer step of 8, and an incomplete one of 3
 STILL = {"optimizer": "sgd", "learning_rate": 1e-12, "max_grad_norm": 1e9}
@@ -111,7 +111,7 @@ def test_lessons_count_by_their_tokens(make_lessons):
     for micro, memory in ((8, 8), (2, 2), (8, 3)):
         spec = make_lessons(batch_size=8, micro_batch_size=micro, **STILL)
         learner = load_learner(spec)
-        lessons = read_records(Path(spec.examples), Lesson)
+        lessons = read_records(Path(spec.examples), SftExample)
         assert len({len(lesson.answer_ids) for lesson in lessons}) > 3
         trainer = make_lesson_trainer(learner, load_tokenizer(spec.base.path), lessons, spec, None)
         learner.begin()

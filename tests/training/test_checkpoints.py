@@ -164,7 +164,7 @@ def test_what_decides_the_result_identifies_a_training_and_nothing_else(make_spe
         {"checkpoints": "somewhere", "checkpoint_steps": 3},
         {"author": "M7", "max_engine_gap": 0.1},
         {"examples": str(moved)},
-        {"base": dataclasses.replace(spec.base, path="elsewhere", image="elsewhere")},
+        {"base": dataclasses.replace(spec.base, path="elsewhere", dequantized="elsewhere")},
         {"training": dataclasses.replace(spec.training, process="spawn", step0_tolerance=1.0)},
     ]
     for changes in same:

@@ -13,7 +13,7 @@ from trl import DPOTrainer
 from iterdpo.errors import UserError
 from iterdpo.training.divergence import check_loss
 from iterdpo.training.dpo import train
-from iterdpo.training.enduring import EnduringTrainer
+from iterdpo.training.resumable import ResumableTrainer
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ class Scaler:
 def test_an_overflow_that_a_smaller_scale_would_mend_is_no_divergence(
     make_spec, tmp_path, monkeypatch, scale, diverged
 ):
-    ours, theirs = EnduringTrainer._get_grad_norm, Trainer._get_grad_norm
+    ours, theirs = ResumableTrainer._get_grad_norm, Trainer._get_grad_norm
 
     def overflows_once(self, model, grad_norm=None):
         norm = theirs(self, model, grad_norm)
@@ -161,7 +161,7 @@ def test_an_overflow_that_a_smaller_scale_would_mend_is_no_divergence(
         return norm
 
     monkeypatch.setattr(Trainer, "_get_grad_norm", overflows_once)
-    monkeypatch.setattr(EnduringTrainer, "_get_grad_norm", with_scaler)
+    monkeypatch.setattr(ResumableTrainer, "_get_grad_norm", with_scaler)
     if diverged:
         with pytest.raises(UserError, match=r"at step 1: loss 0\.69.*, gradient norm inf"):
             train(make_spec(), tmp_path)

@@ -14,13 +14,15 @@ from safetensors.torch import load_file
 
 from iterdpo.engines.base import TokenSequence
 from iterdpo.errors import LineageError, UserError
+from iterdpo.models.canary import Canary
 from iterdpo.records import Adapter, Policy
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records, write_records
-from iterdpo.training import __main__, adapters, proofs, run
+from iterdpo.training import __main__, adapters, run
+from iterdpo.training import checks as proofs
 from iterdpo.training.dpo import train
 from iterdpo.training.losses import LOSSES
-from iterdpo.training.spec import Canary, Example, TrainSpec
+from iterdpo.training.spec import Example, TrainSpec
 
 set_reference = adapters.set_reference
 
@@ -261,7 +263,7 @@ def test_a_child_that_fails_says_why(make_spec, tmp_path, monkeypatch):
 
 
 def test_the_trainer_sees_the_engines_tokens(make_spec, tmp_path):
-    from iterdpo.engines.loading import load_tokenizer
+    from iterdpo.models.loading import load_tokenizer
     from iterdpo.training.trainer import make_trainer
 
     spec = make_spec()

@@ -15,14 +15,15 @@ from iterdpo.engines.base import TokenSequence
 from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.errors import LineageError
+from iterdpo.models.canary import Canary
+from iterdpo.models.checkpoint import checkpoint_sha256, copy_all_but_weights
 from iterdpo.records import Policy
-from iterdpo.steps.base import policy_in
+from iterdpo.stages.base import policy_in
 from iterdpo.store.tables import read_records
-from iterdpo.training.base_model import checkpoint_sha256, copy_all_but_weights
 from iterdpo.training.dpo import train
 from iterdpo.training.full_weights import FullLearner
 from iterdpo.training.sft import fine_tune
-from iterdpo.training.spec import Canary, Example
+from iterdpo.training.spec import Example
 
 WEIGHTS = "model/model.safetensors"
 
@@ -165,7 +166,7 @@ def test_an_engine_with_the_weights_of_before_is_caught(first, base_of, engine, 
     real = TransformersEngine._load_base
 
     def stale(self, base):
-        real(self, dataclasses.replace(base, image=base_of("none").image))
+        real(self, dataclasses.replace(base, dequantized=base_of("none").dequantized))
 
     monkeypatch.setattr(TransformersEngine, "_load_base", stale)
     with pytest.raises(LineageError, match="asked for M1 and answers like the policy before"):

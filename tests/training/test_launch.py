@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from iterdpo.errors import LineageError, UserError
-from iterdpo.stopping import Stopped, StopRequest
+from iterdpo.runtime.signals import Stopped, StopRequest
 from iterdpo.training import launch, run
 from iterdpo.training.launch import launched
 from iterdpo.training.run import run_training

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from iterdpo.engines.base import TokenSequence
-from iterdpo.engines.loading import load_tokenizer
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.errors import LineageError, UserError
+from iterdpo.models.canary import Canary
+from iterdpo.models.loading import load_tokenizer
 from iterdpo.records import Policy
-from iterdpo.steps.base import policy_in
+from iterdpo.stages.base import policy_in
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
 from iterdpo.training import orpo_trainer
@@ -23,7 +24,7 @@ from iterdpo.training.canary import pair_texts
 from iterdpo.training.full_weights import FullLearner
 from iterdpo.training.learners import load_learner
 from iterdpo.training.orpo import train_by_odds
-from iterdpo.training.spec import Canary, Example, OrpoSpec, read_spec
+from iterdpo.training.spec import Example, OrpoSpec, read_spec
 from tests.training.conftest import odds_spec
 from tests.training.test_accumulation import PAIRS, STILL, Gradients, uneven
 

@@ -14,15 +14,15 @@ from safetensors.torch import load_file
 
 from iterdpo.config.model import LoraConfig
 from iterdpo.engines.base import TokenSequence
-from iterdpo.engines.packed_linear import PackedLinear
+from iterdpo.models.canary import Canary
+from iterdpo.models.checkpoint import copy_all_but_weights, load_base
+from iterdpo.models.packed_linear import PackedLinear
 from iterdpo.records import Adapter, Base, Policy
-from iterdpo.steps.base import PrepareBase
-from iterdpo.store.stages import Work
+from iterdpo.stages.base import PrepareBase
+from iterdpo.store.runner import Work
 from iterdpo.training.adapters import load_policy
-from iterdpo.training.base_model import copy_all_but_weights, load_base
 from iterdpo.training.dpo import train
 from iterdpo.training.merging import merged_model
-from iterdpo.training.spec import Canary
 from tests.prequantized import FORMATS, make_packed
 
 TRAINED = ("gptq", "gptq-reordered", "awq")
@@ -39,7 +39,7 @@ def packed_base(checkpoint_of, tmp_path_factory):
                 checkpoint_of("llama"), tmp_path_factory.mktemp(name), FORMATS[name]
             )
         place = str(made[name])
-        return Base(place, name, FORMATS[name].method, dtype, image=place)
+        return Base(place, name, FORMATS[name].method, dtype, dequantized=place)
 
     return get
 

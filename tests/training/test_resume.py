@@ -20,7 +20,7 @@ import torch
 from trl import DPOTrainer
 
 from iterdpo.errors import UserError
-from iterdpo.stopping import Stopped, StopRequest
+from iterdpo.runtime.signals import Stopped, StopRequest
 from iterdpo.training import __main__, run
 from iterdpo.training.dpo import train
 from iterdpo.training.spec import TrainSpec
@@ -203,7 +203,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
         raise OSError(28, "No space left on device")
 
     spec = make()
-    monkeypatch.setattr("iterdpo.training.enduring.save_weights", full)
+    monkeypatch.setattr("iterdpo.training.resumable.save_weights", full)
     assert steps_of(spec, tmp_path / "out") == [1, 2, 3, 4, 5, 6]
     assert files(tmp_path / "out") == whole(spec)
     assert "No space left on device" in caplog.text

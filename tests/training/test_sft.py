@@ -14,21 +14,22 @@ from safetensors.torch import load_file
 from trl import SFTTrainer
 
 from iterdpo.engines.base import TokenSequence
-from iterdpo.engines.loading import load_tokenizer
 from iterdpo.errors import LineageError, UserError
+from iterdpo.models.canary import Canary
+from iterdpo.models.checkpoint import load_base
+from iterdpo.models.loading import load_tokenizer
 from iterdpo.records import Adapter, Policy
-from iterdpo.stopping import Stopped, StopRequest
+from iterdpo.runtime.signals import Stopped, StopRequest
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
 from iterdpo.training import __main__, adapters
-from iterdpo.training.base_model import load_base
+from iterdpo.training.checks import batch_logprobs
 from iterdpo.training.dpo import train
 from iterdpo.training.learners import load_learner
 from iterdpo.training.memory import split_rows
-from iterdpo.training.proofs import batch_logprobs
 from iterdpo.training.sft import fine_tune
 from iterdpo.training.sft_trainer import make_lesson_trainer, row_of
-from iterdpo.training.spec import Canary, Example, Lesson, SftSpec, read_spec
+from iterdpo.training.spec import Example, SftExample, SftSpec, read_spec
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 FOUR_STEPS = {"epochs": 2, "batch_size": 8, "micro_batch_size": 4}
@@ -48,12 +49,12 @@ def tuned(make_lessons, tmp_path) -> Policy:
 
 
 def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(make_lessons):
-    assert row_of(Lesson((7, 8), (5, 6, 2))) == {
+    assert row_of(SftExample((7, 8), (5, 6, 2))) == {
         "input_ids": [7, 8, 5, 6, 2],
         "labels": [-100, -100, 5, 6, 2],
     }
     spec = make_lessons(lessons=3)
-    lessons = read_records(Path(spec.examples), Lesson)
+    lessons = read_records(Path(spec.examples), SftExample)
     trainer = make_lesson_trainer(
         load_learner(spec), load_tokenizer(spec.base.path), lessons, spec, None
     )
@@ -74,7 +75,7 @@ def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(make_le
 def test_the_answers_are_learned_and_nothing_else(make_lessons, engine, tmp_path, quantization):
     spec = make_lessons(quantization, epochs=20, batch_size=11, micro_batch_size=11)
     report = fine_tune(spec, tmp_path)
-    lessons = read_records(Path(spec.examples), Lesson)
+    lessons = read_records(Path(spec.examples), SftExample)
     assert report["lessons"] == 11
     assert report["tokens"] == sum(len(lesson.answer_ids) for lesson in lessons)
     texts = [TokenSequence(item.prompt_ids, item.answer_ids) for item in lessons]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from iterdpo.engines.loading import load_tokenizer
+from iterdpo.models.loading import load_tokenizer
 from iterdpo.training.learners import load_learner
 from iterdpo.training.losses import ipo, orpo
 from iterdpo.training.spec import Example

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from iterdpo.stopping import StopRequest
+from iterdpo.runtime.signals import StopRequest
 
 AFTER_A_CHECKPOINT = """
 import sys, threading

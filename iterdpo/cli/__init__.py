@@ -1,0 +1,1 @@
+"""The command: its subcommands, its overrides, the plan and what is printed."""

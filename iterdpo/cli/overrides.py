@@ -1,0 +1,223 @@
+"""The command line and the configuration it composes, checked before anything heavy loads.
+
+Hydra refuses a wrong override too, but the first one only, in several lines and with status 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from iterdpo.config.compose import composed, conf_directory, typed
+from iterdpo.config.schema import Config
+from iterdpo.config.secrets import argument_problems
+from iterdpo.errors import ConfigError
+from iterdpo.store.atomic import write_text
+
+FAILURE_FILE = "failure.json"
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Check a command line: its overrides, and for a single run the whole configuration.
+
+    Raises:
+        ConfigError: with one line for each problem.
+    """
+    if secrets := argument_problems(arguments):  # before anything is shown or written down
+        raise ConfigError(secrets)
+    flags = get_args(list(arguments))
+    if flags.help or flags.hydra_help or flags.info or flags.shell_completion:
+        return
+    if flags.multirun and flags.cfg:
+        raise ConfigError(["--cfg: shows one run; leave -m out, and give each key one value"])
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        raise ConfigError([f"--config-dir {flags.config_dir}: no such directory; check the path"])
+    for flag, value in (("name", flags.config_name), ("path", flags.config_path)):
+        if value:
+            raise ConfigError(
+                [
+                    f"--config-{flag}={value}: there is one configuration; put choices of your own "
+                    "into DIR/experiment/NAME.yaml and add --config-dir=DIR experiment=NAME"
+                ]
+            )
+    overrides = [_parsed(text) for text in flags.overrides]
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        if flags.config_dir:
+            _look_into(Path(flags.config_dir))
+        problems = list(_problems(overrides, sweeping=flags.multirun))
+        if problems:
+            raise ConfigError(problems)
+        if flags.multirun or flags.cfg:
+            return
+        found = composed([override.input_line or "" for override in overrides])
+    config = typed(found)
+    if not found.hydra.run.dir:
+        raise ConfigError(["hydra.run.dir=: is empty; name a directory"])
+    require_writable("hydra.run.dir", Path(found.hydra.run.dir))
+    require_writable("store.root", config.store.root)
+
+
+def require_writable(key: str, directory: Path) -> None:
+    """Write a file where ``directory`` is or would be made, and leave nothing behind.
+
+    Raises:
+        ConfigError: it cannot be made or written to.
+    """
+    try:
+        nearest = next(place for place in (directory, *directory.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            [f"{key}={directory}: cannot be written to ({error.strerror}); name another directory"]
+        ) from None
+
+
+def remove_unused(run_dir: Path) -> None:
+    """Remove a run directory in which only Hydra has written: its own files and the log."""
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", "iterdpo.log"}:
+        shutil.rmtree(run_dir)
+
+
+def note_failure(run_dir: Path, error: Exception) -> None:
+    """Leave a job's failure in its directory, for the table at the end of the sweep."""
+    write_text(run_dir / FAILURE_FILE, json.dumps({"error": str(error)}) + "\n")
+
+
+def _parsed(text: str) -> Override:
+    if (parsed := _override(text)) is not None:
+        return parsed
+    key, sign, value = text.partition("=")
+    quoted = f'{key}="{value}"'
+    if sign and _override(quoted) is not None:
+        raise ConfigError(
+            [
+                f"{text}: this value is read only in quotes, and they must pass the shell: "
+                f"{shlex.quote(quoted)}"
+            ]
+        )
+    raise ConfigError([f"{text}: is not key=value"])
+
+
+def _override(text: str) -> Override | None:
+    """Return what Hydra reads in a text; None where that is nothing."""
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        return None
+
+
+def _look_into(directory: Path) -> None:
+    """Find a directory's choices beside the package's, as Hydra will with ``--config-dir``."""
+    places = create_config_search_path(str(conf_directory()))
+    places.prepend("command-line", f"file://{directory.resolve()}", anchor="schema")
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    hydra.config_loader = ConfigLoaderImpl(config_search_path=places)
+
+
+def _problems(overrides: Iterable[Override], *, sweeping: bool) -> Iterator[str]:
+    """Yield what is wrong with each override: an unknown group choice, an unknown key, a list."""
+    loader = GlobalHydra.instance().config_loader()
+    choices = {
+        group: loader.get_group_options(group)
+        for group in loader.list_groups("")
+        if group != "hydra"
+    }
+    overrides = list(overrides)
+    # Hydra's own groups (hydra/launcher, hydra/sweeper), with what plugins add to them.
+    for override in overrides:
+        if override.key_or_group.startswith("hydra/"):
+            choices[override.key_or_group] = loader.get_group_options(override.key_or_group)
+    groups = [item for item in overrides if item.key_or_group in choices]
+    values = [item for item in overrides if item.key_or_group not in choices]
+    valid_groups = []
+    for override in groups:
+        wanted = list(_choices_of(override))
+        known = choices[override.key_or_group]
+        if override.is_delete() and override.key_or_group in {item.name for item in fields(Config)}:
+            yield f"~{override.key_or_group}: a run needs it; choose one of {', '.join(known)}"
+        elif not override.is_delete() and (unknown := [n for n in wanted if n not in known]):
+            # Hydra takes null in its files only.
+            without = "; leave it out for none of them" if unknown[0] == "null" else ""
+            yield (
+                f"{override.key_or_group}={unknown[0]}: no such choice; there are "
+                f"{', '.join(known) or 'none'}{without}"
+            )
+        else:
+            valid_groups.append(override)
+    plain = [override.input_line or "" for override in valid_groups if not _sweeps(override)]
+    base = composed(plain)
+    valid_values = []
+    for override in values:
+        key = override.key_or_group
+        if not (override.is_add() or override.is_force_add()) and not _has(base, key):
+            yield f"{key}: no such setting{_closest(key, base, list(choices))}"
+        elif _sweeps(override) and not sweeping:
+            yield (
+                f"{override.input_line}: several values need -m (a sweep), [a,b] for one value "
+                f"that is a list, or quotes for one text: '{key}=\"a,b\"'"
+            )
+        else:
+            valid_values.append(override)
+    if len(valid_values) + len(valid_groups) < len(overrides) and not sweeping:
+        # Some line is wrong already; say what is wrong with the values of the others as well.
+        lines = [override.input_line or "" for override in [*valid_groups, *valid_values]]
+        try:
+            typed(composed(lines))
+        except ConfigError as error:
+            yield from error.problems
+
+
+def _choices_of(override: Override) -> Iterator[str]:
+    values = override.sweep_string_iterator() if _sweeps(override) else [override.value()]
+    for value in values:
+        yield "null" if value is None else str(value)
+
+
+def _sweeps(override: Override) -> bool:
+    return bool(override.is_sweep_override())
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    section = OmegaConf.select(config, parent) if parent else config
+    # ``name in section`` would not see a value that is still to be set.
+    return isinstance(section, DictConfig) and name in list(section)
+
+
+def _closest(key: str, config: DictConfig, groups: Sequence[str]) -> str:
+    settings = OmegaConf.to_container(config)
+    assert isinstance(settings, dict)
+    settings.pop("hydra", None)
+    known = list(_leaves(settings))
+    # A name without its section, else a misspelling; groups are chosen by names without a point.
+    close = [leaf for leaf in known if leaf.endswith(f".{key}")]
+    if not close:
+        among = known if "." in key else [*groups, *known]
+        close = difflib.get_close_matches(key, among, n=1, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else "; --cfg job lists them all"
+
+
+def _leaves(values: dict[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"

@@ -1,0 +1,246 @@
+"""``plan=true``: what each stage of a run would do, and why, before anything runs.
+
+Keys follow from settings alone, so the loop itself is walked through with a store that computes
+nothing. Where the loop looks at a result that is not there yet, it is taken for granted that the
+iteration has pairs, and that no alarm ends the run or sends it back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from iterdpo import loop
+from iterdpo.assemble import assemble, library_versions
+from iterdpo.config.schema import Config
+from iterdpo.errors import UserError
+from iterdpo.evaluation.best import Best
+from iterdpo.evaluation.health import HealthMetrics
+from iterdpo.pairing.base import Pairing
+from iterdpo.records import Pair
+from iterdpo.stages.compare import Compare
+from iterdpo.stages.generate import Generate, SelectPrompts
+from iterdpo.stages.health import CheckHealth, Health
+from iterdpo.stages.judge import JudgeCandidates
+from iterdpo.stages.pairs import BuildPairs
+from iterdpo.stages.self_instruct import SelfInstruct
+from iterdpo.store.hashing import sha256_of
+from iterdpo.store.identity import Identity, Ref, describe, difference, nearest, parents
+from iterdpo.store.inventory import Finished, Inventory, Leftover, read_store
+from iterdpo.store.runner import Stage, Stages, Stored, stage_identity
+
+Result = TypeVar("Result")
+
+MOST_REASONS = 6
+SUPPOSED_PAIRING = Pairing(kept=(Pair("", "", "", "", "", "", "", 1.0, 0.0, "", ""),), dropped={})
+SUPPOSED_HEALTH = Health(HealthMetrics(0, "", 0.0, None), alarms=(), best=Best("", "", "judge"))
+SUPPOSED: Mapping[str, object] = {
+    BuildPairs.name: SUPPOSED_PAIRING,
+    CheckHealth.name: SUPPOSED_HEALTH,
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage will take, going by the nearest one that is stored. None where none is."""
+
+    tokens: int | None = None
+    at_most: bool = False
+    """Whether ``tokens`` is only a bound: every answer as long as it may be."""
+    seconds: float | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one stage would do."""
+
+    stage: str
+    key: str
+    state: str
+    """``cached``, ``resumes`` or ``runs``."""
+    details: tuple[str, ...] = ()
+    """Why it runs, how far it is, or which libraries have changed since."""
+    estimate: Estimate = field(default_factory=Estimate)
+
+
+class _Supposed(Stored[Result]):
+    """A result that is not there yet, as far as the loop looks into one."""
+
+    @property
+    def value(self) -> Any:
+        return SUPPOSED.get(self.stage.name, ())
+
+
+class Planner(Stages):
+    """A store that computes nothing and notes what would be asked of it."""
+
+    def __init__(self, root: Path, versions: dict[str, str]) -> None:
+        super().__init__(root, versions)
+        try:
+            self.inventory = read_store(root)
+        except UserError:  # nothing was ever stored there
+            self.inventory = Inventory(root, {}, (), ())
+        self.steps: list[Step] = []
+        self._known: dict[tuple[str, str], Identity] = self.inventory.identities()
+        self._seen: set[Ref] = set()
+
+    def run(self, stage: Stage[Result], *args: object) -> Stored[Result]:
+        """Note what ``stage`` would do and return its result, stored or supposed."""
+        identity = stage_identity(stage, args)
+        ref = Ref(stage.name, sha256_of(identity))
+        found = self.inventory.finished.get(ref)
+        kind = Stored if found else _Supposed
+        stored = kind(stage, ref.key, self.root / ref.stage / ref.key, args)
+        if ref not in self._seen:
+            self._seen.add(ref)
+            self.steps.append(self._step(stored, identity, ref, found))
+        self._known[ref] = identity
+        return stored
+
+    def taken(self) -> list[Step]:
+        """Return the steps since the last call."""
+        steps, self.steps = self.steps, []
+        return steps
+
+    def _step(
+        self, stored: Stored[Any], identity: Identity, ref: Ref, found: Finished | None
+    ) -> Step:
+        if found:
+            return Step(ref.stage, ref.key, "cached", tuple(self._changed(found)))
+        half = self._half_done(ref)
+        like = nearest(identity, self._stored_identities(ref.stage), self._known)
+        estimate = self._estimate(stored, like)
+        if half:
+            return Step(ref.stage, ref.key, "resumes", (half.note,), estimate)
+        return Step(ref.stage, ref.key, "runs", tuple(self._reasons(identity, like)), estimate)
+
+    def _reasons(self, identity: Identity, like: Identity | None) -> list[str]:
+        """Say why a stage runs: what it waits for, and what is new in it itself."""
+        due = [ref for ref in parents(identity) if ref not in self.inventory.finished]
+        reasons = [f"after {', '.join(dict.fromkeys(ref.short for ref in due))}"] if due else []
+        if like is None:
+            return [*reasons, f"no {identity['stage']} is stored"]
+        new = difference(identity, like, self._known)
+        if due:  # what is new in those is said there
+            new = [item for item in new if not item.via and not item.path.startswith("args[")]
+        reasons += describe(new)
+        if len(reasons) > MOST_REASONS:
+            reasons[MOST_REASONS:] = [f"and {len(reasons) - MOST_REASONS} more differences"]
+        return reasons
+
+    def _half_done(self, ref: Ref) -> Leftover | None:
+        return next(
+            (
+                item
+                for item in self.inventory.leftovers
+                if (item.kind, item.stage, item.key) == ("unfinished", *ref)
+            ),
+            None,
+        )
+
+    def _stored_identities(self, stage: str) -> Iterator[Identity]:
+        for ref, item in self.inventory.finished.items():
+            if ref.stage == stage and item.manifest is not None:
+                yield item.identity
+
+    def _changed(self, found: Finished) -> Iterator[str]:
+        then = found.manifest.versions if found.manifest else {}
+        for name, now in self.versions.items():
+            if name in then and then[name] != now:
+                yield f"computed with {name} {then[name]}, now {now}"
+
+    def _estimate(self, stored: Stored[Any], like: Identity | None) -> Estimate:
+        mine = rows(stored.stage, stored.args)
+        stage = stored.stage
+        if like is None:
+            bound = mine * stage.sampling.max_tokens if isinstance(stage, Generate) else None
+            return Estimate(bound, at_most=True)
+        other = self.inventory.finished[Ref(stage.name, sha256_of(like))]
+        manifest = other.readable()
+        count = other.records()
+        scale = mine / count if mine and count else 1.0
+        tokens = manifest.metrics.get("generated_tokens")
+        return Estimate(
+            tokens=round(tokens * scale) if isinstance(tokens, int) else None,
+            seconds=manifest.seconds * scale,
+            bytes=round(other.size * scale),
+        )
+
+
+def rows(stage: Stage[Any], args: Iterable[Any]) -> int:
+    """Return how many records a stage will make, as far as settings tell; else 0."""
+    first = next(iter(args), None)
+    if isinstance(stage, SelectPrompts | SelfInstruct):
+        return stage.count
+    if isinstance(stage, Generate) and isinstance(first, Stored):
+        return rows(first.stage, first.args) * stage.sampling.n
+    if isinstance(stage, JudgeCandidates | Compare):
+        candidates = list(args)[1]
+        return rows(candidates.stage, candidates.args) if isinstance(candidates, Stored) else 0
+    return 0
+
+
+def plan(config: Config) -> Iterator[tuple[str, list[Step]]]:
+    """Yield, for each policy, its name and the steps on the way to it."""
+    planner = Planner(config.store.root, library_versions())
+    recipe = assemble(config, Path()).recipe
+    for done in loop.run(recipe, config.iterations, planner):
+        yield f"M{done.iteration}", planner.taken()
+
+
+def show(config: Config) -> None:
+    """Print the plan."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    states: Counter[str] = Counter()
+    steps: list[Step] = []
+    for name, part in plan(config):
+        console.print(Text(name, style="bold"))
+        for step in part:
+            states[step.state] += 1
+            steps.append(step)
+            line = f"  {step.state:<8} {step.stage:<17} {step.key[:8]}  {said(step.estimate)}"
+            console.print(Text(line.rstrip()))
+            for detail in step.details:
+                console.print(Text(f"           {detail}", style="dim"))
+    parts = [f"{states[state]} {verb}" for state, verb in VERBS.items() if states[state]]
+    total = said(total_of(steps))
+    console.print(
+        Text(f"{len(steps)} stages: {', '.join(parts)}" + (f"; {total}" if total else ""))
+    )
+
+
+VERBS = {"cached": "cached", "resumes": "to resume", "runs": "to run"}
+
+
+def total_of(steps: Iterable[Step]) -> Estimate:
+    """Return the sum of what is known."""
+    estimates = [step.estimate for step in steps]
+    tokens = [item.tokens for item in estimates if item.tokens is not None]
+    seconds = [item.seconds for item in estimates if item.seconds is not None]
+    sizes = [item.bytes for item in estimates if item.bytes is not None]
+    return Estimate(
+        sum(tokens) if tokens else None,
+        any(item.at_most for item in estimates if item.tokens is not None),
+        sum(seconds) if seconds else None,
+        sum(sizes) if sizes else None,
+    )
+
+
+def said(estimate: Estimate) -> str:
+    """Return an estimate in words, such as ``about 31,800 tokens, 40 s, 1.2 MB``."""
+    words = []
+    if estimate.tokens is not None:
+        bound = "at most" if estimate.at_most else "about"
+        words.append(f"{bound} {estimate.tokens:,} tokens")
+    if estimate.seconds is not None:
+        words.append(f"{estimate.seconds:.0f} s")
+    if estimate.bytes is not None:
+        words.append(f"{estimate.bytes / 1e6:.1f} MB")
+    return ", ".join(words)

@@ -1,0 +1,65 @@
+"""The configuration as Hydra composes it, and as the typed ``Config``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from iterdpo.config.check import load
+from iterdpo.config.schema import Config
+from iterdpo.errors import ConfigError
+
+
+def conf_directory() -> Path:
+    """Return where the configuration lies: in the package of a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    packed = package / "conf"
+    return packed if packed.is_dir() else package.parent / "conf"
+
+
+def typed(composed: DictConfig) -> Config:
+    """Convert a composed configuration to the typed one.
+
+    Raises:
+        ConfigError: with one line for each problem.
+    """
+    own = [str(key) for key in composed if key not in ("hydra", "experiment")]
+    try:
+        values = OmegaConf.to_container(OmegaConf.masked_copy(composed, own), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([_line(error)]) from None
+    assert isinstance(values, dict)
+    unset = [f"{key}: must be set, {key}=..." for key in _unset(values)]
+    if unset:
+        raise ConfigError(unset)
+    return load({str(key): value for key, value in values.items()})
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """Return what Hydra composes of overrides, with its own settings; inside its initialization.
+
+    Raises:
+        ConfigError: Hydra refuses one.
+    """
+    try:
+        return compose("config", overrides=overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([_line(error)]) from None
+
+
+def _unset(values: dict[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _unset(value, f"{prefix}{key}.")
+        elif value == "???":
+            yield f"{prefix}{key}"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

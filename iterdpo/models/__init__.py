@@ -1,0 +1,1 @@
+"""Models as files and modules: checkpoints, loading, quantizing, chat templates, hardware."""

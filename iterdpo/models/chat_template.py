@@ -1,0 +1,186 @@
+"""From messages to token ids and back, for any tokenizer.
+
+Three kinds of checkpoint are served: with a chat template, with one that knows no system role
+(the system text then opens the first user message), and base models with none (the texts are
+joined by blank lines and the model continues on a new line).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import Any
+
+from iterdpo.errors import UserError
+from iterdpo.models.chat_messages import Message, Request
+
+_ZERO_WIDTH_SPACE = "\u200b"
+
+
+class Chat:
+    """Encodes requests for one tokenizer.
+
+    Text of users and models is data: where it spells a special token (``<|im_end|>``, ``</s>``),
+    the spelling is broken by a zero-width space, so that no text can end its own turn or open
+    another's. All other text goes through unchanged.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def encode(self, request: Request) -> tuple[int, ...]:
+        """Return the token ids of the conversation, ready for the assistant's first token."""
+        messages = [Message(m.role, self.as_data(m.content)) for m in request.messages]
+        if self.tokenizer.chat_template is None:
+            text = "\n\n".join(message.content for message in messages) + "\n"
+            ids = list(self.tokenizer(text)["input_ids"])
+            # Some base tokenizers close every text; a text that is to be continued stays open.
+            while ids and ids[-1] == self.tokenizer.eos_token_id:
+                ids.pop()
+            return tuple(ids)
+        if not self.knows_system_role:
+            messages = fold_system(messages)
+        text = self._render(messages)
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def encode_answer(self, answer: str, stops: Collection[int]) -> tuple[int, ...]:
+        """Return the token ids of a whole answer, the token that ends it included.
+
+        White space around it goes where the template drops it, as Llama 3's does. It is tokenized
+        behind the white space that stands before every answer: on its own, a tokenizer of the
+        SentencePiece family would open it with a space that is not there.
+
+        Args:
+            answer: the assistant's text.
+            stops: the tokens at which engines end an answer (``stop_token_ids``).
+
+        Raises:
+            UserError: no token is known to end an answer.
+        """
+        text = self.as_data(answer.strip() if self._trims_answers else answer)
+        space, before = self._space_before_answers
+        ids = self._plain(space + text)
+        # The prompt's tokens stay as they are: where space and answer merge, the answer is apart.
+        together = space and ids[: len(before)] == before
+        ids = ids[len(before) :] if together else self._plain(text)
+        return (*ids, self.end_of_answer(stops))
+
+    def end_of_answer(self, stops: Collection[int]) -> int:
+        """Return the token that an answer is to end with: the template's, if engines stop there.
+
+        A template may close a turn by a token that nothing declares to be a stop; a model that
+        learned it would write on. Then it is the tokenizer's own end of sequence.
+
+        Raises:
+            UserError: the tokenizer has none.
+        """
+        if self.tokenizer.chat_template is not None:
+            probe = "end-of-answer-probe"
+            for token in self._plain(self._answered(probe).rpartition(probe)[2]):
+                if token in stops:
+                    return int(token)
+        if self.tokenizer.eos_token_id is None:
+            raise UserError(
+                "model.path: the tokenizer has no end-of-sequence token, so no answer could end; "
+                "declare one in its configuration"
+            )
+        return int(self.tokenizer.eos_token_id)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of an answer, special tokens left out."""
+        text: str = self.tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def single_token(self, choice: str) -> int:
+        """Return the id of the one token that spells ``choice`` at the start of an answer.
+
+        Raises:
+            UserError: the tokenizer needs several tokens for it.
+        """
+        ids = self.tokenizer(choice, add_special_tokens=False)["input_ids"]
+        # Tokenizers of the SentencePiece family put a bare word-start token before a digit.
+        if len(ids) == 2 and not self.decode(ids[:1]).strip():
+            ids = ids[1:]
+        if len(ids) != 1 or self.decode(ids).strip() != choice:
+            raise UserError(
+                f"model.path: the tokenizer does not spell {choice!r} as one token, which a judge "
+                "that is asked for one token needs; where that is the run's judge, use "
+                "judge.score=sampled, where it is the arbiter, evaluation.arbiter=none"
+            )
+        return int(ids[0])
+
+    @cached_property
+    def knows_system_role(self) -> bool:
+        """Whether the chat template renders a system message (some raise, some drop it)."""
+        import jinja2
+
+        probe = "system-role-probe"
+        try:
+            return probe in self._render([Message("system", probe), Message("user", "x")])
+        except jinja2.TemplateError:
+            return False
+
+    @cached_property
+    def _space_before_answers(self) -> tuple[str, list[int]]:
+        """The white space that every prompt ends with, empty for none, and its token ids."""
+        space = "\n"
+        if self.tokenizer.chat_template is not None:
+            prompt = self._render([Message("user", "x")])
+            space = prompt[len(prompt.rstrip()) :]
+        return space, self._plain(space)
+
+    @cached_property
+    def _trims_answers(self) -> bool:
+        """Whether the chat template drops white space around an answer."""
+        if self.tokenizer.chat_template is None:
+            return False
+        probe = "\tanswer-probe\t"
+        return probe not in self._answered(probe)
+
+    def _answered(self, answer: str) -> str:
+        """Return a conversation that ends with an answer, as the template writes it."""
+        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": answer}]
+        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        return text
+
+    def _plain(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.content} for message in messages],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        return text
+
+    def as_data(self, text: str) -> str:
+        """Return ``text`` with every spelling of a special token broken."""
+        for special in self._special_spellings:
+            if special in text:
+                text = text.replace(special, special[0] + _ZERO_WIDTH_SPACE + special[1:])
+        return text
+
+    @cached_property
+    def _special_spellings(self) -> tuple[str, ...]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        spellings = {token.content for token in added if token.special}
+        # A one-character special token cannot be broken and is ordinary text to its tokenizer.
+        return tuple(sorted(spelling for spelling in spellings if len(spelling) > 1))
+
+
+def fold_system(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages with leading system text moved to the start of the first user turn."""
+    system = [message.content for message in messages if message.role == "system"]
+    turns = [message for message in messages if message.role != "system"]
+    if system and turns:
+        turns[0] = Message(turns[0].role, "\n\n".join([*system, turns[0].content]))
+    return turns
+
+
+def stop_token_ids(declared: int | Sequence[int] | None, tokenizer: Any) -> tuple[int, ...]:
+    """Return every token that ends an answer: those a checkpoint declares and the tokenizer's."""
+    found = [declared] if declared is None or isinstance(declared, int) else list(declared)
+    return tuple(sorted({token for token in (*found, tokenizer.eos_token_id) if token is not None}))

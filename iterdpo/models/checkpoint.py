@@ -1,0 +1,169 @@
+"""The frozen base under every adapter: quantized for training, dequantized for serving.
+
+``model.dequantize()`` of an NF4 model gives back the very weights that QLoRA's forward multiplies
+by, so an engine that serves the saved image computes the same function as the trainer.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from iterdpo.errors import UserError
+from iterdpo.models.loading import free_memory
+from iterdpo.models.prequantized import PREQUANTIZED
+from iterdpo.records import Base
+from iterdpo.store.hashing import files_sha256
+
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")
+_WEIGHT_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
+
+
+def find_checkpoint(path: str, revision: str | None, key: str) -> Path:
+    """Return the directory of a checkpoint, from the hub where it is not a local one.
+
+    Args:
+        path: a directory, or an id on the hub.
+        revision: the hub's branch, tag or commit.
+        key: the setting that named it, for messages.
+
+    Raises:
+        UserError: it is neither a local checkpoint nor one that the hub can give.
+    """
+    local = Path(path).expanduser()
+    if local.is_dir():
+        if not (local / "config.json").is_file():
+            raise UserError(f"{key}={path}: no config.json there")
+        return local.resolve()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            path,
+            revision=revision,
+            allow_patterns=list(_WEIGHT_FILES),
+            ignore_patterns=["consolidated*"],  # Mistral's own copy of the same weights
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{key}={path}: neither a checkpoint directory nor a model that the hub "
+            f"gives ({reason}); check the name, log in, or download it first"
+        ) from error
+    return Path(found)
+
+
+def checkpoint_sha256(checkpoint: Path, key: str = "model.path") -> str:
+    """Return one hash over the weights, tokenizer and configuration of a checkpoint."""
+    files = {path for pattern in _WEIGHT_FILES for path in checkpoint.glob(pattern)}
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise UserError(
+            f"{key}={checkpoint}: no .safetensors weights; convert the checkpoint first "
+            "(pickled weights are not loaded)"
+        )
+    return files_sha256(checkpoint, sorted(files))
+
+
+def quantization_config(quantization: str, dtype: str) -> Any:
+    """Return transformers' configuration for a scheme, or None for ``none``."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "none":
+        return None
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=quantization == "nf4-double",
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+
+
+def load_base(base: Base, attention: str | None = None, trust_remote_code: bool = False) -> Any:
+    """Load the base, quantized, fresh from its checkpoint and in training mode.
+
+    Fresh and never in evaluation mode, because bitsandbytes on CPUs with AVX512-BF16 repacks 4-bit
+    weights in the first forward without gradients, and training afterwards runs a kernel that
+    autograd does not see, with no more than a warning.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if base.quantization in PREQUANTIZED:
+        from iterdpo.models.packed_checkpoint import load_packed
+
+        return load_packed(
+            base.path,
+            dtype=base.dtype,
+            device=_device(),
+            attention=attention,
+            trust_remote_code=trust_remote_code,
+        ).train()
+    model = AutoModelForCausalLM.from_pretrained(
+        base.path,
+        dtype=getattr(torch, base.dtype),
+        quantization_config=quantization_config(base.quantization, base.dtype),
+        attn_implementation=attention,
+        trust_remote_code=trust_remote_code,
+        use_safetensors=True,
+        device_map={"": _device()},
+    )
+    model.train()
+    return model
+
+
+def save_dequantized(base: Base, directory: Path, trust_remote_code: bool = False) -> None:
+    """Write the dequantized checkpoint of ``base`` to ``directory`` as a plain checkpoint."""
+    model = load_base(base, trust_remote_code=trust_remote_code)
+    model = model.dequantize()
+    model.config.__dict__.pop("quantization_config", None)
+    model.save_pretrained(directory, safe_serialization=True)
+    del model
+    free_memory()
+    _declare_plain(directory / "config.json")
+
+
+def copy_all_but_weights(checkpoint: Path, directory: Path) -> None:
+    """Copy a checkpoint's tokenizer, configuration and code beside other weights of its shape."""
+    for file in sorted(checkpoint.iterdir()):
+        weights = file.suffix in _WEIGHT_SUFFIXES or file.name.endswith(".index.json")
+        if file.is_file() and not weights:
+            shutil.copyfile(file, directory / file.name)
+    _declare_plain(directory / "config.json")
+
+
+def _declare_plain(config: Path) -> None:
+    """Remove from a ``config.json`` how weights that are no longer there were quantized."""
+    values = json.loads(config.read_text("utf-8"))
+    if "quantization_config" in values:
+        del values["quantization_config"]
+        config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def without_own_dropout(base: Any) -> Any:
+    """Switch off the dropout that a base brings along, and return the base.
+
+    It would make step 0 a matter of chance, which no proof can follow. TRL switches off a part of
+    it in DPO and nothing in supervised fine-tuning; an adapter's own, added later, is left alone.
+    """
+    import torch
+
+    for module in base.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        # Attention, for one, is given its share as a number.
+        for name, share in vars(module).items():
+            if "drop" in name and isinstance(share, float):
+                setattr(module, name, 0.0)
+    return base

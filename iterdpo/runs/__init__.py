@@ -1,0 +1,1 @@
+"""One run: executed, summarized, compared, and read back from its directory."""

@@ -1,0 +1,256 @@
+"""A run that was made, read back from its directory: where every tool after the run begins.
+
+``summary.json`` names the stages by ``<stage>/<key>``, and the run directory links to each of
+them, so a run is read without its configuration, its store's place or any heavy library.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from iterdpo.config.schema import Config
+from iterdpo.errors import UserError
+from iterdpo.models.layout import ADAPTER_DIR, DEQUANTIZED_DIR, REPORT_FILE
+from iterdpo.records import Base, Candidate, Judgment, Pair, Policy, Prompt
+from iterdpo.stages.base import RECORDS_FILE, PrepareBase, policy_in
+from iterdpo.stages.pairs import DROPPED_FILE
+from iterdpo.stages.sft import Merge, SupervisedFineTuning, merged_policy
+from iterdpo.store.manifest import Manifest, read_manifest
+from iterdpo.store.runner import CorruptStageError, verify
+from iterdpo.store.tables import read_records
+
+Record = TypeVar("Record")
+
+SUMMARY_FILE = "summary.json"
+CONFIG_FILE = "config.json"
+LINKS_DIR = "stages"
+KEY_DIGITS = 8
+"""How much of a key the name of a link holds."""
+
+# Less than every tool reads: what tells a run's file from another's.
+_CONFIG_PARTS = ("model", "training", "evaluation")
+_SUMMARY_PARTS = ("models", "iterations")
+
+
+@dataclass(frozen=True)
+class Made:
+    """The records of one iteration."""
+
+    prompts: tuple[Prompt, ...]
+    candidates: tuple[Candidate, ...]
+    judgments: tuple[Judgment, ...]
+    pairs: tuple[Pair, ...]
+    dropped: Mapping[str, int]
+    """Prospective pairs that were not made, by reason."""
+    training: Mapping[str, Any] | None
+    """The training's report with its ``history``, an entry a step; None without a pair."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, finished or not, as far as it is done."""
+
+    directory: Path
+    values: Mapping[str, Any]
+    """The resolved configuration as plain values."""
+    summary: Mapping[str, Any]
+    _verified: set[Path] = field(default_factory=set, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, directory: Path) -> Run:
+        """Read a run's directory.
+
+        Raises:
+            UserError: it is none, M0 is not measured yet, or another program wrote its files.
+        """
+        if not (directory / CONFIG_FILE).is_file():
+            raise UserError(f"{directory}: no run there (no {CONFIG_FILE}); name a run's directory")
+        if not (directory / SUMMARY_FILE).is_file():
+            raise UserError(f"{directory}: nothing is measured yet (no {SUMMARY_FILE}); try later")
+        values = _parts(directory / CONFIG_FILE, _CONFIG_PARTS)
+        return cls(directory, values, _parts(directory / SUMMARY_FILE, _SUMMARY_PARTS))
+
+    @property
+    def name(self) -> str:
+        return self.directory.resolve().name
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration that the run was made with.
+
+        Raises:
+            UserError: another version of this program wrote it.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(Config).validate_json(json.dumps(self.values))
+        except ValidationError as error:
+            raise UserError(
+                f"{self.directory / CONFIG_FILE}: {error.error_count()} settings are not what this "
+                "version knows; use the version that made the run"
+            ) from None
+
+    @property
+    def models(self) -> Sequence[Mapping[str, Any]]:
+        """``summary.json``'s entry of each model, M0 first."""
+        models: Sequence[Mapping[str, Any]] = self.summary["models"]
+        return models
+
+    @cached_property
+    def policies(self) -> Mapping[str, Policy]:
+        """The policy of each model, by name, M0 first."""
+        found: dict[str, Policy] = {}
+        for model in self.models:
+            found[model["name"]] = self._policy(model, found)
+        return found
+
+    @property
+    def best(self) -> str:
+        """The name of the best model; of the last one, where none is named best."""
+        best = self.summary.get("best") or {}
+        return str(best.get("model") or self.models[-1]["name"])
+
+    def policy(self, name: str | None = None) -> Policy:
+        """Return a model's policy; the last one where no name is given.
+
+        Raises:
+            UserError: the run has no such model.
+        """
+        policies = self.policies
+        if name is None:
+            return list(policies.values())[-1]
+        if name not in policies:
+            raise UserError(f"{self.directory}: no model {name}; there are {', '.join(policies)}")
+        return policies[name]
+
+    def directory_of(self, stage: str) -> Path:
+        """Return where the result of ``stage`` (``<stage>/<key>``) lies.
+
+        What is there is compared with its hashes the first time, whole models excepted.
+
+        Raises:
+            UserError: it is no longer in the store, or damaged.
+        """
+        name, key = stage.split("/")
+        for link in (self.directory / LINKS_DIR).glob(f"*-{name}-{key[:KEY_DIGITS]}"):
+            if (link / "stage.json").is_file():
+                return self._whole(link.resolve())
+        raise UserError(
+            f"{self.directory}: {stage} is no longer in the store; run the same command again"
+        )
+
+    def records(self, stage: str, kind: type[Record]) -> tuple[Record, ...]:
+        """Return the records of ``stage`` (``<stage>/<key>``)."""
+        return tuple(read_records(self.directory_of(stage) / RECORDS_FILE, kind))
+
+    def manifest(self, stage: str) -> Manifest:
+        """Return the ``stage.json`` of ``stage``: seconds, metrics, versions, what it came from."""
+        return read_manifest(self.directory_of(stage))
+
+    def made(self, iteration: int) -> Made:
+        """Return the records of an iteration, from 1."""
+        stages = self.summary["iterations"][iteration - 1]["stages"]
+        dropped = _json(self.directory_of(stages["pairs"]) / DROPPED_FILE)
+        adapter = stages["adapter"]
+        return Made(
+            prompts=self.records(stages["prompts"], Prompt),
+            candidates=self.records(stages["candidates"], Candidate),
+            judgments=self.records(stages["judgments"], Judgment),
+            pairs=self.records(stages["pairs"], Pair),
+            dropped=dropped,
+            training=_json(self.directory_of(adapter) / REPORT_FILE) if adapter else None,
+        )
+
+    def _whole(self, place: Path) -> Path:
+        if place not in self._verified:
+            try:
+                verify(place, weights=(place / ADAPTER_DIR).is_dir())
+            except CorruptStageError as error:
+                raise UserError(
+                    f"{error}; the run's own command, run again, computes it anew"
+                ) from None
+            self._verified.add(place)
+        return place
+
+    def _policy(self, model: Mapping[str, Any], earlier: Mapping[str, Policy]) -> Policy:
+        stage = model["stages"]["policy"]
+        place = self.directory_of(stage)
+        match stage.split("/")[0]:
+            case PrepareBase.name:
+                return Policy(model["name"], self._base(stage, str(model["checkpoint"])))
+            case Merge.name:
+                return merged_policy(place)
+            case SupervisedFineTuning.name:
+                tuned: Mapping[str, Any] = read_manifest(place).identity
+                base = tuned["args"][0]
+                checkpoint = str(model["checkpoint"])
+                start = Policy(
+                    model["name"], self._base(f"{base['stage']}/{base['key']}", checkpoint)
+                )
+            case _:
+                start = earlier[model["parent"]]
+        return policy_in(place, model["name"], start)
+
+    def _base(self, stage: str, checkpoint: str) -> Base:
+        """Return what ``PrepareBase`` made of a checkpoint."""
+        place = self.directory_of(stage)
+        identity: Mapping[str, Any] = read_manifest(place).identity
+        settings = identity["settings"]
+        image = place / DEQUANTIZED_DIR
+        return Base(
+            path=checkpoint,
+            sha256=settings["checkpoint"],
+            quantization=settings["quantization"],
+            dtype=settings["dtype"],
+            dequantized=str(image) if image.is_dir() else checkpoint,
+        )
+
+
+def find_runs(places: Sequence[Path]) -> list[Run]:
+    """Open runs, and every run of a sweep's directory that has a result.
+
+    Raises:
+        UserError: a place holds no run.
+    """
+    return [run for place in places for run in _runs_at(place)]
+
+
+def job_order(job: Path) -> tuple[int, str]:
+    """Return what the directories of a sweep's jobs are sorted by: their numbers, then names."""
+    return (int(job.name) if job.name.isdecimal() else sys.maxsize, job.name)
+
+
+def _runs_at(place: Path) -> Iterator[Run]:
+    if (place / CONFIG_FILE).is_file():
+        yield Run.open(place)
+        return
+    jobs = sorted((file.parent for file in place.glob(f"*/{SUMMARY_FILE}")), key=job_order)
+    if not jobs:
+        raise UserError(f"{place}: neither a run nor a sweep with a result; name its directory")
+    yield from map(Run.open, jobs)
+
+
+def _parts(path: Path, parts: Sequence[str]) -> Mapping[str, Any]:
+    """Return the object that a file of a run holds, with at least these parts."""
+    values = _json(path)
+    lacking = [part for part in parts if not isinstance(values, dict) or part not in values]
+    if lacking:
+        raise UserError(
+            f"{path}: has no {lacking[0]}, so it is not this version's; run the same command "
+            "again, or use the version that made the run"
+        )
+    return cast(Mapping[str, Any], values)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError:
+        raise UserError(f"{path}: is not JSON; run the same command again") from None

@@ -1,0 +1,147 @@
+"""One run: the loop, with its store, its tracker and its run directory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any
+
+from iterdpo import loop
+from iterdpo.assemble import assemble, library_versions
+from iterdpo.config.schema import Config
+from iterdpo.engines.base import Engine
+from iterdpo.runs import summary
+from iterdpo.runs.directory import CONFIG_FILE, KEY_DIGITS, LINKS_DIR, SUMMARY_FILE
+from iterdpo.runtime.quiet import quiet_libraries
+from iterdpo.runtime.signals import StopRequest
+from iterdpo.store.atomic import disk_errors_named, write_text
+from iterdpo.store.hashing import plain, sha256_of
+from iterdpo.store.peak_memory import highest
+from iterdpo.store.registry import RegisteredRun
+from iterdpo.store.runner import Stages, Stored
+from iterdpo.tracking.wandb import take_over
+
+log = logging.getLogger(__name__)
+
+
+def execute(
+    config: Config,
+    run_dir: Path,
+    engine: Engine | None = None,
+    stop: StopRequest | None = None,
+    after_round: Callable[[Mapping[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run the loop as ``config`` says and return what ``summary.json`` holds.
+
+    The summary is written after every iteration, so a run that is stopped leaves the part of it
+    that is done.
+
+    Args:
+        config: the typed configuration.
+        run_dir: where the run's own files go.
+        engine: takes the place of the configured one, in tests and dry runs.
+        stop: looked at wherever the run can stop without losing anything.
+        after_round: called with the summary after every model, when the run directory holds it.
+
+    Raises:
+        UserError: something the user can put right; whatever was computed is in the store.
+        LineageError: a proof of correctness failed.
+    """
+    quiet_libraries()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    registered = RegisteredRun(config.store.root, run_dir, sha256_of(plain(config)))
+    with registered.living():
+        with _named(run_dir):
+            write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
+            with registered.continued() as stopped:
+                if stopped:
+                    log.info("going on with what %s left in %s", stopped, config.store.root)
+                    take_over(stopped, run_dir)
+        return _execute(config, run_dir, engine, stop, registered, after_round)
+
+
+def _execute(
+    config: Config,
+    run_dir: Path,
+    engine: Engine | None,
+    stop: StopRequest | None,
+    registered: RegisteredRun,
+    after_round: Callable[[Mapping[str, Any]], None],
+) -> dict[str, Any]:
+    began = time.monotonic()
+    assembly = assemble(config, run_dir, engine)
+    tracker, costs = assembly.tracker, StageCosts()
+    stages = Stages(
+        config.store.root, library_versions(), costs.add, registered, stop or StopRequest()
+    )
+    made = summary.Summary(config, assembly.oracle)
+    result = made.values
+    tracker.start(json.loads(json.dumps(plain(config))), stages.versions, run_dir)
+    finished = False
+    try:
+        with closing(assembly.engine):
+            for done in loop.run(assembly.recipe, config.iterations, stages):
+                made.add(done, costs.lap())
+                result["canaries"] = summary.canaries(assembly.engine.results)
+                result["run"] = summary.run_entry(
+                    config, assembly.engine, time.monotonic() - began, costs.all, stages.versions
+                )
+                with _named(run_dir):
+                    write_text(run_dir / SUMMARY_FILE, json.dumps(result, indent=1) + "\n")
+                    link(stages.used, run_dir / LINKS_DIR)
+                tracker.round(done, result)
+                after_round(result)
+        registered.finish()
+        finished = True
+    finally:
+        tracker.finish(result, failed=not finished)
+    return result
+
+
+def _named(run_dir: Path) -> AbstractContextManager[None]:
+    return disk_errors_named(run_dir, "another directory, hydra.run.dir=DIR")
+
+
+class StageCosts:
+    """What the stages between two laps took. A stage read from the store counts what it took when
+    it was computed.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._peaks: dict[str, dict[str, int | None]] = {}
+        self.all: dict[str, float] = {}
+        """The seconds of every stage so far, each once, by ``<stage>/<key>``."""
+
+    def add(self, stored: Stored[Any]) -> None:
+        """Count a stage."""
+        took = stored.manifest["seconds"]
+        assert isinstance(took, int | float)
+        name = stored.stage.name
+        self.all[f"{name}/{stored.key}"] = took
+        self._seconds[name] = round(self._seconds.get(name, 0.0) + took, 3)
+        peaks: Any = stored.manifest.get("peak_memory") or {}
+        self._peaks[name] = highest(self._peaks.get(name, {}), peaks)
+
+    def lap(self) -> dict[str, Any]:
+        """Return seconds and bytes by stage since the last lap, and start anew."""
+        costs = {"seconds": self._seconds, "peak_memory": self._peaks}
+        self._seconds, self._peaks = {}, {}
+        return costs
+
+
+def link(used: Mapping[str, Path], directory: Path) -> None:
+    """Point from the run directory to every stage it used, in order: ``03-candidates-1f2e3d4c``."""
+    directory.mkdir(exist_ok=True)
+    for number, (name, target) in enumerate(used.items()):
+        stage, key = name.split("/")
+        place = directory / f"{number:02d}-{stage}-{key[:KEY_DIGITS]}"
+        if place.is_symlink():
+            if place.readlink() == target.resolve():
+                continue
+            place.unlink()  # of a store that was elsewhere when the run began
+        place.symlink_to(target.resolve(), target_is_directory=True)

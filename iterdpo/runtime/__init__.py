@@ -1,0 +1,1 @@
+"""What goes on around a run: signals, progress, the terminal, the libraries' logging."""

@@ -1,0 +1,130 @@
+"""Prompts are chosen, and a policy answers them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Literal
+
+from iterdpo.engines.base import Completion, Engine, PromptTooLong, Sampling
+from iterdpo.engines.usage import Meter
+from iterdpo.models.chat_messages import Request
+from iterdpo.prompts.base import PromptSource
+from iterdpo.records import Candidate, Policy, Prompt, record_id
+from iterdpo.runtime.progress import progress
+from iterdpo.stages.base import Metrics, RecordStep
+from iterdpo.store.packed import packed_floats, packed_ids
+from iterdpo.store.runner import Stored, Work
+from iterdpo.store.shards import compute_by_parts
+
+
+@dataclass(frozen=True)
+class SelectPrompts(RecordStep[Prompt]):
+    """The prompts of one purpose: an iteration's, the held-out ones, the judge's labelled ones."""
+
+    source: PromptSource
+    purpose: Literal["loop", "evaluation", "labelled"]
+    count: int
+    seed: int
+
+    name = "prompts"
+    record = Prompt
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        return {
+            "source": dict(self.source.identity),
+            "purpose": self.purpose,
+            "count": self.count,
+            "seed": self.seed,
+        }
+
+    def compute(self, work: Work, iteration: int | None = None) -> Metrics:
+        return {"prompts": len(self.keep(work, self._select(iteration)))}
+
+    def _select(self, iteration: int | None) -> Sequence[Prompt]:
+        if self.purpose == "evaluation":
+            return self.source.evaluation(self.count, self.seed)
+        if self.purpose == "labelled":
+            return self.source.labelled(self.count, self.seed)
+        assert iteration is not None
+        return self.source.loop(iteration, self.count, self.seed)
+
+
+@dataclass(frozen=True)
+class Generate(RecordStep[Candidate]):
+    """A policy's answers to prompts."""
+
+    engine: Engine
+    sampling: Sampling
+    system: str | None
+    label: str
+    name: str = "candidates"
+
+    record = Candidate
+    version = 2
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        return {
+            "engine": dict(self.engine.identity),
+            "sampling": asdict(self.sampling),
+            "system": self.system,
+        }
+
+    def compute(
+        self, work: Work, prompts: Stored[tuple[Prompt, ...]], policy: Stored[Policy]
+    ) -> Metrics:
+        asked, n = prompts.value, self.sampling.n
+        parts = work.parts(Candidate, len(asked), max(1, self.engine.part_rows // n))
+        read = parts.done()
+        writing = compute_by_parts(
+            parts,
+            asked,
+            lambda _, some: self._write(some, policy.value),
+            streams=self.engine.streams,
+            check=work.stop.check,
+        )
+        with Meter(self.engine) as meter:
+            label = f"{policy.value.name} {self.label}"
+            written = self.keep(work, progress(writing, len(asked) * n, label, "answers"))
+        new = {prompt.id for prompt in asked[read:]}
+        return {
+            "candidates": len(written),
+            "truncated": sum(candidate.truncated for candidate in written),
+            "prompts_too_long": len(asked) - len({candidate.prompt_id for candidate in written}),
+            "generated_tokens": sum(len(candidate.token_ids) for candidate in written),
+            "generated_tokens_new": sum(
+                len(candidate.token_ids) for candidate in written if candidate.prompt_id in new
+            ),
+            "engine": meter.metrics,
+        }
+
+    def _write(self, prompts: Sequence[Prompt], policy: Policy) -> Iterator[list[Candidate]]:
+        """Yield the answers to one prompt after the other."""
+        requests = [Request.of(prompt.text, self.system) for prompt in prompts]
+        answers = self.engine.generate(requests, policy, self.sampling)
+        for request, group in groupby(answers, key=lambda answer: answer.request):
+            yield [
+                candidate_of(answer, prompts[request], policy)
+                for answer in group
+                if not isinstance(answer, PromptTooLong)
+            ]
+
+
+def candidate_of(completion: Completion, prompt: Prompt, policy: Policy) -> Candidate:
+    """Name a completion by its prompt, policy, sample number and text."""
+    parents = (prompt.id, policy.fingerprint)
+    return Candidate(
+        id=record_id("candidate", parents, completion.sample, completion.text),
+        prompt_id=prompt.id,
+        index=completion.sample,
+        text=completion.text,
+        prompt_token_ids=packed_ids(completion.prompt_token_ids),
+        token_ids=packed_ids(completion.token_ids),
+        logprobs=packed_floats(completion.logprobs),
+        finish_reason=completion.finish_reason,
+        policy=policy.fingerprint,
+        seed=completion.seed,
+    )

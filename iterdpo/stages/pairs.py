@@ -1,0 +1,69 @@
+"""Judged candidates become preference pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from iterdpo.pairing.base import DropReason, Pairing, Strategy, build_pairs
+from iterdpo.records import (
+    Candidate,
+    Judgment,
+    Pair,
+    Prompt,
+)
+from iterdpo.stages.base import RECORDS_FILE, Metrics
+from iterdpo.store.atomic import write_text
+from iterdpo.store.runner import Stored, Work
+from iterdpo.store.tables import read_records, write_records
+
+DROPPED_FILE = "dropped.json"
+
+
+class PairingStep:
+    """A step whose result is a ``Pairing``."""
+
+    name = "pairs"
+    version = 1
+
+    def keep(self, work: Work, made: Pairing) -> Metrics:
+        """Write the pairs, and how many were dropped for which reason."""
+        write_records(work.directory / RECORDS_FILE, Pair, made.kept)
+        dropped = {reason.value: count for reason, count in made.dropped.items()}
+        write_text(work.directory / DROPPED_FILE, json.dumps(dropped, sort_keys=True) + "\n")
+        return {"kept": len(made.kept), "dropped": dropped}
+
+    def load(self, directory: Path, *_: object) -> Pairing:
+        dropped = json.loads((directory / DROPPED_FILE).read_text("utf-8"))
+        return Pairing(
+            kept=tuple(read_records(directory / RECORDS_FILE, Pair)),
+            dropped={DropReason(reason): count for reason, count in dropped.items()},
+        )
+
+
+@dataclass(frozen=True)
+class BuildPairs(PairingStep):
+    """Preference pairs from judged candidates, and why the others were dropped."""
+
+    strategy: Strategy
+    strategy_name: str
+    k: int
+    min_margin: float
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        return {"strategy": self.strategy_name, "k": self.k, "min_margin": self.min_margin}
+
+    def compute(
+        self,
+        work: Work,
+        prompts: Stored[tuple[Prompt, ...]],
+        candidates: Stored[tuple[Candidate, ...]],
+        judgments: Stored[tuple[Judgment, ...]],
+    ) -> Metrics:
+        made = build_pairs(
+            prompts.value, candidates.value, judgments.value, self.strategy, self.min_margin
+        )
+        return self.keep(work, made)

@@ -1,0 +1,266 @@
+"""A policy writes the prompts of an iteration itself, after examples that were given."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from itertools import groupby
+
+from iterdpo.engines.base import Engine, PromptTooLong, Sampling
+from iterdpo.engines.usage import Meter
+from iterdpo.errors import UserError
+from iterdpo.models.chat_messages import Request
+from iterdpo.prompts.self_instruct import (
+    DropReason,
+    InstructionFilter,
+    Rules,
+    read_instructions,
+    request_text,
+)
+from iterdpo.prompts.text_pool import TextPool
+from iterdpo.records import FinishReason, Policy, Prompt
+from iterdpo.runtime.progress import Bar
+from iterdpo.stages.base import Metrics, RecordStep
+from iterdpo.store.hashing import derive_seed
+from iterdpo.store.runner import Stored, Work
+from iterdpo.store.tables import write_records
+
+RAW_GENERATIONS_FILE = "drafts.parquet"
+ROUND_REQUESTS = 128
+"""Requests of a round at most: what a kill costs, and after how many the model's own instructions
+are among the examples."""
+MOST_ROUNDS = 99_999_999
+"""As many as can be numbered: what ends a search is ``max_tries``."""
+WORST_YIELD = 0.25
+"""A round is made no larger than would do if this share of what is asked for were kept."""
+
+
+class GenerationEnd(StrEnum):
+    """How an answer to a request for instructions ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    PROMPT_TOO_LONG = "prompt_too_long"
+    """There is no answer: the examples do not fit the model's context."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawGeneration:
+    """What a policy answered to one request for new instructions, as it stands."""
+
+    round: int
+    request: int
+    text: str
+    end: GenerationEnd
+    seed: int
+
+
+@dataclass(frozen=True)
+class SelfInstruct(RecordStep[Prompt]):
+    """The prompts of an iteration, written by a fixed policy (Self-Instruct, arXiv 2212.10560).
+
+    Examples are drawn from the given texts that are the loop's and from what the policy has
+    written, in this iteration and before. No text that is held out is ever shown, and none that
+    resembles one is kept.
+    """
+
+    examples: TextPool
+    count: int
+    seed: int
+    engine: Engine
+    shots: int
+    written_shots: int
+    """Of the shots, how many are the policy's own once it has written as many."""
+    asked: int
+    """Instructions that a request asks for."""
+    temperature: float
+    top_p: float
+    max_tokens: int
+    rules: Rules
+    max_tries: float
+    """No round begins after as many requests, as a multiple of the fewest that could do."""
+
+    name = "prompts"
+    record = Prompt
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        # How long it tries is no part of it: a round is what the rounds before it make it, and the
+        # limit says only whether another is begun.
+        return {
+            "source": {"source": "self_instruct", "examples": dict(self.examples.identity)},
+            "purpose": "loop",
+            "count": self.count,
+            "seed": self.seed,
+            "engine": dict(self.engine.identity),
+            "shots": self.shots,
+            "written_shots": self.written_shots,
+            "asked": self.asked,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+            "rules": asdict(self.rules),
+        }
+
+    def compute(
+        self,
+        work: Work,
+        iteration: int,
+        policy: Stored[Policy],
+        *earlier: Stored[tuple[Prompt, ...]],
+    ) -> Metrics:
+        written = [prompt.text for stored in earlier for prompt in stored.value]
+        taken = self._begin(written)
+        fewest = math.ceil(self.count / self.asked)
+        limit = math.ceil(self.max_tries * fewest)
+        parts = work.parts(RawGeneration, MOST_ROUNDS, 1)
+        done = {number: list(some) for number, some in groupby(parts.records(), _round)}
+        label = f"{policy.value.name} writes prompts"
+        with Meter(self.engine) as meter, Bar(label, "prompts") as bar:
+            while len(taken.kept) < self.count and taken.requests < limit:
+                if (number := taken.rounds) not in done:
+                    size = self._round_size(taken)
+                    done[number] = list(self._write(iteration, number, size, taken, policy.value))
+                    parts.append(done[number])
+                    work.stop.check()
+                self._take(taken, done[number], iteration)
+                bar.update(min(len(taken.kept), self.count), self.count)
+        if len(taken.kept) < self.count:
+            raise UserError(self._too_few(taken, iteration))
+        kept = self.keep(work, taken.kept[: self.count])
+        drafts = [draft for number in range(taken.rounds) for draft in done[number]]
+        write_records(work.directory / RAW_GENERATIONS_FILE, RawGeneration, drafts)
+        return {
+            "prompts": len(kept),
+            "rounds": taken.rounds,
+            "requests": taken.requests,
+            "requests_too_long": taken.too_long,
+            "requests_without_list": taken.without_list,
+            "instructions": len(taken.kept) + taken.dropped.total(),
+            "dropped": {reason.value: taken.dropped[reason] for reason in DropReason},
+            "surplus": len(taken.kept) - self.count,
+            "engine": meter.metrics,
+        }
+
+    def _begin(self, written: Sequence[str]) -> _Taken:
+        most = self.rules.max_words
+        given = [text for text in self.examples.texts("loop") if len(text.split()) <= most]
+        if len(given) < self.shots:
+            raise UserError(
+                f"prompts.self_instruct.shots={self.shots}: {self.examples.name} has {len(given)} "
+                f"examples of at most {most} words that are not held out; add prompts, lower "
+                "prompts.held_out_share or raise prompts.self_instruct.max_words"
+            )
+        purposes = ("loop", "evaluation", "labelled")
+        pool = [text for purpose in purposes for text in self.examples.texts(purpose)]
+        return _Taken(InstructionFilter(self.rules, [*pool, *written]), given, list(written))
+
+    def _round_size(self, taken: _Taken) -> int:
+        """Return how many requests should do for what is missing, going by those so far."""
+        return round_size(self.count - len(taken.kept), self.asked, len(taken.kept), taken.requests)
+
+    def _write(
+        self, iteration: int, number: int, size: int, taken: _Taken, policy: Policy
+    ) -> Iterator[RawGeneration]:
+        """Yield what the policy answers to the requests of a round."""
+        requests = [
+            Request.of(request_text(self._shots(iteration, number, index, taken), self.asked))
+            for index in range(size)
+        ]
+        sampling = Sampling(
+            n=1,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            seed=derive_seed(self.seed, "instructions", iteration, number),
+        )
+        for answer in self.engine.generate(requests, policy, sampling):
+            if isinstance(answer, PromptTooLong):
+                yield RawGeneration(number, answer.request, "", GenerationEnd.PROMPT_TOO_LONG, 0)
+            else:
+                cut_off = answer.finish_reason is FinishReason.LENGTH
+                end = GenerationEnd.LENGTH if cut_off else GenerationEnd.STOP
+                yield RawGeneration(number, answer.request, answer.text, end, answer.seed)
+
+    def _shots(self, iteration: int, number: int, index: int, taken: _Taken) -> list[str]:
+        own = min(self.written_shots, len(taken.written))
+        names = ("shots", iteration, number, index)
+        given = draw(taken.given, self.shots - own, self.seed, *names)
+        mine = draw(taken.written, own, self.seed, *names, "own")
+        return draw([*given, *mine], self.shots, self.seed, *names, "order")
+
+    def _take(self, taken: _Taken, drafts: Sequence[RawGeneration], iteration: int) -> None:
+        """Sift what the policy wrote in a round."""
+        for draft in drafts:
+            taken.too_long += draft.end is GenerationEnd.PROMPT_TOO_LONG
+            items = read_instructions(draft.text, draft.end is GenerationEnd.LENGTH)
+            taken.without_list += not items and draft.end is not GenerationEnd.PROMPT_TOO_LONG
+            for item in items:
+                reason = item if isinstance(item, DropReason) else taken.sieve.take(item)
+                if reason is None:
+                    place = f"iteration {iteration}, round {draft.round}, request {draft.request}"
+                    taken.kept.append(Prompt.of(item, f"self-instruct, {place}"))
+                else:
+                    taken.dropped[reason] += 1
+        # Only now: the examples of a round must not depend on how it was cut into calls.
+        taken.written += [prompt.text for prompt in taken.kept[taken.shown :]]
+        taken.shown = len(taken.kept)
+        taken.requests += len(drafts)
+        taken.rounds += 1
+
+    def _too_few(self, taken: _Taken, iteration: int) -> str:
+        counts = {reason.value: count for reason, count in taken.dropped.most_common()}
+        counts |= {"requests without a list": taken.without_list} if taken.without_list else {}
+        counts |= {"requests too long": taken.too_long} if taken.too_long else {}
+        dropped = ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "none"
+        return (
+            f"iteration {iteration}: {len(taken.kept)} of {self.count} instructions were written "
+            f"in {taken.requests} requests (dropped: {dropped}); add examples, raise "
+            "prompts.self_instruct.temperature or max_similarity, lower prompts.per_iteration, or "
+            f"raise prompts.self_instruct.max_tries={self.max_tries:g} to go on from here"
+        )
+
+
+@dataclass
+class _Taken:
+    """How far an iteration is: a function of the drafts so far alone."""
+
+    sieve: InstructionFilter
+    given: Sequence[str]
+    """Examples that were given."""
+    written: list[str]
+    """Instructions that the policy wrote in earlier iterations and rounds."""
+    kept: list[Prompt] = field(default_factory=list)
+    dropped: Counter[DropReason] = field(default_factory=Counter)
+    shown: int = 0
+    """How many of ``kept`` are in ``written``."""
+    rounds: int = 0
+    requests: int = 0
+    too_long: int = 0
+    without_list: int = 0
+
+
+def round_size(missing: int, asked: int, kept: int, requests: int) -> int:
+    """Return how many requests to make next, from 1 to ``ROUND_REQUESTS``.
+
+    Args:
+        missing: Instructions that are still needed, at least 1.
+        asked: Instructions that a request asks for.
+        kept: Instructions that the requests so far brought.
+        requests: How many they were; with none, everything is expected to be kept.
+    """
+    rate = max(kept / (requests * asked), WORST_YIELD) if requests else 1.0
+    return max(1, min(math.ceil(missing / (asked * rate)), ROUND_REQUESTS))
+
+
+def draw(texts: Sequence[str], count: int, seed: int, *names: object) -> list[str]:
+    """Return ``count`` different members in an order that the seed and the names decide alone."""
+    left = list(texts)
+    return [left.pop(derive_seed(seed, *names, number) % len(left)) for number in range(count)]
+
+
+def _round(draft: RawGeneration) -> int:
+    return draft.round

@@ -1,0 +1,1 @@
+"""What is done after a run: pages, tables, chat, labels, uploads, exports."""

@@ -1,0 +1,195 @@
+"""What both cards tell of a run: how it was made, of what, by whom, and what it does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from iterdpo.evaluation.table import table
+from iterdpo.records import Pair
+from iterdpo.runs.directory import Run
+from iterdpo.tools.hub.markdown import bullets, code, escaped, fenced
+from iterdpo.tools.hub.pairs import given, judge_of, judged_by_policy
+from iterdpo.tools.hub.provenance import Origin, hub_id_of, without_places
+from iterdpo.tools.report.settings import changed, flat, shipped
+from iterdpo.tools.report.settings import command as given_command
+
+_PAPERS: Final = {
+    "loop": ("Self-Rewarding Language Models", "2401.10020"),
+    "DPO": ("Direct Preference Optimization", "2305.18290"),
+    "IPO": ("Identity Preference Optimization", "2310.12036"),
+    "ORPO": ("Odds Ratio Preference Optimization", "2403.07691"),
+}
+
+# Where a run's own files lie and what it tells whom: nothing of how its models came about.
+_LOCAL = ("store.", "tracking.", "hub.", "report", "plan")
+
+
+def method(run: Run) -> str:
+    """Return what the models were trained by: DPO, IPO or ORPO."""
+    training = run.values["training"]
+    if training["method"] == "orpo":
+        return "ORPO"
+    return "IPO" if "ipo" in training["loss"] else "DPO"
+
+
+def papers(run: Run) -> str:
+    """Return where to read of the method, and of the loop where there was one."""
+    kinds = ([] if given(run) else ["loop"]) + [method(run)]
+    return ", ".join(
+        f"{title} ([arXiv {number}](https://arxiv.org/abs/{number}))"
+        for title, number in map(_PAPERS.__getitem__, kinds)
+    )
+
+
+def command(run: Run) -> str:
+    """Return the command that makes the run again, and how its settings differ from the shipped."""
+    given = given_command(run)
+    parts = []
+    if given is not None:
+        parts.append(fenced(without_places(given), "sh"))
+    rows = [
+        [code(key), code(without_places(value)), code(without_places(default))]
+        for key, value, default in changed(flat(run.values), shipped())
+        if not key.startswith(_LOCAL)
+    ]
+    if rows:
+        parts.append(
+            "Settings other than the shipped ones; of a path, the last part is shown:\n\n"
+            + table(["setting", "here", "shipped"], rows)
+        )
+    else:
+        parts.append("Every setting is as shipped.")
+    versions = run.summary["run"]["versions"]
+    listed = ", ".join(f"{escaped(name)} {escaped(str(of))}" for name, of in versions.items())
+    parts.append(f"Seed {run.values['seed']}. Versions: {listed}.")
+    return "\n\n".join(parts)
+
+
+def data(run: Run) -> str:
+    """Return where prompts and examples came from and what each iteration made of them."""
+    prompts, sft = run.values["prompts"], run.values["sft"]
+    source = prompts["path"]
+    told = {
+        "lab": "Prompts: the instruction grammar that ships with iterdpo.",
+        "self_instruct": f"Prompts: written by M0 after the examples in {_file(source)}.",
+        "pairs": "Prompts: those of the pairs, some of them held out.",
+    }.get(prompts["source"], f"Prompts: {_file(source)}.")
+    if given(run):
+        told = f"Pairs: {_given_source(run)}, as somebody gave them. {told}"
+    if sft["method"] != "none":
+        ranked = [sft["ranked"]["path"]] if sft["ranked"] else []
+        files = ", ".join(map(_file, [*sft["path"], *ranked]))
+        told += f" M0 was fine-tuned first, on examples of {files}."
+    rows = [
+        [
+            str(entry["iteration"]),
+            f"{entry['prompts']:,}",
+            f"{entry['candidates']:,}",
+            f"{entry['judgments']['scored']:,}",
+            f"{entry['pairs']['kept']:,}",
+            f"{sum(entry['pairs']['dropped'].values()):,}",
+        ]
+        for entry in run.summary["iterations"]
+    ]
+    heads = ["iteration", "prompts", "answers", "scored", "pairs", "dropped"]
+    return f"{told}\n\n{table(heads, rows)}" if rows else told
+
+
+def lineage(run: Run, origin: Origin) -> str:
+    """Return every model with what it came from: parent, judge, reference, hashes."""
+    rows = []
+    for model in run.models:
+        name, policy = model["name"], run.policy(model["name"])
+        weights = policy.adapter.sha256 if policy.adapter else policy.base.sha256
+        entry = _trained_in(run, model)
+        pairs = run.records(entry["stages"]["pairs"], Pair)[:1] if entry else ()
+        rows.append(
+            [
+                name,
+                model["parent"] or "",
+                escaped(judge_of(run, pairs[0])) if pairs else "",
+                str(run.values["training"]["reference"]) if entry else "",
+                code(policy.fingerprint),
+                code(weights),
+            ]
+        )
+    heads = ["model", "trained from", "judge", "reference", "fingerprint", "sha256 of the weights"]
+    base = run.policy("M0").base
+    revision = f" at revision {code(origin.revision)}" if origin.revision else ""
+    told = (
+        f"M0 stands on {escaped(origin.shown)}{revision}: sha256 over its weights, tokenizer and "
+        f"configuration {code(base.sha256)}, held as {escaped(base.quantization)} in "
+        f"{escaped(base.dtype)}, fingerprint {code(base.fingerprint)}."
+    )
+    return f"{table(heads, rows)}\n\n{told}"
+
+
+def limits(run: Run) -> str:
+    """Return what a reader must not take the numbers for."""
+    values, summary = run.values, run.summary
+    judge = values["judge"]
+    lines = []
+    if given(run):
+        lines.append("The preferences are those of the data; nobody here looked through them.")
+    elif judged_by_policy(run):
+        who = "each policy, itself" if judge["model"] == "current" else "M0"
+        lines.append(
+            f"The preferences are a model's own: the judge was {who}, and no person looked at "
+            "them. A judge of this kind rewards what it likes, right or not, and its scores are no "
+            "measure of quality."
+        )
+    elif judge["kind"] != "human":
+        lines.append("The preferences are a model's; no person looked at them.")
+    evaluation = values["evaluation"]
+    if evaluation["oracle"] == "none":
+        arbiter = {
+            "none": "Nothing but the models' own judgment measured quality.",
+            "initial": "Answers were compared by M0, which is a model too.",
+        }.get(evaluation["arbiter"], "Answers were compared by another model.")
+        lines.append(f"There is no exact measure of quality for these prompts. {arbiter}")
+    else:
+        lines.append(
+            "Quality is the lab's oracle's, on the lab's own instructions; it says nothing of any "
+            "other task."
+        )
+    lines.append(
+        f"One run with one seed ({values['seed']}). The 95 % intervals are clustered by prompt; "
+        "they do not say how another seed would have done."
+    )
+    if values["model"]["quantization"] != "none":
+        lines.append(
+            f"The base was {escaped(values['model']['quantization'])} while it was trained, and "
+            "what was measured stood on those weights. On unquantized ones a model answers "
+            "differently."
+        )
+    lines += [f"Alarm: {escaped(alarm['message'])}." for alarm in summary.get("alarms") or ()]
+    if summary.get("stopped"):
+        lines.append(f"The run was {escaped(summary['stopped']['message'])}.")
+    lines.append(
+        "The licenses of the base and of the prompts go on to what was made of them; they are "
+        "yours to look up."
+    )
+    return bullets(lines)
+
+
+def _trained_in(run: Run, model: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the iteration whose training made a model; None for M0, and where none trained."""
+    for entry in run.summary["iterations"]:
+        if entry["iteration"] == model["iteration"] and entry["stages"]["adapter"]:
+            return cast("Mapping[str, Any]", entry)
+    return None
+
+
+def _given_source(run: Run) -> str:
+    dataset = run.values["pairs"]["dataset"]
+    if hub_id_of(dataset["path"]) is None:
+        return _file(dataset["path"])
+    which = [
+        f"{key} {code(dataset[key])}" for key in ("subset", "split", "revision") if dataset[key]
+    ]
+    return f"{_file(dataset['path'])} ({', '.join(which)})"
+
+
+def _file(path: str | None) -> str:
+    return code(without_places(path)) if path else "(none)"

@@ -1,0 +1,146 @@
+"""What a page needs of a run's records: some columns of them, never every token.
+
+An iteration's answers are tens of thousands of texts with a log-prob a token. A page needs the
+length of each and the texts of some, so tables are read column by column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from iterdpo.models.layout import REPORT_FILE
+from iterdpo.records import FinishReason
+from iterdpo.runs.directory import Run
+from iterdpo.stages.base import RECORDS_FILE
+from iterdpo.stages.evaluate import EVALUATION_FILE
+
+Columns = Mapping[str, list[Any]]
+Row = Mapping[str, Any]
+
+_LENGTHS = "token_ids"
+_CANDIDATE = ("id", "prompt_id", "index", "text", "finish_reason", "policy", "seed")
+_JUDGMENT = (
+    "id", "candidate_id", "judge", "score", "unscored_reason", "unscored_raw", "raw",
+    "distribution", "mass",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """The records of one iteration, read when they are asked for."""
+
+    run: Run
+    number: int
+    """From 1."""
+
+    @property
+    def entry(self) -> Mapping[str, Any]:
+        """What ``summary.json`` says of it."""
+        entry: Mapping[str, Any] = self.run.summary["iterations"][self.number - 1]
+        return entry
+
+    @cached_property
+    def prompts(self) -> Mapping[str, Row]:
+        """The prompts, by id."""
+        return _by("id", self._rows("prompts", ("id", "text", "source")))
+
+    @cached_property
+    def candidates(self) -> Mapping[str, Row]:
+        """The answers, by id, with ``tokens`` (their number) and ``truncated``."""
+        lengths = self.lengths()
+        return {
+            row["id"]: {
+                **row,
+                "tokens": length,
+                "truncated": row["finish_reason"] == FinishReason.LENGTH,
+            }
+            for row, length in zip(self._rows("candidates", _CANDIDATE), lengths, strict=True)
+        }
+
+    @cached_property
+    def judgments(self) -> Mapping[str, Row]:
+        """The judgments, by the answer's id."""
+        return _by("candidate_id", self._rows("judgments", _JUDGMENT))
+
+    def scores(self) -> list[float]:
+        """The judge's scores of all answers that have one."""
+        return [row["score"] for row in self._rows("judgments", ("score",))
+                if row["score"] is not None]  # fmt: skip
+
+    def lengths(self) -> list[int]:
+        """The number of tokens of each answer."""
+        import pyarrow.compute
+        import pyarrow.parquet
+
+        found: list[int] = []
+        with pyarrow.parquet.ParquetFile(self._file("candidates")) as file:
+            for batch in file.iter_batches(columns=[_LENGTHS]):
+                found += pyarrow.compute.list_value_length(batch.column(0)).to_pylist()
+        return found
+
+    @cached_property
+    def pairs(self) -> Sequence[Row]:
+        """The pairs that were kept."""
+        names = ("id", "prompt_id", "chosen_id", "rejected_id", "chosen_score", "rejected_score",
+                 "policy", "judge")  # fmt: skip
+        return list(self._rows("pairs", names))
+
+    @cached_property
+    def history(self) -> Sequence[Row]:
+        """What the training logged, an entry a step; nothing without a training."""
+        adapter = self.entry["stages"]["adapter"]
+        if not adapter:
+            return []
+        report = json.loads((self.run.directory_of(adapter) / REPORT_FILE).read_text("utf-8"))
+        history: Sequence[Row] = report["history"]
+        return history
+
+    @cached_property
+    def scale(self) -> tuple[float, float] | None:
+        """Lowest and highest score that the judge could give."""
+        settings = self.run.manifest(self.entry["stages"]["judgments"]).identity["settings"]
+        assert isinstance(settings, dict)
+        low, high = settings.get("low"), settings.get("high")
+        if isinstance(low, int | float) and isinstance(high, int | float):
+            return float(low), float(high)
+        return None
+
+    def _rows(self, stage: str, names: Sequence[str]) -> Iterator[Row]:
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(self._file(stage), columns=list(names))
+        columns = [table.column(name).to_pylist() for name in names]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(names, values, strict=True))
+
+    def _file(self, stage: str) -> Path:
+        return self.run.directory_of(self.entry["stages"][stage]) / RECORDS_FILE
+
+
+def iterations(run: Run) -> list[Iteration]:
+    """Return what a run has made so far."""
+    return [Iteration(run, entry["iteration"]) for entry in run.summary["iterations"]]
+
+
+def oracle_scores(run: Run, model: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the oracle's scores of a model's sampled answers, by prompt id; none without one."""
+    place = run.directory_of(model["stages"]["evaluation"]) / EVALUATION_FILE
+    found = json.loads(place.read_text("utf-8")).get("sampled_by_prompt") or {}
+    return {prompt: list(scores) for prompt, scores in found.items()}
+
+
+def hydra_file(run: Run, name: str) -> Any:
+    """Return what Hydra wrote beside a run (``overrides``, ``hydra``), or None."""
+    from omegaconf import OmegaConf
+
+    place = run.directory / ".hydra" / f"{name}.yaml"
+    return OmegaConf.load(place) if place.is_file() else None
+
+
+def _by(name: str, rows: Iterator[Row]) -> dict[str, Row]:
+    return {row[name]: row for row in rows}

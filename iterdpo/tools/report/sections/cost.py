@@ -1,0 +1,130 @@
+"""Where the time, the memory and the tokens went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from iterdpo.errors import UserError
+from iterdpo.runs.directory import Run
+from iterdpo.store.peak_memory import highest
+from iterdpo.tools.report import charts
+from iterdpo.tools.report.document import Part, Section, Table
+from iterdpo.tools.report.formatting import DASH, count, duration, number
+
+STAGES = {
+    "base": "var(--drop-4)", "sft": "var(--drop-3)", "prompts": "var(--faint)",
+    "candidates": "var(--series-1)", "judgments": "var(--series-2)", "pairs": "var(--drop-1)",
+    "adapter": "var(--series-3)", "answers": "var(--cost-1)", "answer_judgments": "var(--cost-2)",
+    "comparisons": "var(--cost-3)", "evaluation": "var(--series-4)",
+}  # fmt: skip
+TOKENS = ("prompt_tokens", "cached_prompt_tokens", "generated_tokens")
+SMALL = 0.01
+"""Of all seconds: a stage below it that used no tokens has no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the stages of one name took for one model."""
+
+    model: str
+    stage: str
+    seconds: float
+    peaks: Mapping[str, int | None]
+    used: Mapping[str, Any]
+
+
+def cost(run: Run) -> Section:
+    """Return the section on time, memory and tokens."""
+    costs = [*_initial(run), *_of_iterations(run)]
+    if not costs:
+        return Section("cost", "Time, memory and tokens", [])
+    colors = STAGES | {item.stage: "var(--faint)" for item in costs if item.stage not in STAGES}
+    rows: list[dict[str, str | float]] = [
+        {"iteration": item.model, "stage": item.stage, "seconds": round(item.seconds, 3)}
+        for item in costs
+    ]
+    parts: list[Part] = [
+        charts.stacked(
+            "seconds", "Time by stage",
+            "Seconds that each stage took when it was computed. A stage that this run read from "
+            "the store took no time here and shows what it once took.",
+            rows, y="iteration", x="seconds", x_title="seconds", series="stage", colors=colors,
+        ),
+        _table(run, costs),
+    ]  # fmt: skip
+    return Section("cost", "Time, memory and tokens", parts)
+
+
+def computing(runs: Sequence[Run]) -> float | None:
+    """Return the seconds that the stages of runs took when they were computed, each stage once,
+    whoever computed it; None where a run does not tell.
+    """
+    told: list[Sequence[Mapping[str, Any]] | None] = [
+        run.summary["run"].get("stage_seconds") for run in runs
+    ]
+    took: dict[str, float] = {}
+    for items in told:
+        if items is None:
+            return None
+        took |= {item["stage"]: item["seconds"] for item in items}
+    return sum(took.values())
+
+
+def _initial(run: Run) -> list[Cost]:
+    """Return what M0's own stages took, from their manifests; none if one has left the store."""
+    costs: dict[str, Cost] = {}
+    for stage in dict.fromkeys(run.models[0]["stages"].values()):
+        if not isinstance(stage, str):
+            continue
+        try:
+            manifest = run.manifest(stage)
+        except UserError:
+            return []
+        name = stage.split("/")[0]
+        before = costs.get(name, Cost("M0", name, 0.0, {}, {}))
+        peaks = highest(before.peaks, manifest.peak_memory)
+        costs[name] = Cost("M0", name, before.seconds + manifest.seconds, peaks, {})
+    return list(costs.values())
+
+
+def _of_iterations(run: Run) -> Iterator[Cost]:
+    for entry in run.summary["iterations"]:
+        peaks, used = entry.get("peak_memory") or {}, entry.get("usage") or {}
+        for name, seconds in entry["seconds"].items():
+            model = f"M{entry['iteration']}"
+            yield Cost(model, name, seconds, peaks.get(name) or {}, used.get(name) or {})
+
+
+def _table(run: Run, costs: list[Cost]) -> Table:
+    small = SMALL * sum(item.seconds for item in costs)
+    rows = [
+        [
+            f"{item.model}, {item.stage}",
+            duration(item.seconds),
+            _size(item.peaks.get("ram")),
+            _size(item.peaks.get("gpu")),
+            *(DASH if item.used.get(key) is None else f"{item.used[key]:,}" for key in TOKENS),
+            number(item.used.get("tokens_per_second"), 0),
+        ]
+        for item in costs
+        if item.used or item.seconds >= small
+    ]
+    columns = ["", "time", "peak memory", "peak GPU memory", "tokens read", "of them cached",
+               "tokens written", "tokens a second"]  # fmt: skip
+    engine = run.summary["run"]["engine"]
+    return Table(
+        "Time, memory and tokens by stage",
+        columns,
+        rows,
+        f"Engine: {engine.get('engine')} on {engine.get('device')}, started "
+        f"{count(engine.get('starts'), 'time')}. Peak memory: the most that the run's processes "
+        "held while the stage was computed, an engine that stayed loaded included; on GPUs, what "
+        "PyTorch reserved in the run's own process. Tokens a second: read and written together. "
+        "Stages below a hundredth of the time are left out unless they used tokens.",
+    ).without_empty(DASH)
+
+
+def _size(size: int | None) -> str:
+    return DASH if size is None else f"{size / 2**30:,.2f} GiB"

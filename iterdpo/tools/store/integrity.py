@@ -1,0 +1,73 @@
+"""Every file of a finished stage against the hash that its stage recorded. Nothing is repaired."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from iterdpo.store.hashing import file_sha256, sha256_of
+from iterdpo.store.identity import Ref
+from iterdpo.store.inventory import Finished, Inventory
+from iterdpo.store.runner import MANIFEST
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file that is not what its stage wrote."""
+
+    ref: Ref
+    file: str
+    """Name relative to the stage's directory."""
+    what: str
+
+
+def files_to_check(inventory: Inventory) -> int:
+    """Return how many items ``damages`` yields: a file each, and one a stage for the rest."""
+    return sum(
+        1 + len(item.manifest.files if item.manifest else ())
+        for item in inventory.finished.values()
+    )
+
+
+def damages(inventory: Inventory) -> Iterator[list[Damage]]:
+    """Yield, file by file and then for each stage as a whole, what is wrong with it."""
+    for item in inventory.finished.values():
+        for name, expected in item.manifest.files.items() if item.manifest else ():
+            what = _wrong_file(item.directory / name, expected)
+            # A stage that was removed meanwhile is not damaged.
+            yield [Damage(item.ref, name, what)] if what and item.directory.is_dir() else []
+        yield [Damage(item.ref, *wrong) for wrong in _wrong_stage(item)]
+
+
+def _wrong_file(path: Path, expected: str) -> str:
+    try:
+        if not path.is_file():
+            return "is missing"
+        return "" if file_sha256(path) == expected else "differs from what was written"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _wrong_stage(item: Finished) -> Iterator[tuple[str, str]]:
+    """Yield (file, what is wrong) of the manifest, and of files that it does not name."""
+    if item.manifest is None:
+        yield MANIFEST, item.problem.removeprefix(f"{MANIFEST} ")
+        return
+    identity = item.manifest.identity
+    if item.manifest.key != item.ref.key or sha256_of(identity) != item.ref.key:
+        yield MANIFEST, "is of another key: its identity does not hash to the directory's name"
+    elif identity["stage"] != item.ref.stage:
+        yield MANIFEST, f"is of another stage: {identity['stage']}"
+    for name in sorted(_names(item.directory) - {MANIFEST, *item.manifest.files}):
+        yield name, "is not one of its files"
+
+
+def _names(directory: Path) -> set[str]:
+    found = set()
+    for place, directories, files in os.walk(directory):
+        links = [name for name in directories if (Path(place) / name).is_symlink()]
+        found |= {(Path(place) / name).relative_to(directory).as_posix()
+                  for name in [*files, *links]}  # fmt: skip
+    return found

@@ -1,0 +1,226 @@
+"""One preference pair, walked back: its prompt, both answers, both judgments, and the policies.
+
+Knows the loop's steps by the names of their stages and by the records they keep. What the records
+say of each other is compared on the way: a disagreement is reported, never smoothed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from typing import Any
+
+from iterdpo.errors import UserError
+from iterdpo.records import (
+    OFFLINE,
+    POLICY_JUDGES,
+    Candidate,
+    Judgment,
+    Pair,
+    Prompt,
+    judge_fingerprint,
+)
+from iterdpo.store.identity import Ref, parents
+from iterdpo.store.inventory import RECORDS_FILE, Finished, Inventory
+from iterdpo.tools.store.policies import (
+    PAIRS,
+    POLICIES,
+    PolicyNode,
+    Row,
+    parent_of,
+    policy_chain,
+    stored,
+)
+
+PROMPTS, CANDIDATES, JUDGMENTS = "prompts", "candidates", "judgments"
+
+_VERDICT = ("score", "unscored_reason", "unscored_raw")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One of the pair's two answers and what the judge said of it."""
+
+    candidate: Row
+    judgment: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a pair comes from."""
+
+    pair: Row
+    prompt: Row
+    chosen: Answer
+    rejected: Answer
+    scale: tuple[float, float] | None
+    """Lowest and highest score that the judge may give, where its settings say."""
+    writer: str
+    """Fingerprint of the policy that wrote both answers; ``given`` where they came with data."""
+    judge: str
+    """Fingerprint of who judged both: a policy, or another judge."""
+    judged_by: str
+    """That policy's name, or the kind of a judge that is none."""
+    policies: tuple[PolicyNode, ...]
+    """Writer, judge (where it is a policy) and all that they came from, each once, down to M0."""
+    stages: Mapping[str, tuple[str, ...]]
+    """Keys by stage name. Several ``pairs`` stages may hold the pair, made of the same records."""
+    disagreements: tuple[str, ...]
+    """What the records and stages say differently of the same thing; empty when all is well."""
+
+
+def lineages(inventory: Inventory, pair_id: str) -> list[Lineage]:
+    """Walk a pair back through every stage that holds it.
+
+    Args:
+        inventory: the store.
+        pair_id: the pair's id or a beginning of it.
+
+    Returns:
+        One lineage for each set of candidates and judgments that the pair was made of in the
+        store; ``pairs`` stages that share them are named in one lineage.
+
+    Raises:
+        UserError: no pair has that id, several ids begin so, or a stage that the pair was made
+            from is missing or of another version.
+    """
+    found = [
+        (stage, row)
+        for stage in inventory.of_stage(PAIRS)
+        if stage.manifest is not None
+        for row in _pairs(stage, pair_id)
+    ]
+    ids = sorted({row["id"] for _, row in found})
+    if not ids:
+        count = len(inventory.of_stage(PAIRS))
+        raise UserError(f"pair {pair_id}: none of the {count} pairs stages holds it")
+    if len(ids) > 1:
+        raise UserError(f"pair {pair_id}: is the beginning of several ids: {', '.join(ids[:8])}")
+    sources: dict[tuple[Ref, ...], list[tuple[Finished, Row]]] = {}
+    for stage, row in found:
+        sources.setdefault(tuple(parents(stage.identity)), []).append((stage, row))
+    return [_lineage(inventory, refs, holders) for refs, holders in sources.items()]
+
+
+def _lineage(
+    inventory: Inventory, refs: Sequence[Ref], holders: Sequence[tuple[Finished, Row]]
+) -> Lineage:
+    (first, pair), *_ = holders
+    prompts, candidates, judgments = (
+        stored(inventory, parent_of(first, name)) for name in (PROMPTS, CANDIDATES, JUDGMENTS)
+    )
+    writers: list[PolicyNode] = []
+    if _settings(candidates).get("writer") != OFFLINE:
+        writers = policy_chain(inventory, parent_of(candidates, *POLICIES))
+    written_by = (writers[0].name, writers[0].fingerprint) if writers else (OFFLINE, OFFLINE)
+    settings = _settings(judgments)
+    judges: list[PolicyNode] = []
+    if settings.get("judge", "self") in POLICY_JUDGES:
+        judges = policy_chain(inventory, parent_of(judgments, *POLICIES))
+    judged_by = judges[0].name if judges else str(settings.get("judge"))
+    judge = judges[0].fingerprint if judges else judge_fingerprint(settings)
+    prompt = _one(prompts, Prompt, "id", pair["prompt_id"])
+    chosen, rejected = (
+        Answer(
+            _one(candidates, Candidate, "id", pair[f"{side}_id"]),
+            _one(judgments, Judgment, "candidate_id", pair[f"{side}_id"]),
+        )
+        for side in ("chosen", "rejected")
+    )
+    return Lineage(
+        pair=pair,
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        scale=_scale(settings),
+        writer=written_by[1],
+        judge=judge,
+        judged_by=judged_by,
+        policies=tuple({node.fingerprint: node for node in chain(writers, judges)}.values()),
+        stages={PAIRS: tuple(stage.ref.key for stage, _ in holders)}
+        | {ref.stage: (ref.key,) for ref in refs},
+        disagreements=tuple(
+            _disagreements(
+                pair,
+                prompt,
+                {"chosen": chosen, "rejected": rejected},
+                {"policy": written_by, "judge": (judged_by, judge)},
+            )
+        ),
+    )
+
+
+def _disagreements(
+    pair: Row, prompt: Row, answers: Mapping[str, Answer], given: Mapping[str, tuple[str, str]]
+) -> Iterator[str]:
+    if pair["prompt"] != prompt["text"]:
+        yield "the pair's prompt is not the text of the prompt it names"
+    for who, said in (("wrote", "policy"), ("judged", "judge")):
+        name, fingerprint = given[said]
+        if pair[said] != fingerprint:
+            yield (
+                f"the pair says that {pair[said]} {who}, its stage was given {name}, {fingerprint}"
+            )
+    for side, answer in answers.items():
+        candidate, judgment = answer.candidate, answer.judgment
+        for what, one, other in (
+            ("text", pair[side], candidate["text"]),
+            ("score", pair[f"{side}_score"], judgment["score"]),
+            ("prompt", pair["prompt_id"], candidate["prompt_id"]),
+            ("writer", pair["policy"], candidate["policy"]),
+            ("judge", pair["judge"], judgment["judge"]),
+        ):
+            if one != other:
+                yield f"the pair's {side} {what} is not that of the record it names"
+
+
+def _settings(stage: Finished) -> Row:
+    settings = stage.identity["settings"]
+    return settings if isinstance(settings, dict) else {}
+
+
+def _scale(settings: Row) -> tuple[float, float] | None:
+    low, high = settings.get("low"), settings.get("high")
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return low, high
+    return None
+
+
+def _pairs(stage: Finished, beginning: str) -> list[Row]:
+    import pyarrow.compute as pc
+
+    return _rows(stage, Pair, pc.starts_with(pc.field("id"), beginning))
+
+
+def _one(stage: Finished, record: type, column: str, value: str) -> Row:
+    import pyarrow.compute as pc
+
+    rows = _rows(stage, record, pc.field(column) == value)
+    if len(rows) != 1:
+        raise UserError(f"{stage.directory}: {len(rows)} records have {column} {value}, expected 1")
+    return rows[0]
+
+
+def _rows(stage: Finished, record: type, wanted: Any) -> list[Row]:
+    """Return the records that are wanted. Only these become Python objects."""
+    import pyarrow
+    import pyarrow.parquet
+
+    path = stage.directory / RECORDS_FILE
+    try:
+        table = pyarrow.parquet.read_table(path, columns=list(_columns(record)), filters=wanted)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: {_line(error)}") from error
+    rows: list[Row] = table.to_pylist()
+    return rows
+
+
+def _columns(record: type) -> Iterable[str]:
+    for item in fields(record):
+        yield from _VERDICT if item.name == "verdict" else (item.name,)
+
+
+def _line(error: Exception) -> str:
+    said = f"{type(error).__name__}: {error}"
+    return " ".join(said.split())[:200]

@@ -1,0 +1,222 @@
+"""How the store's tool writes to a terminal: plain lines, and tables that fit 80 columns.
+
+Everything that comes from the store is shown as text, never as markup.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from iterdpo.runtime.terminal import harmless
+from iterdpo.store.identity import SHORT, Ref, describe
+from iterdpo.store.inventory import Finished, Inventory, Leftover
+from iterdpo.tools.store.explain import Explanation
+from iterdpo.tools.store.garbage import Garbage
+from iterdpo.tools.store.integrity import Damage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DASH = "–"
+PIPED = 400
+"""Columns where there is no terminal: a row stays a line."""
+
+
+def console() -> Console:
+    """Return where output goes."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PIPED
+    return Console(width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def line(text: str = "") -> None:
+    """Write one line of plain text."""
+    sys.stdout.write(harmless(text.replace("\n", " ")) + "\n")
+
+
+def inventory(found: Inventory, stage: str | None = None) -> None:
+    """Write what lies in a store, or what of it belongs to one stage."""
+    stages = [item for item in found.finished.values() if stage in (None, item.ref.stage)]
+    leftovers = [item for item in found.leftovers if stage in (None, item.stage)]
+    numbers = _users(found)
+    first: dict[str, float] = {}
+    for item in stages:
+        first.setdefault(item.ref.stage, item.when)
+    stages.sort(key=lambda item: (first[item.ref.stage], item.ref.stage, item.when))
+    if stages:
+        _table(
+            ("stage", "key", "size", "seconds", "finished", "records", "runs"),
+            [_stage_row(item, numbers.get(item.ref, [])) for item in stages],
+            right=(2, 3, 5),
+        )
+    if leftovers:
+        line()
+        _table(
+            ("unfinished or left over", "key", "size", "written", ""),
+            [_leftover_row(item) for item in leftovers],
+            right=(2,),
+        )
+    line()
+    seconds = sum(item.manifest.seconds for item in stages if item.manifest)
+    line(f"{_count(len(stages), 'stage')}, {_sizes(stages)}, {seconds:,.1f} s to compute")
+    if leftovers:
+        line(f"{len(leftovers)} unfinished or left over, {_sizes(leftovers)}")
+    for number, run in enumerate(found.runs, start=1):
+        if run.problem:
+            line(f"run {number}: {run.problem}")
+            continue
+        state = "" if run.finished else ", not finished"
+        state += "" if run.exists else ", its directory is gone"
+        line(f"run {number}: {run.directory} ({_count(len(run.stages), 'stage')}{state})")
+    _problems(stages)
+
+
+def damage(found: Sequence[Damage], stages: int) -> None:
+    """Write what verifying found."""
+    for item in found:
+        line(f"{item.ref.short}  {item.file}: {item.what}")
+    if not found:
+        line(f"{_count(stages, 'stage')}: every file is what its stage wrote")
+        return
+    wrong = len({item.ref for item in found})
+    line(
+        f"{wrong} of {_count(stages, 'stage')} damaged; the next run that needs one sets it aside "
+        "and computes it again"
+    )
+
+
+def why(found: Explanation) -> None:
+    """Write why a stage was computed."""
+    this, other = found.stage, found.nearest
+    if found.damaged:
+        line(f"{this.ref.short} was set aside as damaged, {found.damaged} x, and computed again")
+    if other is None:
+        line(f"{this.ref.short} ran because there was no other {this.ref.stage} stage to read")
+        return
+    if found.earlier:
+        line(f"{this.ref.short} ran because no stored stage was made of the same")
+        line(f"nearest of {found.compared} before it: {other.ref.short}, {when(other.when)}")
+    else:
+        line(f"{this.ref.short} was the first of its name")
+        line(f"nearest of {found.compared} after it: {other.ref.short}, {when(other.when)}")
+    line()
+    for text in describe(found.differences):
+        line(text)
+    if found.versions:
+        line()
+        line("libraries, which are no part of a key:")
+        for text in found.versions:
+            line(f"  {text}")
+
+
+def garbage(items: Iterable[Garbage], heading: str) -> None:
+    """Write what may go, or what stays, with its reasons and its total."""
+    items = list(items)
+    line(f"{heading}: {len(items)}, {_sizes(items)}")
+    if not items:
+        return
+    reasons: dict[str, list[Garbage]] = {}
+    for item in items:
+        reasons.setdefault(item.why, []).append(item)
+    for reason, group in reasons.items():
+        line(f"  {reason}:")
+        _table(None, [_garbage_row(item) for item in group], right=(2,))
+
+
+def size(count: int) -> str:
+    """Return bytes for people, in powers of 1,000: ``950 B``, ``1.2 MB``."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 999.95:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:,.1f} TB"
+
+
+def when(seconds: float) -> str:
+    """Return a moment, in seconds since the epoch, in local time and to the minute."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def _stage_row(item: Finished, runs: Sequence[int]) -> tuple[str, ...]:
+    took = f"{item.manifest.seconds:,.1f}" if item.manifest else "?"
+    records = item.records()
+    return (
+        item.ref.stage, item.ref.key[:SHORT], size(item.size), took, when(item.when),
+        DASH if records is None else f"{records:,}", spans(runs) or DASH,
+    )  # fmt: skip
+
+
+def _leftover_row(item: Leftover) -> tuple[str, ...]:
+    what = {"unfinished": "unfinished", "partial": "killed write", "damaged": "damaged"}[item.kind]
+    name = f"{item.stage} {what}".strip()
+    return name, item.key[:SHORT] or DASH, size(item.size), when(item.when), item.note
+
+
+def _garbage_row(item: Garbage) -> tuple[str, ...]:
+    name = item.path.name
+    what = item.stage or item.path.parent.name
+    return f"    {what}", item.key[:SHORT] or name, size(item.size), when(item.when)
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Return rising numbers as spans: ``1-3,5``."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
+
+
+def _users(found: Inventory) -> Mapping[Ref, list[int]]:
+    numbers: dict[Ref, list[int]] = {}
+    for number, run in enumerate(found.runs, start=1):
+        for ref in found.closure(run.stages):
+            numbers.setdefault(ref, []).append(number)
+    return numbers
+
+
+def _problems(stages: Iterable[Finished]) -> None:
+    grouped: dict[str, list[Finished]] = {}
+    for item in stages:
+        if item.problem:
+            grouped.setdefault(item.problem, []).append(item)
+    for problem, items in grouped.items():
+        more = f" and {len(items) - 1} more" if len(items) > 1 else ""
+        line(f"{items[0].ref.short}{more}: {problem}")
+
+
+def _sizes(items: Iterable[Finished | Leftover | Garbage]) -> str:
+    return size(sum(item.size for item in items))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _table(
+    names: Sequence[str] | None, rows: Sequence[Sequence[str]], right: Sequence[int]
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=None, show_header=names is not None, header_style="bold", padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )  # fmt: skip
+    for number, name in enumerate(names or [""] * len(rows[0])):
+        table.add_column(
+            name,
+            justify="right" if number in right else "left",
+            no_wrap=number < len(rows[0]) - 1,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(harmless(cell)) for cell in row))
+    console().print(table)

@@ -1,0 +1,261 @@
+"""What a user types wrong: one clear line each, exit status 2, no traceback."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from iterdpo.cli import main as program
+from iterdpo.cli import overrides as command
+from iterdpo.cli.overrides import check
+from iterdpo.errors import ConfigError
+
+
+def problems(*arguments: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        check(arguments)
+    return caught.value.problems
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_right_command_passes(here):
+    check(["iterations=3", "training.beta=0.3", "pairs=best_worst", "candidates.n=4"])
+    assert list(here.iterdir()) == []
+
+
+def test_an_unknown_key_names_the_closest_one(here):
+    assert problems("training.betta=0.1") == (
+        "training.betta: no such setting; did you mean training.beta?",
+    )
+
+
+def test_an_unknown_choice_lists_the_choices(here):
+    assert problems("pairs=beast_worst") == (
+        "pairs=beast_worst: no such choice; there are best_worst, dataset, top_bottom, "
+        "ultrafeedback_binarized",
+    )
+
+
+def test_two_wrong_values_are_two_lines(here):
+    found = problems("training.beta=-1", "iterations=none")
+    assert len(found) == 2
+    assert any("training.beta=-1" in line for line in found)
+    assert any("iterations=none" in line for line in found)
+
+
+def test_wrong_keys_choices_and_values_are_all_reported(here):
+    found = problems("trainin.beta=1", "engine=vlm", "iterations=0", "seed=1")
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("trainig=dpo", "training"),
+        ("modle=lab", "model"),
+        ("beta=0.3", "training.beta"),
+        ("learning_rate=1", "sft.learning_rate or training.learning_rate"),
+    ],
+)
+def test_a_misspelled_group_and_a_setting_without_its_section_are_found(here, typed, meant):
+    key = typed.partition("=")[0]
+    assert problems(typed) == (f"{key}: no such setting; did you mean {meant}?",)
+
+
+@pytest.mark.parametrize("arguments", [["judge=null"], ["-m", "judge=lab,null"]])
+def test_no_choice_at_all_is_not_one_of_them(here, arguments):
+    (line,) = problems(*arguments)
+    assert line.startswith("judge=null: no such choice; there are additive, ")
+    assert line.endswith("; leave it out for none of them")
+
+
+def test_a_group_that_a_run_needs_cannot_be_deleted(here):
+    assert problems("~engine", "engine.device=cpu")[0] == (
+        "~engine: a run needs it; choose one of auto, transformers, vllm"
+    )
+    check(["~experiment"])
+
+
+def test_choices_of_ones_own_stand_beside_the_packages(here):
+    (here / "own" / "experiment").mkdir(parents=True)
+    (here / "own" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ntraining:\n  beta: -7\n"
+    )
+    check(["--config-dir=own", "experiment=smoke", "tracking=none"])
+    (line,) = problems("--config-dir=own", "experiment=mine")
+    assert line.startswith("training.beta=-7: ")
+    (line,) = problems("--config-dir=own", "experiment=other")
+    assert "there are full_dpo" in line
+    assert " mine," in line
+
+
+def test_flags_of_hydra_that_lead_nowhere_are_refused(here):
+    (line,) = problems("--config-dir=nowhere")
+    assert line == "--config-dir nowhere: no such directory; check the path"
+    for flag in ("--config-name=other", f"--config-path={here}"):
+        (line,) = problems(flag)
+        assert line.startswith(f"{flag}: there is one configuration; ")
+
+
+def test_values_with_signs_in_them_are_to_be_quoted_twice(here):
+    (line,) = problems("prompts.path=a=b")
+    assert line.endswith("""in quotes, and they must pass the shell: 'prompts.path="a=b"'""")
+    assert problems('prompts.path="a=b"', "prompts=file") == ("prompts.path=a=b: no such file",)
+    (line,) = problems("prompts.path=a,b")
+    assert line.endswith("""quotes for one text: 'prompts.path="a,b"'""")
+
+
+@pytest.mark.parametrize("key", ["store.root", "hydra.run.dir"])
+def test_an_empty_path_is_not_this_directory(here, key):
+    (line,) = problems(f"{key}=")
+    assert line.startswith(f"{key}=: is empty; name a ")
+
+
+def test_what_is_not_an_override_says_so(here):
+    assert problems("iterations") == ("iterations: is not key=value",)
+
+
+@pytest.mark.parametrize("value", ["~/store", "/data/my store (2)/s", "it's"])
+def test_a_value_that_must_be_quoted_comes_with_its_quotes(here, value):
+    (line,) = problems(f"store.root={value}")
+    said, _, advice = line.partition(" the shell: ")
+    assert said.startswith(f"store.root={value}: this value is read only in quotes")
+    check(shlex.split(advice))
+
+
+def test_no_such_directory_of_configuration(here):
+    assert problems("--config-dir", "nowhere") == (
+        "--config-dir nowhere: no such directory; check the path",
+    )
+
+
+def test_several_values_need_m(here):
+    (line,) = problems("training.beta=0.1,0.2")
+    assert "need -m" in line
+    check(["-m", "training.beta=0.1,0.2"])
+
+
+def test_a_sweep_over_an_unknown_key_or_choice_is_refused_at_once(here):
+    assert len(problems("-m", "training.betta=0.1,0.2", "judge=lab,nobody")) == 2
+
+
+def test_a_value_that_must_be_set_is_named(here):
+    assert problems("model=local") == ("model.path: must be set, model.path=...",)
+
+
+def test_a_missing_model_path(here):
+    (line,) = problems("model=local", "model.path=/no/such/dir")
+    assert line.startswith("model.path=/no/such/dir: no checkpoint there")
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "store.root"])
+def test_a_directory_that_cannot_be_written_to(here, key):
+    (here / "file").write_text("in the way")
+    (line,) = problems(f"{key}={here}/file/below")
+    assert line.startswith(f"{key}={here}/file/below: cannot be written to")
+
+
+@pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"]])
+def test_help_and_cfg_need_no_check_of_directories(here, flag):
+    check(flag)
+    assert list(here.iterdir()) == []
+
+
+def run(*arguments: str, cwd) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "iterdpo", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_program_ends_with_status_2_and_one_line_a_problem(here):
+    done = run("training.beta=-1", "iterationss=3", cwd=here)
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("iterdpo: ") for line in lines)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_prompts_file_with_a_broken_line_is_named_by_line(here):
+    (here / "prompts.jsonl").write_text('{"prompt": "fine"}\n{"prompt": oops}\n')
+    done = run("prompts=file", "prompts.path=prompts.jsonl", "tracking=none", cwd=here)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "line 2" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_help_helps(here):
+    done = run("--help", cwd=here)
+    assert done.returncode == 0
+    for part in ("python -m iterdpo iterations=3", "training.beta", "best_worst", "Groups"):
+        assert part in done.stdout or part.split(".")[-1] in done.stdout, part
+
+
+def test_a_wrong_command_loads_nothing_heavy(here):
+    code = (
+        "import sys; from iterdpo import command\n"
+        "from iterdpo.errors import ConfigError\n"
+        "try:\n    command.check(['iterations=0'])\n"
+        "except ConfigError: pass\n"
+        "print([m for m in ('torch', 'transformers', 'trl', 'wandb') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_launcher_is_one_that_is_there(here):
+    done = run("-m", "hydra/launcher=nope", "training.beta=0.1,0.2", cwd=here)
+    assert done.returncode == 2
+    assert "hydra/launcher=nope: no such choice; there are basic, cluster" in done.stderr
+
+
+def test_cfg_of_a_sweep_is_refused_in_a_line(here):
+    done = run("-m", "--cfg", "job", "training.beta=0.1,0.2", cwd=here)
+    assert done.returncode == 2
+    assert done.stderr.startswith("iterdpo: --cfg: shows one run")
+
+
+def test_a_reader_who_has_seen_enough_of_the_help_is_no_error(here):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "iterdpo", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_device_that_is_not_there_is_named(here):
+    assert "should match pattern" in problems("engine.device=gpu")[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "iterdpo", "engine.device=cuda:7", "tracking=none"],
+        cwd=here, capture_output=True, text=True, check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "iterdpo: engine.device=cuda:7: no CUDA device is there; use auto or cpu"
+    )
+
+
+@pytest.mark.parametrize("where", ["command.check", "job"])
+def test_ctrl_c_before_a_run_listens_for_it_is_a_line(monkeypatch, capsys, where):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "check", lambda _: None)
+    monkeypatch.setattr(f"iterdpo.__main__.{where}", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith("iterdpo: stopped by SIGINT; run the same command")

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from iterdpo.cli import execute as run
+from iterdpo.cli import plan
+from iterdpo.cli.plan import Estimate, said, total_of
+from tests.loop.conftest import configure  # noqa: F401
+from tests.loop.sizes import SMALL
+
+SMOKE = ("experiment=smoke", "iterations=2", *SMALL)
+
+
+def steps_of(config):
+    return [step for _, steps in plan.plan(config) for step in steps]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("plan") / "store"
+
+
+@pytest.fixture(scope="module")
+def planned_and_run(libraries, store):
+    """What was planned over an empty store, and what the run then stored."""
+    from hydra import compose, initialize_config_dir
+
+    from iterdpo.config.compose import conf_directory, typed
+
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        composed = compose(
+            "config",
+            overrides=[*SMOKE, "tracking=none", "engine.device=cpu", f"store.root={store}"],
+        )
+    config = typed(composed)
+    planned = steps_of(config)
+    assert not store.exists()  # planning leaves nothing behind
+    run.execute(config, store.parent / "run")
+    return config, planned
+
+
+def test_over_an_empty_store_everything_runs_under_the_keys_it_then_has(planned_and_run, store):
+    _, planned = planned_and_run
+    assert {step.state for step in planned} == {"runs"}
+    assert {(step.stage, step.key) for step in planned} == {
+        (path.parent.parent.name, path.parent.name) for path in store.glob("[!.]*/*/stage.json")
+    }
+    candidates = [step for step in planned if step.stage == "candidates"]
+    assert candidates[0].estimate == Estimate(8 * 6 * 48, at_most=True)  # prompts x n x longest
+
+
+def test_after_the_run_everything_is_cached(planned_and_run):
+    config, planned = planned_and_run
+    again = steps_of(config)
+    assert {step.state for step in again} == {"cached"}
+    assert [step.key for step in again] == [step.key for step in planned]
+
+
+def test_a_changed_setting_is_named_where_it_first_tells(planned_and_run, configure, store):  # noqa: F811
+    config = configure(*SMOKE, "training.beta=0.7", f"store.root={store}")
+    by_state = {step.key: step for step in steps_of(config)}
+    runs = [step for step in by_state.values() if step.state == "runs"]
+    assert runs[0].stage == "adapter"
+    assert runs[0].details == ("settings.training.beta: 0.1 -> 0.7",)
+    assert runs[0].estimate.seconds > 0
+    later = next(step for step in runs if step.stage == "candidates")
+    assert later.details == (f"after adapter {runs[0].key[:8]}",)
+    assert 8 * 6 < later.estimate.tokens < 8 * 6 * 48
+
+
+def test_a_half_done_stage_says_how_far_it_is(planned_and_run, store, tmp_path, configure):  # noqa: F811
+    import shutil
+
+    shutil.copytree(store, tmp_path / "store")
+    (done,) = sorted((tmp_path / "store" / "candidates").iterdir())[:1]
+    work = done.parent / f".work-{done.name}" / "parts"
+    work.mkdir(parents=True)
+    (work / f"{0:08d}-{12:08d}.{'0' * 64}.parquet").write_bytes(b"x")
+    shutil.rmtree(done)
+    (half,) = [s for s in steps_of(configure(*SMOKE)) if s.state == "resumes"]
+    assert half.key == done.name
+    assert "12" in half.details[0]
+
+
+def test_other_library_versions_are_told(planned_and_run, store, tmp_path, configure):  # noqa: F811
+    import shutil
+
+    shutil.copytree(store, tmp_path / "store")
+    (path,) = (tmp_path / "store" / "base").glob("*/stage.json")
+    manifest = json.loads(path.read_text())
+    manifest["versions"]["torch"] = "1.0.0"
+    path.write_text(json.dumps(manifest))
+    base = next(step for step in steps_of(configure(*SMOKE)) if step.stage == "base")
+    assert base.state == "cached"
+    assert "computed with torch 1.0.0, now" in base.details[0]
+
+
+def test_the_command_prints_the_plan_and_leaves_no_run(planned_and_run, store, tmp_path):
+    command = [sys.executable, "-m", "iterdpo", "plan=true", *SMOKE, "tracking=none",
+               "engine.device=cpu", "training.beta=0.7", f"store.root={store}"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "settings.training.beta: 0.1 -> 0.7" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("37 stages: 17 cached, 20 to run; about ")
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_estimates_add_up_as_far_as_they_are_known():
+    steps = [
+        plan.Step("a", "1", "runs", (), Estimate(1200, False, 2.0, 500_000)),
+        plan.Step("b", "2", "runs", (), Estimate(None, False, 3.4, 1_500_000)),
+        plan.Step("c", "3", "cached"),
+    ]
+    assert said(total_of(steps)) == "about 1,200 tokens, 5 s, 2.0 MB"
+    assert said(Estimate(7, at_most=True)) == "at most 7 tokens"

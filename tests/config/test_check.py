@@ -1,0 +1,285 @@
+"""The schema, and every configuration file that ships."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from iterdpo.config.check import load
+from iterdpo.config.compose import conf_directory, typed
+from iterdpo.config.schema import Config
+from iterdpo.errors import ConfigError
+
+CONF = conf_directory()
+FILES = sorted(
+    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
+)
+
+
+def compose_with(*overrides: str):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.fixture(scope="module")
+def values():
+    return OmegaConf.to_container(compose_with(), resolve=True)
+
+
+@pytest.fixture
+def wrong(values):
+    """A copy of the shipped values to spoil."""
+    spoiled = copy.deepcopy(values)
+    spoiled.pop("experiment", None)
+    return spoiled
+
+
+def problems(values) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load(values)
+    return caught.value.problems
+
+
+EXAMPLES = "sft.path=[{here}/examples.jsonl]"
+NEEDED = {
+    "hub=push": ["hub.repo=owner/name"],
+    "judge=endpoint": ["judge.endpoint.model=judge-8b"],
+    "judge=human": ["judge.labels={here}/prompts.txt"],
+    "model=local": ["model.path={checkpoint}"],
+    "pairs=best_worst": ["candidates.n=4"],
+    "pairs=dataset": ["pairs.dataset.path={here}/pairs.jsonl"],
+    "prompts=dataset": ["prompts.path={here}/prompts.txt"],
+    "prompts=file": ["prompts.path={here}/prompts.txt"],
+    "prompts=pairs": ["pairs=ultrafeedback_binarized"],
+    "prompts=self_instruct": ["prompts.path={here}/prompts.txt"],
+    "sft=full": [EXAMPLES, "model.adapter=null", "model.quantization=none"],
+    "sft=merged": [EXAMPLES],
+    "sft=oasst1": ["judge=additive"],
+    "sft=qlora": [EXAMPLES],
+    "experiment=own_model": ["model.path={checkpoint}", "prompts.path={here}/prompts.txt"],
+    "experiment=sft_dpo": [EXAMPLES, "prompts.path={here}/prompts.txt"],
+    "experiment=gptq_dpo": ["prompts.path={here}/prompts.txt"],
+    "experiment=self_rewarding_8b": ["prompts.path={here}/prompts.txt"],
+    "experiment=self_rewarding_8b_24gb": ["prompts.path={here}/prompts.txt"],
+}
+"""What a file's choice cannot do without."""
+
+
+@pytest.mark.parametrize(("group", "name"), FILES)
+def test_every_shipped_file_composes_to_a_valid_configuration(group, name, tmp_path, checkpoint_of):
+    (tmp_path / "prompts.txt").write_text("Say hello.\n")
+    needed = [
+        setting.format(here=tmp_path, checkpoint=checkpoint_of("llama"))
+        for setting in NEEDED.get(f"{group}={name}", ())
+    ]
+    config = typed(compose_with(f"{group}={name}", *needed))
+    assert isinstance(config, Config)
+
+
+def test_the_launchers_compose():
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="comes with extra sweep")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("config", overrides=["hydra/launcher=cluster"], return_hydra_config=True)
+    launcher = OmegaConf.to_container(composed.hydra.launcher, resolve=False)
+    assert launcher["_target_"].endswith("SlurmLauncher")
+    assert (launcher["gpus_per_node"], launcher["signal_delay_s"]) == (1, 300)
+
+
+def test_an_overlay_begins_with_its_command():
+    for path in sorted((CONF / "experiment").glob("*.yaml")):
+        second = path.read_text().splitlines()[1]
+        assert second.startswith(f"# python -m iterdpo experiment={path.stem}"), path
+
+
+def test_every_file_says_what_it_is():
+    for group, name in FILES:
+        assert (CONF / group / f"{name}.yaml").read_text().startswith("#"), (group, name)
+
+
+def test_a_wrong_value_is_one_line_with_key_value_and_what_is_allowed(wrong):
+    wrong["training"]["beta"] = -1
+    assert problems(wrong) == ("training.beta=-1: input should be greater than 0",)
+
+
+def test_all_wrong_values_are_reported_at_once(wrong):
+    wrong["training"]["beta"] = "high"
+    wrong["pairs"]["on_empty"] = "cry"
+    wrong["iterations"] = 0
+    wrong["nonsense"] = 1
+    del wrong["seed"]
+    found = problems(wrong)
+    assert len(found) == 5
+    assert any(line.startswith("training.beta=high: ") for line in found)
+    assert any("'stop' or 'skip'" in line for line in found)
+    assert "nonsense: no such setting" in found
+    assert "seed: is missing" in found
+
+
+def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong):
+    wrong["training"]["beta"] = "0.1"
+    wrong["iterations"] = True
+    assert len(problems(wrong)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training.loss_weights": [1.0]}, "training.loss_weights"),
+        ({"training.loss": [], "training.loss_weights": []}, "training.loss=[]"),
+        ({"training.micro_batch_size": 7}, "must divide"),
+        ({"training.loss": ["robust", "sft"]}, "training.label_smoothing=0"),
+        ({"judge.low": 5}, "judge.low=5"),
+        ({"judge.high": 10}, "judge.high=10"),
+        ({"pairs.k": 5}, "pairs.k=5"),
+        ({"pairs.strategy": "best_worst"}, "pairs.k=3"),
+        ({"prompts.source": "file"}, "prompts.path=null"),
+        ({"prompts.path": "/no/such/file.jsonl"}, "prompts.path=/no/such/file.jsonl"),
+        ({"model.path": "/no/such/model"}, "model.path=/no/such/model"),
+        ({"engine.name": "transformers", "engine.tensor_parallel": 2}, "engine.tensor_parallel=2"),
+        ({"evaluation.oracle": "none"}, "evaluation.arbiter=oracle: there is none"),
+        ({"evaluation.arbiter": "external"}, "evaluation.arbiter_model=null"),
+        ({"evaluation.control_temperatures": [0]}, "evaluation.control_temperatures.0=0"),
+        ({"hub.push": True}, "hub.repo=null: hub.push=true needs a repository"),
+        ({"hub.push": True, "hub.models": "none", "hub.pairs": False}, "hub.models=none: "),
+        ({"hub.repo": "owner/name/more"}, "hub.repo=owner/name/more: is no repository's name"),
+        ({"hub.repo": "owner/" + "n" * 91}, "is too long; the name may have 90 characters"),
+        ({"hub.endpoint": "http://hub.example"}, "would send your token unencrypted"),
+        ({"hub.endpoint": "https://me:pw@hub.example"}, "hub.endpoint: holds credentials"),
+        ({"hub.endpoint": "hub.example"}, "hub.endpoint=hub.example: give a URL"),
+        ({"hub.endpoint": "https://[::1"}, "hub.endpoint=https://[::1: give a URL"),
+        ({"hub.endpoint": "https://me:pw@[::1"}, "hub.endpoint: holds credentials"),
+        ({"health.on_alarm": "cry"}, "'warn', 'stop' or 'keep_best'"),
+        ({"health.max_tie_rate": 50}, "health.max_tie_rate=50"),
+        ({"pairs.strategy": "random"}, "pairs.strategy=random: "),
+        ({"engine.residency": "away"}, "'auto', 'resident', 'sleep' or 'restart'"),
+        ({"store.root": ""}, "store.root=: is empty; name a place, or . for this directory"),
+        ({"engine.part_rows": 10**25}, "engine.part_rows=10000000000000000000000000: input"),
+        ({"engine.max_gap": float("inf")}, "engine.max_gap=Infinity: input should be a finite"),
+        ({"training.max_grad_norm": float("nan")}, "training.max_grad_norm=NaN: "),
+        ({"model.adapter": "none"}, "model.adapter=none: is a group of settings; set them one"),
+        ({"engine.device": "gpu"}, "engine.device=gpu: "),
+        ({"training.loss": ["dpo"], "training.loss_weights": [1.0]}, "training.loss.0=dpo"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(wrong, changes, said):
+    for key, value in changes.items():
+        section, name = key.split(".")
+        wrong[section][name] = value
+    found = problems(wrong)
+    assert any(said in line for line in found), found
+    assert not any("\n" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("choice", "changes", "said"),
+    [
+        ("lab", {"kind": "pairrm"}, ["judge.pairrm=null: judge.kind=pairrm needs it"]),
+        (
+            "lab",
+            {"kind": "human"},
+            ["judge.labels=null: judge.kind=human needs it; choose judge.labels=FILE"],
+        ),
+        ("lab", {"rubric": None}, ["judge.rubric=null: judge.kind=self needs it"]),
+        (
+            "lab",
+            {"labels": "x.jsonl", "samples": None},
+            ["judge.samples=null: judge.kind=self needs it", "judge.labels: judge.kind=self does"],
+        ),
+        (
+            "pairrm",
+            {"rubric": "lab", "low": 0, "system": "Be fair."},
+            [
+                "judge.rubric=lab: judge.kind=pairrm does not read it; set it to null",
+                "judge.low=0: judge.kind=pairrm does not read it; set it to null",
+                "judge.system: judge.kind=pairrm does not read it; set it to null",
+            ],
+        ),
+        (
+            "pairwise",
+            {"pairwise": {"comparisons": 1}},
+            [
+                "judge.pairwise.comparisons=1: input should be 'all'",
+                "judge.pairwise.comparisons=1: input should be greater than or equal to 2",
+            ],
+        ),
+        ("pairwise", {"low": 5}, ["judge.low=5: must be below judge.high=5"]),
+        ("endpoint", {}, ["judge.endpoint.model=null: name the server's model"]),
+        ("endpoint", {"score": "sampled"}, ["judge.score=sampled: ", "judge.endpoint.model=null"]),
+    ],
+)
+def test_what_a_kind_of_judge_does_not_go_with(choice, changes, said):
+    values = OmegaConf.to_container(compose_with(f"judge={choice}"), resolve=True)
+    values.pop("experiment", None)
+    values["judge"] |= changes
+    found = problems(values)
+    assert len(found) == len(said), found
+    for line in said:
+        assert any(item.startswith(line) for item in found), found
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"base_url": "localhost:8000"}, "judge.endpoint.base_url=localhost:8000: give a URL"),
+        ({"base_url": "http://host:80a/v1"}, "judge.endpoint.base_url=http://host:80a/v1: give"),
+        ({"base_url": "http://[::1/v1"}, "judge.endpoint.base_url=http://[::1/v1: give a URL"),
+        ({"base_url": "http://host:99999"}, "judge.endpoint.base_url=http://host:99999: give"),
+        ({"base_url": "ftp://me:sk-1@host:80a"}, "judge.endpoint.base_url: holds credentials"),
+        ({"base_url": "https://me:sk-1@host/v1"}, "judge.endpoint.base_url: holds credentials"),
+        ({"base_url": "https://host/v1?key=sk-1"}, "judge.endpoint.base_url: holds credentials"),
+        ({"api_key_env": "sk-1-abc"}, "judge.endpoint.api_key_env: is no name"),
+        ({"api_key_env": "deadbeef01"}, "judge.endpoint.api_key_env: is no name"),
+        ({"budget": 5.0}, "judge.endpoint.budget=5: nothing has a price"),
+    ],
+)
+def test_an_endpoint_that_cannot_be(changes, said):
+    composed = compose_with("judge=endpoint", "judge.endpoint.model=judge-8b")
+    values = OmegaConf.to_container(composed, resolve=True)
+    values.pop("experiment", None)
+    values["judge"]["endpoint"] |= changes
+    (found,) = problems(values)
+    assert found.startswith(said)
+    assert "sk-1" not in found
+    assert "deadbeef01" not in found
+
+
+def test_vllm_where_it_is_not_installed_says_how_to_get_it(wrong, monkeypatch):
+    from iterdpo.config import check
+
+    monkeypatch.setattr(check, "vllm_installed", lambda: False)
+    wrong["engine"]["name"] = "vllm"
+    (said,) = problems(wrong)
+    assert said.startswith("engine.name=vllm: vLLM is not installed; it comes with `make install`")
+
+
+def test_every_field_has_a_docstring_or_says_it_by_its_name():
+    # The schema is documentation: each section must open with a sentence.
+    import dataclasses
+
+    from iterdpo.config import schema
+
+    for name, kind in vars(schema).items():
+        if dataclasses.is_dataclass(kind):
+            assert kind.__doc__, name
+            assert not kind.__doc__.startswith(f"{name}("), name
+
+
+def test_the_configuration_lies_where_the_package_looks(tmp_path):
+    assert (CONF / "config.yaml").is_file()
+    assert Path(CONF).name == "conf"
+
+
+def test_a_tilde_is_the_users_home(wrong, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    wrong["store"]["root"] = "~/store"
+    assert load(wrong).store.root == tmp_path / "store"
+
+
+def test_a_home_of_nobody_is_a_line(wrong):
+    wrong["store"]["root"] = "~nobody-of-that-name/store"
+    (line,) = problems(wrong)
+    assert line.startswith("store.root=~nobody-of-that-name/store: ")

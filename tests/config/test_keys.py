@@ -1,0 +1,279 @@
+"""Each setting changes a key, or is on the list of those that change nothing."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from iterdpo.cli import plan
+from iterdpo.config.check import load
+from iterdpo.config.compose import conf_directory
+from iterdpo.config.keyless import ALWAYS, OF_OTHER_JUDGES, OTHERS_CHOICE
+
+# Values that the settings' types or each other do not suggest.
+ANOTHER = {
+    "iterations": 3,
+    "model.path": None,  # another checkpoint: see tests of its hash
+    "model.quantization": "none",
+    "model.dtype": "bfloat16",
+    "model.attention": "sdpa",
+    "model.adapter.target_modules": ["q_proj"],
+    "model.revision": "main",
+    "prompts.source": None,  # needs a file
+    "prompts.path": None,
+    "prompts.dataset": None,  # sections of other sources
+    "prompts.self_instruct": None,
+    "engine.name": "vllm",
+    "engine.device": None,  # what there is decides
+    "engine.serve": "original",
+    "engine.residency": "restart",
+    "engine.threads": None,  # sets the threads of this very process
+    "engine.memory_share": 0.5,
+    "engine.eager": True,
+    "judge.model": "initial",
+    "judge.rubric": "additive",
+    "judge.score": "sampled",
+    "judge.low": None,  # bound to the rubric
+    "judge.high": None,
+    "judge.kind": None,  # with its section: see the test of every kind
+    "judge.pairwise": None,
+    "judge.pairrm": None,
+    "judge.reward_model": None,
+    "judge.endpoint": None,
+    "judge.labels": None,
+    "pairs.strategy": None,  # with pairs.k
+    "pairs.dataset": None,  # with pairs.strategy: see tests/loop/test_offline_pairs_run.py
+    "pairs.on_empty": "skip",
+    "sft.method": None,  # with sft.path: see tests/steps
+    "sft.ranked": None,  # a section of its own: see tests/assemble
+    "sft.path": ["elsewhere.jsonl"],
+    "sft.schedule": "constant",
+    "sft.batch_size": 32,
+    "sft.micro_batch_size": 2,
+    "sft.optimizer": "sgd",
+    "sft.process": "spawn",
+    "sft.processes": None,  # with sft.process=launch: see the test of both
+    "sft.max_length": 128,
+    "training.method": None,  # with training.loss and training.reference
+    "training.loss": ["ipo", "sft"],
+    "training.loss_weights": [1.0, 0.5],
+    "training.reference": "initial",
+    "training.schedule": "constant",
+    "training.batch_size": 64,
+    "training.micro_batch_size": 16,
+    "training.optimizer": "sgd",
+    "training.process": "spawn",
+    "training.processes": None,  # with training.process=launch: see the test of both
+    "training.max_length": 128,
+    "model.context": 128,
+    "prompts.system": "Be brief.",
+    "judge.system": "Be fair.",
+    "evaluation.oracle": "none",  # with evaluation.arbiter
+    "evaluation.arbiter": "initial",
+    "evaluation.arbiter_model": "org/name",
+    "evaluation.control_temperatures": [0.5],
+    "health.on_alarm": "keep_best",
+    "tracking.name": "none",
+    "tracking.mode": "offline",
+    "tracking.entity": "team",
+    "tracking.group": "study",
+    "tracking.tags": ["a"],
+    "tracking.artifacts": "upload",
+    "hub.push": None,  # with hub.repo
+    "hub.repo": "owner/name",
+    "hub.models": "all",
+    "hub.endpoint": "https://hub.example",
+    "store.root": "elsewhere",
+    "engine.max_gap": None,
+}
+SKIPPED = {key for key, value in ANOTHER.items() if value is None and key != "engine.max_gap"}
+
+
+def shipped(*overrides: str) -> dict:
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        composed = compose("config", ["iterations=2", *overrides])
+    values = OmegaConf.to_container(composed, resolve=True)
+    values.pop("experiment", None)
+    values["tracking"]["name"] = "wandb"
+    return values
+
+
+def leaves(values, prefix=""):
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+SHIPPED = dict(leaves(shipped()))
+
+
+def keys(values, root) -> set[str]:
+    values["store"]["root"] = str(root / values["store"]["root"])
+    config = load(values)
+    return {step.key for _, steps in plan.plan(config) for step in steps}
+
+
+def another(key):
+    value = SHIPPED[key]
+    if key in ANOTHER:
+        return ANOTHER[key]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, float):
+        return value / 2 if value else 0.25
+    return value + 1 if isinstance(value, int) else f"{value}-changed"
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    return keys(shipped(), tmp_path_factory.mktemp("usual"))
+
+
+@pytest.mark.parametrize("key", sorted(set(SHIPPED) - SKIPPED))
+def test_a_setting_changes_a_key_or_is_listed(key, usual, tmp_path, monkeypatch):
+    monkeypatch.setattr("iterdpo.config.check.vllm_installed", lambda: True)
+    values = copy.deepcopy(shipped())
+    *path, name = key.split(".")
+    section = values
+    for part in path:
+        section = section[part]
+    section[name] = another(key)
+    if key == "evaluation.oracle":  # nothing else can compare by it
+        values["evaluation"]["arbiter"] = "none"
+    changed = keys(values, tmp_path) != usual
+    inert = key in ALWAYS or key in OTHERS_CHOICE
+    if key in ("judge.model", "training.reference"):
+        assert changed  # from M2 on
+    else:
+        assert changed != inert, f"{key}={section[name]}"
+
+
+@pytest.mark.parametrize("section", ["training", "sft"])
+def test_the_number_of_processes_is_in_no_key(section, tmp_path):
+    examples = tmp_path / "examples.jsonl"
+    examples.write_text('{"prompt": "Name two fish.", "response": "cod eel"}\n')
+    tuned = ["sft=qlora", f"sft.path=[{examples}]", f"{section}.micro_batch_size=4"]
+    shared = [f"{section}.process=launch", f"{section}.processes=2"]
+    one, two = (keys(shipped(*tuned, *more), tmp_path) for more in ([], shared))
+    assert one == two
+
+
+# Of the judges that are not in the shipped recipe: every setting that a kind reads, another value.
+JUDGES = {
+    "pairwise": {
+        "judge.pairwise.comparisons": 4,
+        "judge.model": "initial",
+        "judge.min_readable": 0.25,
+        "judge.min_mass": 0.2,
+        "judge.low": 1,
+        "judge.high": 9,
+        "judge.system": "Be fair.",
+    },
+    "pairrm": {
+        "judge.pairrm.path": None,  # counts by its files: see tests/judging
+        "judge.pairrm.revision": "main",
+        "judge.pairrm.device": None,  # what there is decides
+        "judge.pairrm.dtype": "bfloat16",
+        "judge.pairrm.batch_size": 3,
+        "judge.pairrm.source_tokens": 99,
+        "judge.pairrm.candidate_tokens": 99,
+        "judge.min_scored": 0.25,
+    },
+    "reward_model": {
+        "judge.reward_model.path": None,
+        "judge.reward_model.revision": "main",
+        "judge.reward_model.device": None,
+        "judge.reward_model.dtype": "float16",
+        "judge.reward_model.batch_size": 3,
+        "judge.reward_model.context": 64,
+        "judge.reward_model.chat_template": __file__,
+        "judge.min_scored": 0.25,
+    },
+    "endpoint": {
+        "judge.endpoint.base_url": "http://localhost:9/v1",
+        "judge.endpoint.model": "another",
+        "judge.endpoint.api_key_env": "ITERDPO_TEST_KEY",
+        "judge.endpoint.send_seed": False,
+        "judge.endpoint.limit_name": "max_completion_tokens",
+        "judge.endpoint.concurrency": 3,
+        "judge.endpoint.requests_per_minute": 60,
+        "judge.endpoint.timeout_seconds": 9.0,
+        "judge.endpoint.retries": 2,
+        "judge.endpoint.price_in": 2.0,
+        "judge.endpoint.price_out": 2.0,
+        "judge.endpoint.budget": 3.0,
+        "judge.samples": 5,
+        "judge.temperature": 0.1,
+        "judge.top_p": 0.5,
+        "judge.max_tokens": 99,
+        "judge.min_readable": 0.25,
+        "judge.system": "Be fair.",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def judged_by(tmp_path_factory):
+    """A function from a kind of judge to the values of the recipe with it, and their keys."""
+    from tests.judging.rankers import make_pairrm, make_reward_model
+
+    place = tmp_path_factory.mktemp("judges")
+    needed = {
+        "pairwise": list,
+        "pairrm": lambda: [f"judge.pairrm.path={make_pairrm(place / 'p')}"],
+        "reward_model": lambda: [
+            f"judge.reward_model.path={make_reward_model(place / 'r', 'qwen')}"
+        ],
+        "endpoint": lambda: ["judge.endpoint.model=one", "judge.endpoint.price_in=1"],
+    }
+    found = {}
+
+    def get(kind):
+        if kind not in found:
+            values = shipped(f"judge={kind}", *needed[kind]())
+            found[kind] = values, keys(copy.deepcopy(values), place)
+        return found[kind]
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (kind, key)
+        for kind, others in JUDGES.items()
+        for key, other in others.items()
+        if other is not None
+    ],
+)
+def test_a_setting_of_a_judge_changes_a_key_or_is_listed(
+    kind, key, judged_by, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ITERDPO_TEST_KEY", "secret")
+    plain, usual = judged_by(kind)
+    values = copy.deepcopy(plain)
+    *path, name = key.split(".")
+    section = values
+    for part in path:
+        section = section[part]
+    section[name] = JUDGES[kind][key]
+    inert = key in ALWAYS or key in OF_OTHER_JUDGES
+    assert (keys(values, tmp_path) == usual) == inert, f"{key}={section[name]}"
+
+
+def test_no_setting_of_a_judge_is_forgotten():
+    for kind, others in JUDGES.items():
+        section = shipped(f"judge={kind}")["judge"][kind]
+        assert {f"judge.{kind}.{name}" for name in section} <= set(others)
+
+
+def test_every_listed_setting_is_there():
+    assert set(ALWAYS) | set(OTHERS_CHOICE) <= set(SHIPPED)
+    assert not set(ALWAYS) & set(OTHERS_CHOICE)
+    known = {key for others in JUDGES.values() for key in others} | {"judge.labels"}
+    assert set(OF_OTHER_JUDGES) <= known

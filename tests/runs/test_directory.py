@@ -1,0 +1,165 @@
+"""A run is read back from its directory, and what is missing is said in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from iterdpo.errors import UserError
+from iterdpo.records import Candidate, Prompt
+from iterdpo.runs.directory import Run, find_runs, job_order
+from iterdpo.runs.execute import link as link_stages
+
+
+@pytest.fixture
+def copied(finished_run, tmp_path):
+    """A copy of the run's own directory, its links still into the same store."""
+    shutil.copytree(finished_run, tmp_path / "run", symlinks=True)
+    return tmp_path / "run"
+
+
+def test_the_policies_are_those_that_were_made(finished_run):
+    run = Run.open(finished_run)
+    policies = run.policies
+    assert list(policies) == ["M0", "M1", "M2"]
+    # The fingerprint is computed from what was read, and must be the one written down.
+    written = {model["name"]: model["fingerprint"] for model in run.models}
+    assert {name: policy.fingerprint for name, policy in policies.items()} == written
+    assert policies["M2"].parent == policies["M1"].fingerprint
+    assert run.policy() is policies["M2"]
+    assert run.policy("M0").adapter is None
+
+
+def test_the_records_of_an_iteration(finished_run):
+    run = Run.open(finished_run)
+    first, second = run.made(1), run.made(2)
+    assert (len(first.prompts), len(first.candidates), len(first.judgments)) == (6, 24, 24)
+    assert {item.policy for item in first.candidates} == {run.policy("M0").fingerprint}
+    assert {item.policy for item in second.candidates} == {run.policy("M1").fingerprint}
+    assert {pair.prompt_id for pair in first.pairs} <= {prompt.id for prompt in first.prompts}
+    assert len(first.pairs) + sum(first.dropped.values()) == 6  # one prospective pair a prompt
+    assert first.training is not None
+    assert len(first.training["history"]) == len(first.pairs) // 2
+
+
+def test_any_stage_by_its_address(finished_run):
+    run = Run.open(finished_run)
+    stages = run.models[1]["stages"]
+    assert len(run.records(stages["held_out"], Prompt)) == 5
+    assert {item.text.split()[0] for item in run.records(stages["greedy"], Candidate)} == {"M1"}
+    assert run.manifest(stages["greedy"]).seconds >= 0
+
+
+def test_the_configuration_is_typed(finished_run, copied):
+    assert Run.open(finished_run).config.candidates.n == 4
+    values = json.loads((copied / "config.json").read_text())
+    values["candidates"]["unheard_of"] = 1
+    (copied / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"config\.json: 1 settings .* this version knows"):
+        _ = Run.open(copied).config
+
+
+def test_what_is_no_run(tmp_path, copied):
+    with pytest.raises(UserError, match="no run there"):
+        Run.open(tmp_path)
+    (copied / "summary.json").unlink()
+    with pytest.raises(UserError, match="nothing is measured yet"):
+        Run.open(copied)
+    (copied / "summary.json").write_text('{"models": [')
+    with pytest.raises(UserError, match=r"summary\.json: is not JSON"):
+        Run.open(copied)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "lacks"),
+    [
+        ("summary.json", "{}", "models"),
+        ("summary.json", '{"models": [], "run": {}}', "iterations"),
+        ("summary.json", "[]", "models"),
+        ("config.json", "{}", "model"),
+        ("config.json", "3", "model"),
+    ],
+)
+def test_a_file_of_another_version_or_program_is_named(copied, name, text, lacks):
+    (copied / name).write_text(text)
+    with pytest.raises(UserError, match=rf"{name}: has no {lacks}, so it is not this version's"):
+        Run.open(copied)
+
+
+def test_an_unknown_model_names_those_there_are(finished_run):
+    with pytest.raises(UserError, match="no model M7; there are M0, M1, M2"):
+        Run.open(finished_run).policy("M7")
+
+
+def test_a_stage_that_left_the_store(copied):
+    run = Run.open(copied)
+    for link in (copied / "stages").glob("*-pairs-*"):
+        link.unlink()
+        link.symlink_to(copied / "gone")
+    with pytest.raises(UserError, match=r"pairs/\w+ is no longer in the store"):
+        run.made(1)
+
+
+def test_a_run_that_goes_on_over_a_store_that_was_moved_points_there(tmp_path):
+    for store in ("old", "new"):
+        stage = tmp_path / store / "pairs" / "1f2e3d4c"
+        stage.mkdir(parents=True)
+        for _ in range(2):
+            link_stages({"pairs/1f2e3d4c": stage}, tmp_path / "stages")
+        (place,) = (tmp_path / "stages").iterdir()
+        assert place.resolve() == stage.resolve()
+
+
+@pytest.mark.parametrize("text", [b"not what it was", b""])
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [("greedy", "records.parquet"), ("policy", "adapter/adapter_model.safetensors")],
+)
+def test_a_damaged_stage_is_named_with_its_file(copied, tmp_path, stage, file, text):
+    stage = Run.open(copied).models[1]["stages"][stage]
+    (link,) = copied.glob(f"stages/*-{stage.split('/')[0]}-{stage.split('/')[1][:8]}")
+    shutil.copytree(link.resolve(), tmp_path / "damaged")
+    link.unlink()
+    link.symlink_to(tmp_path / "damaged")
+    assert Run.open(copied).directory_of(stage) == tmp_path / "damaged"
+    (tmp_path / "damaged" / file).write_bytes(text)
+    said = rf"damaged/{file} is not what its stage wrote .*; the run's own command, run again"
+    with pytest.raises(UserError, match=said):
+        Run.open(copied).directory_of(stage)
+
+
+def test_an_unfinished_run_is_read_as_far_as_it_is_done(copied):
+    summary = json.loads((copied / "summary.json").read_text())
+    summary["models"], summary["iterations"] = summary["models"][:2], summary["iterations"][:1]
+    (copied / "summary.json").write_text(json.dumps(summary))
+    run = Run.open(copied)
+    assert run.policy().name == "M1"
+    assert len(run.made(1).prompts) == 6
+
+
+def test_an_iteration_that_trained_nothing_has_no_training(copied):
+    summary = json.loads((copied / "summary.json").read_text())
+    summary["iterations"][0]["stages"]["adapter"] = None
+    (copied / "summary.json").write_text(json.dumps(summary))
+    assert Run.open(copied).made(1).training is None
+
+
+def test_jobs_with_names_of_their_own_come_in_one_order_on_every_file_system():
+    jobs = [Path(name) for name in ("beta=0.3", "10", "beta=0.1", "2", "beta=0.2")]
+    for given in (jobs, jobs[::-1]):
+        ordered = sorted(given, key=job_order)
+        assert [job.name for job in ordered] == ["2", "10", "beta=0.1", "beta=0.2", "beta=0.3"]
+
+
+def test_runs_and_sweeps(copied, tmp_path):
+    sweep = tmp_path / "sweep"
+    for name in ("10", "2", "note"):
+        shutil.copytree(copied, sweep / name, symlinks=True)
+    (sweep / "note" / "summary.json").unlink()
+    found = find_runs([copied, sweep])
+    assert [run.name for run in found] == ["run", "2", "10"]
+    with pytest.raises(UserError, match="neither a run nor a sweep"):
+        find_runs([tmp_path / "nowhere"])

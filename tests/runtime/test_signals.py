@@ -1,0 +1,90 @@
+"""Signals, as a terminal, a cluster or a spot machine sends them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from iterdpo.runtime.signals import Stopped, StopRequest, heard
+from tests.loop.sizes import LITTLE_MEASURED
+from tests.processes import program_that_waits, started_with, until_it_waits
+
+
+def test_the_first_signal_is_noted_and_told_and_handlers_are_put_back(capfd):
+    before = signal.getsignal(signal.SIGTERM)
+    request = StopRequest()
+    with heard(request):
+        request.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped, match="stopped by SIGTERM") as stopped:
+            request.check()
+    assert stopped.value.exit_status == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "once more stops at once" in capfd.readouterr().err
+
+
+def test_the_second_signal_ends_the_process_at_once():
+    code = (
+        "import os, signal, sys\n"
+        "from iterdpo.stopping import StopRequest, heard\n"
+        "with heard(StopRequest()):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    sys.exit(0)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status", "process"),
+    [(signal.SIGTERM, 143, "inline"), (signal.SIGINT, 130, "spawn")],
+)
+def test_a_run_stops_says_how_to_go_on_and_goes_on(tmp_path, number, status, process):
+    def command(run: str) -> list[str]:
+        return [
+            "experiment=smoke", "iterations=1", "tracking=wandb", "engine.device=cpu",
+            "engine.part_rows=24", "engine.batch_size=24", *LITTLE_MEASURED,
+            f"training.process={process}",
+            f"store.root={tmp_path / 'store'}", f"hydra.run.dir={tmp_path / run}",
+        ]  # fmt: skip
+
+    # In the middle of the first iteration's candidates: a part is there, another is in hand.
+    with subprocess.Popen(
+        [*program_that_waits("candidates", done=1), *command("first")], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"STARTED_BY": str(tmp_path)},
+    ) as child:  # fmt: skip
+        until_it_waits(child)
+        assert child.pid in started_with(f"STARTED_BY={tmp_path}")
+        child.send_signal(number)
+        said = child.communicate()[1]
+    assert child.returncode == status
+    assert "run the same command again to go on" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    until = time.monotonic() + 60
+    while started_with(f"STARTED_BY={tmp_path}") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert started_with(f"STARTED_BY={tmp_path}") == set()
+
+    parts = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "store").glob("candidates/.work-*/parts/*.parquet")
+    }
+    again = subprocess.run(
+        [sys.executable, "-m", "iterdpo", *command("again")], capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert f"going on with what {tmp_path / 'first'} left" in again.stderr
+    assert len(parts) == 2
+    assert not any(path.exists() for path in parts)  # they are in the finished stage
+    made = json.loads((tmp_path / "again" / "summary.json").read_text())["iterations"][0]
+    assert 0 < made["generated_tokens_new"] < made["generated_tokens"]
+    ids = {(tmp_path / run / "wandb-run-id").read_text() for run in ("first", "again")}
+    assert len(ids) == 1

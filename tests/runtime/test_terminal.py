@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iterdpo.errors import LineageError, UserError
+from iterdpo.runtime.terminal import harmless, run_tool
+
+
+@pytest.fixture(autouse=True)
+def levels():
+    logger = logging.getLogger("iterdpo")
+    before = logger.level
+    yield
+    logger.setLevel(before)
+
+
+def fail(error):
+    def action():
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(UserError("no such\nfile"), 2), (LineageError("another policy"), 3)],
+)
+def test_what_a_user_hears_is_one_line(capsys, error, status):
+    assert run_tool("tool", fail(error)) == status
+    said = capsys.readouterr().err
+    assert said == f"tool: {' '.join(str(error).splitlines())}\n"
+
+
+def test_other_ends():
+    assert run_tool("tool", lambda: None) == 0
+    assert run_tool("tool", lambda: 1) == 1
+    assert run_tool("tool", fail(KeyboardInterrupt())) == 130
+    with pytest.raises(ZeroDivisionError):
+        run_tool("tool", lambda: 1 // 0)
+
+
+def test_messages_are_harmless_too(capsys):
+    run_tool("tool", fail(UserError("\x1b[2J gone")))
+    assert capsys.readouterr().err == "tool: \\x1b[2J gone\n"
+
+
+def test_what_acts_on_a_terminal_is_spelled_out():
+    assert harmless("a\x1b[31mb\x07\r\x9b2J") == "a\\x1b[31mb\\x07\\r\\x9b2J"
+    assert harmless("x\u202ey\u2066") == "x\\u202ey\\u2066"
+    assert harmless("a\u2028b\u2029") == "a\\u2028b\\u2029"
+    assert harmless("half \ud800") == "half \\ud800"
+    assert harmless("tab\there\nnew") == "tab\there\nnew"
+    family = "\U0001f468\u200d\U0001f469"  # joined by an invisible letter
+    assert harmless(family + "naïve 漢字") == family + "naïve 漢字"
+
+
+@given(st.text(st.characters()))
+def test_nothing_is_left_that_acts(text):
+    shown = harmless(text)
+    shown.encode("utf-8")
+    assert not set(shown) & {chr(n) for n in (*range(9), *range(11, 32), *range(127, 160))}

@@ -1,0 +1,87 @@
+"""Which models are shared, and as which files."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from iterdpo.errors import UserError
+from iterdpo.records import Adapter, Base, Policy
+from iterdpo.runs.directory import Run
+from iterdpo.tools.hub.choice import Choice, choose, lay_out, own_base
+from iterdpo.tools.hub.provenance import Origin
+
+
+def names(choice):
+    return choice.top and choice.top.name, [policy.name for policy in choice.folders]
+
+
+def best(model):
+    return {"best": {"model": model, "why": "because", "by": "judge"}}
+
+
+def test_what_each_word_names(changed):
+    run = changed(summary=best("M1"))
+    assert names(choose(run, "best")) == ("M1", [])
+    assert names(choose(run, "last")) == ("M2", [])
+    assert names(choose(run, "all")) == ("M1", ["M1", "M2"])
+    assert choose(run, "none") is None
+    everything = choose(run, "all")
+    assert [policy.name for policy in everything.policies] == ["M1", "M2"]
+    assert [everything.folder_of(policy) for policy in everything.policies] == [None, "M2"]
+
+
+def test_a_best_model_that_nothing_here_made_is_said(finished_run):
+    run = Run.open(finished_run)
+    assert run.summary["best"]["model"] == "M0"
+    with pytest.raises(UserError, match=r"the best model is M0, .* \(there are M1, M2\)"):
+        choose(run, "best")
+    assert names(choose(run, "all")) == (None, ["M1", "M2"])
+
+
+def test_an_adapter_names_no_place_of_this_machine(finished_run, tmp_path):
+    policy = Run.open(finished_run).policy("M2")
+    lay_out(policy, Origin("org/base", "abc", "org/base"), None, tmp_path / "M2")
+    assert sorted(path.name for path in (tmp_path / "M2").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors",
+    ]  # fmt: skip
+    text = (tmp_path / "M2" / "adapter_config.json").read_text()
+    values = json.loads(text)
+    assert (values["base_model_name_or_path"], values["revision"]) == ("org/base", "abc")
+    assert "/" not in text.replace("org/base", "")
+    # The store's own file is as it was.
+    stored = json.loads((tmp_path / policy.adapter.path / "adapter_config.json").read_text())
+    assert stored["base_model_name_or_path"] == policy.base.path
+
+
+def test_weights_of_its_own_are_every_file_of_the_checkpoint(tmp_path, checkpoint_of):
+    model = checkpoint_of("llama")
+    base = Base(str(model), "a", "none", "float32", str(model))
+    lay_out(Policy("M1", base, parent="x"), Origin(None, None, "tiny"), None, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        path.name for path in model.iterdir()
+    }
+    for path in (tmp_path / "out").iterdir():
+        assert path.read_bytes() == (model / path.name).read_bytes()
+
+
+def test_a_merged_base_goes_along_with_adapters_on_it():
+    original = Base("o", "a", "nf4", "float32", "i")
+    merged = Base("s/model", "b", "nf4", "float32", "s/dequantized")
+    m0 = Policy("M0", merged, parent="bare")
+    m1 = Policy("M1", merged, Adapter("x", "y"), m0.fingerprint)
+    run = SimpleNamespace(policies={"M0": m0, "M1": m1})
+    assert own_base(run, [m1]) == m0
+    assert own_base(run, [m0]) is None  # which is the whole model
+    plain = Policy("M0", original)
+    adapted = Policy("M1", original, Adapter("x", "y"), plain.fingerprint)
+    assert own_base(SimpleNamespace(policies={"M0": plain, "M1": adapted}), [adapted]) is None
+
+
+def test_every_model_once():
+    base = Base("o", "a", "none", "float32", "o")
+    one, two = (Policy(name, base, Adapter(name, name), "p") for name in ("M1", "M2"))
+    assert Choice(two, [one, two]).policies == [two, one]
+    assert Choice(None, [one, two]).policies == [one, two]

@@ -1,0 +1,194 @@
+"""The page in a browser: blind, safe, resumable; its export is what the import reads."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from iterdpo.tools.label.annotations import check_marks, read_marks
+from iterdpo.tools.label.page import page_html
+from iterdpo.tools.label.result import result_of
+from tests.made_run import HOSTILE
+from tests.tools.label.questions import question, task_of
+
+# What the page would hand to the person as a file, caught on its way.
+CATCH = """
+window.caught = null;
+HTMLAnchorElement.prototype.click = function () {
+  window.caught = this.download;
+};
+URL.createObjectURL = (blob) => { window.blob = blob; return "blob:null/1"; };
+"""
+
+
+@pytest.fixture
+def task():
+    questions = [question(n) for n in range(4)]
+    return task_of([*questions, question(4, HOSTILE, "", HOSTILE)])
+
+
+@pytest.fixture
+def page(chromium, task, tmp_path):
+    file = tmp_path / "label.html"
+    file.write_text(page_html(task), "utf-8")
+    page = chromium.page()
+    page.open(file)
+    yield page
+    page.close()
+
+
+def export(page) -> str:
+    page.run(CATCH)
+    page.click("#export")
+    return page.run("window.blob.text()")
+
+
+def test_nothing_is_asked_for_and_nothing_is_wrong(page):
+    assert (page.errors, page.requests) == ([], [])
+
+
+def test_hostile_texts_stay_text(page, task):
+    for item in task.items:
+        assert page.run("document.getElementById('prompt').textContent") == item.prompt
+        assert page.run("document.getElementById('left').textContent") == item.left
+        page.press("1")
+    assert page.run("document.title") == "Which answer is better?"
+    assert page.run("document.querySelectorAll('img').length") == 0
+    assert (page.errors, page.requests) == ([], [])
+
+
+def test_the_policy_stops_what_it_does_not_know(page):
+    page.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"hit=1\">'), "
+        "new Promise(go => document.querySelector('img').addEventListener('error', () => go()))"
+    )
+    page.run("document.head.append(Object.assign(document.createElement('script'), "
+             "{textContent: 'hit = 1'}))")  # fmt: skip
+    assert page.run("typeof hit") == "undefined"
+    assert any("Content Security Policy" in error for error in page.errors)
+
+
+def test_keys_label_and_the_export_is_what_the_import_reads(page, task, tmp_path):
+    assert page.text("#count") == "0 of 5"
+    for key in ("1", "2", "0", "s"):
+        page.press(key)
+    assert page.text("#count") == "4 of 5"
+    page.click("#export")
+    assert "Write your name" in page.text("#notice")  # and nothing is exported yet
+    page.type("Ann é", "#annotator")
+    text = export(page)
+    assert page.run("caught") == f"labels-{task.hash[:8]}-Ann-é.json"
+    file = tmp_path / "ann.json"
+    file.write_text(text)
+    marks = read_marks([file])
+    check_marks(marks, task)
+    assert marks[0].annotator == "Ann é"
+    chosen = [marks[0].by_item[item.id].choice for item in task.items[:4]]
+    assert chosen == ["left", "right", "tie", "skip"]
+    assert all(0 <= mark.seconds < 60 for mark in marks[0].by_item.values())
+    first, second = task.items[0].first_is_left, not task.items[1].first_is_left
+    result = result_of(task, marks)
+    assert (result["wins"], result["ties"], result["skips"]) == (first + second, 1, 1)
+
+
+def test_buttons_label_too_and_the_end_is_said(page, task):
+    for choice in ("left", "tie", "right", "skip", "left"):
+        page.click(f"[data-choice={choice}]")
+    assert "4 compared, 1 skipped" in page.text("#done")
+    assert page.run("document.querySelector('[data-choice=left]').disabled")
+    page.press("1")  # nothing is left to label
+    assert page.text("#count") == "5 of 5"
+
+
+def test_undo_shows_the_item_again(page, task):
+    page.press("1")
+    page.press("2")
+    page.press("u")
+    assert page.text("#count") == "1 of 5"
+    assert page.run("document.getElementById('left').textContent") == task.items[1].left
+    page.press("u")
+    page.press("u")  # one more than there is
+    assert page.text("#count") == "0 of 5"
+
+
+def test_typing_a_name_labels_nothing(page):
+    page.run("document.getElementById('annotator').focus()")
+    for key in ("s", "1", "u"):
+        page.press(key)
+    assert page.text("#count") == "0 of 5"
+    assert page.run("document.getElementById('annotator').value") == "s1u"
+
+
+def test_it_goes_on_where_it_was(page, task, tmp_path):
+    page.type("Ann", "#annotator")
+    page.press("Enter")  # leaves the field
+    page.press("1")
+    page.press("0")
+    page.open(tmp_path / "label.html")
+    assert page.text("#count") == "2 of 5"
+    assert "Going on: 2 choices" in page.text("#notice")
+    assert page.run("document.getElementById('annotator').value") == "Ann"
+    page.press("u")
+    assert page.text("#count") == "1 of 5"
+
+
+def test_another_browser_goes_on_from_an_export(chromium, page, task, tmp_path):
+    page.type("Ann", "#annotator")
+    page.press("Enter")  # leaves the field
+    page.press("1")
+    page.press("2")
+    text = export(page)
+    other = chromium.page()
+    other.open(tmp_path / "label.html")
+    assert other.text("#count") == "0 of 5"
+    give(other, text)
+    other.wait("document.getElementById('notice').textContent === 'Imported 2 choices.'")
+    assert other.text("#count") == "2 of 5"
+    assert json.loads(export(other))["items"] == json.loads(text)["items"]
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "no exported file"), ('{"format": "x"}', "of another page")],
+)
+def test_a_wrong_file_imports_nothing(page, text, said):
+    give(page, text)
+    page.wait("document.getElementById('notice').textContent !== ''")
+    assert said in page.text("#notice")
+    assert page.text("#count") == "0 of 5"
+
+
+def test_kept_nonsense_is_not_taken_over(page, task, tmp_path):
+    place = f"iterdpo-label-{task.hash}"
+    kept = {"annotator": 3, "marks": {"strange": {"choice": "left", "seconds": 1},
+            task.items[0].id: {"choice": "both", "seconds": 1}}, "order": ["strange"]}  # fmt: skip
+    page.run(f"localStorage.setItem({json.dumps(place)}, {json.dumps(json.dumps(kept))})")
+    page.open(tmp_path / "label.html")
+    assert page.text("#count") == "0 of 5"
+    assert page.errors == []
+
+
+def test_a_phone_needs_no_sideways_scrolling(page):
+    page.resize(360, 740, 2, mobile=True)
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    boxes = page.run("['one', 'two'].map(id => document.getElementById(id)"
+                     ".getBoundingClientRect().top)")  # fmt: skip
+    assert boxes[1] > boxes[0]  # one answer below the other
+
+
+def test_dark_is_dark(page):
+    light = page.run("getComputedStyle(document.body).backgroundColor")
+    page.media({"prefers-color-scheme": "dark"})
+    assert page.run("getComputedStyle(document.body).backgroundColor") != light
+
+
+def give(page, text: str) -> None:
+    """Choose a file with ``text``, as a person would."""
+    page.run(
+        "(() => { const t = new DataTransfer();"
+        f" t.items.add(new File([{json.dumps(text)}], 'x.json'));"
+        " const e = document.getElementById('file'); e.files = t.files;"
+        " e.dispatchEvent(new Event('change')); })()"
+    )
