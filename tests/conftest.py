@@ -7,7 +7,9 @@ import importlib.util
 import os
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -41,7 +43,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def checkpoint_of(tmp_path_factory: pytest.TempPathFactory):
+def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a style's name to the directory of its tiny random checkpoint."""
     from tests.checkpoints import make_checkpoint
 
@@ -56,7 +58,7 @@ def checkpoint_of(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def libraries():
+def libraries() -> Iterator[Any]:
     """Load what a training loads, and let the garbage collector leave it alone: half the time."""
     import bitsandbytes  # noqa: F401
 
@@ -70,7 +72,9 @@ def libraries():
 
 
 @pytest.fixture(scope="session")
-def finished_run(libraries, checkpoint_of, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(
+    libraries: Any, checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The directory of a finished run of two iterations; look, but change nothing in it."""
     from tests.made_run import make_run
 
@@ -87,7 +91,7 @@ def vllm() -> None:
 
 
 @pytest.fixture(scope="session")
-def chromium():
+def chromium() -> Iterator[Any]:
     """A browser; skip what needs one where there is none, and fail where it has to be there."""
     from tests.browser import NAMES, Browser, find_chromium
 
@@ -102,7 +106,7 @@ def chromium():
 
 
 @pytest.fixture
-def nobody_there():
+def nobody_there() -> Iterator[Any]:
     """An address on this machine whose port is taken, by nobody who would answer."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -60,7 +60,7 @@ def room(module: str) -> str:
     return module.split(".")[0]
 
 
-def test_imports_point_down():
+def test_imports_point_down() -> None:
     level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
     files = sorted(PACKAGE.rglob("*.py"))
     assert {room(place.relative_to(PACKAGE).parts[0].removesuffix(".py")) for place in files} == (
@@ -74,7 +74,7 @@ def test_imports_point_down():
                 assert level[there] < level[own], f"{file.relative_to(PACKAGE)} imports {module}"
 
 
-def test_no_two_files_import_each_other_by_any_way():
+def test_no_two_files_import_each_other_by_any_way() -> None:
     modules = {
         ".".join(file.relative_to(PACKAGE).with_suffix("").parts): imports(file)
         for file in PACKAGE.rglob("*.py")
@@ -84,7 +84,7 @@ def test_no_two_files_import_each_other_by_any_way():
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
-def test_only_assemble_builds_from_configuration():
+def test_only_assemble_builds_from_configuration() -> None:
     # Schema classes may be named elsewhere as types; the whole Config only around the loop.
     users = {
         file.relative_to(PACKAGE).parts[0]
@@ -97,19 +97,19 @@ def test_only_assemble_builds_from_configuration():
 @pytest.mark.parametrize(
     "module", ["iterdpo.loop", "iterdpo.config.check", "iterdpo.cli.run", "iterdpo.assemble"]
 )
-def test_light_modules_load_nothing_heavy(module):
+def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_no_module_is_long_and_none_is_a_drawer():
+def test_no_module_is_long_and_none_is_a_drawer() -> None:
     for file in PACKAGE.rglob("*.py"):
         assert len(file.read_text("utf-8").splitlines()) <= 300, file
         assert "util" not in file.stem, file
 
 
-def test_no_room_swallows_errors_whole():
+def test_no_room_swallows_errors_whole() -> None:
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.ExceptHandler):

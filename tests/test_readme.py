@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -47,7 +48,7 @@ def run(arguments: list[str], cwd: Path, said: str = "") -> subprocess.Completed
     return done
 
 
-def test_the_readme_names_the_commands_that_count():
+def test_the_readme_names_the_commands_that_count() -> None:
     assert "make demo" in COMMANDS
     assert "make check test" in COMMANDS
     assert "python -m iterdpo iterations=3" in COMMANDS
@@ -85,7 +86,9 @@ def after_a_run(tool: str, finished: Path, directory: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", PYTHON_COMMANDS)
-def test_command(command, tmp_path, checkpoint_of, request):
+def test_command(
+    command: Any, tmp_path: Path, checkpoint_of: Any, request: pytest.FixtureRequest
+) -> None:
     if "engine=vllm" in command:
         request.getfixturevalue("vllm")
     arguments = shlex.split(command)[1:]
@@ -142,7 +145,7 @@ def test_command(command, tmp_path, checkpoint_of, request):
 
 
 @pytest.mark.parametrize("command", RECIPES)
-def test_a_recipe_composes(command, tmp_path):
+def test_a_recipe_composes(command: Any, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text("{}\n")
     overrides = shlex.split(command.replace("FILE", str(file)))
@@ -166,8 +169,13 @@ SHAPES = {
     [(name, *rest) for names, *rest in MEMORY for name in re.findall(r"\w+", names)],
 )
 def test_what_a_recipe_needs_is_what_the_estimate_says(
-    recipe, model, training, engine, tmp_path, monkeypatch
-):
+    recipe: Any,
+    model: Any,
+    training: Any,
+    engine: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """On a card whose size and models are made up: what a run would print."""
     file = tmp_path / "some.jsonl"
     file.write_text("{}\n")
@@ -187,7 +195,7 @@ def test_what_a_recipe_needs_is_what_the_estimate_says(
     assert f"{estimate.trainer / GIB:.0f} {estimate.engine / GIB:.0f}" == f"{training} {engine}"
 
 
-def test_every_recipe_says_what_it_needs():
+def test_every_recipe_says_what_it_needs() -> None:
     named = {name for names, *_ in MEMORY for name in re.findall(r"\w+", names)}
     recipes = {found[1] for line in RECIPES if (found := re.search(r"experiment=(\w+)", line))}
     assert named == recipes | {"self_rewarding_8b_24gb"}
@@ -205,7 +213,9 @@ def documented_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", documented_commands())
-def test_a_documented_command_is_taken(command, tmp_path, checkpoint_of, monkeypatch):
+def test_a_documented_command_is_taken(
+    command: Any, tmp_path: Path, checkpoint_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "some.txt").write_text("Say it.\n")
     swaps = {"=FILE": "=some.txt", "=DIR": f"={checkpoint_of('llama')}"}
@@ -214,7 +224,7 @@ def test_a_documented_command_is_taken(command, tmp_path, checkpoint_of, monkeyp
     check(shlex.split(command)[3:])
 
 
-def test_the_tree_names_what_is_there():
+def test_the_tree_names_what_is_there() -> None:
     tree = re.search(r"```\niterdpo/\n(.*?)```", README, flags=re.DOTALL)
     assert tree is not None
     for line in tree.group(1).splitlines():
@@ -223,12 +233,12 @@ def test_the_tree_names_what_is_there():
         assert place.exists(), name
 
 
-def test_the_citation_is_of_this_version():
+def test_the_citation_is_of_this_version() -> None:
     said = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))
     assert said["version"] == iterdpo.__version__
 
 
-def test_every_target_of_the_makefile_tells_what_it_does():
+def test_every_target_of_the_makefile_tells_what_it_does() -> None:
     done = subprocess.run(
         ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )

@@ -16,7 +16,9 @@ KEY = "sk-secret"
 @pytest.mark.parametrize(
     "value", [f"{KEY}\nX-Other: 1", f"{KEY} two", f"{KEY}\N{EM DASH}", "", " "]
 )
-def test_what_no_header_can_hold_is_no_key_and_is_not_shown(monkeypatch, value):
+def test_what_no_header_can_hold_is_no_key_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     monkeypatch.setenv("ITERDPO_TEST_KEY", value)
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         config = typed(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -34,7 +36,7 @@ def ranked(question: str, *answers: str) -> RankedAnswers:
     st.integers(1, 10),
     st.integers(0, 3),
 )
-def test_every_ranked_question_is_in_one_set(items, instructions, seed):
+def test_every_ranked_question_is_in_one_set(items: Any, instructions: Any, seed: Any) -> None:
     asked = [ranked(text, *"abc"[:count]) for text, count in items]
     usable = {folded(item.prompt) for item in asked if len(item.answers) > 1}
     if len(usable) <= instructions:
@@ -49,14 +51,14 @@ def test_every_ranked_question_is_in_one_set(items, instructions, seed):
     assert all(item in asked for item in (*dealt.answered, *dealt.judged))
 
 
-def test_what_is_held_out_is_in_neither_set_however_it_is_written():
+def test_what_is_held_out_is_in_neither_set_however_it_is_written() -> None:
     asked = [ranked(text) for text in QUESTIONS] + [ranked(f" {QUESTIONS[0].upper()}")]
     dealt = deal(asked, instructions=4, held_out={folded(QUESTIONS[0])}, seed=0)
     found = {item.prompt for item in (*dealt.answered, *dealt.judged)}
     assert found == set(QUESTIONS[1:])
 
 
-def test_the_order_of_the_rows_decides_nothing_and_the_seed_does():
+def test_the_order_of_the_rows_decides_nothing_and_the_seed_does() -> None:
     asked = [ranked(text) for text in QUESTIONS]
     one, other = (deal(some, instructions=4, held_out=(), seed=0) for some in (asked, asked[::-1]))
     assert one == other
@@ -64,7 +66,7 @@ def test_the_order_of_the_rows_decides_nothing_and_the_seed_does():
 
 
 @pytest.fixture
-def file(tmp_path):
+def file(tmp_path: Path) -> Any:
     """The same ranked answers in both forms, in one file: a reader skips what it does not know."""
     rows = []
     for number, question in enumerate(QUESTIONS):
@@ -81,7 +83,7 @@ def file(tmp_path):
 
 
 @pytest.fixture
-def config_of(file, tmp_path):
+def config_of(file: Any, tmp_path: Path) -> Any:
     def get(*overrides: str) -> Config:
         usual = (
             "sft=oasst1", "judge=additive", f"sft.ranked.path={file}",
@@ -94,7 +96,9 @@ def config_of(file, tmp_path):
     return get
 
 
-def test_both_kinds_of_examples_come_of_one_source(config_of, file, tmp_path):
+def test_both_kinds_of_examples_come_of_one_source(
+    config_of: Any, file: Any, tmp_path: Path
+) -> None:
     more = tmp_path / "more.jsonl"
     more.write_text(json.dumps({"prompt": "And?", "response": "So."}) + "\n")
     engine = ScriptedEngine(lambda *_: "")
@@ -115,7 +119,7 @@ def test_both_kinds_of_examples_come_of_one_source(config_of, file, tmp_path):
     assert (written.rubric.name, step.sft.ranked) == ("additive", config.sft.ranked)
 
 
-def test_examples_that_ask_what_is_held_out_are_left_out(config_of, tmp_path):
+def test_examples_that_ask_what_is_held_out_are_left_out(config_of: Any, tmp_path: Path) -> None:
     prompts = LabPrompts()
     own = prompts.held_out[7]
     given = tmp_path / "given.jsonl"
@@ -136,7 +140,7 @@ def test_examples_that_ask_what_is_held_out_are_left_out(config_of, tmp_path):
         make_sft(config, engine, CHECKPOINT, prompts)
 
 
-def test_too_few_questions_name_the_file(config_of, file):
+def test_too_few_questions_name_the_file(config_of: Any, file: Any) -> None:
     config = config_of("sft.ranked.instructions=9")
     engine = ScriptedEngine(lambda *_: "")
     said = rf"^sft\.ranked\.instructions=9: sft\.ranked\.path={file} has 9 questions"
@@ -162,7 +166,9 @@ ANOTHER = {
 
 
 @pytest.mark.parametrize(("setting", "changes"), ANOTHER.items())
-def test_a_setting_changes_the_keys_of_what_it_changes(setting, changes, config_of, file):
+def test_a_setting_changes_the_keys_of_what_it_changes(
+    setting: Any, changes: Any, config_of: Any, file: Any
+) -> None:
     usual = keys(config_of())
     assert {stage: len(found) for stage, found in usual.items()}["sft"] == 2
     if setting == "path":
@@ -176,7 +182,7 @@ def test_a_setting_changes_the_keys_of_what_it_changes(setting, changes, config_
     assert (changed["candidates"] == usual["candidates"]) == (changes == "none")
 
 
-def test_every_setting_is_tried():
+def test_every_setting_is_tried() -> None:
     from dataclasses import fields
 
     from iterdpo.config.sft import RankedConfig
@@ -194,7 +200,7 @@ def test_every_setting_is_tried():
         (("sft.ranked.instructions=0",), "sft.ranked.instructions=0: "),
     ],
 )
-def test_what_cannot_be(config_of, overrides, said):
+def test_what_cannot_be(config_of: Any, overrides: Any, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config_of(*overrides)
     assert any(problem.startswith(said) for problem in caught.value.problems)

@@ -7,6 +7,8 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from tests.evaluation.test_table import estimate, model, summary  # noqa: F401
 
 
 @pytest.fixture
-def result(summary):  # noqa: F811
+def result(summary: Any) -> Any:
     values = copy.deepcopy(summary)
     for number, entry in enumerate(values["models"]):
         entry["iteration"] = number
@@ -27,12 +29,14 @@ def result(summary):  # noqa: F811
     return values | {"iterations": [made], "alarms": [], "stopped": None}
 
 
-def shown(result, tmp_path, capsys) -> list[str]:
+def shown(result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     console.show(result, tmp_path)
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_table_marks_the_best_model_and_says_why(result, tmp_path, capsys):
+def test_the_table_marks_the_best_model_and_says_why(
+    result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = shown(result, tmp_path, capsys)
     assert lines[1].split() == [
         "M0", "3.00", "±", "0.20", "–", "–", "10", "%", "4.00", "1,234.6", "0.800", "0.700", "–",
@@ -46,11 +50,13 @@ def test_the_table_marks_the_best_model_and_says_why(result, tmp_path, capsys):
     assert max(map(len, lines)) <= console.WIDTH
 
 
-def test_the_heads_are_as_many_as_the_cells(result):
+def test_the_heads_are_as_many_as_the_cells(result: Any) -> None:
     assert {len(console.row(entry, result)) for entry in result["models"]} == {len(console.COLUMNS)}
 
 
-def test_one_prompt_and_no_oracle_are_shown_as_they_are(result, tmp_path, capsys):
+def test_one_prompt_and_no_oracle_are_shown_as_they_are(
+    result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     result["models"][0]["quality"] = None
     result["models"][1]["quality"]["ci95"] = [None, None]
     result["models"][1]["gain"] = {"over_previous": None, "over_initial": estimate(0.5, None)}
@@ -60,12 +66,16 @@ def test_one_prompt_and_no_oracle_are_shown_as_they_are(result, tmp_path, capsys
     assert lines[2].split()[:4] == ["M1", "3.50", "–", "–"]
 
 
-def test_a_run_that_an_alarm_ended_says_so(result, tmp_path, capsys):
+def test_a_run_that_an_alarm_ended_says_so(
+    result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     result["stopped"] = {"iteration": 1, "message": "stopped after iteration 1 of 3 by [x]"}
     assert "stopped after iteration 1 of 3 by [x]" in shown(result, tmp_path, capsys)
 
 
-def test_alarms_are_told_with_their_own_model(result, caplog):
+def test_alarms_are_told_with_their_own_model(
+    result: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     result["alarms"] = [
         {"iteration": 0, "message": "an old one"}, {"iteration": 1, "message": "M1: too many ties"}
     ]  # fmt: skip
@@ -75,7 +85,7 @@ def test_alarms_are_told_with_their_own_model(result, caplog):
     assert "an old one" not in caplog.text
 
 
-def test_the_work_goes_on_when_nobody_reads_any_more():
+def test_the_work_goes_on_when_nobody_reads_any_more() -> None:
     read, write = os.pipe()
     os.close(read)
     code = (

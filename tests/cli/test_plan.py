@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,17 +17,17 @@ from tests.loop.sizes import SMALL
 SMOKE = ("experiment=smoke", "iterations=2", *SMALL)
 
 
-def steps_of(config):
+def steps_of(config: Any) -> Any:
     return [step for _, steps in plan.plan(config) for step in steps]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tmp_path_factory.mktemp("plan") / "store"
 
 
 @pytest.fixture(scope="module")
-def planned_and_run(libraries, store):
+def planned_and_run(libraries: Any, store: Any) -> Any:
     """What was planned over an empty store, and what the run then stored."""
     from hydra import compose, initialize_config_dir
 
@@ -43,7 +45,9 @@ def planned_and_run(libraries, store):
     return config, planned
 
 
-def test_over_an_empty_store_everything_runs_under_the_keys_it_then_has(planned_and_run, store):
+def test_over_an_empty_store_everything_runs_under_the_keys_it_then_has(
+    planned_and_run: Any, store: Any
+) -> None:
     _, planned = planned_and_run
     assert {step.state for step in planned} == {"runs"}
     assert {(step.stage, step.key) for step in planned} == {
@@ -53,14 +57,16 @@ def test_over_an_empty_store_everything_runs_under_the_keys_it_then_has(planned_
     assert candidates[0].estimate == Estimate(8 * 6 * 48, at_most=True)  # prompts x n x longest
 
 
-def test_after_the_run_everything_is_cached(planned_and_run):
+def test_after_the_run_everything_is_cached(planned_and_run: Any) -> None:
     config, planned = planned_and_run
     again = steps_of(config)
     assert {step.state for step in again} == {"cached"}
     assert [step.key for step in again] == [step.key for step in planned]
 
 
-def test_a_changed_setting_is_named_where_it_first_tells(planned_and_run, configure, store):  # noqa: F811
+def test_a_changed_setting_is_named_where_it_first_tells(
+    planned_and_run: Any, configure: Any, store: Any
+) -> None:
     config = configure(*SMOKE, "training.beta=0.7", f"store.root={store}")
     by_state = {step.key: step for step in steps_of(config)}
     runs = [step for step in by_state.values() if step.state == "runs"]
@@ -72,7 +78,9 @@ def test_a_changed_setting_is_named_where_it_first_tells(planned_and_run, config
     assert 8 * 6 < later.estimate.tokens < 8 * 6 * 48
 
 
-def test_a_half_done_stage_says_how_far_it_is(planned_and_run, store, tmp_path, configure):  # noqa: F811
+def test_a_half_done_stage_says_how_far_it_is(
+    planned_and_run: Any, store: Any, tmp_path: Path, configure: Any
+) -> None:
     import shutil
 
     shutil.copytree(store, tmp_path / "store")
@@ -86,7 +94,9 @@ def test_a_half_done_stage_says_how_far_it_is(planned_and_run, store, tmp_path, 
     assert "12" in half.details[0]
 
 
-def test_other_library_versions_are_told(planned_and_run, store, tmp_path, configure):  # noqa: F811
+def test_other_library_versions_are_told(
+    planned_and_run: Any, store: Any, tmp_path: Path, configure: Any
+) -> None:
     import shutil
 
     shutil.copytree(store, tmp_path / "store")
@@ -99,7 +109,9 @@ def test_other_library_versions_are_told(planned_and_run, store, tmp_path, confi
     assert "computed with torch 1.0.0, now" in base.details[0]
 
 
-def test_the_command_prints_the_plan_and_leaves_no_run(planned_and_run, store, tmp_path):
+def test_the_command_prints_the_plan_and_leaves_no_run(
+    planned_and_run: Any, store: Any, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "iterdpo", "plan=true", *SMOKE, "tracking=none",
                "engine.device=cpu", "training.beta=0.7", f"store.root={store}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -108,7 +120,7 @@ def test_the_command_prints_the_plan_and_leaves_no_run(planned_and_run, store, t
     assert not list((tmp_path / "runs").glob("*"))
 
 
-def test_estimates_add_up_as_far_as_they_are_known():
+def test_estimates_add_up_as_far_as_they_are_known() -> None:
     steps = [
         plan.Step("a", "1", "runs", (), Estimate(1200, False, 2.0, 500_000)),
         plan.Step("b", "2", "runs", (), Estimate(None, False, 3.4, 1_500_000)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -20,25 +21,25 @@ FILES = sorted(
 )
 
 
-def compose_with(*overrides: str):
+def compose_with(*overrides: str) -> Any:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 
 
 @pytest.fixture(scope="module")
-def values():
+def values() -> Any:
     return OmegaConf.to_container(compose_with(), resolve=True)
 
 
 @pytest.fixture
-def wrong(values):
+def wrong(values: Any) -> Any:
     """A copy of the shipped values to spoil."""
     spoiled = copy.deepcopy(values)
     spoiled.pop("experiment", None)
     return spoiled
 
 
-def problems(values) -> tuple[str, ...]:
+def problems(values: Any) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
         load(values)
     return caught.value.problems
@@ -70,7 +71,9 @@ NEEDED = {
 
 
 @pytest.mark.parametrize(("group", "name"), FILES)
-def test_every_shipped_file_composes_to_a_valid_configuration(group, name, tmp_path, checkpoint_of):
+def test_every_shipped_file_composes_to_a_valid_configuration(
+    group: Any, name: Any, tmp_path: Path, checkpoint_of: Any
+) -> None:
     (tmp_path / "prompts.txt").write_text("Say hello.\n")
     needed = [
         setting.format(here=tmp_path, checkpoint=checkpoint_of("llama"))
@@ -80,7 +83,7 @@ def test_every_shipped_file_composes_to_a_valid_configuration(group, name, tmp_p
     assert isinstance(config, Config)
 
 
-def test_the_launchers_compose():
+def test_the_launchers_compose() -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="comes with extra sweep")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("config", overrides=["hydra/launcher=cluster"], return_hydra_config=True)
@@ -89,23 +92,23 @@ def test_the_launchers_compose():
     assert (launcher["gpus_per_node"], launcher["signal_delay_s"]) == (1, 300)
 
 
-def test_an_overlay_begins_with_its_command():
+def test_an_overlay_begins_with_its_command() -> None:
     for path in sorted((CONF / "experiment").glob("*.yaml")):
         second = path.read_text().splitlines()[1]
         assert second.startswith(f"# python -m iterdpo experiment={path.stem}"), path
 
 
-def test_every_file_says_what_it_is():
+def test_every_file_says_what_it_is() -> None:
     for group, name in FILES:
         assert (CONF / group / f"{name}.yaml").read_text().startswith("#"), (group, name)
 
 
-def test_a_wrong_value_is_one_line_with_key_value_and_what_is_allowed(wrong):
+def test_a_wrong_value_is_one_line_with_key_value_and_what_is_allowed(wrong: Any) -> None:
     wrong["training"]["beta"] = -1
     assert problems(wrong) == ("training.beta=-1: input should be greater than 0",)
 
 
-def test_all_wrong_values_are_reported_at_once(wrong):
+def test_all_wrong_values_are_reported_at_once(wrong: Any) -> None:
     wrong["training"]["beta"] = "high"
     wrong["pairs"]["on_empty"] = "cry"
     wrong["iterations"] = 0
@@ -119,7 +122,7 @@ def test_all_wrong_values_are_reported_at_once(wrong):
     assert "seed: is missing" in found
 
 
-def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong):
+def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong: Any) -> None:
     wrong["training"]["beta"] = "0.1"
     wrong["iterations"] = True
     assert len(problems(wrong)) == 2
@@ -165,7 +168,7 @@ def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong):
         ({"training.loss": ["dpo"], "training.loss_weights": [1.0]}, "training.loss.0=dpo"),
     ],
 )
-def test_what_does_not_go_together_is_one_line(wrong, changes, said):
+def test_what_does_not_go_together_is_one_line(wrong: Any, changes: Any, said: str) -> None:
     for key, value in changes.items():
         section, name = key.split(".")
         wrong[section][name] = value
@@ -211,7 +214,7 @@ def test_what_does_not_go_together_is_one_line(wrong, changes, said):
         ("endpoint", {"score": "sampled"}, ["judge.score=sampled: ", "judge.endpoint.model=null"]),
     ],
 )
-def test_what_a_kind_of_judge_does_not_go_with(choice, changes, said):
+def test_what_a_kind_of_judge_does_not_go_with(choice: str, changes: Any, said: Any) -> None:
     values = OmegaConf.to_container(compose_with(f"judge={choice}"), resolve=True)
     values.pop("experiment", None)
     values["judge"] |= changes
@@ -236,7 +239,7 @@ def test_what_a_kind_of_judge_does_not_go_with(choice, changes, said):
         ({"budget": 5.0}, "judge.endpoint.budget=5: nothing has a price"),
     ],
 )
-def test_an_endpoint_that_cannot_be(changes, said):
+def test_an_endpoint_that_cannot_be(changes: Any, said: str) -> None:
     composed = compose_with("judge=endpoint", "judge.endpoint.model=judge-8b")
     values = OmegaConf.to_container(composed, resolve=True)
     values.pop("experiment", None)
@@ -247,7 +250,9 @@ def test_an_endpoint_that_cannot_be(changes, said):
     assert "deadbeef01" not in found
 
 
-def test_vllm_where_it_is_not_installed_says_how_to_get_it(wrong, monkeypatch):
+def test_vllm_where_it_is_not_installed_says_how_to_get_it(
+    wrong: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from iterdpo.config import check
 
     monkeypatch.setattr(check, "vllm_installed", lambda: False)
@@ -256,7 +261,7 @@ def test_vllm_where_it_is_not_installed_says_how_to_get_it(wrong, monkeypatch):
     assert said.startswith("engine.name=vllm: vLLM is not installed; it comes with `make install`")
 
 
-def test_every_field_has_a_docstring_or_says_it_by_its_name():
+def test_every_field_has_a_docstring_or_says_it_by_its_name() -> None:
     # The schema is documentation: each section must open with a sentence.
     import dataclasses
 
@@ -268,18 +273,20 @@ def test_every_field_has_a_docstring_or_says_it_by_its_name():
             assert not kind.__doc__.startswith(f"{name}("), name
 
 
-def test_the_configuration_lies_where_the_package_looks(tmp_path):
+def test_the_configuration_lies_where_the_package_looks(tmp_path: Path) -> None:
     assert (CONF / "config.yaml").is_file()
     assert Path(CONF).name == "conf"
 
 
-def test_a_tilde_is_the_users_home(wrong, monkeypatch, tmp_path):
+def test_a_tilde_is_the_users_home(
+    wrong: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     wrong["store"]["root"] = "~/store"
     assert load(wrong).store.root == tmp_path / "store"
 
 
-def test_a_home_of_nobody_is_a_line(wrong):
+def test_a_home_of_nobody_is_a_line(wrong: Any) -> None:
     wrong["store"]["root"] = "~nobody-of-that-name/store"
     (line,) = problems(wrong)
     assert line.startswith("store.root=~nobody-of-that-name/store: ")

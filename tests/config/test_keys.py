@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -101,7 +104,7 @@ def shipped(*overrides: str) -> dict:
     return values
 
 
-def leaves(values, prefix=""):
+def leaves(values: Any, prefix: Any = "") -> Iterator[Any]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
@@ -112,13 +115,13 @@ def leaves(values, prefix=""):
 SHIPPED = dict(leaves(shipped()))
 
 
-def keys(values, root) -> set[str]:
+def keys(values: Any, root: Any) -> set[str]:
     values["store"]["root"] = str(root / values["store"]["root"])
     config = load(values)
     return {step.key for _, steps in plan.plan(config) for step in steps}
 
 
-def another(key):
+def another(key: Any) -> Any:
     value = SHIPPED[key]
     if key in ANOTHER:
         return ANOTHER[key]
@@ -130,12 +133,14 @@ def another(key):
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory):
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return keys(shipped(), tmp_path_factory.mktemp("usual"))
 
 
 @pytest.mark.parametrize("key", sorted(set(SHIPPED) - SKIPPED))
-def test_a_setting_changes_a_key_or_is_listed(key, usual, tmp_path, monkeypatch):
+def test_a_setting_changes_a_key_or_is_listed(
+    key: Any, usual: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("iterdpo.config.check.vllm_installed", lambda: True)
     values = copy.deepcopy(shipped())
     *path, name = key.split(".")
@@ -154,7 +159,7 @@ def test_a_setting_changes_a_key_or_is_listed(key, usual, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("section", ["training", "sft"])
-def test_the_number_of_processes_is_in_no_key(section, tmp_path):
+def test_the_number_of_processes_is_in_no_key(section: str, tmp_path: Path) -> None:
     examples = tmp_path / "examples.jsonl"
     examples.write_text('{"prompt": "Name two fish.", "response": "cod eel"}\n')
     tuned = ["sft=qlora", f"sft.path=[{examples}]", f"{section}.micro_batch_size=4"]
@@ -218,7 +223,7 @@ JUDGES = {
 
 
 @pytest.fixture(scope="module")
-def judged_by(tmp_path_factory):
+def judged_by(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a kind of judge to the values of the recipe with it, and their keys."""
     from tests.judging.rankers import make_pairrm, make_reward_model
 
@@ -233,7 +238,7 @@ def judged_by(tmp_path_factory):
     }
     found = {}
 
-    def get(kind):
+    def get(kind: Any) -> Any:
         if kind not in found:
             values = shipped(f"judge={kind}", *needed[kind]())
             found[kind] = values, keys(copy.deepcopy(values), place)
@@ -252,8 +257,8 @@ def judged_by(tmp_path_factory):
     ],
 )
 def test_a_setting_of_a_judge_changes_a_key_or_is_listed(
-    kind, key, judged_by, tmp_path, monkeypatch
-):
+    kind: Any, key: Any, judged_by: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ITERDPO_TEST_KEY", "secret")
     plain, usual = judged_by(kind)
     values = copy.deepcopy(plain)
@@ -266,13 +271,13 @@ def test_a_setting_of_a_judge_changes_a_key_or_is_listed(
     assert (keys(values, tmp_path) == usual) == inert, f"{key}={section[name]}"
 
 
-def test_no_setting_of_a_judge_is_forgotten():
+def test_no_setting_of_a_judge_is_forgotten() -> None:
     for kind, others in JUDGES.items():
         section = shipped(f"judge={kind}")["judge"][kind]
         assert {f"judge.{kind}.{name}" for name in section} <= set(others)
 
 
-def test_every_listed_setting_is_there():
+def test_every_listed_setting_is_there() -> None:
     assert set(ALWAYS) | set(OTHERS_CHOICE) <= set(SHIPPED)
     assert not set(ALWAYS) & set(OTHERS_CHOICE)
     known = {key for others in JUDGES.values() for key in others} | {"judge.labels"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -24,10 +26,10 @@ def config_of(*overrides: str) -> Config:
 
 
 @pytest.fixture
-def checkpoint(checkpoint_of, tmp_path):
+def checkpoint(checkpoint_of: Any, tmp_path: Path) -> Any:
     """A function from a format's name, or None for plain weights, to what declares to be that."""
 
-    def get(name: str | None):
+    def get(name: str | None) -> Any:
         place = tmp_path / str(name)
         if not place.exists():
             shutil.copytree(checkpoint_of("qwen"), place)
@@ -49,7 +51,7 @@ def checkpoint(checkpoint_of, tmp_path):
         (None, ("model.quantization=none", "model.adapter=null")),
     ],
 )
-def test_what_goes_together_is_taken(checkpoint, name, overrides):
+def test_what_goes_together_is_taken(checkpoint: Any, name: str | None, overrides: Any) -> None:
     config_of(*LOCAL, f"model.path={checkpoint(name)}", *overrides)
 
 
@@ -77,13 +79,15 @@ def test_what_goes_together_is_taken(checkpoint, name, overrides):
         ),
     ],
 )
-def test_what_does_not_is_one_line(checkpoint, name, overrides, said):
+def test_what_does_not_is_one_line(
+    checkpoint: Any, name: str | None, overrides: Any, said: str
+) -> None:
     with pytest.raises(ConfigError, match=said) as raised:
         config_of(*LOCAL, f"model.path={checkpoint(name)}", *overrides)
     assert len(raised.value.problems) == 1
 
 
-def test_the_lab_is_not_quantized():
+def test_the_lab_is_not_quantized() -> None:
     with pytest.raises(ConfigError, match=r"model\.quantization=gptq: lab is not quantized"):
         config_of("model.quantization=gptq")
 
@@ -96,7 +100,9 @@ def test_the_lab_is_not_quantized():
         ("gptq-asymmetric", "bfloat16", "vLLM does not serve sym=false of this checkpoint"),
     ],
 )
-def test_what_vllm_does_not_serve_is_one_line(vllm, checkpoint, name, dtype, said):
+def test_what_vllm_does_not_serve_is_one_line(
+    vllm: Any, checkpoint: Any, name: str, dtype: str, said: str
+) -> None:
     asked = (
         "model=local", "prompts=lab", "engine=vllm", "model.quantization=gptq",
         f"model.path={checkpoint(name)}", f"model.dtype={dtype}",
@@ -106,7 +112,7 @@ def test_what_vllm_does_not_serve_is_one_line(vllm, checkpoint, name, dtype, sai
     assert len(raised.value.problems) == 1
 
 
-def test_vllm_is_refused_the_type_that_auto_became(vllm, checkpoint):
+def test_vllm_is_refused_the_type_that_auto_became(vllm: Any, checkpoint: Any) -> None:
     config = config_of(
         "model=local", "prompts=lab", "engine=vllm", "engine.device=cpu", "model.dtype=auto",
         "model.quantization=gptq", f"model.path={checkpoint('gptq')}",
@@ -123,8 +129,13 @@ def test_vllm_is_refused_the_type_that_auto_became(vllm, checkpoint):
     ],
 )
 def test_a_checkpoint_of_the_hub_is_looked_at_once_it_is_there(
-    checkpoint, tmp_path, monkeypatch, held, asked, said
-):
+    checkpoint: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    held: str | None,
+    asked: str,
+    said: str,
+) -> None:
     import huggingface_hub
 
     place = str(checkpoint(held))
@@ -138,8 +149,8 @@ def test_a_checkpoint_of_the_hub_is_looked_at_once_it_is_there(
 
 
 def test_a_gpu_is_asked_for_packed_weights_by_vllm_and_for_plain_ones_by_transformers(
-    checkpoint, monkeypatch
-):
+    checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     class Card:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -69,7 +71,7 @@ MEMORY = re.compile(
 
 
 @pytest.fixture
-def config_of(tmp_path):
+def config_of(tmp_path: Path) -> Any:
     """A function from overrides to the typed configuration, with a file of prompts."""
     (tmp_path / "prompts.txt").write_text("Say hello.\n")
 
@@ -83,7 +85,7 @@ def config_of(tmp_path):
     return get
 
 
-def training_of(shape: ModelShape, config: Config, **changes) -> int:
+def training_of(shape: ModelShape, config: Config, **changes: Any) -> int:
     model, training = config.model, config.training
     assert training.max_length is not None
     asked = {
@@ -98,12 +100,12 @@ def training_of(shape: ModelShape, config: Config, **changes) -> int:
     return trainer_bytes(shape, **asked | changes)
 
 
-def test_every_preset_is_known_here():
+def test_every_preset_is_known_here() -> None:
     assert set(KNOWN) == set(PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_says_what_it_needs(name, config_of):
+def test_a_preset_says_what_it_needs(name: Any, config_of: Any) -> None:
     config = config_of(f"model={name}", "training=dpo")
     known, model = KNOWN[name], config.model
     (said,) = MEMORY.findall((MODELS / f"{name}.yaml").read_text())
@@ -116,7 +118,7 @@ def test_a_preset_says_what_it_needs(name, config_of):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_says_whether_it_is_gated_and_what_it_reads(name):
+def test_a_preset_says_whether_it_is_gated_and_what_it_reads(name: Any) -> None:
     text = " ".join((MODELS / f"{name}.yaml").read_text().split())
     assert ("Gated: accept the" in text) == KNOWN[name].gated
     assert ("Apache 2.0" in text) == (not KNOWN[name].gated)
@@ -124,7 +126,7 @@ def test_a_preset_says_whether_it_is_gated_and_what_it_reads(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_differ_from_any_other_model_only_where_they_must(name):
+def test_presets_differ_from_any_other_model_only_where_they_must(name: Any) -> None:
     own = OmegaConf.to_container(OmegaConf.load(MODELS / f"{name}.yaml"))
     local = OmegaConf.to_container(OmegaConf.load(MODELS / "local.yaml"))
     assert list(own) == list(local)
@@ -140,14 +142,14 @@ def test_presets_differ_from_any_other_model_only_where_they_must(name):
 
 
 @pytest.mark.parametrize("name", ["gptq", "awq"])
-def test_a_packed_base_says_what_unpacking_it_costs_and_how_large_it_is(name):
+def test_a_packed_base_says_what_unpacking_it_costs_and_how_large_it_is(name: str) -> None:
     text = (MODELS / f"qwen2_5_7b_instruct_{name}.yaml").read_text()
     whole = engine_bytes(QWEN, BFLOAT16, 4096, 16) / GIB
     assert f"unpacks it, and serves from {whole:.1f} GiB" in text
     assert f"; {base_bytes(QWEN, name, BFLOAT16) / 1e9:.1f} GB." in text
 
 
-def test_a_packed_base_and_its_training_take_turns_on_24_gb(config_of):
+def test_a_packed_base_and_its_training_take_turns_on_24_gb(config_of: Any) -> None:
     config = config_of("experiment=gptq_dpo")
     model, engine = config.model, config.engine
     estimate = MemoryEstimate(
@@ -162,12 +164,12 @@ def test_a_packed_base_and_its_training_take_turns_on_24_gb(config_of):
     assert estimate.trainer <= 0.95 * estimate.card
 
 
-def test_gemma_2_keeps_its_soft_cap(config_of):
+def test_gemma_2_keeps_its_soft_cap(config_of: Any) -> None:
     assert config_of("model=gemma2_9b_it").model.attention == "eager"
 
 
 @pytest.mark.parametrize("name", ["self_rewarding_8b", "self_rewarding_8b_24gb"])
-def test_the_recipe_is_the_papers(name, config_of):
+def test_the_recipe_is_the_papers(name: str, config_of: Any) -> None:
     config = config_of(f"experiment={name}")
     answers, judge, training = config.candidates, config.judge, config.training
     assert (answers.n, answers.temperature, answers.top_p) == (4, 0.7, 0.9)
@@ -181,7 +183,7 @@ def test_the_recipe_is_the_papers(name, config_of):
     assert config.model.name == "Llama-3-8B-Instruct"
 
 
-def test_a_judge_has_room_for_the_longest_answer(config_of):
+def test_a_judge_has_room_for_the_longest_answer(config_of: Any) -> None:
     config = config_of("experiment=self_rewarding_8b")
     # The additive rubric is under 600 tokens; what is left is for the question.
     used = 600 + config.candidates.max_tokens + config.judge.max_tokens
@@ -189,7 +191,7 @@ def test_a_judge_has_room_for_the_longest_answer(config_of):
     assert config.training.max_length - config.candidates.max_tokens >= 1024
 
 
-def test_the_smaller_card_changes_nothing_but_portions(config_of):
+def test_the_smaller_card_changes_nothing_but_portions(config_of: Any) -> None:
     large, small = (
         asdict(config_of(f"experiment={name}"))
         for name in ("self_rewarding_8b", "self_rewarding_8b_24gb")
@@ -205,7 +207,7 @@ def test_the_smaller_card_changes_nothing_but_portions(config_of):
 
 
 @pytest.mark.parametrize("gib", [79.1, 141])
-def test_engine_and_training_share_a_large_gpu(gib, config_of):
+def test_engine_and_training_share_a_large_gpu(gib: float, config_of: Any) -> None:
     config = config_of("experiment=self_rewarding_8b")
     estimate = MemoryEstimate(
         card=int(gib * GIB),
@@ -216,7 +218,7 @@ def test_engine_and_training_share_a_large_gpu(gib, config_of):
     assert choose_residency(estimate) == "resident"
 
 
-def test_engine_and_training_take_turns_on_24_gb(config_of):
+def test_engine_and_training_take_turns_on_24_gb(config_of: Any) -> None:
     config = config_of("experiment=self_rewarding_8b_24gb")
     estimate = MemoryEstimate(
         card=24 * GIB,
@@ -230,13 +232,13 @@ def test_engine_and_training_take_turns_on_24_gb(config_of):
     assert config.training.gradient_checkpointing
 
 
-def test_the_recipe_takes_another_model(config_of):
+def test_the_recipe_takes_another_model(config_of: Any) -> None:
     config = config_of("experiment=self_rewarding_8b_24gb", "model=mistral_7b_instruct")
     assert config.model.name == "Mistral-7B-Instruct-v0.3"
     assert config.training.micro_batch_size == 1
 
 
-def test_self_rewarding_is_the_papers_from_the_base_on(config_of):
+def test_self_rewarding_is_the_papers_from_the_base_on(config_of: Any) -> None:
     config = config_of("experiment=self_rewarding")
     assert (config.model.name, config.iterations) == ("Llama-3-8B", 2)
     answers, judge, training = config.candidates, config.judge, config.training
@@ -259,7 +261,7 @@ def test_self_rewarding_is_the_papers_from_the_base_on(config_of):
     assert 600 + ranked.max_tokens < config.sft.max_length
 
 
-def test_all_weights_at_the_papers_rates_are_a_configuration(config_of):
+def test_all_weights_at_the_papers_rates_are_a_configuration(config_of: Any) -> None:
     text = (conf_directory() / "experiment" / "self_rewarding.yaml").read_text()
     said = text.partition("for which 160 GB are needed:\n")[2].splitlines()[:2]
     overrides = " ".join(line.removeprefix("#") for line in said).split()
@@ -269,7 +271,7 @@ def test_all_weights_at_the_papers_rates_are_a_configuration(config_of):
 
 
 @pytest.mark.parametrize("name", ["self_rewarding", "sft_dpo", "lima_pairrm"])
-def test_the_commands_of_a_recipe_are_understood(name, config_of):
+def test_the_commands_of_a_recipe_are_understood(name: str, config_of: Any) -> None:
     from iterdpo.tools.compare.__main__ import parser
 
     text = (conf_directory() / "experiment" / f"{name}.yaml").read_text()
@@ -286,7 +288,7 @@ def test_the_commands_of_a_recipe_are_understood(name, config_of):
             assert config.training.process == "spawn"
 
 
-def test_lima_pairrm_leaves_instructions_to_compare_on(config_of):
+def test_lima_pairrm_leaves_instructions_to_compare_on(config_of: Any) -> None:
     config = config_of("experiment=lima_pairrm")
     assert (config.iterations, config.prompts.per_iteration, config.candidates.n) == (3, 50, 5)
     assert (config.judge.kind, config.model.name) == ("pairrm", "Mistral-7B-Instruct-v0.3")
@@ -296,7 +298,7 @@ def test_lima_pairrm_leaves_instructions_to_compare_on(config_of):
     assert 1030 - held_out > 3 * 50
 
 
-def test_sft_dpo_refers_to_what_was_fine_tuned(config_of):
+def test_sft_dpo_refers_to_what_was_fine_tuned(config_of: Any) -> None:
     config = config_of("experiment=sft_dpo", "sft.path=[examples.jsonl]")
     assert (config.sft.method, config.training.reference) == ("qlora", "initial")
     assert config.model.quantization == "nf4"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from iterdpo.cli import overrides as command
@@ -14,7 +16,7 @@ ORGANIZATION = "api_org_" + "aB3" * 11 + "x"
 
 
 @pytest.mark.parametrize("token", [TOKEN, ORGANIZATION, f"Bearer {TOKEN}", f"x={TOKEN}&y"])
-def test_a_token_is_found_by_its_look(token):
+def test_a_token_is_found_by_its_look(token: Any) -> None:
     values = {"hub": {"repo": token}, "tags": ["fine", token], "n": 1, "none": None}
     problems = token_problems(values)
     assert [line.partition(":")[0] for line in problems] == ["hub.repo", "tags.1"]
@@ -25,12 +27,12 @@ def test_a_token_is_found_by_its_look(token):
 @pytest.mark.parametrize(
     "text", ["hf_transfer", "org/hf_models", "my_hf_" + "a" * 30, "hf_a-b-c-d-e-f-g-h-i-j-k-l-m"]
 )
-def test_what_only_begins_like_one_is_none(text):
+def test_what_only_begins_like_one_is_none(text: Any) -> None:
     assert token_problems({"key": text}) == []
     assert without_tokens(text) == text
 
 
-def test_a_configuration_with_a_token_is_refused_before_anything_shows_it():
+def test_a_configuration_with_a_token_is_refused_before_anything_shows_it() -> None:
     with pytest.raises(ConfigError) as caught:
         load({"iterations": TOKEN})
     (line,) = caught.value.problems
@@ -47,7 +49,7 @@ def test_a_configuration_with_a_token_is_refused_before_anything_shows_it():
         ([TOKEN], "an argument"),
     ],
 )
-def test_a_command_line_with_a_token_is_refused_at_once(arguments, key):
+def test_a_command_line_with_a_token_is_refused_at_once(arguments: Any, key: str) -> None:
     with pytest.raises(ConfigError, match=f"^{key}: holds what looks like") as caught:
         command.check(arguments)
     assert TOKEN not in str(caught.value)
@@ -67,7 +69,7 @@ KEY = "sk-proj-" + "aB3_" * 6
         f"https://{KEY[:9]}@host/v1?a=b",
     ],
 )
-def test_a_sweep_writes_no_key_down(argument):
+def test_a_sweep_writes_no_key_down(argument: Any) -> None:
     """Hydra writes a sweep's arguments down before it composes a job."""
     with pytest.raises(ConfigError, match="holds what looks like a key or a password") as caught:
         command.check(["-m", "judge=endpoint", argument])
@@ -83,5 +85,5 @@ def test_a_sweep_writes_no_key_down(argument):
         "store.root=s3://bucket/a@b",
     ],
 )
-def test_what_is_no_key_may_be_given(argument):
+def test_what_is_no_key_may_be_given(argument: str) -> None:
     assert argument_problems([argument]) == []

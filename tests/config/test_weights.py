@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -32,7 +34,7 @@ def config_of(*overrides: str) -> Config:
         ("sft=full", "sft.path=[a.jsonl]", *ALL_WEIGHTS),
     ],
 )
-def test_what_fits_together_is_taken(overrides):
+def test_what_fits_together_is_taken(overrides: Any) -> None:
     config_of(*overrides)
 
 
@@ -48,13 +50,15 @@ def test_what_fits_together_is_taken(overrides):
         (("training.micro_batch_size=3",), r"must divide training\.batch_size=32"),
     ],
 )
-def test_what_does_not_fit_together_is_one_line(overrides, said):
+def test_what_does_not_fit_together_is_one_line(overrides: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as raised:
         config_of(*overrides)
     assert len(raised.value.problems) == 1
 
 
-def test_nothing_is_left_to_be_chosen_when_a_run_is_assembled(monkeypatch):
+def test_nothing_is_left_to_be_chosen_when_a_run_is_assembled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = config_of("model.dtype=auto", "model.attention=auto", "engine.device=cpu")
     model = resolved(config).model
     assert (model.dtype, model.attention) == ("float32", "sdpa")
@@ -76,7 +80,9 @@ def test_nothing_is_left_to_be_chosen_when_a_run_is_assembled(monkeypatch):
         (("training.optimizer=adamm",), r"training\.optimizer=adamm: no optimizer of transform"),
     ],
 )
-def test_an_optimizer_that_cannot_run_here_is_refused_at_the_door(overrides, said, tmp_path):
+def test_an_optimizer_that_cannot_run_here_is_refused_at_the_door(
+    overrides: Any, said: str, tmp_path: Path
+) -> None:
     config = config_of("engine.device=cpu", *overrides)
     with pytest.raises(UserError, match=said):
         require_optimizers(config)
@@ -84,19 +90,21 @@ def test_an_optimizer_that_cannot_run_here_is_refused_at_the_door(overrides, sai
         assemble(config, tmp_path)
 
 
-def test_who_only_answers_needs_no_optimizer(tmp_path):
+def test_who_only_answers_needs_no_optimizer(tmp_path: Path) -> None:
     """A run that was trained with a paged optimizer on a GPU is compared on a CPU."""
     config = config_of("engine=transformers", "engine.device=cpu", PAGED)
     assert make_engine(config).identity["device"] == "cpu"
 
 
-def test_an_optimizer_that_is_not_used_is_not_looked_at():
+def test_an_optimizer_that_is_not_used_is_not_looked_at() -> None:
     config = config_of("engine.device=cpu")
     idle = dataclasses.replace(config.sft, optimizer="paged_adamw_8bit")
     require_optimizers(dataclasses.replace(config, sft=idle))
 
 
-def test_a_launcher_of_several_processes_is_refused_at_the_door(monkeypatch):
+def test_a_launcher_of_several_processes_is_refused_at_the_door(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(UserError, match=r"WORLD_SIZE=2: started by a launcher"):

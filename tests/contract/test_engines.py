@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ CONTEXT = 200
 
 
 @pytest.fixture(scope="module")
-def vllm_engine(vllm):
+def vllm_engine(vllm: Any) -> Iterator[Any]:
     """One vLLM for all tests: it takes seconds to start."""
     from iterdpo.engines.vllm import VllmEngine
     from iterdpo.engines.vllm_process import VllmSettings
@@ -32,7 +34,7 @@ def vllm_engine(vllm):
 
 
 @pytest.fixture(params=["scripted", "transformers", "vllm"])
-def engine_and_policy(request, checkpoint_of):
+def engine_and_policy(request: pytest.FixtureRequest, checkpoint_of: Any) -> Any:
     if request.param == "scripted":
         base = Base("nowhere", "0", "none", "float32", "nowhere")
         engine = ScriptedEngine(
@@ -50,21 +52,21 @@ def engine_and_policy(request, checkpoint_of):
 
 
 @pytest.fixture
-def engine(engine_and_policy):
+def engine(engine_and_policy: Any) -> Any:
     return engine_and_policy[0]
 
 
 @pytest.fixture
-def policy(engine_and_policy):
+def policy(engine_and_policy: Any) -> Any:
     return engine_and_policy[1]
 
 
-def test_completions_come_in_the_order_asked(engine, policy):
+def test_completions_come_in_the_order_asked(engine: Any, policy: Any) -> None:
     done = list(engine.generate(REQUESTS, policy, Sampling(n=3, max_tokens=6)))
     assert [(c.request, c.sample) for c in done] == [(r, s) for r in range(3) for s in range(3)]
 
 
-def test_a_completion_holds_its_tokens_and_their_logprobs(engine, policy):
+def test_a_completion_holds_its_tokens_and_their_logprobs(engine: Any, policy: Any) -> None:
     for completion in engine.generate(REQUESTS, policy, Sampling(max_tokens=6)):
         assert len(completion.token_ids) == len(completion.logprobs) > 0
         assert all(value <= 0 and math.isfinite(value) for value in completion.logprobs)
@@ -72,7 +74,7 @@ def test_a_completion_holds_its_tokens_and_their_logprobs(engine, policy):
         assert isinstance(completion.finish_reason, FinishReason)
 
 
-def test_the_same_seed_writes_the_same_and_is_recorded(engine, policy):
+def test_the_same_seed_writes_the_same_and_is_recorded(engine: Any, policy: Any) -> None:
     sampling = Sampling(n=2, max_tokens=8, seed=11)
     first = list(engine.generate(REQUESTS, policy, sampling))
     assert first == list(engine.generate(REQUESTS, policy, sampling))
@@ -81,8 +83,8 @@ def test_the_same_seed_writes_the_same_and_is_recorded(engine, policy):
 
 
 def test_a_prompt_that_does_not_fit_is_answered_by_its_length_and_the_others_as_ever(
-    engine, policy
-):
+    engine: Any, policy: Any
+) -> None:
     requests = [REQUESTS[0], Request.of("word " * 300), REQUESTS[1]]
     first, long, last = engine.generate(requests, policy, Sampling(max_tokens=6))
     assert isinstance(long, PromptTooLong)
@@ -94,7 +96,7 @@ def test_a_prompt_that_does_not_fit_is_answered_by_its_length_and_the_others_as_
     assert [kind is PromptTooLong for kind in kinds] == [False, True, False]
 
 
-def test_choices_get_the_logprob_of_being_next(engine, policy):
+def test_choices_get_the_logprob_of_being_next(engine: Any, policy: Any) -> None:
     answers = list(engine.choice_logprobs(REQUESTS, ["0", "3", "5"], policy))
     assert [answer.request for answer in answers] == [0, 1, 2]
     for answer in answers:
@@ -102,14 +104,14 @@ def test_choices_get_the_logprob_of_being_next(engine, policy):
         assert sum(math.exp(value) for value in answer.logprobs) <= 1 + 1e-6
 
 
-def test_choices_do_not_depend_on_what_else_is_asked(engine, policy):
+def test_choices_do_not_depend_on_what_else_is_asked(engine: Any, policy: Any) -> None:
     together = [a.logprobs for a in engine.choice_logprobs(REQUESTS, ["0", "5"], policy)]
     for request, expected in zip(REQUESTS, together, strict=True):
         (alone,) = engine.choice_logprobs([request], ["0", "5"], policy)
         assert alone.logprobs == pytest.approx(expected, abs=1e-5)
 
 
-def test_sequences_are_scored_as_they_were_written(engine, policy):
+def test_sequences_are_scored_as_they_were_written(engine: Any, policy: Any) -> None:
     if isinstance(engine, ScriptedEngine):
         pytest.skip("a table has no probabilities: every token counts -1")
     done = list(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=6, seed=3)))
@@ -118,7 +120,7 @@ def test_sequences_are_scored_as_they_were_written(engine, policy):
     assert engine.sequence_logprobs(texts, policy) == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_caller_may_stop_early_and_ask_again(engine, policy):
+def test_a_caller_may_stop_early_and_ask_again(engine: Any, policy: Any) -> None:
     sampling = Sampling(n=2, max_tokens=6, seed=3)
     whole = list(engine.generate(REQUESTS, policy, sampling))
     answers = engine.generate(REQUESTS, policy, sampling)
@@ -127,7 +129,7 @@ def test_a_caller_may_stop_early_and_ask_again(engine, policy):
     assert list(engine.generate(REQUESTS, policy, sampling)) == whole
 
 
-def test_an_answer_that_fills_the_budget_is_truncated(engine, policy):
+def test_an_answer_that_fills_the_budget_is_truncated(engine: Any, policy: Any) -> None:
     if isinstance(engine, ScriptedEngine):
         pytest.skip("a table writes what stands in it")
     for completion in engine.generate(REQUESTS, policy, Sampling(n=3, max_tokens=3, seed=1)):
@@ -140,7 +142,7 @@ def stop_ids(policy: Policy) -> set[int]:
     return {json.loads((Path(policy.base.path) / "config.json").read_text())["eos_token_id"]}
 
 
-def test_tokens_are_counted(engine, policy):
+def test_tokens_are_counted(engine: Any, policy: Any) -> None:
     before = engine.usage
     done = list(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=5, seed=2)))
     spent = engine.usage - before
@@ -149,20 +151,20 @@ def test_tokens_are_counted(engine, policy):
     assert 0 <= spent.cached_prompt_tokens <= spent.prompt_tokens
 
 
-def test_nothing_asked_is_nothing_answered(engine, policy):
+def test_nothing_asked_is_nothing_answered(engine: Any, policy: Any) -> None:
     assert list(engine.generate([], policy, Sampling())) == []
     assert list(engine.choice_logprobs([], ["0"], policy)) == []
     assert engine.sequence_logprobs([], policy) == []
 
 
-def test_an_engine_works_after_sleeping(engine, policy):
+def test_an_engine_works_after_sleeping(engine: Any, policy: Any) -> None:
     before = list(engine.generate(REQUESTS, policy, Sampling(max_tokens=4)))
     engine.sleep()
     engine.wake()
     assert list(engine.generate(REQUESTS, policy, Sampling(max_tokens=4))) == before
 
 
-def test_the_identity_is_plain_data(engine, policy):
+def test_the_identity_is_plain_data(engine: Any, policy: Any) -> None:
     from iterdpo.store.hashing import sha256_of
 
     assert sha256_of(dict(engine.identity))

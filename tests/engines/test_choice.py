@@ -19,13 +19,15 @@ from iterdpo.errors import UserError
         ("transformers", True, True, "transformers", "engine.name=transformers"),
     ],
 )
-def test_auto_takes_vllm_where_it_can_run_and_says_why(asked, vllm, cuda, name, why):
+def test_auto_takes_vllm_where_it_can_run_and_says_why(
+    asked: str, vllm: bool, cuda: bool, name: str, why: str
+) -> None:
     choice = choose_engine(asked, vllm=vllm, cuda=cuda, dtype="bfloat16")
     assert choice.name == name
     assert re.search(why, choice.why)
 
 
-def test_single_precision_on_cuda_is_not_for_vllm():
+def test_single_precision_on_cuda_is_not_for_vllm() -> None:
     choice = choose_engine("auto", vllm=True, cuda=True, dtype="float32")
     assert (choice.name, "model.dtype=float32" in choice.why) == ("transformers", True)
     assert choose_engine("vllm", vllm=True, cuda=False, dtype="float32").name == "vllm"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,13 +38,13 @@ QWEN_7B = {
 LLAMA = ModelShape(4096, 32, 32, 8, 128, 14336, 128256, tied=False)
 
 
-def test_the_parameters_of_real_models():
+def test_the_parameters_of_real_models() -> None:
     assert ModelShape.of(LLAMA_3_8B).parameters == 8_030_261_248
     assert ModelShape.of(MISTRAL_7B).parameters == 7_248_023_552
     assert ModelShape.of(QWEN_7B).parameters == pytest.approx(7_615_616_512, rel=1e-3)
 
 
-def test_a_shape_is_read_in_every_spelling():
+def test_a_shape_is_read_in_every_spelling() -> None:
     assert ModelShape.of(LLAMA_3_8B) == LLAMA
     assert ModelShape.of({"text_config": LLAMA_3_8B, "vision_config": {}}) == LLAMA
     assert ModelShape.of(LLAMA_3_8B | {"head_dim": None}) == LLAMA
@@ -58,26 +60,26 @@ def test_a_shape_is_read_in_every_spelling():
     "key",
     ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"],
 )
-def test_a_missing_size_is_unknown(key):
+def test_a_missing_size_is_unknown(key: str) -> None:
     assert ModelShape.of({name: LLAMA_3_8B[name] for name in LLAMA_3_8B if name != key}) is None
     assert ModelShape.of(LLAMA_3_8B | {key: "many"}) is None
     assert ModelShape.of(LLAMA_3_8B | {key: 0}) is None
 
 
 @pytest.mark.parametrize("key", ["num_local_experts", "num_experts", "kv_lora_rank"])
-def test_layers_of_another_kind_are_unknown(key):
+def test_layers_of_another_kind_are_unknown(key: str) -> None:
     assert ModelShape.of(LLAMA_3_8B | {key: 8}) is None
     assert ModelShape.of(LLAMA_3_8B | {key: None}) == LLAMA
 
 
-def test_a_checkpoint_is_read_from_its_directory(tmp_path):
+def test_a_checkpoint_is_read_from_its_directory(tmp_path: Path) -> None:
     assert ModelShape.at(tmp_path) is None
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_3_8B))
     assert ModelShape.at(tmp_path) == LLAMA
 
 
 @pytest.mark.parametrize("style", ["llama", "mistral", "gemma", "qwen"])
-def test_counts_are_those_of_the_libraries(checkpoint_of, style):
+def test_counts_are_those_of_the_libraries(checkpoint_of: Any, style: str) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -97,7 +99,7 @@ def test_counts_are_those_of_the_libraries(checkpoint_of, style):
     assert shape.lora_parameters(4) == adapted.get_nb_trainable_parameters()[0]
 
 
-def test_training_llama_8b_by_hand():
+def test_training_llama_8b_by_hand() -> None:
     weights = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
     assert weights == 6_979_321_856
     constants = weights // 64 + 4 * weights // (64 * 256)
@@ -114,7 +116,7 @@ def test_training_llama_8b_by_hand():
     context = 644_245_094
     same = base + adapters + layer + dequantized + logits + context
 
-    def trainer(**changes):
+    def trainer(**changes: Any) -> Any:
         given = {
             "quantization": "nf4-double", "dtype_bytes": 2, "rank": 16, "micro_batch": 1,
             "length": 2048, "gradient_checkpointing": True,
@@ -130,7 +132,7 @@ def test_training_llama_8b_by_hand():
     assert trainer(eager_attention=True) - trainer() == 2 * 32 * 2048 * 2048 * 8
 
 
-def test_double_quantization_costs_0_127_bits_a_parameter():
+def test_double_quantization_costs_0_127_bits_a_parameter() -> None:
     plain, double, bare = (
         trainer_bytes(LLAMA, name, 2, 16, 1, 2048, True) for name in ("nf4", "nf4-double", "none")
     )
@@ -139,7 +141,7 @@ def test_double_quantization_costs_0_127_bits_a_parameter():
     assert (bare - double) * 8 / weights == pytest.approx(16 - 4.127, abs=1e-3)
 
 
-def test_serving_llama_8b_by_hand():
+def test_serving_llama_8b_by_hand() -> None:
     weights = 2 * 8_030_261_248
     token = 2 * 32 * 8 * 128 * 2  # keys and values, layers, heads, width, bytes
     assert token == 131_072
@@ -149,7 +151,7 @@ def test_serving_llama_8b_by_hand():
 
 
 @pytest.mark.parametrize("eager", [False, True])
-def test_activations_are_what_autograd_keeps(eager):
+def test_activations_are_what_autograd_keeps(eager: bool) -> None:
     """Count the bytes saved for the backward pass by one layer more, under bfloat16 autocast."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -172,7 +174,7 @@ def test_activations_are_what_autograd_keeps(eager):
         own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         kept, alive = {}, []
 
-        def note(tensor):
+        def note(tensor: Any) -> Any:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in own:
                 kept[storage.data_ptr()] = storage.nbytes()
@@ -203,24 +205,24 @@ def test_activations_are_what_autograd_keeps(eager):
 
 
 @pytest.mark.parametrize(("gib", "residency"), [(24, "restart"), (80, "resident")])
-def test_where_an_8b_engine_stays(gib, residency):
+def test_where_an_8b_engine_stays(gib: int, residency: str) -> None:
     engine = engine_bytes(LLAMA, 2, 4096, 1)
     trainer = trainer_bytes(LLAMA, "nf4-double", 2, 16, 1, 2048, True)
     assert choose_residency(MemoryEstimate(gib * GIB, engine, trainer)) == residency
 
 
-def test_both_fit_when_a_twentieth_stays_free():
+def test_both_fit_when_a_twentieth_stays_free() -> None:
     assert MemoryEstimate(card=1000, engine=500, trainer=450).fits
     assert not MemoryEstimate(card=1000, engine=500, trainer=451).fits
     assert not MemoryEstimate(card=1000, engine=501, trainer=450).fits
 
 
-def test_an_unknown_model_restarts():
+def test_an_unknown_model_restarts() -> None:
     assert choose_residency(None) == "restart"
     assert engine_share(None) == 0.9
 
 
-def test_an_estimate_is_one_readable_line():
+def test_an_estimate_is_one_readable_line() -> None:
     large = MemoryEstimate(card=849 * GIB // 10, engine=179 * GIB // 10, trainer=123 * GIB // 10)
     assert large.describe() == "engine 17.9 GiB + training 12.3 GiB of 84.9 GiB: resident"
     small = replace(large, card=24 * GIB)
@@ -237,7 +239,7 @@ def test_an_estimate_is_one_readable_line():
         (900, 0.9),  # does not fit: the engine has the card to itself
     ],
 )
-def test_the_engine_takes_what_training_and_the_reserve_leave(trainer, share):
+def test_the_engine_takes_what_training_and_the_reserve_leave(trainer: int, share: float) -> None:
     assert engine_share(MemoryEstimate(card=1000, engine=100, trainer=trainer)) == share
 
 
@@ -261,14 +263,16 @@ servings = st.fixed_dictionaries({"dtype_bytes": counts, "context": counts, "seq
 QUANTIZATIONS = ["nf4-double", "nf4", "int8", "none"]
 
 
-def raised(values, name):
+def raised(values: Any, name: Any) -> Any:
     """Return ``values`` with one of them made larger; a switch goes where it costs more."""
     costly = {"tied": False, "gradient_checkpointing": False, "eager_attention": True}
     return values | {name: costly.get(name, values[name] + 1)}
 
 
 @given(shapes, trainings, st.sampled_from(QUANTIZATIONS), st.data())
-def test_training_never_takes_less_of_something_more(shape, training, quantization, data):
+def test_training_never_takes_less_of_something_more(
+    shape: Any, training: Any, quantization: Any, data: Any
+) -> None:
     before = trainer_bytes(shape, quantization, **training)
     name = data.draw(st.sampled_from(sorted(training)))
     assert trainer_bytes(shape, quantization, **raised(training, name)) >= before
@@ -280,7 +284,7 @@ def test_training_never_takes_less_of_something_more(shape, training, quantizati
 
 
 @given(shapes, servings, st.data())
-def test_serving_never_takes_less_of_something_more(shape, serving, data):
+def test_serving_never_takes_less_of_something_more(shape: Any, serving: Any, data: Any) -> None:
     before = engine_bytes(shape, **serving)
     name = data.draw(st.sampled_from(sorted(serving)))
     assert engine_bytes(shape, **raised(serving, name)) >= before
@@ -289,7 +293,9 @@ def test_serving_never_takes_less_of_something_more(shape, serving, data):
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(0, 10**12))
-def test_the_share_leaves_room_for_the_trainer_and_the_reserve(card, engine, trainer):
+def test_the_share_leaves_room_for_the_trainer_and_the_reserve(
+    card: Any, engine: Any, trainer: Any
+) -> None:
     estimate = MemoryEstimate(card, engine, trainer)
     share = engine_share(estimate)
     assert 0 <= share <= ALONE_SHARE

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,12 +35,14 @@ BEFORE, AFTER = (-2.0, -3.0), (-1.0, -6.0)
         ((-1.0, -6.0), 1.1, "inconclusive", 0),
     ],
 )
-def test_the_canary_tells_the_policies_apart(measured, noise, outcome, astray):
+def test_the_canary_tells_the_policies_apart(
+    measured: Any, noise: float, outcome: str, astray: int
+) -> None:
     result = judge_canary(AFTER, BEFORE, noise, measured)
     assert (result.outcome, result.astray) == (outcome, astray)
 
 
-def test_distances_are_means_over_the_texts():
+def test_distances_are_means_over_the_texts() -> None:
     result = judge_canary(AFTER, BEFORE, 0.2, (-1.5, -6.0))
     assert (result.moved, result.to_claimed, result.to_other) == (2.0, 0.25, 1.75)
 
@@ -48,13 +52,13 @@ class Measuring(ScriptedEngine):
 
     values: tuple[float, ...] = ()
 
-    def sequence_logprobs(self, sequences, policy):
+    def sequence_logprobs(self, sequences: Any, policy: Any) -> Any:
         super().sequence_logprobs(sequences, policy)
         return list(self.values)
 
 
 @pytest.fixture
-def policy(tmp_path):
+def policy(tmp_path: Path) -> Any:
     canary = Canary(TEXTS, 0.01)
     (tmp_path / "canary.json").write_text(json.dumps(dataclasses.asdict(canary)))
     base = Base("b", "0", "none", "float32", "b")
@@ -68,7 +72,7 @@ def engine_measuring(*values: float) -> VerifiedEngine:
     return VerifiedEngine(inner)
 
 
-def test_an_engine_that_applies_the_adapter_writes_and_is_asked_once(policy):
+def test_an_engine_that_applies_the_adapter_writes_and_is_asked_once(policy: Any) -> None:
     engine = engine_measuring(-1.0, -6.0)
     for _ in range(2):
         assert len(list(engine.generate([Request.of("a")], policy, Sampling()))) == 1
@@ -87,8 +91,8 @@ def test_an_engine_that_applies_the_adapter_writes_and_is_asked_once(policy):
     ],
 )
 def test_an_engine_that_lies_about_the_adapter_writes_and_judges_nothing(
-    policy, method, values, said
-):
+    policy: Any, method: str, values: Any, said: str
+) -> None:
     engine = engine_measuring(*values)
     argument = Sampling() if method == "generate" else ["0"]
     call = getattr(engine, method)
@@ -98,7 +102,7 @@ def test_an_engine_that_lies_about_the_adapter_writes_and_judges_nothing(
     assert [called for called, *_ in engine.engine.calls] == ["sequence_logprobs"]
 
 
-def test_a_parent_is_proven_by_its_childs_canary_once_that_is_known(policy):
+def test_a_parent_is_proven_by_its_childs_canary_once_that_is_known(policy: Any) -> None:
     parent = Policy("M1", policy.base, Adapter("elsewhere/adapter", "ab"))
     engine = engine_measuring(*AFTER)
     engine.verify(parent)  # nothing is known of it yet
@@ -111,7 +115,9 @@ def test_a_parent_is_proven_by_its_childs_canary_once_that_is_known(policy):
 
 
 @pytest.mark.parametrize("sleeps", [True, False])
-def test_after_a_real_sleep_the_canary_runs_again(policy, sleeps, monkeypatch):
+def test_after_a_real_sleep_the_canary_runs_again(
+    policy: Any, sleeps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Measuring, "sleep", lambda self: sleeps)
     engine = engine_measuring(-1.0, -6.0)
     engine.verify(policy)
@@ -131,7 +137,7 @@ class Loading(ScriptedEngine):
     held: str | None = None
     stuck = False
 
-    def sequence_logprobs(self, sequences, policy):
+    def sequence_logprobs(self, sequences: Any, policy: Any) -> Any:
         super().sequence_logprobs(sequences, policy)
         if policy.base.sha256 != self.held:
             self.starts += 1
@@ -142,7 +148,7 @@ class Loading(ScriptedEngine):
 
 
 @pytest.fixture
-def checkpoints(tmp_path):
+def checkpoints(tmp_path: Path) -> Any:
     """Two policies that are checkpoints of their own: the second was trained from the first."""
     first = Policy("M0", Base("b", "0", "none", "float32", "b"))
     place = tmp_path / "checkpoint"
@@ -152,7 +158,7 @@ def checkpoints(tmp_path):
     return first, second
 
 
-def leave_canary(policy, texts):
+def leave_canary(policy: Any, texts: Any) -> None:
     policy.trained_in.mkdir(exist_ok=True)
     canary = dataclasses.asdict(Canary(texts, 0.01))
     (policy.trained_in / "canary.json").write_text(json.dumps(canary))
@@ -162,12 +168,12 @@ def loading() -> VerifiedEngine:
     return VerifiedEngine(Loading(answer=lambda request, policy, sample: "x"))
 
 
-def asked(engine):
+def asked(engine: Any) -> Any:
     """Return how many texts each canary had that the engine was asked for."""
     return [count for method, _, count in engine.engine.calls if method == "sequence_logprobs"]
 
 
-def test_each_load_of_other_weights_is_proven_by_one_canary(checkpoints):
+def test_each_load_of_other_weights_is_proven_by_one_canary(checkpoints: Any) -> None:
     first, second = checkpoints
     engine, counts = loading(), []
     for policy in (second, second, first, first, second, second, first, second):
@@ -177,7 +183,9 @@ def test_each_load_of_other_weights_is_proven_by_one_canary(checkpoints):
     assert engine.starts == 1 + 5
 
 
-def test_after_a_load_only_the_most_telling_canary_is_asked_again(checkpoints, tmp_path):
+def test_after_a_load_only_the_most_telling_canary_is_asked_again(
+    checkpoints: Any, tmp_path: Path
+) -> None:
     first, second = checkpoints
     base = Base("c", "2", "none", "float32", str(tmp_path / "other" / "checkpoint"))
     other = Policy("M1", dataclasses.replace(base, path=base.dequantized), parent=first.fingerprint)
@@ -193,7 +201,7 @@ def test_after_a_load_only_the_most_telling_canary_is_asked_again(checkpoints, t
     assert asked(engine) == [4, 4, 2, 2, 2, 2]
 
 
-def test_a_load_that_leaves_the_old_weights_in_place_is_found(checkpoints):
+def test_a_load_that_leaves_the_old_weights_in_place_is_found(checkpoints: Any) -> None:
     first, second = checkpoints
     engine = loading()
     engine.verify(second)
@@ -203,7 +211,7 @@ def test_a_load_that_leaves_the_old_weights_in_place_is_found(checkpoints):
         engine.verify(second)
 
 
-def test_an_engine_that_was_closed_and_is_asked_again_proves_itself_again(policy):
+def test_an_engine_that_was_closed_and_is_asked_again_proves_itself_again(policy: Any) -> None:
     engine = engine_measuring(-1.0, -6.0)
     engine.verify(policy)
     engine.close()
@@ -212,7 +220,7 @@ def test_an_engine_that_was_closed_and_is_asked_again_proves_itself_again(policy
     assert calls.count("sequence_logprobs") == 2
 
 
-def test_the_bare_base_needs_no_canary(policy):
+def test_the_bare_base_needs_no_canary(policy: Any) -> None:
     engine = engine_measuring()
     list(engine.generate([Request.of("a")], Policy("M0", policy.base), Sampling()))
     assert [method for method, *_ in engine.engine.calls] == ["generate"]

@@ -6,7 +6,9 @@ import dataclasses
 import gc
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +34,7 @@ SCORES = ("0", "1", "2", "3", "4", "5")
 
 
 @pytest.fixture(scope="module")
-def policies(tmp_path_factory):
+def policies(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The lab's M0 and three adapters on it that write differently."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -61,14 +63,14 @@ def policies(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reference():
+def reference() -> Iterator[Any]:
     engine = TransformersEngine(TransformersSettings(device="cpu", attention="eager"))
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Iterator[Any]:
     engine = VllmEngine(VllmSettings(device="cpu", cache_gib=0.3))
     yield engine
     engine.close()
@@ -79,13 +81,15 @@ def requests(count: int) -> list[Request]:
 
 
 @pytest.fixture(scope="module")
-def written(engine, policies):
+def written(engine: Any, policies: Any) -> Any:
     """Greedy answers to 64 prompts by each policy, in turns over one engine, twice over."""
     turns = [*policies, *reversed(policies)]
     return [(policy, list(engine.generate(requests(64), policy, GREEDY))) for policy in turns]
 
 
-def test_greedy_text_is_that_of_transformers_token_for_token(written, reference, engine):
+def test_greedy_text_is_that_of_transformers_token_for_token(
+    written: Any, reference: Any, engine: Any
+) -> None:
     texts = set()
     for policy, answers in written:
         expected = list(reference.generate(requests(64), policy, GREEDY))
@@ -96,14 +100,16 @@ def test_greedy_text_is_that_of_transformers_token_for_token(written, reference,
     assert engine.starts == 1
 
 
-def test_logprobs_of_its_own_answers_are_those_of_the_model(written, reference):
+def test_logprobs_of_its_own_answers_are_those_of_the_model(written: Any, reference: Any) -> None:
     for policy, answers in written[:4]:
         sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
         theirs = reference.sequence_logprobs(sequences, policy)
         assert [sum(a.logprobs) for a in answers] == pytest.approx(theirs, abs=1e-3)
 
 
-def test_score_distributions_are_those_of_the_model(engine, reference, policies):
+def test_score_distributions_are_those_of_the_model(
+    engine: Any, reference: Any, policies: Any
+) -> None:
     import math
 
     for policy in policies:
@@ -114,7 +120,9 @@ def test_score_distributions_are_those_of_the_model(engine, reference, policies)
             assert shares == pytest.approx([math.exp(v) for v in other.logprobs], abs=1e-3)
 
 
-def test_sampled_logprobs_are_of_the_model_and_not_of_the_temperature(engine, reference, policies):
+def test_sampled_logprobs_are_of_the_model_and_not_of_the_temperature(
+    engine: Any, reference: Any, policies: Any
+) -> None:
     hot = Sampling(n=2, temperature=2.0, top_p=0.9, top_k=20, max_tokens=12, seed=4)
     answers = list(engine.generate(requests(16), policies[1], hot))
     sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
@@ -122,13 +130,13 @@ def test_sampled_logprobs_are_of_the_model_and_not_of_the_temperature(engine, re
     assert [sum(a.logprobs) for a in answers] == pytest.approx(theirs, abs=1e-3)
 
 
-def test_every_sample_has_a_seed_of_its_own(engine, policies):
+def test_every_sample_has_a_seed_of_its_own(engine: Any, policies: Any) -> None:
     answers = list(engine.generate(requests(16), policies[0], Sampling(n=4, max_tokens=12)))
     assert len({answer.seed for answer in answers}) == 64
     assert len({answer.text for answer in answers if answer.request == 0}) > 1
 
 
-def test_memory_does_not_grow_over_twenty_swaps(engine, policies):
+def test_memory_does_not_grow_over_twenty_swaps(engine: Any, policies: Any) -> None:
     sizes = []
     for swap in range(23):
         policy = policies[1 + swap % 3]
@@ -145,7 +153,7 @@ def resident_bytes() -> int:
 
 
 @pytest.fixture
-def proven(policies, reference):
+def proven(policies: Any, reference: Any) -> Iterator[Any]:
     """M1 with the canary that its training would have left beside it."""
     before, after = policies[0], policies[1]
     answers = list(reference.generate(requests(16), before, GREEDY))
@@ -161,7 +169,9 @@ def proven(policies, reference):
     path.unlink()
 
 
-def test_the_real_engine_passes_the_canary_for_the_adapter_and_the_base(engine, policies, proven):
+def test_the_real_engine_passes_the_canary_for_the_adapter_and_the_base(
+    engine: Any, policies: Any, proven: Any
+) -> None:
     verified = VerifiedEngine(engine)
     for policy in (proven, policies[0], proven):
         list(verified.generate(requests(2), policy, GREEDY))
@@ -170,13 +180,17 @@ def test_the_real_engine_passes_the_canary_for_the_adapter_and_the_base(engine, 
     assert all(result.texts >= 8 and result.to_claimed < 1e-3 for result in outcomes)
 
 
-def test_an_adapter_that_is_silently_ignored_is_caught(engine, proven, monkeypatch):
+def test_an_adapter_that_is_silently_ignored_is_caught(
+    engine: Any, proven: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(VllmProcess, "_adapter", lambda self, policy: None)
     with pytest.raises(LineageError, match="asked for M1 and answers like the policy before"):
         list(VerifiedEngine(engine).generate(requests(2), proven, GREEDY))
 
 
-def test_a_name_and_id_pointed_at_another_path_is_caught(engine, policies, proven, monkeypatch):
+def test_a_name_and_id_pointed_at_another_path_is_caught(
+    engine: Any, policies: Any, proven: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a loop does that saves every iteration's adapter as "policy" with the id 1."""
     from vllm.lora.request import LoRARequest
 
@@ -192,11 +206,13 @@ def test_a_name_and_id_pointed_at_another_path_is_caught(engine, policies, prove
 
 
 @pytest.mark.parametrize("asked", ["adapter", "base"])
-def test_rows_of_two_policies_in_one_call_are_caught(engine, policies, proven, monkeypatch, asked):
+def test_rows_of_two_policies_in_one_call_are_caught(
+    engine: Any, policies: Any, proven: Any, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
     policy, other = (proven, policies[0]) if asked == "adapter" else (policies[0], proven)
     run = VllmProcess.run
 
-    def mixed(self, requests, _):
+    def mixed(self: Any, requests: Any, _: Any) -> Iterator[Any]:
         """Answer every other text by the other policy, as vLLM on CPU does in one batch."""
         ours, theirs = list(run(self, requests, policy)), list(run(self, requests, other))
         texts: dict[tuple[int, ...], int] = {}
@@ -213,7 +229,7 @@ def test_rows_of_two_policies_in_one_call_are_caught(engine, policies, proven, m
         list(verified.generate(requests(2), policy, GREEDY))
 
 
-def test_the_rubric_comes_from_the_prefix_cache(checkpoint_of):
+def test_the_rubric_comes_from_the_prefix_cache(checkpoint_of: Any) -> None:
     checkpoint = str(checkpoint_of("llama"))
     policy = Policy("M0", Base(checkpoint, "0", "none", "float32", checkpoint))
     engine = VllmEngine(VllmSettings(device="cpu", cache_gib=0.3))
@@ -234,7 +250,7 @@ def test_the_rubric_comes_from_the_prefix_cache(checkpoint_of):
     assert spent.cached_prompt_tokens >= 0.7 * spent.prompt_tokens
 
 
-def test_a_restart_gives_memory_back_and_answers_the_same(policies):
+def test_a_restart_gives_memory_back_and_answers_the_same(policies: Any) -> None:
     engine = VllmEngine(VllmSettings(device="cpu", residency="restart", cache_gib=0.5))
     before = list(engine.generate(requests(8), policies[1], GREEDY))
     full = resident_bytes()
@@ -247,14 +263,14 @@ def test_a_restart_gives_memory_back_and_answers_the_same(policies):
     engine.close()
 
 
-def test_an_engine_that_does_not_start_says_why_in_a_line(tmp_path):
+def test_an_engine_that_does_not_start_says_why_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     policy = Policy("M0", Base(str(SEED_MODEL), "0", "none", "float32", str(tmp_path)))
     with pytest.raises(UserError, match="engine=vllm: vLLM does not start"):
         list(VllmEngine(VllmSettings(device="cpu")).generate(requests(1), policy, GREEDY))
 
 
-def test_a_rank_that_vllm_cannot_serve_is_refused(policies):
+def test_a_rank_that_vllm_cannot_serve_is_refused(policies: Any) -> None:
     engine = VllmEngine(VllmSettings(device="cpu", lora_rank=1024))
     with pytest.raises(
         UserError, match=r"model\.adapter\.rank=1024: vLLM serves .* up to rank 512"
@@ -262,7 +278,7 @@ def test_a_rank_that_vllm_cannot_serve_is_refused(policies):
         list(engine.generate(requests(1), policies[0], GREEDY))
 
 
-def test_sleep_on_cpu_is_refused_before_anything_runs(tmp_path):
+def test_sleep_on_cpu_is_refused_before_anything_runs(tmp_path: Path) -> None:
     from hydra import compose, initialize_config_dir
 
     from iterdpo.assemble import make_engine
@@ -277,7 +293,7 @@ def test_sleep_on_cpu_is_refused_before_anything_runs(tmp_path):
         make_engine(config)
 
 
-def test_a_device_that_this_vllm_was_not_built_for_is_refused(policies):
+def test_a_device_that_this_vllm_was_not_built_for_is_refused(policies: Any) -> None:
     engine = VllmEngine(VllmSettings(device="cuda:1"))
     with pytest.raises(UserError, match=r"engine\.device=cuda:1: the vLLM that is installed"):
         list(engine.generate(requests(1), policies[0], GREEDY))

@@ -1,6 +1,9 @@
+from __future__ import annotations
+
 import math
 from itertools import combinations
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +52,7 @@ JUDGED = st.none() | st.integers(0, 3).map(float)
 
 
 @given(st.lists(st.tuples(JUDGED, st.integers(0, 5).map(float)), min_size=1, max_size=7), st.data())
-def test_best_of_counts_what_drawing_would_give(answers, data) -> None:
+def test_best_of_counts_what_drawing_would_give(answers: Any, data: Any) -> None:
     n = data.draw(st.integers(1, len(answers)))
     values = []
     for draw in combinations(answers, n):

@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -52,7 +55,7 @@ SCORE = st.floats(0, 5)
 
 
 @given(st.lists(st.lists(st.tuples(SCORE, SCORE), max_size=6), max_size=6), st.integers(1, 12))
-def test_every_answer_is_in_the_bin_that_its_score_lies_in(prompts, bins: int) -> None:
+def test_every_answer_is_in_the_bin_that_its_score_lies_in(prompts: Any, bins: int) -> None:
     found = calibration(prompts, bins=bins)
     assert sum(item.n for item in found) == sum(map(len, prompts))
     assert all(item.low - 1e-9 <= item.judged <= item.high + 1e-9 for item in found)

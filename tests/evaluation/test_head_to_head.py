@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def answer(model: str, prompt: str, index: int, text: str = "") -> Candidate:
     )  # fmt: skip
 
 
-def compared(prompt: str, forward: float | None, backward: float | None, index: int = 0):
+def compared(prompt: str, forward: float | None, backward: float | None, index: int = 0) -> Any:
     return Comparison(
         f"{prompt}{index}", prompt, f"a.{prompt}.{index}", f"b.{prompt}.{index}", "judge",
         forward, backward, unscored="" if None not in (forward, backward) else "no_mass",
@@ -37,7 +38,7 @@ def compared(prompt: str, forward: float | None, backward: float | None, index: 
 WIN, LOSS, TIE, FLIP, UNREAD = (0.9, 0.8), (0.2, 0.1), (0.5, 0.5), (0.9, 0.2), (0.9, None)
 
 
-def test_answers_meet_by_prompt_and_sample_number():
+def test_answers_meet_by_prompt_and_sample_number() -> None:
     mine = [answer("a", "p", 0), answer("a", "p", 1), answer("a", "q", 0)]
     theirs = [answer("b", "q", 0), answer("b", "p", 1), answer("b", "r", 0)]
     assert [(x.id, y.id) for x, y in duels(mine, theirs)] == [
@@ -46,7 +47,7 @@ def test_answers_meet_by_prompt_and_sample_number():
     ]
 
 
-def test_counts_and_win_rate_are_those_of_arithmetic():
+def test_counts_and_win_rate_are_those_of_arithmetic() -> None:
     verdicts = {"p": [WIN, WIN], "q": [LOSS, TIE], "r": [FLIP, UNREAD], "s": [UNREAD, UNREAD]}
     comparisons = [
         compared(prompt, *pair, index)
@@ -68,25 +69,25 @@ def test_counts_and_win_rate_are_those_of_arithmetic():
     assert found.prompts_needed == 165
 
 
-def test_nothing_readable_is_no_number():
+def test_nothing_readable_is_no_number() -> None:
     found = head_to_head([compared("p", *UNREAD)], {})
     assert (found.prompts, found.unscored) == (0, 1)
     assert found.win_rate is found.standard_error is found.length_controlled is None
     assert found.prompts_needed is None
 
 
-def test_one_prompt_has_a_rate_and_no_interval():
+def test_one_prompt_has_a_rate_and_no_interval() -> None:
     found = head_to_head([compared("p", *WIN)], {"a.p.0": 4, "b.p.0": 9})
     assert (found.win_rate.mean, found.win_rate.low, found.standard_error) == (1.0, None, None)
     assert standard_error({}) is None
 
 
-def test_a_compared_answer_without_a_length_is_an_error():
+def test_a_compared_answer_without_a_length_is_an_error() -> None:
     with pytest.raises(KeyError):
         head_to_head([compared("p", *WIN)], {"a.p.0": 4})
 
 
-def test_unread_comparisons_enter_no_rating():
+def test_unread_comparisons_enter_no_rating() -> None:
     comparisons = [compared("p", *WIN), compared("p", *UNREAD, 1), compared("q", *FLIP)]
     assert outcomes_by_prompt(comparisons) == {"p": (1.0,), "q": (0.5,)}
     assert list(contests("M1", "M0", comparisons)) == [
@@ -95,14 +96,14 @@ def test_unread_comparisons_enter_no_rating():
     ]
 
 
-def test_the_oracle_refuses_what_is_no_instruction_of_the_lab():
+def test_the_oracle_refuses_what_is_no_instruction_of_the_lab() -> None:
     assert LabOracle().knows("name two animals")
     assert not LabOracle().knows("write a poem")
     with pytest.raises(UserError, match=r"^evaluation.oracle=lab: .*'write a poem'.*=judge$"):
         LabOracle().score("write a poem", "roses are red")
 
 
-def test_the_oracle_compares_exact_scores():
+def test_the_oracle_compares_exact_scores() -> None:
     prompt = Prompt.of("name two animals", "lab")
     good, bad = answer("a", prompt.id, 0, "fox owl"), answer("b", prompt.id, 0, "fox")
     oracle = LabOracle()

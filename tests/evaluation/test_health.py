@@ -30,12 +30,12 @@ def names(*history: HealthMetrics, limits: HealthConfig = LIMITS) -> list[str]:
     return [alarm.name for alarm in alarms(history, limits)]
 
 
-def test_every_limit_has_a_sign():
+def test_every_limit_has_a_sign() -> None:
     limits = {field.name for field in fields(HealthConfig)} - {"on_alarm"}
     assert {name for name, _, _ in SIGNS} == limits
 
 
-def test_a_healthy_model_raises_nothing():
+def test_a_healthy_model_raises_nothing() -> None:
     assert names(M0) == []
     assert names(M0, M1) == []
 
@@ -53,7 +53,9 @@ def test_a_healthy_model_raises_nothing():
         ("max_unscored", "unscored", 0.2, 0.21),
     ],
 )
-def test_a_sign_beyond_its_limit_is_an_alarm_unless_it_is_switched_off(name, field, at, beyond):
+def test_a_sign_beyond_its_limit_is_an_alarm_unless_it_is_switched_off(
+    name: str, field: str, at: float, beyond: float
+) -> None:
     assert names(M0, replace(M1, **{field: at})) == []
     (alarm,) = alarms([M0, replace(M1, **{field: beyond})], LIMITS)
     assert (alarm.iteration, alarm.name, alarm.threshold) == (1, name, getattr(LIMITS, name))
@@ -66,7 +68,7 @@ def test_a_sign_beyond_its_limit_is_an_alarm_unless_it_is_switched_off(name, fie
     assert names(M0, replace(M1, **{field: beyond}), limits=off) == []
 
 
-def test_a_judge_that_is_pleased_alone_raises_an_alarm():
+def test_a_judge_that_is_pleased_alone_raises_an_alarm() -> None:
     # M1 gives itself half a point more than M0 gave itself.
     assert unproven_rise([M0, M1]) is None  # and the fixed judge sees a gain as well
     flat = replace(M1, fixed_gain_low=-0.1)
@@ -78,7 +80,7 @@ def test_a_judge_that_is_pleased_alone_raises_an_alarm():
     assert names(M0, replace(flat, judged_mean=None)) == []
 
 
-def test_what_is_said_is_true_whoever_preferred_and_judged():
+def test_what_is_said_is_true_whoever_preferred_and_judged() -> None:
     # Given pairs were made by nobody here; a ranker judges every model, and is none of them.
     longer = replace(M1, length_ratio=1.5, fixed_gain_low=-0.1)
     said = [alarm.message for alarm in alarms([M0, longer], LIMITS)]
@@ -90,14 +92,14 @@ def test_what_is_said_is_true_whoever_preferred_and_judged():
     ]
 
 
-def test_the_rise_is_over_the_model_that_it_came_from():
+def test_the_rise_is_over_the_model_that_it_came_from() -> None:
     # After M1's alarm the run went back to M0: M2 is half a point above M0, level with M1.
     m2 = replace(M1, iteration=2, model="M2", fixed_gain_low=-1.0)
     assert unproven_rise([M0, M1, m2]) == 0.5
     assert unproven_rise([M0, M1, replace(m2, parent="M1")]) == 0.0
 
 
-def test_the_fall_of_chosen_answers_is_in_nats_a_token():
+def test_the_fall_of_chosen_answers_is_in_nats_a_token() -> None:
     # 20 steps: the first two average -10, the last two -16; answers of 4 tokens: 6 / 4.
     logps = [-9.0, -11.0, *[-12.0] * 16, -15.0, -17.0]
     assert chosen_fall([{"logps/chosen": value} for value in logps], 4.0) == 1.5

@@ -1,7 +1,10 @@
+from __future__ import annotations
+
 import math
 from functools import partial
 from itertools import combinations
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.evaluation.statistics import mean_ci
 
 
-def mean_over(values_of, rankings, **more):
+def mean_over(values_of: Any, rankings: Any, **more: Any) -> Any:
     """The mean over all prompts of what each has of a measure; None where none has any."""
     values = [value for ranking in rankings for value in values_of(ranking, **more)]
     return fmean(values) if values else None
@@ -31,7 +34,7 @@ exact_match = partial(mean_over, measures.exact_match)
 five_best = partial(mean_over, measures.five_best)
 
 
-def rank_correlation(rankings, measure):
+def rank_correlation(rankings: Any, measure: Any) -> Any:
     return mean_over(measures.rank_correlation, rankings, measure=measure)
 
 

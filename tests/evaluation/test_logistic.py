@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -7,7 +11,7 @@ from hypothesis import strategies as st
 from iterdpo.evaluation.logistic import logistic_fit
 
 
-def loss(beta, features, outcomes, weights, penalty):
+def loss(beta: Any, features: Any, outcomes: Any, weights: Any, penalty: Any) -> Any:
     logits = features @ beta
     log_loss = outcomes * np.logaddexp(0, -logits) + (1 - outcomes) * np.logaddexp(0, logits)
     return weights @ log_loss + penalty @ beta**2 / 2

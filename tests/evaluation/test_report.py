@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from iterdpo.evaluation.report import evaluate
@@ -59,11 +61,11 @@ GREEDY = [*answers("a b c", prompt=PROMPTS[0]), *answers("a b c d e", prompt=PRO
 ORACLE = Length()
 
 
-def measure(oracle=ORACLE, own=OWN):
+def measure(oracle: Any = ORACLE, own: Any = OWN) -> Any:
     return evaluate(PROMPTS, SAMPLED, GREEDY, own, PROMPTS, SAMPLED, OWN, oracle)
 
 
-def test_quality_is_of_sampled_and_greedy_answers():
+def test_quality_is_of_sampled_and_greedy_answers() -> None:
     found = measure()
     # 5, 4, 2, 2 and 1, 3, 5, 4: both prompts' means are 13/4.
     assert found.quality.mean == pytest.approx(26 / 8)
@@ -79,7 +81,7 @@ def test_quality_is_of_sampled_and_greedy_answers():
     assert found.greedy_by_prompt == {PROMPTS[0].id: 3, PROMPTS[1].id: 5}
 
 
-def test_a_judge_is_measured_on_what_it_scored_and_the_rest_is_counted():
+def test_a_judge_is_measured_on_what_it_scored_and_the_rest_is_counted() -> None:
     found = measure().judge.own_answers
     # First prompt: all five pairs that differ in gold are right. Second: 1 < 5, 1 < 4 right and
     # 5 against 4 wrong; the unscored answer is in no pair. 7 of 8.
@@ -96,7 +98,7 @@ def test_a_judge_is_measured_on_what_it_scored_and_the_rest_is_counted():
     assert sum(count for count, _, _ in bins.values()) == 7
 
 
-def test_scores_that_are_not_on_the_scale_are_not_calibrated():
+def test_scores_that_are_not_on_the_scale_are_not_calibrated() -> None:
     wide = judged(SAMPLED, *[10.0 * score for score in (1, 2, 3, 4, 5, 6, 7, 8)])
     found = measure(own=wide).judge.own_answers
     assert found.calibration == ()
@@ -109,7 +111,7 @@ def test_scores_that_are_not_on_the_scale_are_not_calibrated():
     )
 
 
-def test_choosing_by_its_own_judgment():
+def test_choosing_by_its_own_judgment() -> None:
     best = {item.n: item.quality.mean for item in measure().best_of}
     assert set(best) == {1, 2, 4}
     assert best[1] == pytest.approx(26 / 8)
@@ -117,7 +119,7 @@ def test_choosing_by_its_own_judgment():
     assert best[4] == pytest.approx((5 + 4) / 2)
 
 
-def test_what_the_answers_are_like():
+def test_what_the_answers_are_like() -> None:
     found = measure()
     assert found.response_tokens == 26 / 8
     assert found.truncated_share == 0.5
@@ -131,7 +133,7 @@ def test_what_the_answers_are_like():
     assert found.judge.length_correlation == pytest.approx(expected)
 
 
-def test_without_an_oracle_there_is_only_what_needs_none():
+def test_without_an_oracle_there_is_only_what_needs_none() -> None:
     found = measure(oracle=None)
     assert found.quality is None
     assert found.best_of == ()
@@ -142,7 +144,7 @@ def test_without_an_oracle_there_is_only_what_needs_none():
     assert found.judged_by_prompt
 
 
-def test_a_judge_that_nobody_can_read_has_no_number():
+def test_a_judge_that_nobody_can_read_has_no_number() -> None:
     found = measure(own=judged(SAMPLED, *[None] * 8))
     assert found.judged_mean is None
     assert found.judged_by_prompt == {}
@@ -151,7 +153,7 @@ def test_a_judge_that_nobody_can_read_has_no_number():
     assert found.judge.length_correlation is None
 
 
-def test_a_model_that_answered_nothing_has_no_number():
+def test_a_model_that_answered_nothing_has_no_number() -> None:
     found = evaluate(PROMPTS, [], [], [], PROMPTS, [], [], Length())
     assert found.quality is None
     assert found.truncated_share is found.duplicate_share is found.judge.parse_rate is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow
 import pytest
@@ -11,7 +13,7 @@ from iterdpo.records import Candidate
 from iterdpo.store.tables import read_records, write_records
 
 
-def test_both_ways_read_the_same_answers(tmp_path):
+def test_both_ways_read_the_same_answers(tmp_path: Path) -> None:
     made = bench_records.answers(6, 5, 3)
     assert [len(one.token_ids) for one in made] == [5] * 6
     assert len({one.prompt_token_ids for one in made}) == 2
@@ -21,7 +23,7 @@ def test_both_ways_read_the_same_answers(tmp_path):
     assert all(type(one.token_ids) is tuple for one in tuples)
 
 
-def test_memory_is_what_is_held_and_the_most_of_python_and_arrow():
+def test_memory_is_what_is_held_and_the_most_of_python_and_arrow() -> None:
     def call() -> bytes:
         bytes(3_000_000)
         pyarrow.array(np.zeros(250_000, np.float32)).cast(pyarrow.float64())  # 2 MB of Arrow's
@@ -32,7 +34,7 @@ def test_memory_is_what_is_held_and_the_most_of_python_and_arrow():
     assert found.peak == pytest.approx(3_000_000 + 2_000_000, rel=0.05)
 
 
-def test_the_page_gets_a_table(tmp_path, monkeypatch):
+def test_the_page_gets_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{bench_records.BEGIN}\nold\n{bench_records.END}\nafter\n")
     monkeypatch.setattr(

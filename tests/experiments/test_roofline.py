@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +25,7 @@ TINY = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def scripts():
+def scripts() -> Iterator[Any]:
     """The scripts import each other by name, as they do when one of them is run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(SCRIPTS))
@@ -32,16 +35,16 @@ def scripts():
 
 
 @pytest.fixture(scope="module")
-def roofline(scripts):
+def roofline(scripts: Any) -> Any:
     return load("roofline")
 
 
 @pytest.fixture(scope="module")
-def h200(roofline):
+def h200(roofline: Any) -> Any:
     return roofline.CARDS["NVIDIA H200"]
 
 
-def test_a_step_reads_everything_but_the_embedding(roofline):
+def test_a_step_reads_everything_but_the_embedding(roofline: Any) -> None:
     assert (LAYERS, HEAD) == (6_979_321_856, 525_336_576)
     norms = 65 * 4096
     assert roofline.streamed_bytes(LLAMA, 2) == 2 * (LAYERS + HEAD + norms) == 15_009_849_344
@@ -50,13 +53,13 @@ def test_a_step_reads_everything_but_the_embedding(roofline):
     assert roofline.cache_bytes(LLAMA, 2) == 2 * 32 * 8 * 128 * 2 == 131_072
 
 
-def test_one_sequence_waits_for_the_memory(roofline, h200):
+def test_one_sequence_waits_for_the_memory(roofline: Any, h200: Any) -> None:
     seconds = roofline.step_seconds(LLAMA, h200, 2, 1, 300)
     assert seconds == pytest.approx((15_009_849_344 + 300 * 131_072) / 4.8e12)
     assert 1 / seconds == pytest.approx(319, abs=1)  # tokens a second
 
 
-def test_many_sequences_wait_for_their_cache_or_the_arithmetic(roofline, h200):
+def test_many_sequences_wait_for_their_cache_or_the_arithmetic(roofline: Any, h200: Any) -> None:
     # 256 sequences of 300 tokens: 25.1 GB at 4.8 TB/s against 3.9 TFLOP at 989.5 TFLOP/s.
     moved = 15_009_849_344 + 256 * 300 * 131_072
     computed = 256 * (2 * LAYERS + 2 * HEAD + 4 * 32 * 4096 * 300)
@@ -68,21 +71,21 @@ def test_many_sequences_wait_for_their_cache_or_the_arithmetic(roofline, h200):
     assert roofline.step_seconds(LLAMA, h200, 2, 512, 1) == pytest.approx(alone / 989.5e12)
 
 
-def test_attention_counts_the_tokens_that_each_token_sees(roofline):
+def test_attention_counts_the_tokens_that_each_token_sees(roofline: Any) -> None:
     # 3 tokens see 1, 2 and 3 tokens; the last 2 of 5 see 4 and 5. Two products of 2 FLOPs each.
     one = 4 * 32 * 4096
     assert roofline.attention_flops(LLAMA, 3, 3) == one * (1 + 2 + 3)
     assert roofline.attention_flops(LLAMA, 2, 5) == one * (4 + 5)
 
 
-def test_a_forward_pass_costs_two_a_parameter(roofline):
+def test_a_forward_pass_costs_two_a_parameter(roofline: Any) -> None:
     assert roofline.forward_flops(LLAMA, 1, 1, 1) == 2 * (LAYERS + HEAD) + 4 * 32 * 4096
     assert roofline.forward_flops(LLAMA, 10, 10, 1) == pytest.approx(
         2 * (10 * LAYERS + HEAD) + 4 * 32 * 4096 * 55
     )
 
 
-def test_prompts_that_the_cache_holds_cost_nothing(roofline, h200):
+def test_prompts_that_the_cache_holds_cost_nothing(roofline: Any, h200: Any) -> None:
     whole = roofline.Writing(rows=256, width=256, prompt=1000, written=1, read=256_000)
     half = roofline.Writing(rows=256, width=256, prompt=1000, written=1, read=128_000)
     one = 2 * (1000 * LAYERS + HEAD) + 4 * 32 * 4096 * 500_500
@@ -94,8 +97,10 @@ def test_prompts_that_the_cache_holds_cost_nothing(roofline, h200):
     assert saved == pytest.approx(256 * part / 989.5e12)
 
 
-def test_answers_are_written_in_waves_and_the_first_token_takes_no_step(roofline, h200):
-    def step(sequences, context):
+def test_answers_are_written_in_waves_and_the_first_token_takes_no_step(
+    roofline: Any, h200: Any
+) -> None:
+    def step(sequences: Any, context: Any) -> Any:
         return roofline.step_seconds(LLAMA, h200, 2, sequences, context)
 
     work = roofline.Writing(rows=5, width=2, prompt=10, written=3, read=50)
@@ -111,7 +116,7 @@ def test_answers_are_written_in_waves_and_the_first_token_takes_no_step(roofline
         roofline.Writing(rows=0, width=2, prompt=10, written=3, read=0)
 
 
-def test_training_costs_six_a_parameter_or_four_where_the_weights_are_frozen(roofline):
+def test_training_costs_six_a_parameter_or_four_where_the_weights_are_frozen(roofline: Any) -> None:
     prompt, answer, tokens = 100, 400, 500
     attention = 4 * 32 * 4096 * (500 * 501 // 2)
     parameters = LAYERS * tokens + HEAD * answer
@@ -127,14 +132,14 @@ def test_training_costs_six_a_parameter_or_four_where_the_weights_are_frozen(roo
     assert again - lora == 2 * LAYERS * tokens + attention + 2 * adapter
 
 
-def test_training_seconds_count_every_sequence(roofline, h200):
+def test_training_seconds_count_every_sequence(roofline: Any, h200: Any) -> None:
     one = roofline.training_flops(LLAMA, 64, 512, 16)
     assert roofline.training_seconds(LLAMA, h200, 96, 64, 512, 16) == pytest.approx(
         96 * one / 989.5e12
     )
 
 
-def test_every_card_says_where_its_peaks_are_from(roofline):
+def test_every_card_says_where_its_peaks_are_from(roofline: Any) -> None:
     assert len(roofline.CARDS) >= 7
     for name, card in roofline.CARDS.items():
         assert name.startswith("NVIDIA ")
@@ -145,7 +150,9 @@ def test_every_card_says_where_its_peaks_are_from(roofline):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_no_answer_of_a_random_checkpoint_ends_early(scripts, tmp_path, dtype):
+def test_no_answer_of_a_random_checkpoint_ends_early(
+    scripts: Any, tmp_path: Path, dtype: str
+) -> None:
     import random_checkpoint
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -167,7 +174,9 @@ def test_no_answer_of_a_random_checkpoint_ends_early(scripts, tmp_path, dtype):
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == list(range(20, 60))
 
 
-def test_a_shape_without_an_output_layer_of_its_own_is_refused(scripts, tmp_path):
+def test_a_shape_without_an_output_layer_of_its_own_is_refused(
+    scripts: Any, tmp_path: Path
+) -> None:
     import random_checkpoint
 
     shape = ModelShape(96, 2, 3, 1, 32, 256, 600, tied=True)
@@ -183,7 +192,7 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def rehearsed(scripts, tmp_path_factory):
+def rehearsed(scripts: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The whole benchmark at its smallest: (its result as JSON, the page it wrote)."""
     place = tmp_path_factory.mktemp("bench")
     page = place / "page.md"
@@ -193,7 +202,7 @@ def rehearsed(scripts, tmp_path_factory):
     return place / "all.json", page
 
 
-def test_every_stage_is_run_and_reported(rehearsed):
+def test_every_stage_is_run_and_reported(rehearsed: Any) -> None:
     file, page = rehearsed
     result = json.loads(file.read_text())
     assert [row["stage"] for row in result["rows"]] == STAGES
@@ -212,7 +221,9 @@ def test_every_stage_is_run_and_reported(rehearsed):
     assert len(re.findall(r"^\|", text, re.MULTILINE)) == 2 + len(STAGES)
 
 
-def test_results_of_two_runs_come_onto_one_page(rehearsed, tmp_path, capsys):
+def test_results_of_two_runs_come_onto_one_page(
+    rehearsed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file, page = rehearsed
     known = json.loads(file.read_text()) | {"source": "a datasheet", "card": "one NVIDIA H200"}
     known["rows"][4] |= {"seconds": 2.0, "tokens": 100, "bound": 0.5, "peak": 2**30}
@@ -238,7 +249,13 @@ def test_results_of_two_runs_come_onto_one_page(rehearsed, tmp_path, capsys):
         (["--from", "nowhere.json"], "--from nowhere.json: not written by --json"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(scripts, monkeypatch, capsys, arguments, said):
+def test_what_cannot_be_done_is_said_in_a_line(
+    scripts: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: Any,
+    said: str,
+) -> None:
     bench = load("bench_gpu")
     monkeypatch.setattr(bench, "vllm_installed", lambda: False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

@@ -17,7 +17,7 @@ PART_ROWS = 24
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_at_random_ends_with_the_same_bytes():
+def test_a_run_that_is_killed_at_random_ends_with_the_same_bytes() -> None:
     command = [sys.executable, "-m", "experiments.torture", "--kills", "5", "--no-points",
                "iterations=1"]  # fmt: skip
     done = subprocess.run(
@@ -32,7 +32,7 @@ def test_a_run_that_is_killed_at_random_ends_with_the_same_bytes():
     assert 0 <= report["repeated"]["tokens"] <= 5 * PART_ROWS * 48
 
 
-def test_writes_are_named_by_what_they_make(tmp_path):
+def test_writes_are_named_by_what_they_make(tmp_path: Path) -> None:
     names = {
         "candidates/.work-1/parts/00000000-00000004.x.parquet": "candidates part replace",
         "adapter/.work-1/checkpoints/.partial-1": "adapter kept replace",

@@ -8,7 +8,9 @@ it must differ by such a tie.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -26,19 +28,19 @@ SCORE_GAP = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 
 
 @pytest.fixture(scope="module", params=["float32", "float16", "bfloat16"])
-def dtype(request):
+def dtype(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def reference(device, dtype):
+def reference(device: Any, dtype: Any) -> Iterator[Any]:
     engine = transformers_engine(device, dtype)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
-def engine(vllm, device, dtype, policies):
+def engine(vllm: Any, device: Any, dtype: Any, policies: Any) -> Iterator[Any]:
     engine = vllm_engine(device, dtype)
     try:
         list(engine.generate(requests(1), policies[1], GREEDY))
@@ -54,7 +56,7 @@ def engine(vllm, device, dtype, policies):
 
 
 @pytest.fixture(scope="module")
-def written(engine, policies):
+def written(engine: Any, policies: Any) -> Any:
     """Greedy answers by the base and three adapters, in turns over one engine."""
     return [
         (policy, list(engine.generate(requests(PROMPTS), policy, GREEDY))) for policy in policies
@@ -62,8 +64,8 @@ def written(engine, policies):
 
 
 def test_greedy_texts_are_those_of_transformers_but_for_ties(
-    written, reference, engine, dtype, capsys
-):
+    written: Any, reference: Any, engine: Any, dtype: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     texts = set()
     for policy, answers in written:
         expected = list(reference.generate(requests(PROMPTS), policy, GREEDY))
@@ -81,8 +83,8 @@ def test_greedy_texts_are_those_of_transformers_but_for_ties(
 
 
 def test_logprobs_of_its_own_answers_are_those_of_the_model(
-    written, reference, configure, dtype, capsys
-):
+    written: Any, reference: Any, configure: Any, dtype: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     largest = configure().engine.max_gap
     for policy, answers in written:
         sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
@@ -99,7 +101,9 @@ def test_logprobs_of_its_own_answers_are_those_of_the_model(
         assert max(gaps) < (1e-4 if dtype == "float32" else largest)
 
 
-def test_score_distributions_are_those_of_the_model(engine, reference, policies, dtype):
+def test_score_distributions_are_those_of_the_model(
+    engine: Any, reference: Any, policies: Any, dtype: Any
+) -> None:
     for policy in policies:
         ours = engine.choice_logprobs(requests(PROMPTS), SCORES, policy)
         theirs = reference.choice_logprobs(requests(PROMPTS), SCORES, policy)
@@ -109,7 +113,9 @@ def test_score_distributions_are_those_of_the_model(engine, reference, policies,
             assert shares == pytest.approx(expected, abs=SCORE_GAP[dtype])
 
 
-def test_base_and_adapters_keep_apart_over_many_turns(engine, policies, written, reference, dtype):
+def test_base_and_adapters_keep_apart_over_many_turns(
+    engine: Any, policies: Any, written: Any, reference: Any, dtype: Any
+) -> None:
     """Later turns, with the prefix cache warm, answer for the same policy as the first ones."""
     for policy, first in reversed(written):
         again = list(engine.generate(requests(PROMPTS), policy, GREEDY))

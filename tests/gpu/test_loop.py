@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +24,10 @@ TINY = (
 
 
 @pytest.fixture
-def loop(configure, device, request, tmp_path):
+def loop(configure: Any, device: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """A function from an engine, a type and overrides to a finished run's summary."""
 
-    def finished(engine: str, dtype: str, *overrides: str):
+    def finished(engine: str, dtype: str, *overrides: str) -> Any:
         if engine == "vllm":
             request.getfixturevalue("vllm")
         config = configure(*overrides, f"engine.name={engine}", f"model.dtype={dtype}")
@@ -41,14 +43,14 @@ def loop(configure, device, request, tmp_path):
 
 
 @pytest.fixture
-def prompts(tmp_path):
+def prompts(tmp_path: Path) -> Any:
     path = tmp_path / "prompts.jsonl"
     rows = [{"prompt": f"Say {n} and a word about it."} for n in range(200)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-def check(result, engine, dtype, capsys):
+def check(result: Any, engine: Any, dtype: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Check what must be true of every run of two iterations."""
     assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
     assert len({model["adapter_sha256"] for model in result["models"]}) == 3
@@ -73,7 +75,7 @@ def check(result, engine, dtype, capsys):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
-def test_the_lab(loop, engine, dtype, capsys):
+def test_the_lab(loop: Any, engine: str, dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = loop(engine, dtype, "experiment=smoke", "iterations=2")
     check(result, engine, dtype, capsys)
     assert result["models"][0]["quality"]["mean"] > 2  # the seed model is itself on this device
@@ -84,14 +86,24 @@ def test_the_lab(loop, engine, dtype, capsys):
     ("engine", "width", "dtype"),
     [("transformers", 64, "float32"), ("transformers", 128, "bfloat16"), ("vllm", 128, "bfloat16")],
 )
-def test_a_random_model(loop, checkpoint_of_width, prompts, engine, width, dtype, capsys):
+def test_a_random_model(
+    loop: Any,
+    checkpoint_of_width: Any,
+    prompts: Any,
+    engine: str,
+    width: int,
+    dtype: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     own = (f"model.path={checkpoint_of_width(width)}", f"prompts.path={prompts}")
     result = loop(engine, dtype, *TINY, *own)
     check(result, engine, dtype, capsys)
 
 
 @pytest.mark.parametrize("residency", ["sleep", "restart"])
-def test_the_lab_while_the_engine_is_away(loop, device, residency, capsys):
+def test_the_lab_while_the_engine_is_away(
+    loop: Any, device: Any, residency: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     if device == "cpu" and residency == "sleep":
         pytest.skip("vLLM sleeps on CUDA only")
     result = loop(
@@ -101,7 +113,9 @@ def test_the_lab_while_the_engine_is_away(loop, device, residency, capsys):
     assert result["run"]["engine"]["starts"] == (3 if residency == "restart" else 1)
 
 
-def test_a_training_of_its_own_process(loop, device, capsys):
+def test_a_training_of_its_own_process(
+    loop: Any, device: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     if device == "cpu":
         pytest.skip("a rehearsal trains bfloat16 in its own process only")
     result = loop(
@@ -110,7 +124,9 @@ def test_a_training_of_its_own_process(loop, device, capsys):
     check(result, "transformers", "bfloat16", capsys)
 
 
-def test_a_sampled_judge_and_the_base_as_reference(loop, capsys):
+def test_a_sampled_judge_and_the_base_as_reference(
+    loop: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The rewards of the second iteration are not 0, and still those of independent arithmetic."""
     result = loop(
         "transformers", "bfloat16", "experiment=smoke", "iterations=2", "judge.score=sampled",

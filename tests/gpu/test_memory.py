@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +32,7 @@ PAIRS, BATCH, MICRO = 12, 4, 2
 
 
 @pytest.fixture(scope="module")
-def model(device, tmp_path_factory):
+def model(device: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A random Llama of 1.5 billion parameters; on the CPU, of next to none."""
     made = load("random_checkpoint")
     name = "1b" if device == "cuda" else "tiny"
@@ -40,7 +42,7 @@ def model(device, tmp_path_factory):
 
 
 @pytest.fixture
-def training(model, device, configure, tmp_path):
+def training(model: Any, device: Any, configure: Any, tmp_path: Path) -> Any:
     """A function from overrides to (what to train, the estimate without the CUDA context)."""
     checkpoint, dtype = model
     length = 1024 if device == "cuda" else 32
@@ -134,12 +136,17 @@ def _freed(device: str) -> int:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_steps_take_what_was_estimated(
-    training, device, checkpointing, tmp_path, monkeypatch, capsys
-):
+    training: Any,
+    device: Any,
+    checkpointing: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     spec, estimate = training(f"training.gradient_checkpointing={checkpointing}")
     peaks, choose = Peaks(device), course.choose_canary
 
-    def chosen(*args):
+    def chosen(*args: Any) -> Any:
         peaks.lap("loading")
         canary = choose(*args)
         peaks.lap("canary")
@@ -159,7 +166,9 @@ def test_the_steps_take_what_was_estimated(
     assert LOWEST * peaks.parts["loading"] <= estimate
 
 
-def test_a_whole_training_gets_by_with_its_estimate(training, device, tmp_path):
+def test_a_whole_training_gets_by_with_its_estimate(
+    training: Any, device: Any, tmp_path: Path
+) -> None:
     """Beside an engine that takes the rest, the canary and the proofs must fit as well."""
     if device == "cpu":
         pytest.skip("memory is limited on CUDA only")
@@ -177,7 +186,9 @@ def test_a_whole_training_gets_by_with_its_estimate(training, device, tmp_path):
     assert "micro_batch_size" not in report, "pairs were trained in smaller portions than asked for"
 
 
-def test_a_training_in_this_process_gives_its_memory_back(training, device, tmp_path):
+def test_a_training_in_this_process_gives_its_memory_back(
+    training: Any, device: Any, tmp_path: Path
+) -> None:
     """An engine that was shut down for it starts again when it ends, and asks for the card."""
     from iterdpo.training.run import run_training
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,21 +38,21 @@ keeps a CUDA context, and what is neither weights nor cache."""
 
 
 @pytest.fixture(scope="module")
-def reference(device):
+def reference(device: Any) -> Iterator[Any]:
     engine = transformers_engine(device, DTYPE)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module", params=list(KEPT))
-def residency(request, device):
+def residency(request: pytest.FixtureRequest, device: Any) -> Any:
     if device == "cpu" and request.param == "sleep":
         pytest.skip("vLLM sleeps on CUDA only")
     return request.param
 
 
 @pytest.fixture(scope="module")
-def sleeper(vllm, device, residency):
+def sleeper(vllm: Any, device: Any, residency: Any) -> Iterator[Any]:
     """vLLM in one of its residencies, not started yet."""
     engine = vllm_engine(device, DTYPE, residency)
     yield engine
@@ -58,7 +60,7 @@ def sleeper(vllm, device, residency):
 
 
 @pytest.fixture
-def m1(proven):
+def m1(proven: Any) -> Any:
     """M1 with a canary that knows what this type rounds away, as one left by a training does."""
     file = Path(proven.adapter.path).parent / CANARY_FILE
     canary = dataclasses.replace(Canary.read(file), noise=NOISE)
@@ -66,13 +68,19 @@ def m1(proven):
     return proven
 
 
-def answers(engine, policy):
+def answers(engine: Any, policy: Any) -> Any:
     return list(engine.generate(requests(16), policy, GREEDY))
 
 
 def test_memory_is_given_back_and_the_answers_stay(
-    sleeper, residency, device, policies, m1, reference, capsys
-):
+    sleeper: Any,
+    residency: Any,
+    device: Any,
+    policies: Any,
+    m1: Any,
+    reference: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     # The reference is on the card before anything is measured.
     expected = {policy.name: answers(reference, policy) for policy in (policies[0], m1)}
     verified = VerifiedEngine(sleeper)
@@ -106,7 +114,9 @@ def test_memory_is_given_back_and_the_answers_stay(
     assert sleeper.starts == (3 if residency == "restart" else 1)
 
 
-def test_an_adapter_that_is_lost_while_asleep_is_caught(sleeper, residency, m1, monkeypatch):
+def test_an_adapter_that_is_lost_while_asleep_is_caught(
+    sleeper: Any, residency: Any, m1: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if residency == "resident":
         pytest.skip("a resident engine does not sleep")
     verified = VerifiedEngine(sleeper)
@@ -118,7 +128,9 @@ def test_an_adapter_that_is_lost_while_asleep_is_caught(sleeper, residency, m1, 
         answers(verified, m1)
 
 
-def test_a_stale_adapter_after_the_wake_is_caught(sleeper, residency, policies, m1, monkeypatch):
+def test_a_stale_adapter_after_the_wake_is_caught(
+    sleeper: Any, residency: Any, policies: Any, m1: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if residency != "sleep":
         pytest.skip("only what slept may hold something stale")
     verified = VerifiedEngine(sleeper)
@@ -132,7 +144,9 @@ def test_a_stale_adapter_after_the_wake_is_caught(sleeper, residency, policies, 
 
 
 @pytest.mark.parametrize("residency", ["sleep", "restart"])
-def test_transformers_gives_memory_back_too(residency, device, m1, reference, monkeypatch):
+def test_transformers_gives_memory_back_too(
+    residency: str, device: Any, m1: Any, reference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = transformers_engine(device, DTYPE, residency)
     verified = VerifiedEngine(engine)
     if device == "cuda":
@@ -162,7 +176,7 @@ def test_transformers_gives_memory_back_too(residency, device, m1, reference, mo
     engine.close()
 
 
-def _load_nothing(engine, policy):
+def _load_nothing(engine: Any, policy: Any) -> None:
     """Put an adapter whose update is zero where the policy's own should be."""
     from peft import LoraConfig, get_peft_model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from iterdpo.records import Base, Candidate, FinishReason, Policy, Prompt, record_id
 
@@ -67,7 +68,7 @@ def make_pairrm(directory: Path, seed: int = 0) -> Path:
 
 
 @cache
-def pairrm_tokenizer():
+def pairrm_tokenizer() -> Any:
     """Return a tokenizer that normalizes and marks words as DeBERTa-v3's does."""
     from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 

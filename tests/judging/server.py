@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 Script = Callable[[int, dict], tuple]
 """(number of the request, its body) -> (status, body) or (status, body, headers). A body is JSON,
@@ -26,7 +27,9 @@ class Server:
     most_under_way: int = 0
 
 
-def said(text: str | None, *, finish: str = "stop", tokens: tuple[int, int] = (10, 5), **message):
+def said(
+    text: str | None, *, finish: str = "stop", tokens: tuple[int, int] = (10, 5), **message: Any
+) -> Any:
     """Return a completion as servers write it."""
     return {
         "object": "chat.completion",
@@ -42,14 +45,14 @@ def said(text: str | None, *, finish: str = "stop", tokens: tuple[int, int] = (1
 
 
 @contextmanager
-def serving(script: Script):
+def serving(script: Script) -> Iterator[Any]:
     """Yield a server that answers as ``script`` says."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self):
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with lock:
                 number = len(server.bodies)
@@ -65,7 +68,7 @@ def serving(script: Script):
                     server.under_way -= 1
             self.answer(*answer)
 
-        def answer(self, status, body, headers=()):
+        def answer(self, status: Any, body: Any, headers: Any = ()) -> None:
             if status == -1:
                 self.rfile.read(1)
             if status <= 0:
@@ -79,10 +82,10 @@ def serving(script: Script):
             self.end_headers()
             self.wfile.write(raw)
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
-        def handle(self):
+        def handle(self) -> None:
             try:
                 super().handle()
             except (OSError, ValueError):

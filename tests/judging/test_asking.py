@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,26 +33,26 @@ class Ranks(Judge):
     log: list[str] = field(default_factory=list)
 
     @property
-    def identity(self):
+    def identity(self) -> Any:
         return {"judge": "ranks"}
 
     @property
-    def by_prompt(self):
+    def by_prompt(self) -> Any:
         return self.together
 
     @property
-    def part_rows(self):
+    def part_rows(self) -> Any:
         return self.rows
 
     @property
-    def holds_model(self):
+    def holds_model(self) -> Any:
         return self.own
 
     @property
-    def counts(self):
+    def counts(self) -> Any:
         return {"calls": len(self.calls)}
 
-    def judge(self, prompts, candidates, policy):
+    def judge(self, prompts: Any, candidates: Any, policy: Any) -> Iterator[Any]:
         self.calls.append(tuple(item.prompt_id for item in candidates))
         for item in candidates:
             if item.prompt_id == self.fails_at:
@@ -57,7 +60,7 @@ class Ranks(Judge):
             company = sum(other.prompt_id == item.prompt_id for other in candidates)
             yield judgment(item, judge_fingerprint(self.identity), Scored(float(company)))
 
-    def close(self):
+    def close(self) -> None:
         self.log.append("judge closes")
 
 
@@ -70,21 +73,21 @@ class Given:
     version = 1
     settings = {}  # noqa: RUF012
 
-    def compute(self, work):
+    def compute(self, work: Any) -> Any:
         return {}
 
-    def load(self, directory):
+    def load(self, directory: Any) -> Any:
         return self.value
 
 
-def run(root, judge, answers=ANSWERS, engine=None):
+def run(root: Any, judge: Any, answers: Any = ANSWERS, engine: Any = None) -> Any:
     stages = Stages(root)
     step = JudgeCandidates(judge, engine or ScriptedEngine(lambda *_: ""))
     given = (Given(PROMPTS, "prompts"), Given(answers, "candidates"), Given(POLICY, "base"))
     return stages.run(step, *map(stages.run, given))
 
 
-def test_a_prompt_s_answers_come_in_one_call_whatever_the_part(tmp_path):
+def test_a_prompt_s_answers_come_in_one_call_whatever_the_part(tmp_path: Path) -> None:
     judge = Ranks(rows=9)
     judgments = run(tmp_path, judge)
     # Nine rows hold two prompts of four answers.
@@ -96,13 +99,13 @@ def test_a_prompt_s_answers_come_in_one_call_whatever_the_part(tmp_path):
     assert [len(call) for call in tiny.calls] == [4] * 5
 
 
-def test_a_judge_of_single_answers_gets_rows(tmp_path):
+def test_a_judge_of_single_answers_gets_rows(tmp_path: Path) -> None:
     judge = Ranks(together=False, rows=9)
     run(tmp_path, judge)
     assert [len(call) for call in judge.calls] == [9, 9, 2]
 
 
-def test_a_cut_off_stage_goes_on_at_the_prompt_it_was_at(tmp_path):
+def test_a_cut_off_stage_goes_on_at_the_prompt_it_was_at(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="power cut"):
         run(tmp_path, Ranks(rows=8, fails_at=PROMPTS[3].id))
     judge = Ranks(rows=8)
@@ -112,7 +115,7 @@ def test_a_cut_off_stage_goes_on_at_the_prompt_it_was_at(tmp_path):
     assert judgments.value == run(tmp_path / "whole", Ranks(rows=8)).value
 
 
-def test_answers_of_a_prompt_that_do_not_stand_together():
+def test_answers_of_a_prompt_that_do_not_stand_together() -> None:
     mixed = [ANSWERS[0], ANSWERS[4], ANSWERS[1]]
     with pytest.raises(ValueError, match="do not stand together"):
         units_of(mixed, Ranks())
@@ -121,9 +124,9 @@ def test_answers_of_a_prompt_that_do_not_stand_together():
     assert part_units([], Ranks(rows=7)) == 7
 
 
-def test_a_judge_that_says_too_little_is_no_result(tmp_path):
+def test_a_judge_that_says_too_little_is_no_result(tmp_path: Path) -> None:
     class Forgets(Ranks):
-        def judge(self, prompts, candidates, policy):
+        def judge(self, prompts: Any, candidates: Any, policy: Any) -> Iterator[Any]:
             yield from list(super().judge(prompts, candidates, policy))[:-1]
 
     with pytest.raises(ValueError, match="were not computed"):
@@ -134,15 +137,17 @@ def test_a_judge_that_says_too_little_is_no_result(tmp_path):
     ("own", "expected"),
     [(True, ["sleeps", "judges", "judge closes", "wakes"]), (False, ["judges", "judge closes"])],
 )
-def test_the_engine_makes_room_for_a_model_and_takes_it_back_after(own, expected):
+def test_the_engine_makes_room_for_a_model_and_takes_it_back_after(
+    own: bool, expected: Any
+) -> None:
     judge = Ranks(own=own)
 
     class Engine(ScriptedEngine):
-        def sleep(self):
+        def sleep(self) -> Any:
             judge.log.append("sleeps")
             return True
 
-        def wake(self):
+        def wake(self) -> None:
             judge.log.append("wakes")
 
     with room_for(judge, Engine(lambda *_: "")):
@@ -150,7 +155,7 @@ def test_the_engine_makes_room_for_a_model_and_takes_it_back_after(own, expected
     assert judge.log == expected
 
 
-def test_a_judge_s_memory_is_given_back_after_an_error_too():
+def test_a_judge_s_memory_is_given_back_after_an_error_too() -> None:
     judge = Ranks(own=True)
     with pytest.raises(RuntimeError), room_for(judge, ScriptedEngine(lambda *_: "")):
         raise RuntimeError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,9 @@ class Clock:
         return self.now
 
 
-def client_of(url: str, clock: Clock | None = None, key: str | None = KEY, **changes) -> ChatClient:
+def client_of(
+    url: str, clock: Clock | None = None, key: str | None = KEY, **changes: Any
+) -> ChatClient:
     clock = clock or Clock()
     settings = {
         "base_url": url, "model": "judge-8b", "api_key_env": "JUDGE_KEY",
@@ -45,7 +48,7 @@ def client_of(url: str, clock: Clock | None = None, key: str | None = KEY, **cha
                       sleep=clock.sleep)  # fmt: skip
 
 
-def ask(script, clock=None, options=None, **changes):
+def ask(script: Any, clock: Any = None, options: Any = None, **changes: Any) -> Any:
     with serving(script) as server:
         client = client_of(server.url, clock, **changes)
         try:
@@ -54,7 +57,7 @@ def ask(script, clock=None, options=None, **changes):
             client.close()
 
 
-def refusal(script, **changes) -> str:
+def refusal(script: Any, **changes: Any) -> str:
     with pytest.raises(UserError) as caught:
         ask(script, **changes)
     line = str(caught.value)
@@ -63,7 +66,7 @@ def refusal(script, **changes) -> str:
     return line
 
 
-def test_a_request_is_what_the_api_asks_for():
+def test_a_request_is_what_the_api_asks_for() -> None:
     reply, server = ask(lambda *_: (200, said("Score: 4")), options={"temperature": 0.5})
     assert (reply.text, reply.outcome) == ("Score: 4", "stop")
     assert (reply.tokens_in, reply.tokens_out) == (10, 5)
@@ -72,7 +75,7 @@ def test_a_request_is_what_the_api_asks_for():
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
 
 
-def test_without_a_key_no_header_goes_out():
+def test_without_a_key_no_header_goes_out() -> None:
     _, server = ask(lambda *_: (200, said("x")), key=None)
     assert "Authorization" not in server.headers[0]
 
@@ -91,7 +94,7 @@ def test_without_a_key_no_header_goes_out():
         (0, b""),
     ],
 )
-def test_what_passes_is_tried_again(trouble):
+def test_what_passes_is_tried_again(trouble: Any) -> None:
     clock = Clock()
     reply, server = ask(lambda number, _: trouble if number < 2 else (200, said("ok")), clock)
     assert reply.text == "ok"
@@ -101,18 +104,18 @@ def test_what_passes_is_tried_again(trouble):
     assert 0 <= clock.slept[1] <= 2
 
 
-def test_a_silent_server_is_given_up_on_in_time():
+def test_a_silent_server_is_given_up_on_in_time() -> None:
     line = refusal(lambda *_: (-1, b""), timeout_seconds=0.1, retries=1)
     assert "no answer in 2 tries, at last: no answer within 0.1 s" in line
     assert "run the same command again" in line
 
 
-def test_a_server_that_is_not_there(nobody_there):
+def test_a_server_that_is_not_there(nobody_there: Any) -> None:
     with pytest.raises(UserError, match="no answer in 4 tries, at last: ConnectError"):
         client_of(f"{nobody_there}/v1").ask(ASKED, {})
 
 
-def test_retry_after_is_kept_by_everyone():
+def test_retry_after_is_kept_by_everyone() -> None:
     clock = Clock()
     slow = (429, {"error": {"message": "wait"}}, {"Retry-After": "7"})
     ask(lambda number, _: slow if number == 0 else (200, said("ok")), clock)
@@ -120,12 +123,12 @@ def test_retry_after_is_kept_by_everyone():
     assert sum(clock.slept) == pytest.approx(7.0)
 
 
-def test_a_very_long_wait_is_not_waited_for():
+def test_a_very_long_wait_is_not_waited_for() -> None:
     line = refusal(lambda *_: (429, {}, {"Retry-After": "3600"}))
     assert "asks to wait 3600 s" in line
 
 
-def test_retry_after_is_seconds_or_a_date():
+def test_retry_after_is_seconds_or_a_date() -> None:
     assert retry_after("2.5", 0) == 2.5
     assert retry_after(formatdate(1000, usegmt=True), 990) == 10
     assert retry_after(formatdate(1000, usegmt=True), 1010) == 0
@@ -133,11 +136,11 @@ def test_retry_after_is_seconds_or_a_date():
         assert retry_after(wrong, 0) is None
 
 
-def test_waits_grow_to_a_minute():
+def test_waits_grow_to_a_minute() -> None:
     assert [longest_wait(attempt) for attempt in (1, 2, 3, 7, 1000)] == [1, 2, 4, 60, 60]
 
 
-def test_a_pace_spaces_requests():
+def test_a_pace_spaces_requests() -> None:
     clock = Clock()
     pace = Pace(120, clock.sleep, clock)
     for _ in range(3):
@@ -149,7 +152,7 @@ def test_a_pace_spaces_requests():
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_wrong_key_is_named_by_its_variable(status):
+def test_a_wrong_key_is_named_by_its_variable(status: int) -> None:
     # Servers quote the key that they do not like.
     answer = (status, {"error": {"message": f"Incorrect API key provided: {KEY}"}})
     line = refusal(lambda *_: answer)
@@ -166,18 +169,18 @@ def test_a_wrong_key_is_named_by_its_variable(status):
         {"error": "The model `judge-8b` does not exist."},
     ],
 )
-def test_a_model_that_is_not_there_is_one_line(body):
+def test_a_model_that_is_not_there_is_one_line(body: Any) -> None:
     line = refusal(lambda *_: (404, body))
     assert "judge.endpoint.model=judge-8b" in line
     assert "404: The model `judge-8b` does not exist." in line
 
 
-def test_an_error_that_comes_as_200_is_told():
+def test_an_error_that_comes_as_200_is_told() -> None:
     line = refusal(lambda *_: (200, {"error": {"message": f"upstream is down {KEY}"}}))
     assert "an answer that is no chat completion: upstream is down [key]" in line
 
 
-def test_what_a_server_says_is_one_short_line_without_the_key():
+def test_what_a_server_says_is_one_short_line_without_the_key() -> None:
     noise = f"bad\n\x1b[31mthing\x1b[0m {KEY} " + "x" * 5000
     line = refusal(lambda *_: (400, {"error": {"message": noise}}))
     assert "\x1b" not in line
@@ -185,12 +188,12 @@ def test_what_a_server_says_is_one_short_line_without_the_key():
     assert len(line) < 500
 
 
-def test_an_empty_account_is_not_asked_again():
+def test_an_empty_account_is_not_asked_again() -> None:
     body = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
     assert "no credit left" in refusal(lambda *_: (429, body))
 
 
-def test_a_redirect_is_not_followed_with_the_key():
+def test_a_redirect_is_not_followed_with_the_key() -> None:
     assert "answers 307" in refusal(lambda *_: (307, {}, {"Location": "http://elsewhere/"}))
 
 
@@ -202,7 +205,7 @@ def test_a_redirect_is_not_followed_with_the_key():
         (413, {"error": {"message": "prompt is too long: 9999 tokens"}}),
     ],
 )
-def test_a_question_that_does_not_fit(answer):
+def test_a_question_that_does_not_fit(answer: Any) -> None:
     reply, _ = ask(lambda *_: answer)
     assert reply.outcome == "too_long"
     assert reply.text
@@ -216,12 +219,12 @@ def test_a_question_that_does_not_fit(answer):
         ((400, {"error": {"code": "content_filter", "message": "filtered"}}), "filtered"),
     ],
 )
-def test_a_refusal(answer, text):
+def test_a_refusal(answer: Any, text: str) -> None:
     reply, _ = ask(lambda *_: answer)
     assert (reply.outcome, reply.text) == ("refused", text)
 
 
-def test_an_answer_cut_off_and_one_without_text():
+def test_an_answer_cut_off_and_one_without_text() -> None:
     assert ask(lambda *_: (200, said("Score: 4", finish="length")))[0].outcome == "length"
     reply, _ = ask(lambda *_: (200, said(None)))
     assert (reply.text, reply.outcome) == ("", "stop")
@@ -231,13 +234,13 @@ def test_an_answer_cut_off_and_one_without_text():
     ("sent", "text"),
     [("a \ud83d b", "a \ufffd b"), ("\udc1f", "\ufffd"), ("\ud83d\udc1f fish", "\U0001f41f fish")],
 )
-def test_half_a_surrogate_pair_is_replaced_as_no_file_could_hold_it(sent, text):
+def test_half_a_surrogate_pair_is_replaced_as_no_file_could_hold_it(sent: str, text: str) -> None:
     reply, _ = ask(lambda *_: (200, said(sent)))
     assert reply.text == text
     reply.text.encode("utf-8")
 
 
-def test_the_key_is_in_no_log_and_no_repr(caplog):
+def test_the_key_is_in_no_log_and_no_repr(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with serving(lambda number, _: (500, {}) if number == 0 else (200, said("x"))) as server:
         client = client_of(server.url)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,19 +26,19 @@ PROMPT = Prompt.of("one", "t")
 A, B, C = (candidate(PROMPT, n, text) for n, text in enumerate(("first", "second", "third")))
 
 
-def line(first, second, preference, annotator="ann") -> str:
+def line(first: Any, second: Any, preference: Any, annotator: Any = "ann") -> str:
     return json.dumps(
         {"first": first.id, "second": second.id, "preference": preference, "annotator": annotator}
     )
 
 
-def judge_of(tmp_path, *lines) -> HumanJudge:
+def judge_of(tmp_path: Path, *lines: Any) -> HumanJudge:
     place = tmp_path / "labels.jsonl"
     place.write_text("\n".join(lines) + "\n")
     return HumanJudge(place)
 
 
-def test_a_score_is_the_share_of_comparisons_won(tmp_path):
+def test_a_score_is_the_share_of_comparisons_won(tmp_path: Path) -> None:
     judge = judge_of(
         tmp_path, line(A, B, 1), line(A, B, 0.5, "bob"), line(B, C, 1), line(C, A, 0, "bob")
     )
@@ -49,14 +51,14 @@ def test_a_score_is_the_share_of_comparisons_won(tmp_path):
     assert a.raw == (f"1 against {B.id}", f"0.5 against {B.id}", f"1 against {C.id}")
 
 
-def test_nobody_compared_is_no_number(tmp_path):
+def test_nobody_compared_is_no_number(tmp_path: Path) -> None:
     _, _, c = judge_of(tmp_path, line(A, B, 1)).judge([PROMPT], [A, B, C], POLICY)
     assert c.verdict == Unscored(UnscoredReason.NOT_COMPARED)
     assert verdict_of([], 0, 5) == Unscored(UnscoredReason.NOT_COMPARED)
     assert verdict_of([0.5], 1, 3) == Scored(2.0)
 
 
-def test_a_tie_makes_no_pair_and_a_preference_makes_one(tmp_path):
+def test_a_tie_makes_no_pair_and_a_preference_makes_one(tmp_path: Path) -> None:
     for preference, kept in ((1, [(A.id, B.id)]), (0, [(B.id, A.id)]), (0.5, [])):
         judge = judge_of(tmp_path, line(A, B, preference))
         judgments = list(judge.judge([PROMPT], [A, B, C], POLICY))
@@ -64,19 +66,19 @@ def test_a_tie_makes_no_pair_and_a_preference_makes_one(tmp_path):
         assert [(pair.chosen_id, pair.rejected_id) for pair in made.kept] == kept
 
 
-def test_the_identity_is_the_content(tmp_path):
+def test_the_identity_is_the_content(tmp_path: Path) -> None:
     one = judge_of(tmp_path, line(A, B, 1)).identity
     assert one == judge_of(tmp_path, line(A, B, 1)).identity
     assert one != judge_of(tmp_path, line(A, B, 0)).identity
     json.dumps(one)
 
 
-def test_a_prompt_must_be_given(tmp_path):
+def test_a_prompt_must_be_given(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="its prompt"):
         list(judge_of(tmp_path, line(A, B, 1)).judge([], [A], POLICY))
 
 
-def test_an_empty_range_is_refused(tmp_path):
+def test_an_empty_range_is_refused(tmp_path: Path) -> None:
     judge_of(tmp_path, line(A, B, 1))
     with pytest.raises(ValueError, match="must be below"):
         HumanJudge(tmp_path / "labels.jsonl", 5, 5)
@@ -96,19 +98,19 @@ def test_an_empty_range_is_refused(tmp_path):
         ("", "holds no comparison"),
     ],
 )
-def test_a_line_that_is_no_comparison(tmp_path, text, said):
+def test_a_line_that_is_no_comparison(tmp_path: Path, text: Any, said: str) -> None:
     with pytest.raises(UserError, match=said) as raised:
         judge_of(tmp_path, text)
     assert str(raised.value).startswith("judge.labels=")
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         HumanJudge(tmp_path / "none.jsonl")
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd"), st.floats(0, 1))))
-def test_what_one_side_gains_the_other_loses(rows):
+def test_what_one_side_gains_the_other_loses(rows: Any) -> None:
     labels = [Label(a, b, p, "x") for a, b, p in rows if a != b]
     found = preferences(labels)
     values = [value for others in found.values() for own in others.values() for value in own]
@@ -116,7 +118,7 @@ def test_what_one_side_gains_the_other_loses(rows):
     assert sum(values) == pytest.approx(len(labels))
 
 
-def test_candidates_of_a_run_are_paired_as_people_say(finished_run, tmp_path):
+def test_candidates_of_a_run_are_paired_as_people_say(finished_run: Any, tmp_path: Path) -> None:
     """From the store's candidates, with labels that contradict the judge, to pairs."""
     made = Run.open(finished_run).made(1)
     lines = []
@@ -136,7 +138,9 @@ def test_candidates_of_a_run_are_paired_as_people_say(finished_run, tmp_path):
     assert {(index[pair.chosen_id], index[pair.rejected_id]) for pair in made.pairs} == {(3, 0)}
 
 
-def test_a_run_trains_on_what_people_say(finished_run, checkpoint_of, tmp_path):
+def test_a_run_trains_on_what_people_say(
+    finished_run: Any, checkpoint_of: Any, tmp_path: Path
+) -> None:
     """The same candidates, read from the store, judged by people instead of the model."""
     before = Run.open(finished_run)
     made = before.made(1)

@@ -1,6 +1,9 @@
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -42,7 +45,9 @@ class FakeEngine:
     log: list[object] = field(default_factory=list)
     identity = {"engine": "fake"}  # noqa: RUF012
 
-    def generate(self, requests, policy, sampling) -> Iterator[Completion | PromptTooLong]:
+    def generate(
+        self, requests: Any, policy: Any, sampling: Any
+    ) -> Iterator[Completion | PromptTooLong]:
         self.log.append((requests, policy, sampling))
         for index, request in enumerate(requests):
             response = request.messages[-1].content.split("|")[1]
@@ -55,7 +60,7 @@ class FakeEngine:
                 yield Completion(index, sample, text, (), (), (), self.finish, 0)
 
     def choice_logprobs(
-        self, requests, choices, policy
+        self, requests: Any, choices: Any, policy: Any
     ) -> Iterator[ChoiceLogprobs | PromptTooLong]:
         self.log.append((requests, choices, policy))
         for index, request in enumerate(requests):
@@ -169,7 +174,7 @@ def test_a_candidate_without_its_prompt() -> None:
 
 def test_an_answer_to_another_request_is_refused() -> None:
     class Swapped(FakeEngine):
-        def choice_logprobs(self, requests, choices, policy):
+        def choice_logprobs(self, requests: Any, choices: Any, policy: Any) -> Any:
             return reversed(list(super().choice_logprobs(requests, choices, policy)))
 
     with pytest.raises(RuntimeError, match="answered request 2 where 0 was due"):
@@ -183,7 +188,7 @@ def test_an_answer_to_another_request_is_refused() -> None:
 def test_a_candidate_s_text_changes_only_its_own_judgment(
     text: str, settings: JudgeSettings
 ) -> None:
-    def judge(middle: str):
+    def judge(middle: str) -> Any:
         engine = FakeEngine()
         answers = (CANDIDATES[0], candidate(PROMPTS[0], 5, middle), CANDIDATES[2])
         made = list(SelfJudge(engine, RUBRIC, settings).judge(PROMPTS, answers, POLICY))
@@ -196,7 +201,7 @@ def test_a_candidate_s_text_changes_only_its_own_judgment(
 
 
 def test_identity_holds_what_may_change_a_judgment_and_no_more() -> None:
-    def identity(seed: int = 0, rubric: Rubric = RUBRIC, **changes: object):
+    def identity(seed: int = 0, rubric: Rubric = RUBRIC, **changes: object) -> Any:
         mode = {"sampled": SAMPLED, "expected": EXPECTED}[str(changes.pop("score"))]
         return SelfJudge(FakeEngine(), rubric, replace(mode, **changes), seed).identity
 

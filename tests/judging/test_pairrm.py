@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +24,11 @@ TEXTS = ("animals in order", "done and done", "it is not short")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return make_pairrm(tmp_path_factory.mktemp("pairrm"))
 
 
-def judge_of(checkpoint, **changes) -> PairRmJudge:
+def judge_of(checkpoint: Any, **changes: Any) -> PairRmJudge:
     settings = {
         "checkpoint": checkpoint, "sha256": "a", "device": "cpu", "dtype": "float32",
         "batch_size": 4,
@@ -34,14 +36,14 @@ def judge_of(checkpoint, **changes) -> PairRmJudge:
     return PairRmJudge(PairRmSettings(**(settings | changes)))
 
 
-def answers_to(prompt: Prompt, texts=TEXTS):
+def answers_to(prompt: Prompt, texts: Any = TEXTS) -> Any:
     return [candidate(prompt, index, text) for index, text in enumerate(texts)]
 
 
 # --- the layout
 
 
-def test_the_row_is_three_segments_with_a_marker_each():
+def test_the_row_is_three_segments_with_a_marker_each() -> None:
     tokenizer = pairrm_tokenizer()
     layout = PairLayout(tokenizer, 1224, 412)
     texts = ("Name three animals", "done", "in order")
@@ -55,7 +57,7 @@ def test_the_row_is_three_segments_with_a_marker_each():
     assert not cut
 
 
-def test_what_is_too_long_is_cut_at_its_end_and_answers_share_what_the_prompt_leaves():
+def test_what_is_too_long_is_cut_at_its_end_and_answers_share_what_the_prompt_leaves() -> None:
     layout = PairLayout(pairrm_tokenizer(), source_tokens=20, candidate_tokens=10)
     word = layout.body("done")[:1]
     long = word * 50
@@ -81,7 +83,7 @@ TEXT = st.lists(st.one_of(TRICKS, st.text(max_size=8)), max_size=8).map("".join)
 
 
 @given(st.tuples(TEXT, TEXT, TEXT))
-def test_no_text_opens_or_closes_a_segment(texts):
+def test_no_text_opens_or_closes_a_segment(texts: Any) -> None:
     layout = PairLayout(pairrm_tokenizer(), 64, 32)
     row, _ = layout.row(*map(layout.body, texts))
     assert row.count(layout.open) == row.count(layout.close) == 3
@@ -94,7 +96,7 @@ def test_no_text_opens_or_closes_a_segment(texts):
     assert other not in row
 
 
-def test_ordinary_text_is_tokenized_as_it_stands_after_its_marker():
+def test_ordinary_text_is_tokenized_as_it_stands_after_its_marker() -> None:
     tokenizer = pairrm_tokenizer()
     layout = PairLayout(tokenizer, 64, 32)
     for text in ("Name three animals", " two  spaces", "ﬁnish", "", "a\u0338b", "日本"):
@@ -102,7 +104,7 @@ def test_ordinary_text_is_tokenized_as_it_stands_after_its_marker():
         assert layout.body(text) == tuple(with_marker[1:])
 
 
-def test_a_text_that_would_grow_into_its_marker_leaves_it_whole():
+def test_a_text_that_would_grow_into_its_marker_leaves_it_whole() -> None:
     # U+0338 makes one character of the marker's last one and itself.
     tokenizer = pairrm_tokenizer()
     alone = tokenizer.encode(" \u0338done", add_special_tokens=False).ids
@@ -113,7 +115,7 @@ def test_a_text_that_would_grow_into_its_marker_leaves_it_whole():
 # --- one comparison, from the published formulas
 
 
-def deberta(weights, config, ids):
+def deberta(weights: Any, config: Any, ids: Any) -> Any:
     """DeBERTa-v3 (arXiv 2006.03654, section 3; 2111.09543), one row, no padding: ``(T, d)``.
 
     Disentangled attention: A_ij = q_i·k_j + q_i·K_r[δ(i,j)] + k_j·Q_r[δ(i,j)], over sqrt(3d), where
@@ -123,15 +125,15 @@ def deberta(weights, config, ids):
     w = {name.removeprefix("pretrained_model."): value for name, value in weights.items()}
     size, heads, span = config["hidden_size"], config["num_attention_heads"], 8
 
-    def linear(name, x):
+    def linear(name: Any, x: Any) -> Any:
         return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
-    def norm(name, x):
+    def norm(name: Any, x: Any) -> Any:
         centered = x - x.mean(-1, keepdim=True)
         spread = torch.sqrt((centered**2).mean(-1, keepdim=True) + config["layer_norm_eps"])
         return centered / spread * w[f"{name}.weight"] + w[f"{name}.bias"]
 
-    def bucket(distance):
+    def bucket(distance: Any) -> Any:
         middle = span // 2
         if abs(distance) <= middle:
             return distance
@@ -174,7 +176,7 @@ def deberta(weights, config, ids):
     return x
 
 
-def one_logit(checkpoint, ids, layout) -> float:
+def one_logit(checkpoint: Any, ids: Any, layout: Any) -> float:
     """s = W2·tanh(W1·[h_source; h_candidate] + b1) + b2; the logit is s_1 - s_2."""
     weights = load_file(checkpoint / "model.safetensors")
     config = json.loads((checkpoint / "config.json").read_text())
@@ -187,7 +189,7 @@ def one_logit(checkpoint, ids, layout) -> float:
     return float(scores[0] - scores[1])
 
 
-def test_a_comparison_equals_the_formulas(checkpoint):
+def test_a_comparison_equals_the_formulas(checkpoint: Any) -> None:
     judge = judge_of(checkpoint)
     answers = answers_to(PROMPTS[0])
     found = judge._compare({PROMPTS[0].id: PROMPTS[0].text}, {PROMPTS[0].id: answers})
@@ -208,7 +210,7 @@ def test_a_comparison_equals_the_formulas(checkpoint):
 # --- scores
 
 
-def test_max_logits_by_hand():
+def test_max_logits_by_hand() -> None:
     # s_0 = ((2 + 1) + (4 - 1)) / 3, s_1 = ((-1 - 2) + (0.5 - 0)) / 3,
     # s_2 = ((1 - 4) + (0 - 0.5)) / 3.
     logits = {(0, 1): 2.0, (1, 0): -1.0, (0, 2): 4.0, (2, 0): 1.0, (1, 2): 0.5, (2, 1): 0.0}
@@ -216,8 +218,8 @@ def test_max_logits_by_hand():
     assert sum(max_logits(logits, 3)) == pytest.approx(0)
 
 
-def test_the_order_of_the_answers_changes_no_score(checkpoint):
-    def scores(order):
+def test_the_order_of_the_answers_changes_no_score(checkpoint: Any) -> None:
+    def scores(order: Any) -> Any:
         texts = [TEXTS[at] for at in order]
         made = judge_of(checkpoint).judge(PROMPTS, answers_to(PROMPTS[0], texts), POLICY)
         return {text: item.score for text, item in zip(texts, made, strict=True)}
@@ -228,7 +230,7 @@ def test_the_order_of_the_answers_changes_no_score(checkpoint):
     assert sum(plain.values()) == pytest.approx(0, abs=1e-5)
 
 
-def test_batches_and_company_change_nothing(checkpoint):
+def test_batches_and_company_change_nothing(checkpoint: Any) -> None:
     both = [*answers_to(PROMPTS[0]), *answers_to(PROMPTS[1], (*TEXTS, "and " * 20))]
     together = [item.score for item in judge_of(checkpoint).judge(PROMPTS, both, POLICY)]
     alone = [
@@ -239,7 +241,7 @@ def test_batches_and_company_change_nothing(checkpoint):
     assert together == pytest.approx(alone, abs=1e-5)
 
 
-def test_a_judgment_names_the_ranker_and_what_was_compared(checkpoint):
+def test_a_judgment_names_the_ranker_and_what_was_compared(checkpoint: Any) -> None:
     judge = judge_of(checkpoint)
     answers = answers_to(PROMPTS[0])
     made = list(judge.judge(PROMPTS, answers, POLICY))
@@ -252,18 +254,18 @@ def test_a_judgment_names_the_ranker_and_what_was_compared(checkpoint):
     assert judge.counts["truncated"] == 0
 
 
-def test_what_had_to_be_cut_is_counted(checkpoint):
+def test_what_had_to_be_cut_is_counted(checkpoint: Any) -> None:
     judge = judge_of(checkpoint, source_tokens=64, candidate_tokens=16)
     list(judge.judge(PROMPTS, answers_to(PROMPTS[0], ("a", "b", "and " * 99)), POLICY))
     assert dict(judge.counts) | {"flipped": 0} == {"comparisons": 3, "flipped": 0, "truncated": 2}
 
 
-def test_one_answer_alone_has_no_score(checkpoint):
+def test_one_answer_alone_has_no_score(checkpoint: Any) -> None:
     (made,) = judge_of(checkpoint).judge(PROMPTS, answers_to(PROMPTS[0], ("alone",)), POLICY)
     assert made.verdict.reason is UnscoredReason.TOO_FEW_READABLE
 
 
-def test_a_logit_that_is_no_number_is_unscored(checkpoint, tmp_path):
+def test_a_logit_that_is_no_number_is_unscored(checkpoint: Any, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     make_pairrm(broken)
     weights = load_file(broken / "model.safetensors")
@@ -273,7 +275,7 @@ def test_a_logit_that_is_no_number_is_unscored(checkpoint, tmp_path):
         assert item.verdict.reason is UnscoredReason.OUT_OF_RANGE
 
 
-def test_the_model_is_loaded_late_and_let_go(checkpoint):
+def test_the_model_is_loaded_late_and_let_go(checkpoint: Any) -> None:
     judge = judge_of(checkpoint)
     assert judge._loaded is None
     first = [item.score for item in judge.judge(PROMPTS, answers_to(PROMPTS[0]), POLICY)]
@@ -283,7 +285,7 @@ def test_the_model_is_loaded_late_and_let_go(checkpoint):
     assert [item.score for item in judge.judge(PROMPTS, answers_to(PROMPTS[0]), POLICY)] == first
 
 
-def test_identity_holds_what_may_change_a_score(checkpoint):
+def test_identity_holds_what_may_change_a_score(checkpoint: Any) -> None:
     plain = judge_of(checkpoint).identity
     for change in ({"sha256": "b"}, {"dtype": "bfloat16"}, {"batch_size": 2},
                    {"source_tokens": 99}, {"candidate_tokens": 99}):  # fmt: skip
@@ -293,8 +295,8 @@ def test_identity_holds_what_may_change_a_score(checkpoint):
 # --- what is no PairRM
 
 
-def test_another_checkpoint_is_refused_in_one_line(tmp_path):
-    def refusal(spoil) -> str:
+def test_another_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    def refusal(spoil: Any) -> str:
         place = tmp_path / str(len(list(tmp_path.iterdir())))
         make_pairrm(place)
         spoil(place)
@@ -303,7 +305,7 @@ def test_another_checkpoint_is_refused_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    def without_head(place):
+    def without_head(place: Any) -> None:
         weights = load_file(place / "model.safetensors")
         del weights["head_layer.1.bias"]
         save_file(weights, place / "model.safetensors")
@@ -318,7 +320,7 @@ def test_another_checkpoint_is_refused_in_one_line(tmp_path):
     assert "has no <|source|>" in refusal(lambda place: bare.save(str(place / "tokenizer.json")))
 
 
-def pairrm_tokenizer_without_markers():
+def pairrm_tokenizer_without_markers() -> Any:
     from tokenizers import Tokenizer, models
 
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,14 +31,14 @@ def answer(text: str, index: int = 0, prompt: Prompt = PROMPT) -> Candidate:
     )
 
 
-def judge(choose, rubric: PairwiseRubric = RUBRIC, **settings) -> PairwiseJudge:
+def judge(choose: Any, rubric: PairwiseRubric = RUBRIC, **settings: Any) -> PairwiseJudge:
     engine = ScriptedEngine(
         answer=lambda *_: "", choose=choose, context=settings.pop("context", None)
     )
     return PairwiseJudge(engine, rubric, name="initial", min_mass=0.5, **settings)
 
 
-def compare(asked: PairwiseJudge, *duels):
+def compare(asked: PairwiseJudge, *duels: Any) -> Any:
     return list(asked.compare([PROMPT], duels, POLICY))
 
 
@@ -44,7 +46,7 @@ def shown(request: Request) -> list[str]:
     return request.messages[-1].content.split("\n")[1:]
 
 
-def test_a_preference_is_the_first_ones_share_of_the_two():
+def test_a_preference_is_the_first_ones_share_of_the_two() -> None:
     # p(1) = 0.3, p(2) = 0.1: 0.3 / 0.4, and 0.4 of the mass on the two.
     found = preference_of([math.log(0.3), math.log(0.1)])
     assert found.first == pytest.approx(0.75)
@@ -56,14 +58,14 @@ def test_a_preference_is_the_first_ones_share_of_the_two():
 
 
 @given(st.floats(-2000, 0), st.floats(-2000, 0))
-def test_a_preference_is_a_share_whatever_the_logits(one, two):
+def test_a_preference_is_a_share_whatever_the_logits(one: Any, two: Any) -> None:
     found, swapped = preference_of([one, two]), preference_of([two, one])
     assert 0 <= found.first <= 1
     assert 0 <= found.mass <= 1
     assert found.first + swapped.first == pytest.approx(1)
 
 
-def test_the_better_answer_wins_in_either_place():
+def test_the_better_answer_wins_in_either_place() -> None:
     likes_fox = judge(lambda request, _: {"1": 0.8, "2": 0.1} if shown(request)[0] == "fox"
                       else {"1": 0.2, "2": 0.6})  # fmt: skip
     (found,) = compare(likes_fox, (answer("fox"), answer("rock")))
@@ -78,7 +80,7 @@ def test_the_better_answer_wins_in_either_place():
     assert other.outcome == 0.0
 
 
-def test_a_judge_that_likes_the_first_place_decides_nothing():
+def test_a_judge_that_likes_the_first_place_decides_nothing() -> None:
     (found,) = compare(judge(lambda *_: {"1": 0.9, "2": 0.1}), (answer("fox"), answer("rock")))
     assert (found.forward, found.backward) == (pytest.approx(0.9), pytest.approx(0.1))
     assert found.flipped
@@ -86,14 +88,14 @@ def test_a_judge_that_likes_the_first_place_decides_nothing():
     assert found.preference == pytest.approx(0.5)
 
 
-def test_surer_in_one_order_is_still_a_tie_when_the_orders_disagree():
+def test_surer_in_one_order_is_still_a_tie_when_the_orders_disagree() -> None:
     # 0.9 when first, 0.4 when second: the mean of 0.65 is no win.
     found = comparison((answer("a"), answer("b")), "judge", [Order(0.9, ""), Order(0.6, "")])
     assert (found.forward, found.backward) == (0.9, pytest.approx(0.4))
     assert (found.outcome, found.flipped) == (0.5, True)
 
 
-def test_equal_texts_are_a_tie_that_nobody_is_asked_about():
+def test_equal_texts_are_a_tie_that_nobody_is_asked_about() -> None:
     asked = judge(lambda *_: {"1": 1.0})
     same, other = (answer("fox"), answer("fox", 1)), (answer("fox"), answer("rock"))
     found = compare(asked, same, other, same)
@@ -102,7 +104,7 @@ def test_equal_texts_are_a_tie_that_nobody_is_asked_about():
     assert asked.engine.calls == [("choice_logprobs", "M0", 2)]
 
 
-def test_too_little_probability_on_the_two_choices_is_no_preference():
+def test_too_little_probability_on_the_two_choices_is_no_preference() -> None:
     (found,) = compare(judge(lambda *_: {"1": 0.3, "2": 0.1}), (answer("fox"), answer("rock")))
     assert (found.forward, found.backward) == (None, None)
     assert (found.preference, found.outcome, found.flipped) == (None, None, False)
@@ -110,14 +112,14 @@ def test_too_little_probability_on_the_two_choices_is_no_preference():
     assert "-1.2" in found.raw[0]  # ln 0.3
 
 
-def test_one_unread_order_leaves_no_preference():
+def test_one_unread_order_leaves_no_preference() -> None:
     half = judge(lambda request, _: {"1": 1.0} if shown(request)[0] == "fox" else {})
     (found,) = compare(half, (answer("fox"), answer("rock")))
     assert (found.forward, found.backward) == (1.0, None)
     assert (found.outcome, found.unscored) == (None, "no_mass")
 
 
-def test_a_pair_that_does_not_fit_the_context_is_counted():
+def test_a_pair_that_does_not_fit_the_context_is_counted() -> None:
     long = answer("very " * 30)
     fits, found = compare(
         judge(lambda *_: {"1": 1.0}, context=20), (answer("fox"), answer("rock")),
@@ -128,14 +130,14 @@ def test_a_pair_that_does_not_fit_the_context_is_counted():
     assert found.raw[0].startswith("3")  # words of the prompt, and 20 at most
 
 
-def test_an_engine_that_answers_out_of_order_is_not_believed():
+def test_an_engine_that_answers_out_of_order_is_not_believed() -> None:
     asked = judge(lambda *_: {"1": 1.0})
     asked.engine.choice_logprobs = lambda *_: iter([ChoiceLogprobs(1, (0.0, -1.0))])
     with pytest.raises(RuntimeError, match="answered request 1 where 0 was due"):
         compare(asked, (answer("fox"), answer("rock")))
 
 
-def test_what_cannot_be_compared_is_an_error_before_anything_is_asked():
+def test_what_cannot_be_compared_is_an_error_before_anything_is_asked() -> None:
     elsewhere = answer("fox", prompt=Prompt.of("Name a plant.", "test"))
     asked = judge(lambda *_: {"1": 1.0})
     with pytest.raises(ValueError, match="different prompts"):
@@ -148,7 +150,7 @@ def test_what_cannot_be_compared_is_an_error_before_anything_is_asked():
 
 
 @given(st.text(), st.text())
-def test_model_text_stays_text(first, second):
+def test_model_text_stays_text(first: Any, second: Any) -> None:
     better = PairwiseRubric.load("better")
     hostile = first + "{{ 7 * 7 }}{% raw %}{# gone #}"
     text = better.render("Say {{ hello }}.", hostile, second)
@@ -170,7 +172,7 @@ def test_model_text_stays_text(first, second):
         ("{{ prompt }} {{ first }} {{ second }} {{ first.a.b }}", "no attribute"),
     ],
 )
-def test_a_template_that_cannot_serve_is_one_line(tmp_path, source, said):
+def test_a_template_that_cannot_serve_is_one_line(tmp_path: Path, source: str, said: str) -> None:
     path = tmp_path / "mine.jinja"
     path.write_text(source)
     with pytest.raises(UserError, match=r"evaluation\.arbiter_rubric=.*mine\.jinja: ") as caught:
@@ -179,12 +181,12 @@ def test_a_template_that_cannot_serve_is_one_line(tmp_path, source, said):
     assert "\n" not in str(caught.value)
 
 
-def test_a_rubric_that_is_not_there_names_those_that_are():
+def test_a_rubric_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(UserError, match=r"no such rubric; give one of better or the path"):
         PairwiseRubric.load("worse")
 
 
-def test_the_key_changes_with_what_is_asked():
+def test_the_key_changes_with_what_is_asked() -> None:
     usual = judge(lambda *_: {}).identity
     assert usual != judge(lambda *_: {}, PairwiseRubric("other", RUBRIC.source + ".")).identity
     assert usual != judge(lambda *_: {}, system="Be fair.").identity
@@ -210,7 +212,7 @@ class Noted:
 
 
 @pytest.mark.parametrize("sleeps", [True, False])
-def test_a_model_from_outside_is_held_only_while_it_compares(sleeps):
+def test_a_model_from_outside_is_held_only_while_it_compares(sleeps: bool) -> None:
     log: list[str] = []
     run_engine = Noted("run", log, sleeps)
     asked = judge(lambda request, policy: log.append(policy.name) or {"1": 1.0})

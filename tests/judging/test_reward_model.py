@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,11 +25,11 @@ ANSWERS = [candidate(PROMPT, index, text) for index, text in enumerate(TEXTS)]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a style and what is special of it to a checkpoint."""
     found = {}
 
-    def get(style: str, **special):
+    def get(style: str, **special: Any) -> Any:
         name = (style, *sorted(special.items()))
         if name not in found:
             place = tmp_path_factory.mktemp(style)
@@ -40,7 +42,7 @@ def made(tmp_path_factory):
     return get
 
 
-def judge_of(checkpoint, **changes) -> RewardModelJudge:
+def judge_of(checkpoint: Any, **changes: Any) -> RewardModelJudge:
     settings = {
         "checkpoint": checkpoint, "sha256": "a", "device": "cpu", "dtype": "float32",
         "batch_size": 3,
@@ -48,7 +50,7 @@ def judge_of(checkpoint, **changes) -> RewardModelJudge:
     return RewardModelJudge(RewardModelSettings(**(settings | changes)))
 
 
-def scores(judge, answers=ANSWERS):
+def scores(judge: Any, answers: Any = ANSWERS) -> Any:
     return [item.score for item in judge.judge((PROMPT,), answers, POLICY)]
 
 
@@ -56,7 +58,9 @@ def scores(judge, answers=ANSWERS):
     ("style", "pad"),
     [("qwen", None), ("qwen", "<|im_end|>"), ("mistral", None), ("mistral", "<end_of_turn>")],
 )
-def test_a_batch_says_what_the_published_snippet_says_of_one_conversation(style, pad, made):
+def test_a_batch_says_what_the_published_snippet_says_of_one_conversation(
+    style: str, pad: str | None, made: Any
+) -> None:
     # The snippet of model cards: the template's ids through the model, one conversation at a time.
     # Where the padding token is the one that ends a turn, the model pools before it, here too.
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -75,7 +79,7 @@ def test_a_batch_says_what_the_published_snippet_says_of_one_conversation(style,
     assert scores(judge_of(checkpoint, batch_size=1)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_an_encoder_without_a_template_reads_a_pair(made):
+def test_an_encoder_without_a_template_reads_a_pair(made: Any) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     checkpoint = made("encoder")
@@ -92,7 +96,7 @@ def test_an_encoder_without_a_template_reads_a_pair(made):
     assert scores(judge_of(checkpoint)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_judgment_names_the_model(made):
+def test_a_judgment_names_the_model(made: Any) -> None:
     judge = judge_of(made("qwen"))
     found = list(judge.judge((PROMPT,), ANSWERS, POLICY))
     assert [item.candidate_id for item in found] == [item.id for item in ANSWERS]
@@ -101,7 +105,7 @@ def test_a_judgment_names_the_model(made):
     assert len({item.id for item in found}) == len(ANSWERS)
 
 
-def test_what_does_not_fit_is_unscored_and_the_rest_is_not_touched(made):
+def test_what_does_not_fit_is_unscored_and_the_rest_is_not_touched(made: Any) -> None:
     judge = judge_of(made("qwen", context=64))
     answers = [ANSWERS[0], candidate(PROMPT, 9, "clear " * 200), ANSWERS[1]]
     first, long, last = judge.judge((PROMPT,), answers, POLICY)
@@ -115,7 +119,7 @@ def test_what_does_not_fit_is_unscored_and_the_rest_is_not_touched(made):
     assert long.verdict.raw.endswith("tokens, at most 9")
 
 
-def test_a_reward_that_is_no_number_is_unscored(made):
+def test_a_reward_that_is_no_number_is_unscored(made: Any) -> None:
     judge = judge_of(made("qwen"))
     model, _ = judge._load()
     with torch.no_grad():
@@ -134,7 +138,7 @@ def test_a_reward_that_is_no_number_is_unscored(made):
         max_size=6,
     ).map("".join)
 )
-def test_no_answer_opens_a_turn(text):
+def test_no_answer_opens_a_turn(text: Any) -> None:
     tokenizer = qwen_tokenizer()
     judge = judge_of("nowhere")
     plain = judge._encode(Chat(tokenizer), "x", "plain").ids
@@ -146,13 +150,13 @@ def test_no_answer_opens_a_turn(text):
 
 
 @cache
-def qwen_tokenizer():
+def qwen_tokenizer() -> Any:
     from tests.checkpoints import STYLES, make_tokenizer
 
     return make_tokenizer(STYLES["qwen"])
 
 
-def test_the_model_is_loaded_late_and_let_go(made):
+def test_the_model_is_loaded_late_and_let_go(made: Any) -> None:
     judge = judge_of(made("qwen"))
     assert judge._model is None
     first = scores(judge)
@@ -161,7 +165,7 @@ def test_the_model_is_loaded_late_and_let_go(made):
     assert scores(judge) == first
 
 
-def test_a_template_of_one_s_own_is_used_and_in_the_key(made):
+def test_a_template_of_one_s_own_is_used_and_in_the_key(made: Any) -> None:
     plain = judge_of(made("qwen"))
     own = judge_of(
         made("qwen"), chat_template="{% for m in messages %}{{ m.content }} {% endfor %}"
@@ -171,8 +175,8 @@ def test_a_template_of_one_s_own_is_used_and_in_the_key(made):
     assert isinstance(next(own.judge((PROMPT,), ANSWERS[:1], POLICY)).verdict, Scored)
 
 
-def test_what_is_no_reward_model_is_one_line(made, tmp_path, checkpoint_of):
-    def refusal(checkpoint, **changes) -> str:
+def test_what_is_no_reward_model_is_one_line(made: Any, tmp_path: Path, checkpoint_of: Any) -> None:
+    def refusal(checkpoint: Any, **changes: Any) -> str:
         with pytest.raises(UserError) as caught:
             scores(judge_of(checkpoint, **changes))
         assert "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import combinations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,10 +21,10 @@ RUBRIC = PairwiseRubric("own", "{{ prompt }}|{{ first }}|{{ second }}")
 PROMPTS = (Prompt.of("one", "t"), Prompt.of("two", "t"))
 
 
-def tournament(choose, context=None, **changes) -> Tournament:
+def tournament(choose: Any, context: Any = None, **changes: Any) -> Tournament:
     """``choose`` gives the probability of the first response, from both texts."""
 
-    def answer(request, policy):
+    def answer(request: pytest.FixtureRequest, policy: Any) -> Any:
         first = choose(*request.messages[-1].content.split("|")[1:])
         return {"1": first, "2": 1 - first} if first is not None else {}
 
@@ -35,11 +36,11 @@ def tournament(choose, context=None, **changes) -> Tournament:
     )
 
 
-def answers_to(prompt, *texts):
+def answers_to(prompt: Any, *texts: Any) -> Any:
     return [candidate(prompt, index, text) for index, text in enumerate(texts)]
 
 
-def test_a_score_is_the_mean_preference_on_the_judge_s_scale():
+def test_a_score_is_the_mean_preference_on_the_judge_s_scale() -> None:
     # The preference for the response shown first, with a liking for the first place.
     table = {("a", "b"): 0.9, ("b", "a"): 0.3, ("a", "c"): 1.0, ("c", "a"): 0.2,
              ("b", "c"): 0.7, ("c", "b"): 0.5}  # fmt: skip
@@ -56,14 +57,14 @@ def test_a_score_is_the_mean_preference_on_the_judge_s_scale():
     assert judge.counts == {"comparisons": 3, "flipped": 0, "unread": 0}
 
 
-def test_a_liking_for_a_place_gives_everyone_the_middle_and_is_counted():
+def test_a_liking_for_a_place_gives_everyone_the_middle_and_is_counted() -> None:
     judge = tournament(lambda first, second: 0.9, low=1, high=9)
     made = list(judge.judge(PROMPTS, answers_to(PROMPTS[0], "a", "b", "c"), POLICY))
     assert [item.score for item in made] == pytest.approx([5.0, 5.0, 5.0])
     assert judge.counts == {"comparisons": 3, "flipped": 3, "unread": 0}
 
 
-def test_prompts_are_kept_apart_and_equal_texts_tie():
+def test_prompts_are_kept_apart_and_equal_texts_tie() -> None:
     judge = tournament(lambda first, second: 0.8 if first < second else 0.2)
     candidates = [*answers_to(PROMPTS[1], "b", "a"), *answers_to(PROMPTS[0], "c", "c")]
     made = list(judge.judge(PROMPTS, candidates, POLICY))
@@ -72,9 +73,9 @@ def test_prompts_are_kept_apart_and_equal_texts_tie():
     assert judge.arbiter.engine.calls == [("choice_logprobs", "M0", 2)]
 
 
-def test_what_was_not_read_is_left_out_until_it_is_too_much():
+def test_what_was_not_read_is_left_out_until_it_is_too_much() -> None:
     # Whatever c is in cannot be read: a and b have one of two comparisons, c none.
-    def choose(first, second):
+    def choose(first: Any, second: Any) -> Any:
         return None if "c" in (first, second) else 0.75 if first == "a" else 0.25
 
     answers = answers_to(PROMPTS[0], "a", "b", "c")
@@ -88,7 +89,7 @@ def test_what_was_not_read_is_left_out_until_it_is_too_much():
     assert a.verdict.reason is UnscoredReason.TOO_FEW_READABLE
 
 
-def test_a_comparison_too_long_for_the_judge_and_an_answer_alone():
+def test_a_comparison_too_long_for_the_judge_and_an_answer_alone() -> None:
     judge = tournament(lambda *_: 0.5, context=4)
     first, _ = judge.judge(PROMPTS, answers_to(PROMPTS[0], "a " * 9, "b"), POLICY)
     assert first.verdict.reason is UnscoredReason.PROMPT_TOO_LONG
@@ -97,7 +98,7 @@ def test_a_comparison_too_long_for_the_judge_and_an_answer_alone():
     assert alone.raw == ()
 
 
-def test_meetings_by_hand():
+def test_meetings_by_hand() -> None:
     assert meetings(4, "all") == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     assert meetings(5, 2) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)]
     assert meetings(3, 2) == meetings(3, "all")
@@ -105,7 +106,7 @@ def test_meetings_by_hand():
 
 
 @given(st.integers(0, 14), st.integers(2, 12))
-def test_meetings_are_shared_out_evenly(n, comparisons):
+def test_meetings_are_shared_out_evenly(n: Any, comparisons: Any) -> None:
     made = meetings(n, comparisons)
     assert len({frozenset(pair) for pair in made}) == len(made)
     assert all(one != other and 0 <= one < n and 0 <= other < n for one, other in made)
@@ -116,7 +117,7 @@ def test_meetings_are_shared_out_evenly(n, comparisons):
         assert len(made) == len(list(combinations(range(n), 2)))
 
 
-def test_identity_holds_the_settings_and_the_arbiter_s():
+def test_identity_holds_the_settings_and_the_arbiter_s() -> None:
     plain = tournament(lambda *_: 0.5).identity
     assert plain["judge"] == "pairwise"
     assert plain["engine"] == {"engine": "scripted", "context": None}

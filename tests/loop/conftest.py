@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -12,12 +13,12 @@ from iterdpo.config.schema import Config
 
 
 @pytest.fixture(scope="session", autouse=True)
-def loaded(libraries):
+def loaded(libraries: Any) -> None:
     """Every test here trains."""
 
 
 @pytest.fixture
-def configure(tmp_path: Path):
+def configure(tmp_path: Path) -> Any:
     """A function from overrides to a configuration that writes below ``tmp_path`` only."""
 
     def get(*overrides: str, store: str = "store") -> Config:

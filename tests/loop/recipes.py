@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ class Seen:
     adapters: set[tuple[str, ...]] = field(default_factory=set)
     """Names of the adapters on the one base, in every DPO."""
 
-    def note(self, kind: str, inputs, learned) -> None:
+    def note(self, kind: str, inputs: Any, learned: Any) -> None:
         columns = (inputs["input_ids"], inputs["attention_mask"], learned)
         for rows in zip(*(column.tolist() for column in columns), strict=True):
             real = [(token, one) for token, keep, one in zip(*rows, strict=True) if keep]
@@ -34,25 +35,25 @@ class Seen:
             )
 
 
-def records(config, stage: str, kind):
+def records(config: Any, stage: str, kind: Any) -> Any:
     return read_records(config.store.root / stage / "records.parquet", kind)
 
 
-def manifest(config, stage: str) -> dict:
+def manifest(config: Any, stage: str) -> dict:
     return json.loads((config.store.root / stage / "stage.json").read_text())
 
 
-def report(config, stage: str) -> dict:
+def report(config: Any, stage: str) -> dict:
     return json.loads((config.store.root / stage / "training.json").read_text())
 
 
-def tokenizer_of(checkpoint):
+def tokenizer_of(checkpoint: Any) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(checkpoint)
 
 
-def require_trained(config, result) -> None:
+def require_trained(config: Any, result: Any) -> None:
     """Each iteration learned from pairs: the policy's bytes moved, the reference's did not."""
     shas = [model["adapter_sha256"] for model in result["models"]]
     assert len(set(shas)) == len(shas) == config.iterations + 1
@@ -68,7 +69,9 @@ def require_trained(config, result) -> None:
         assert made["training"]["engine_gap"] < 1e-2
 
 
-def require_masks(config, result, texts, checkpoint, prompt: Callable[[str], str]) -> None:
+def require_masks(
+    config: Any, result: Any, texts: Any, checkpoint: Any, prompt: Callable[[str], str]
+) -> None:
     """Each text is a prompt as ``prompt`` writes it, not learned, and all tokens of an answer that
     a policy ended itself, learned."""
     tokenizer = tokenizer_of(checkpoint)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def assert_clean(store: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory):
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The models of a run that nothing disturbed."""
     from hydra import compose, initialize_config_dir
 
@@ -51,8 +52,8 @@ def expected(tmp_path_factory):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk_in_any_stage_is_a_line_and_the_run_goes_on_later(
-    configure, tmp_path, monkeypatch, expected, stage
-):
+    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: Any, stage: Any
+) -> None:
     sync = atomic.sync
 
     def full(path: Path) -> None:
@@ -73,8 +74,10 @@ def test_a_full_disk_in_any_stage_is_a_line_and_the_run_goes_on_later(
     ("code", "said"),
     [(errno.ENOSPC, "the disk is full"), (errno.EACCES, r"another directory, hydra\.run\.dir=DIR")],
 )
-def test_a_run_directory_that_takes_no_more_is_a_line(configure, tmp_path, monkeypatch, code, said):
-    def refuse(used, directory):
+def test_a_run_directory_that_takes_no_more_is_a_line(
+    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Any, said: str
+) -> None:
+    def refuse(used: Any, directory: Any) -> None:
         raise OSError(code, os.strerror(code), str(directory))
 
     monkeypatch.setattr(run, "link", refuse)
@@ -84,8 +87,10 @@ def test_a_run_directory_that_takes_no_more_is_a_line(configure, tmp_path, monke
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
-def test_a_store_that_cannot_be_written_to_is_a_line(configure, tmp_path, monkeypatch, code):
-    def refuse(*args, **kwargs):
+def test_a_store_that_cannot_be_written_to_is_a_line(
+    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Any
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError(code, os.strerror(code), str(args[0]))
 
     monkeypatch.setattr(stages, "published_directory", refuse)
@@ -94,7 +99,9 @@ def test_a_store_that_cannot_be_written_to_is_a_line(configure, tmp_path, monkey
     assert_clean(tmp_path / "store")
 
 
-def test_prompts_that_do_not_fit_the_context_are_named_and_no_margin_is_blamed(configure, tmp_path):
+def test_prompts_that_do_not_fit_the_context_are_named_and_no_margin_is_blamed(
+    configure: Any, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=r"^iteration 1: no prompt was answered.*model\.context"):
         run.execute(configure(*SMOKE, "model.context=30"), tmp_path / "run")
     assert_clean(tmp_path / "store")
@@ -108,13 +115,17 @@ def test_prompts_that_do_not_fit_the_context_are_named_and_no_margin_is_blamed(c
         ("model.adapter.target_modules='[('", r"^model\.adapter\.target_modules=.*all-linear"),
     ],
 )
-def test_a_training_that_cannot_begin_names_the_setting(configure, tmp_path, setting, said):
+def test_a_training_that_cannot_begin_names_the_setting(
+    configure: Any, tmp_path: Path, setting: str, said: str
+) -> None:
     with pytest.raises(UserError, match=said):
         run.execute(configure(*SMOKE, setting), tmp_path / "run")
     assert_clean(tmp_path / "store")
 
 
-def test_all_scores_tied_stops_with_the_histogram_or_is_skipped(configure, tmp_path):
+def test_all_scores_tied_stops_with_the_histogram_or_is_skipped(
+    configure: Any, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=r"no preference pair was left .*scores: .*4: \d+"):
         run.execute(configure(*SMOKE, "pairs.min_margin=5"), tmp_path / "stopped")
     skipped = run.execute(
@@ -124,7 +135,9 @@ def test_all_scores_tied_stops_with_the_histogram_or_is_skipped(configure, tmp_p
     assert_clean(tmp_path / "store")
 
 
-def test_an_older_stores_stage_is_set_aside_and_computed_again(configure, tmp_path, caplog):
+def test_an_older_stores_stage_is_set_aside_and_computed_again(
+    configure: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = run.execute(configure(*SMOKE), tmp_path / "first")
     manifest = next((tmp_path / "store" / "pairs").glob("*/stage.json"))
     manifest.write_text(json.dumps({"schema": 0, "outputs": ["records.parquet"]}))
@@ -134,13 +147,15 @@ def test_an_older_stores_stage_is_set_aside_and_computed_again(configure, tmp_pa
     assert_clean(tmp_path / "store")
 
 
-def test_a_clock_that_jumps_changes_nothing(configure, tmp_path, monkeypatch, expected):
+def test_a_clock_that_jumps_changes_nothing(
+    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: Any
+) -> None:
     now, calls = time.time, iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: now() + (-1) ** next(calls) * 10**7)
     assert run.execute(configure(*SMOKE), tmp_path / "run")["models"] == expected
 
 
-def test_a_tracker_whose_process_is_killed_costs_a_warning(tmp_path):
+def test_a_tracker_whose_process_is_killed_costs_a_warning(tmp_path: Path) -> None:
     """W&B's service dies while the run goes on."""
     code = (
         "import os, signal, sys\n"

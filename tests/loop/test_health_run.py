@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,18 +19,18 @@ from iterdpo.runs.directory import Run
 from tests.loop.test_scripted_run import number_of, scripted  # noqa: F401
 
 
-def answer(request, policy, sample):
+def answer(request: pytest.FixtureRequest, policy: Any, sample: Any) -> Any:
     """The longer, the later the sample; who wrote it is in the text."""
     return f"{policy.name} answer number {sample}" + " more" * sample
 
 
-def choose(winner, asked=None):
+def choose(winner: Any, asked: Any = None) -> Any:
     """Scores 0, 1, 2 for the samples, so the longest is chosen; side by side, ``winner`` wins.
 
     ``asked`` is given the name of each policy that compares.
     """
 
-    def choice(request, policy):
+    def choice(request: pytest.FixtureRequest, policy: Any) -> Any:
         text = request.messages[-1].content
         if "<response_1>" not in text:
             return {str(number_of(text)): 1.0}
@@ -43,7 +45,9 @@ def choose(winner, asked=None):
 MEASURED = ("evaluation.prompts=3", "evaluation.samples=2", "prompts.held_out_share=0.4")
 
 
-def test_m0_compares_in_both_orders_and_every_comparison_is_kept(scripted, tmp_path):  # noqa: F811
+def test_m0_compares_in_both_orders_and_every_comparison_is_kept(
+    scripted: Any, tmp_path: Path
+) -> None:
     asked: list[str] = []
     config, engine = scripted(answer, choose("M1", asked), *MEASURED)
     result = run.execute(config, tmp_path / "run", engine)
@@ -63,7 +67,7 @@ def test_m0_compares_in_both_orders_and_every_comparison_is_kept(scripted, tmp_p
     assert result["ratings"][1]["rating"] > 0
 
 
-def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted, tmp_path):  # noqa: F811
+def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted: Any, tmp_path: Path) -> None:
     asked: list[str] = []
     config, engine = scripted(
         answer, choose("M1", asked), *MEASURED, "evaluation.control_temperatures=[0.4]"
@@ -81,8 +85,10 @@ def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted, tmp_path):  # no
     assert result["controls"] == []  # which an oracle would have scored
 
 
-def test_a_judge_that_cannot_be_read_is_counted_with_its_reason(scripted, tmp_path):  # noqa: F811
-    def silent(request, policy):
+def test_a_judge_that_cannot_be_read_is_counted_with_its_reason(
+    scripted: Any, tmp_path: Path
+) -> None:
+    def silent(request: pytest.FixtureRequest, policy: Any) -> Any:
         text = request.messages[-1].content
         return {} if "<response_1>" in text else {str(number_of(text)): 1.0}
 
@@ -92,7 +98,12 @@ def test_a_judge_that_cannot_be_read_is_counted_with_its_reason(scripted, tmp_pa
     assert met["win_rate"] is met["length_controlled"] is met["standard_error"] is None
 
 
-def test_an_alarm_ends_the_run_when_told_to(scripted, tmp_path, caplog, capsys):  # noqa: F811
+def test_an_alarm_ends_the_run_when_told_to(
+    scripted: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     # Chosen answers have 6 words, rejected ones 4: 1.5 times as many.
     config, engine = scripted(
         answer, choose("M1"), *MEASURED, "iterations=3", "health.on_alarm=stop",
@@ -122,8 +133,8 @@ def test_an_alarm_ends_the_run_when_told_to(scripted, tmp_path, caplog, capsys):
 
 
 def test_an_alarm_sends_the_run_back_and_the_plan_follows(
-    scripted, tmp_path, monkeypatch  # noqa: F811
-):  # fmt: skip
+    scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
     config, engine = scripted(
         answer, choose("M0"), *MEASURED, "iterations=2", "health.on_alarm=keep_best"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +17,12 @@ from tests.judging.server import said, serving
 
 
 @pytest.fixture
-def judged(configure, checkpoint_of, tmp_path):
+def judged(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
     """A function from overrides to the result of a small run and its store."""
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Prompt {n}."}) + "\n" for n in range(40)))
 
-    def get(*overrides: str):
+    def get(*overrides: str) -> Any:
         config = configure(
             "experiment=own_model", f"model.path={checkpoint_of('llama')}",
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",
@@ -36,7 +38,7 @@ def judged(configure, checkpoint_of, tmp_path):
     return get
 
 
-def pair_ids(result, inventory):
+def pair_ids(result: Any, inventory: Any) -> Any:
     import pyarrow.parquet as parquet
 
     stage = result["iterations"][0]["stages"]["pairs"]
@@ -44,7 +46,7 @@ def pair_ids(result, inventory):
 
 
 @pytest.mark.slow
-def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged, tmp_path):
+def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged: Any, tmp_path: Path) -> None:
     checkpoint = make_pairrm(tmp_path / "pairrm")
     result, inventory, engine = judged("judge=pairrm", f"judge.pairrm.path={checkpoint}")
     assert result["iterations"][0]["judgments"]["scored"] == 12
@@ -62,11 +64,13 @@ def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_endpoint_judges_a_whole_run_and_its_key_is_nowhere(judged, tmp_path, monkeypatch):
+def test_an_endpoint_judges_a_whole_run_and_its_key_is_nowhere(
+    judged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = "sk-nowhere-to-be-found"
     monkeypatch.setenv("ITERDPO_TEST_KEY", key)
 
-    def script(_, body):
+    def script(_: Any, body: Any) -> Any:
         return 200, said(f"Score: {body['messages'][-1]['content'].count('says 2') * 3 + 1}")
 
     with serving(script) as server:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -39,7 +40,7 @@ def data_files(store: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One finished run: (its result, its run directory, its store)."""
     from hydra import compose, initialize_config_dir
 
@@ -54,7 +55,7 @@ def finished(tmp_path_factory):
     return run.execute(typed(composed), place / "run"), place / "run", place / "store"
 
 
-def test_the_summary_is_what_it_is_documented_to_be(finished):
+def test_the_summary_is_what_it_is_documented_to_be(finished: Any) -> None:
     result, run_dir, _ = finished
     assert result == json.loads((run_dir / "summary.json").read_text())
     assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
@@ -121,7 +122,7 @@ def test_the_summary_is_what_it_is_documented_to_be(finished):
     assert {"seed", "config_sha256", "wall_seconds", "versions"} <= set(result["run"])
 
 
-def test_the_summary_compares_every_model_with_the_one_before_and_m0(finished):
+def test_the_summary_compares_every_model_with_the_one_before_and_m0(finished: Any) -> None:
     result, run_dir, _ = finished
     met = [(item["model"], item["opponent"]) for item in result["comparisons"]]
     assert met == [("M1", "M0"), ("M2", "M1"), ("M2", "M0")]
@@ -145,7 +146,7 @@ def test_the_summary_compares_every_model_with_the_one_before_and_m0(finished):
     assert result["stopped"] is None
 
 
-def test_the_comparisons_are_of_the_answers_that_were_measured(finished):
+def test_the_comparisons_are_of_the_answers_that_were_measured(finished: Any) -> None:
     result, run_dir, _ = finished
     finished_run = Run.open(run_dir)
     answers = {
@@ -168,7 +169,7 @@ def test_the_comparisons_are_of_the_answers_that_were_measured(finished):
             assert record.outcome == won
 
 
-def test_every_pair_can_be_walked_back(finished):
+def test_every_pair_can_be_walked_back(finished: Any) -> None:
     result, run_dir, store = finished
     names = {model["fingerprint"]: model["name"] for model in result["models"]}
     for iteration, path in enumerate(sorted((run_dir / "stages").glob("*-pairs-*")), 1):
@@ -199,7 +200,7 @@ def test_every_pair_can_be_walked_back(finished):
             assert names[pair.policy] == names[pair.judge] == f"M{iteration - 1}"
 
 
-def test_every_adapter_differs_and_the_canary_saw_each_applied(finished):
+def test_every_adapter_differs_and_the_canary_saw_each_applied(finished: Any) -> None:
     result, _, _ = finished
     hashes = [model["adapter_sha256"] for model in result["models"]]
     assert len(set(hashes)) == 3
@@ -209,7 +210,7 @@ def test_every_adapter_differs_and_the_canary_saw_each_applied(finished):
     assert outcomes == {"applied"}
 
 
-def test_held_out_prompts_never_enter_the_loop(finished):
+def test_held_out_prompts_never_enter_the_loop(finished: Any) -> None:
     _, run_dir, _ = finished
     texts = [
         set(pyarrow.parquet.read_table(path / "records.parquet")["text"].to_pylist())
@@ -219,7 +220,9 @@ def test_held_out_prompts_never_enter_the_loop(finished):
     assert len(set.union(*texts)) == sum(len(part) for part in texts)
 
 
-def test_a_second_run_computes_nothing_and_says_the_same(finished, configure, tmp_path):
+def test_a_second_run_computes_nothing_and_says_the_same(
+    finished: Any, configure: Any, tmp_path: Path
+) -> None:
     result, _, store = finished
     before = {path: path.stat().st_mtime_ns for path in store.glob("[!.]*/**/*")}
     again = run.execute(configure(*SMOKE, f"store.root={store}"), tmp_path / "again")
@@ -232,20 +235,24 @@ def test_a_second_run_computes_nothing_and_says_the_same(finished, configure, tm
     ]
 
 
-def test_the_same_run_from_an_empty_store_gives_the_same_bytes(finished, configure, tmp_path):
+def test_the_same_run_from_an_empty_store_gives_the_same_bytes(
+    finished: Any, configure: Any, tmp_path: Path
+) -> None:
     result, _, store = finished
     again = run.execute(configure(*SMOKE, store="other"), tmp_path / "again")
     assert data_files(tmp_path / "other") == data_files(store)
     assert again["models"] == result["models"]
 
 
-def test_another_seed_gives_other_data(finished, configure, tmp_path):
+def test_another_seed_gives_other_data(finished: Any, configure: Any, tmp_path: Path) -> None:
     result, _, _ = finished
     other = run.execute(configure(*SMOKE, "iterations=1", "seed=1"), tmp_path / "other")
     assert other["models"][1]["adapter_sha256"] != result["models"][1]["adapter_sha256"]
 
 
-def test_a_new_beta_shares_all_that_comes_before_training(finished, configure, tmp_path):
+def test_a_new_beta_shares_all_that_comes_before_training(
+    finished: Any, configure: Any, tmp_path: Path
+) -> None:
     store = tmp_path / "store"
     shutil.copytree(finished[2], store)
     count = {path.name: len(list(path.iterdir())) for path in store.glob("[!.]*")}
@@ -259,10 +266,12 @@ def test_a_new_beta_shares_all_that_comes_before_training(finished, configure, t
     assert after["adapter"] == count["adapter"] + 1
 
 
-def test_an_adapter_that_does_not_load_stops_the_run(configure, tmp_path, monkeypatch):
+def test_an_adapter_that_does_not_load_stops_the_run(
+    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Iteration 2 would silently be written by M0, as in schauppi's repository."""
 
-    def load_nothing(self, policy):
+    def load_nothing(self: Any, policy: Any) -> None:
         from peft import LoraConfig, get_peft_model
 
         if policy.fingerprint not in self._adapters:
@@ -278,10 +287,12 @@ def test_an_adapter_that_does_not_load_stops_the_run(configure, tmp_path, monkey
     assert [model["name"] for model in summary["models"]] == ["M0"]
 
 
-def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(configure, tmp_path, monkeypatch):
+def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(
+    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load = TransformersEngine._load_adapter
 
-    def damage_then_load(self, policy):
+    def damage_then_load(self: Any, policy: Any) -> None:
         from safetensors.torch import load_file, save_file
 
         path = Path(policy.adapter.path) / "adapter_model.safetensors"
@@ -294,7 +305,7 @@ def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(configure, tmp_pa
         run.execute(configure(*SMOKE, *SMALL), tmp_path / "run")
 
 
-def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
+def test_a_killed_run_goes_on_where_it_was(finished: Any, tmp_path: Path) -> None:
     result, _, store = finished
     overrides = [
         *SMOKE, "tracking=none", "engine.device=cpu", f"store.root={tmp_path / 'store'}",
@@ -334,7 +345,7 @@ def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
     ],
     ids=["initial", "sampled", "none-spawn-ipo", "int8"],
 )  # fmt: skip
-def test_other_choices_run_to_the_end(configure, tmp_path, overrides):
+def test_other_choices_run_to_the_end(configure: Any, tmp_path: Path, overrides: Any) -> None:
     result = run.execute(configure(*SMOKE, *SMALL, *overrides), tmp_path / "run")
     assert len(result["models"]) == 3
     assert result["iterations"][1]["training"]["reference_unchanged"] is True

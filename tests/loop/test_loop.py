@@ -83,7 +83,9 @@ def make_recipe(**choices: Any) -> SimpleNamespace:
     return SimpleNamespace(**(stages | USUAL | checks | made | choices))
 
 
-def play(iterations: int = 3, kept: tuple[str, ...] = ("pair",), check=NOTHING, **choices: Any):
+def play(
+    iterations: int = 3, kept: tuple[str, ...] = ("pair",), check: Any = NOTHING, **choices: Any
+) -> Any:
     prompts = {
         "select": (Prompt.of("to train on", "test"),),
         "held_out": (Prompt.of("to measure on", "test"),),
@@ -98,7 +100,7 @@ def play(iterations: int = 3, kept: tuple[str, ...] = ("pair",), check=NOTHING, 
     return rounds, stages
 
 
-def test_m0_is_measured_first_and_then_each_policy():
+def test_m0_is_measured_first_and_then_each_policy() -> None:
     rounds, stages = play()
     assert [done.iteration for done in rounds] == [0, 1, 2, 3]
     assert rounds[0].made is None
@@ -107,7 +109,7 @@ def test_m0_is_measured_first_and_then_each_policy():
     assert measured == [done.policy for done in rounds]
 
 
-def test_each_policy_writes_judges_and_becomes_the_next():
+def test_each_policy_writes_judges_and_becomes_the_next() -> None:
     rounds, stages = play()
     base, *adapters = [done.policy for done in rounds]
     writers = [call.args[1] for call in stages.made("generate")]
@@ -122,17 +124,17 @@ def test_each_policy_writes_judges_and_becomes_the_next():
 
 
 @pytest.mark.parametrize("choice", ["initial", "base"])
-def test_the_reference_is_the_one_named(choice):
+def test_the_reference_is_the_one_named(choice: str) -> None:
     rounds, stages = play(reference=choice)
     assert all(call.args[2] is rounds[0].policy for call in stages.made("train"))
 
 
-def test_m0_judges_throughout_when_told_to():
+def test_m0_judges_throughout_when_told_to() -> None:
     rounds, stages = play(judge_model="initial")
     assert all(call.args[2] is rounds[0].policy for call in stages.made("judge"))
 
 
-def test_every_judge_is_measured_on_the_same_answers_of_m0():
+def test_every_judge_is_measured_on_the_same_answers_of_m0() -> None:
     rounds, stages = play()
     (fixed,) = stages.made("answer_fixed")
     assert fixed.args[1] is rounds[0].policy
@@ -140,14 +142,14 @@ def test_every_judge_is_measured_on_the_same_answers_of_m0():
     assert [call.args[2] for call in judged] == [done.policy for done in rounds]
 
 
-def test_without_pairs_the_policy_stays():
+def test_without_pairs_the_policy_stays() -> None:
     rounds, stages = play(kept=())
     assert stages.made("train") == []
     assert all(done.policy is rounds[0].policy for done in rounds)
     assert all(done.made.trained is None for done in rounds[1:])
 
 
-def test_m0_writes_prompts_knowing_those_it_wrote_before():
+def test_m0_writes_prompts_knowing_those_it_wrote_before() -> None:
     rounds, stages = play(prompt_writer="initial")
     prompts = [done.made.prompts for done in rounds[1:]]
     first = rounds[0].policy
@@ -159,7 +161,7 @@ def test_m0_writes_prompts_knowing_those_it_wrote_before():
 
 
 @pytest.mark.parametrize("measured", ["held_out", "labelled"])
-def test_a_prompt_that_is_measured_on_is_not_trained_on(measured):
+def test_a_prompt_that_is_measured_on_is_not_trained_on(measured: str) -> None:
     same = (Prompt.of("Name two animals.", "test"),)
     values = {
         "select": (Prompt.of("name  two ANIMALS.", "test"),), "held_out": (), "labelled": (),
@@ -169,7 +171,7 @@ def test_a_prompt_that_is_measured_on_is_not_trained_on(measured):
         list(loop.run(make_recipe(), 1, RecordingStages(values)))
 
 
-def alarm_at(number: int, best: str):
+def alarm_at(number: int, best: str) -> Any:
     """A check that raises an alarm in one iteration, and names the best model then."""
 
     def check(iteration: int, *_: Any) -> SimpleNamespace:
@@ -179,7 +181,7 @@ def alarm_at(number: int, best: str):
     return check
 
 
-def test_every_model_meets_the_one_before_and_m0():
+def test_every_model_meets_the_one_before_and_m0() -> None:
     rounds, _ = play()
     for done in rounds:
         opponents = [opponent.policy for opponent, _ in done.measured.comparisons]
@@ -191,19 +193,19 @@ def test_every_model_meets_the_one_before_and_m0():
             assert (mine, theirs, judge) == (done.measured.sampled, opponent.sampled, None)
 
 
-def test_m0_compares_when_it_is_the_arbiter():
+def test_m0_compares_when_it_is_the_arbiter() -> None:
     rounds, stages = play(arbiter="initial")
     assert {id(call.args[3]) for call in stages.made("compare")} == {id(rounds[0].policy)}
 
 
 @pytest.mark.parametrize("choices", [{"compare": None}, {"kept": ()}])
-def test_nothing_is_compared_without_an_arbiter_or_with_a_policy_that_stayed(choices):
+def test_nothing_is_compared_without_an_arbiter_or_with_a_policy_that_stayed(choices: Any) -> None:
     rounds, stages = play(**choices)
     assert stages.made("compare") == []
     assert all(done.measured.comparisons == () for done in rounds)
 
 
-def test_a_policy_that_stayed_does_not_meet_m0_twice():
+def test_a_policy_that_stayed_does_not_meet_m0_twice() -> None:
     pairs = iter([("pair",), ()])
     recipe = make_recipe()
     values = {
@@ -217,12 +219,12 @@ def test_a_policy_that_stayed_does_not_meet_m0_twice():
     assert len(stages.made("compare")) == 1
 
 
-def test_what_was_loaded_is_let_go_after_every_iteration():
+def test_what_was_loaded_is_let_go_after_every_iteration() -> None:
     _, stages = play(iterations=3)
     assert stages.forgot == 3
 
 
-def test_the_arbiter_is_let_go_after_every_model_even_when_it_fails():
+def test_the_arbiter_is_let_go_after_every_model_even_when_it_fails() -> None:
     closed: list[int] = []
     play(close_arbiter=lambda: closed.append(1))
     assert len(closed) == 3
@@ -241,7 +243,7 @@ def test_the_arbiter_is_let_go_after_every_model_even_when_it_fails():
     assert len(closed) == 4
 
 
-def test_each_check_sees_its_iteration_and_the_check_before():
+def test_each_check_sees_its_iteration_and_the_check_before() -> None:
     rounds, stages = play()
     checks = stages.made("check")
     assert [call.args[0] for call in checks] == [0, 1, 2, 3]
@@ -254,7 +256,7 @@ def test_each_check_sees_its_iteration_and_the_check_before():
         assert to_parent.args[2] is rounds[done.iteration - 1].measured.sampled
 
 
-def test_m0_also_answers_at_lower_temperatures_once():
+def test_m0_also_answers_at_lower_temperatures_once() -> None:
     controls = tuple(
         type("Cooler", (str,), {"sampling": SimpleNamespace(temperature=heat)})(f"at {heat}")
         for heat in (0.7, 0.4)
@@ -265,7 +267,7 @@ def test_m0_also_answers_at_lower_temperatures_once():
     assert all(stored.args[1] is rounds[0].policy for _, stored in rounds[0].measured.controls)
 
 
-def test_without_an_oracle_each_policy_meets_what_m0_writes_without_learning():
+def test_without_an_oracle_each_policy_meets_what_m0_writes_without_learning() -> None:
     cooler = type("Cooler", (str,), {"sampling": SimpleNamespace(temperature=0.4)})("cooler")
     rounds, stages = play(iterations=2, controls=(cooler,), arbiter="initial")
     first, _, last = (done.measured for done in rounds)
@@ -284,20 +286,20 @@ def test_without_an_oracle_each_policy_meets_what_m0_writes_without_learning():
     assert {done[-1].measured.against_controls for done in (scored, alone, nobody)} == {()}
 
 
-def test_a_warning_changes_nothing():
+def test_a_warning_changes_nothing() -> None:
     usual, _ = play()
     warned, _ = play(check=alarm_at(2, "M1"))
     assert [done.policy.key for done in warned] == [done.policy.key for done in usual]
 
 
-def test_an_alarm_can_end_the_run_with_the_iteration_done():
+def test_an_alarm_can_end_the_run_with_the_iteration_done() -> None:
     rounds, stages = play(check=alarm_at(2, "M1"), on_alarm="stop")
     assert [done.iteration for done in rounds] == [0, 1, 2]
     assert [done.measured.stops for done in rounds] == [False, False, True]
     assert len(stages.made("select")) == 2
 
 
-def test_an_alarm_can_send_the_run_back_to_its_best_model():
+def test_an_alarm_can_send_the_run_back_to_its_best_model() -> None:
     rounds, stages = play(check=alarm_at(2, "M1"), on_alarm="keep_best")
     m1, m3 = rounds[1], rounds[3]
     assert [done.iteration for done in rounds] == [0, 1, 2, 3]
@@ -313,6 +315,6 @@ def test_an_alarm_can_send_the_run_back_to_its_best_model():
     ]
 
 
-def test_the_best_model_may_be_the_one_with_the_alarm():
+def test_the_best_model_may_be_the_one_with_the_alarm() -> None:
     rounds, _ = play(check=alarm_at(2, "M2"), on_alarm="keep_best")
     assert rounds[3].made.start is rounds[2].policy

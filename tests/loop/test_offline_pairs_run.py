@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -81,10 +82,10 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
 
     seen: list[dict[str, object]] = []
 
-    def watch(kind):
+    def watch(kind: Any) -> None:
         real = kind.check_first
 
-        def noted(self, inputs, loss, tokens):
+        def noted(self: Any, inputs: Any, loss: Any, tokens: Any) -> Any:
             seen.append({name: tensor.clone() for name, tensor in inputs.items()})
             return real(self, inputs, loss, tokens)
 
@@ -95,7 +96,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     return seen
 
 
-def records(config, stage: str, kind):
+def records(config: Any, stage: str, kind: Any) -> Any:
     return read_records(config.store.root / stage / "records.parquet", kind)
 
 
@@ -122,7 +123,9 @@ RECIPES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_an_overlay_trains_on_given_pairs(name, configure, dataset, batches, tmp_path):
+def test_an_overlay_trains_on_given_pairs(
+    name: Any, configure: Any, dataset: Any, batches: Any, tmp_path: Path
+) -> None:
     from transformers import AutoTokenizer
 
     style, question, answer = RECIPES[name]
@@ -188,10 +191,10 @@ def test_an_overlay_trains_on_given_pairs(name, configure, dataset, batches, tmp
 
 
 @pytest.fixture
-def own(configure, checkpoint_of, tmp_path):
+def own(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
     """A function from rows and overrides to a configuration for a file of one's own."""
 
-    def get(rows, *overrides: str, name: str = "pairs.jsonl"):
+    def get(rows: Any, *overrides: str, name: str = "pairs.jsonl") -> Any:
         file = tmp_path / name
         file.write_text("".join(json.dumps(item) + "\n" for item in rows))
         return configure(
@@ -210,7 +213,7 @@ PLAIN = [
 
 
 @pytest.mark.slow
-def test_a_given_pair_is_walked_back_to_its_file_and_row(own, tmp_path):
+def test_a_given_pair_is_walked_back_to_its_file_and_row(own: Any, tmp_path: Path) -> None:
     config = own(PLAIN)
     result = run.execute(config, tmp_path / "run")
     (made,) = result["iterations"]
@@ -231,7 +234,9 @@ def test_a_given_pair_is_walked_back_to_its_file_and_row(own, tmp_path):
 
 
 @pytest.mark.slow
-def test_iterations_deal_out_the_prompts_and_start_where_the_last_one_ended(own, tmp_path):
+def test_iterations_deal_out_the_prompts_and_start_where_the_last_one_ended(
+    own: Any, tmp_path: Path
+) -> None:
     config = own(PLAIN, "iterations=2", "pairs.dataset.per_iteration=5")
     result = run.execute(config, tmp_path / "run")
     first, second = (
@@ -245,11 +250,11 @@ def test_iterations_deal_out_the_prompts_and_start_where_the_last_one_ended(own,
     assert max(gaps) < 1e-3  # under M1, too
 
 
-def keys(config) -> dict[str, str]:
+def keys(config: Any) -> dict[str, str]:
     return {step.stage: step.key for _, steps in plan.plan(config) for step in steps}
 
 
-def test_keys_follow_what_is_read_and_not_where_it_lies(own, tmp_path):
+def test_keys_follow_what_is_read_and_not_where_it_lies(own: Any, tmp_path: Path) -> None:
     usual = keys(own(PLAIN))
     assert keys(own(PLAIN)) == usual
     (tmp_path / "elsewhere").mkdir()
@@ -280,12 +285,12 @@ def test_keys_follow_what_is_read_and_not_where_it_lies(own, tmp_path):
         (["training.reference=none"], r"training\.reference=none: training\.method=dpo needs one"),
     ],
 )
-def test_contradictions_are_told_at_the_door(own, overrides, said):
+def test_contradictions_are_told_at_the_door(own: Any, overrides: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         own(PLAIN, *overrides)
 
 
-def test_prompts_of_pairs_need_pairs(configure):
+def test_prompts_of_pairs_need_pairs(configure: Any) -> None:
     with pytest.raises(ConfigError, match=r"prompts\.source=pairs: there are none"):
         configure("prompts=pairs")
 
@@ -302,6 +307,8 @@ def test_prompts_of_pairs_need_pairs(configure):
         ([{"prompt": "Hi", "chosen": "a", "rejected": 5}], r"line 1: rejected=5 is a number"),
     ],
 )
-def test_rows_that_are_no_pairs_are_told_before_anything_runs(own, rows, said):
+def test_rows_that_are_no_pairs_are_told_before_anything_runs(
+    own: Any, rows: Any, said: str
+) -> None:
     with pytest.raises(UserError, match=said):
         keys(own(rows))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ OWN = [
 
 
 @pytest.fixture(scope="session")
-def instructions(tmp_path_factory) -> Path:
+def instructions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of instructions: ours, or the real ones where the environment names their place."""
     if shared := os.environ.get("ITERDPO_SHARED_DATA"):
         return Path(shared) / "instructions.jsonl"
@@ -46,10 +47,10 @@ def instructions(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def own_model(configure, checkpoint_of, instructions):
+def own_model(configure: Any, checkpoint_of: Any, instructions: Any) -> Any:
     """A function from a style and overrides to a small configuration for it."""
 
-    def get(style: str, *overrides: str):
+    def get(style: str, *overrides: str) -> Any:
         return configure(
             "experiment=own_model",
             f"model.path={checkpoint_of(style)}",
@@ -72,7 +73,7 @@ def own_model(configure, checkpoint_of, instructions):
 
 
 @pytest.mark.parametrize("style", sorted(STYLES))
-def test_every_style_writes_judges_and_learns(own_model, tmp_path, style):
+def test_every_style_writes_judges_and_learns(own_model: Any, tmp_path: Path, style: Any) -> None:
     # Random models write no verdicts, but their next-token distribution over 0 ... 5 is a score.
     # They also rarely end an answer: a high limit on prompts and a low one on answers would drop
     # every pair as truncated, so the end of the sequence is made likely by a long answer.
@@ -102,7 +103,7 @@ def test_every_style_writes_judges_and_learns(own_model, tmp_path, style):
     assert {len(item.token_ids) for item in candidates if not item.truncated} != {0}
 
 
-def test_unjudgeable_output_ends_in_counted_reasons(own_model, tmp_path):
+def test_unjudgeable_output_ends_in_counted_reasons(own_model: Any, tmp_path: Path) -> None:
     with pytest.raises(NoPairsError) as caught:
         run.execute(own_model("llama", "judge.min_scored=0"), tmp_path / "run")
     message = str(caught.value)
@@ -113,7 +114,7 @@ def test_unjudgeable_output_ends_in_counted_reasons(own_model, tmp_path):
     assert [model["name"] for model in summary["models"]] == ["M0"]
 
 
-def test_skip_goes_on_with_the_policy_as_it_was(own_model, tmp_path):
+def test_skip_goes_on_with_the_policy_as_it_was(own_model: Any, tmp_path: Path) -> None:
     config = own_model("mistral", "pairs.on_empty=skip", "judge.min_scored=0", "iterations=2")
     result = run.execute(config, tmp_path / "run")
     assert [made["training"] for made in result["iterations"]] == [None, None]
@@ -126,8 +127,8 @@ def test_skip_goes_on_with_the_policy_as_it_was(own_model, tmp_path):
 
 
 def test_prompts_that_do_not_fit_are_counted_and_the_others_answered(
-    configure, own_model, tmp_path
-):
+    configure: Any, own_model: Any, tmp_path: Path
+) -> None:
     prompts = tmp_path / "prompts.jsonl"
     texts = [f"Say {number}." for number in range(40)] + ["long " * 3000 + str(n) for n in range(8)]
     prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
@@ -149,8 +150,8 @@ def test_prompts_that_do_not_fit_are_counted_and_the_others_answered(
 
 
 def test_a_candidate_that_looks_like_a_verdict_changes_no_other_judgment(
-    own_model, checkpoint_of, tmp_path
-):
+    own_model: Any, checkpoint_of: Any, tmp_path: Path
+) -> None:
     """Judged beside hostile answers, an answer gets the very distribution it gets alone."""
     from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
     from iterdpo.judging.judge import JudgeSettings, SelfJudge
@@ -190,7 +191,9 @@ def test_a_candidate_that_looks_like_a_verdict_changes_no_other_judgment(
     engine.close()
 
 
-def test_a_checkpoint_from_outside_compares_and_is_let_go(own_model, checkpoint_of, tmp_path):
+def test_a_checkpoint_from_outside_compares_and_is_let_go(
+    own_model: Any, checkpoint_of: Any, tmp_path: Path
+) -> None:
     from iterdpo.engines.transformers import TransformersEngine
     from iterdpo.models.checkpoint import checkpoint_sha256
 

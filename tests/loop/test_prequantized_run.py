@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,11 +26,11 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
-def checkpoint_in(tmp_path_factory):
+def checkpoint_in(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a method to a tiny Qwen2.5 in its format."""
     made = {}
 
-    def get(method: str):
+    def get(method: str) -> Any:
         if method not in made:
             directory = tmp_path_factory.mktemp(method)
             plain = make_documented(directory / "plain", "qwen2_5_instruct")
@@ -40,12 +41,12 @@ def checkpoint_in(tmp_path_factory):
 
 
 @pytest.fixture
-def small(configure, checkpoint_in, tmp_path):
+def small(configure: Any, checkpoint_in: Any, tmp_path: Path) -> Any:
     """A function from a method to the overlay, small."""
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"Name {count} animals.\n" for count in range(60)))
 
-    def get(method: str, *overrides: str):
+    def get(method: str, *overrides: str) -> Any:
         model = [] if method == "gptq" else [f"model=qwen2_5_7b_instruct_{method}"]
         place = checkpoint_in(method)
         return configure(
@@ -56,7 +57,9 @@ def small(configure, checkpoint_in, tmp_path):
 
 
 @pytest.mark.parametrize(("method", "iterations"), [("gptq", 2), ("awq", 1)])
-def test_a_packed_base_answers_judges_and_is_trained_on(small, tmp_path, method, iterations):
+def test_a_packed_base_answers_judges_and_is_trained_on(
+    small: Any, tmp_path: Path, method: str, iterations: int
+) -> None:
     config = small(method, f"iterations={iterations}")
     assert config.model.quantization == method
     result = run.execute(config, tmp_path / "run")
@@ -86,7 +89,7 @@ def test_a_packed_base_answers_judges_and_is_trained_on(small, tmp_path, method,
     assert json.loads((stage / "base.json").read_text())["quantization"] == method
 
 
-def test_a_plan_loads_nothing(small):
+def test_a_plan_loads_nothing(small: Any) -> None:
     (head, steps), *_ = plan(small("gptq", "iterations=1"))
     assert head
     assert steps[0].stage == "base"

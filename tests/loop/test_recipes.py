@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,18 +56,18 @@ QUESTIONS = tuple(
 
 
 @pytest.fixture
-def seen(monkeypatch) -> Seen:
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     from iterdpo.training.sft_trainer import ResumableSftTrainer
     from iterdpo.training.trainer import PairTrainer
 
     noted = Seen()
     learn, prefer = ResumableSftTrainer.check_first, PairTrainer.check_first
 
-    def lessons(self, inputs, loss, tokens):
+    def lessons(self: Any, inputs: Any, loss: Any, tokens: Any) -> Any:
         noted.note("sft", inputs, inputs["labels"] != -100)
         return learn(self, inputs, loss, tokens)
 
-    def pairs(self, inputs, loss, tokens):
+    def pairs(self: Any, inputs: Any, loss: Any, tokens: Any) -> Any:
         noted.note("dpo", inputs, inputs["completion_mask"] == 1)
         noted.adapters.add(tuple(self.model.peft_config))
         return prefer(self, inputs, loss, tokens)
@@ -81,7 +83,7 @@ def seen(monkeypatch) -> Seen:
 def oasst_rows() -> list[dict]:
     """Conversation trees as in OpenAssistant/oasst1: one row a message, in no order."""
 
-    def row(name: str, text: str, **values) -> dict:
+    def row(name: str, text: str, **values: Any) -> dict:
         usual = {"parent_id": None, "role": "prompter", "lang": "en", "rank": None,
                  "deleted": False, "message_tree_id": name.split("-")[0]}  # fmt: skip
         return {"message_id": name, "text": text} | usual | values
@@ -138,7 +140,9 @@ class Helped(TransformersEngine):
 
 
 @pytest.mark.slow
-def test_self_rewarding_begins_with_a_base_and_its_own_judgments(configure, tmp_path, seen):
+def test_self_rewarding_begins_with_a_base_and_its_own_judgments(
+    configure: Any, tmp_path: Path, seen: Any
+) -> None:
     checkpoint = make_documented(tmp_path / "llama3", "llama3")
     rows = tmp_path / "oasst.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in oasst_rows()))
@@ -219,7 +223,9 @@ def test_self_rewarding_begins_with_a_base_and_its_own_judgments(configure, tmp_
 
 
 @pytest.mark.slow
-def test_sft_dpo_holds_two_adapters_on_one_quantized_base(configure, tmp_path, seen):
+def test_sft_dpo_holds_two_adapters_on_one_quantized_base(
+    configure: Any, tmp_path: Path, seen: Any
+) -> None:
     checkpoint = make_documented(tmp_path / "llama3_instruct", "llama3_instruct")
     examples, prompts = tmp_path / "examples.jsonl", tmp_path / "prompts.jsonl"
     rows = [
@@ -278,7 +284,9 @@ def test_sft_dpo_holds_two_adapters_on_one_quantized_base(configure, tmp_path, s
 
 
 @pytest.mark.slow
-def test_lima_pairrm_ranks_answers_and_compares_on_unseen_instructions(configure, tmp_path, seen):
+def test_lima_pairrm_ranks_answers_and_compares_on_unseen_instructions(
+    configure: Any, tmp_path: Path, seen: Any
+) -> None:
     checkpoint = make_documented(tmp_path / "mistral", "mistral_instruct")
     ranker = make_pairrm(tmp_path / "pairrm")
     lima = tmp_path / "lima"

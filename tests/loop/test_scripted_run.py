@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,12 +21,12 @@ PROMPTS = 40
 
 
 @pytest.fixture
-def scripted(configure, checkpoint_of, tmp_path):
+def scripted(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
     """A function from an answer and a choice function to (configuration, engine)."""
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Prompt {n}."}) + "\n" for n in range(PROMPTS)))
 
-    def get(answer, choose, *overrides: str):
+    def get(answer: Any, choose: Any, *overrides: str) -> Any:
         config = configure(
             "experiment=own_model", f"model.path={checkpoint_of('llama')}",
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",
@@ -44,7 +46,7 @@ def number_of(text: str) -> int:
     return int(text.rsplit("answer number ", 1)[1][0])
 
 
-def test_pairs_margins_and_tokens_are_those_of_arithmetic(scripted, tmp_path):
+def test_pairs_margins_and_tokens_are_those_of_arithmetic(scripted: Any, tmp_path: Path) -> None:
     # Three answers a prompt, scored 0, 1 and 2 for certain: best against worst is 2 against 0.
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}" + " more" * sample,
@@ -64,7 +66,7 @@ def test_pairs_margins_and_tokens_are_those_of_arithmetic(scripted, tmp_path):
     assert methods.count(("generate", "M1")) == 2
 
 
-def test_truncated_answers_and_split_scores(scripted, tmp_path):
+def test_truncated_answers_and_split_scores(scripted: Any, tmp_path: Path) -> None:
     # The best answer is cut off, so 1 is left against 0; half of the mass on two scores is a mean.
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}" + TRUNCATED * (sample == 2),
@@ -88,7 +90,9 @@ def test_truncated_answers_and_split_scores(scripted, tmp_path):
         (("judge.min_scored=0",), "no preference pair was left .*4 unscored"),
     ],
 )
-def test_a_judge_that_says_something_else_stops_the_run(scripted, tmp_path, overrides, said):
+def test_a_judge_that_says_something_else_stops_the_run(
+    scripted: Any, tmp_path: Path, overrides: Any, said: str
+) -> None:
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}",
         lambda request, policy: {"5": 0.2},  # the rest of the mass is on no score at all
@@ -98,7 +102,7 @@ def test_a_judge_that_says_something_else_stops_the_run(scripted, tmp_path, over
         run.execute(config, tmp_path / "run", engine)
 
 
-def test_equal_scores_are_ties_and_say_so(scripted, tmp_path):
+def test_equal_scores_are_ties_and_say_so(scripted: Any, tmp_path: Path) -> None:
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}",
         lambda request, policy: {"4": 1.0},
@@ -107,15 +111,17 @@ def test_equal_scores_are_ties_and_say_so(scripted, tmp_path):
         run.execute(config, tmp_path / "run", engine)
 
 
-def test_a_run_is_gone_on_from_when_it_has_failed_and_not_while_it_lives(scripted, tmp_path):
+def test_a_run_is_gone_on_from_when_it_has_failed_and_not_while_it_lives(
+    scripted: Any, tmp_path: Path
+) -> None:
     found = []
 
-    def look():
+    def look() -> None:
         another = RegisteredRun(config.store.root, tmp_path / "another", sha256_of(plain(config)))
         with another.continued() as stopped:
             found.append(stopped)
 
-    def answer(request, policy, sample):
+    def answer(request: pytest.FixtureRequest, policy: Any, sample: Any) -> Any:
         if found:
             raise UserError("the engine is gone")
         with ThreadPoolExecutor() as beside:
@@ -129,7 +135,9 @@ def test_a_run_is_gone_on_from_when_it_has_failed_and_not_while_it_lives(scripte
     assert found == [None, tmp_path / "run"]
 
 
-def test_what_the_stages_took_does_not_depend_on_who_computed_them(scripted, tmp_path):
+def test_what_the_stages_took_does_not_depend_on_who_computed_them(
+    scripted: Any, tmp_path: Path
+) -> None:
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}",
         lambda request, policy: {str(number_of(request.messages[-1].content)): 1.0},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +23,11 @@ SEEDS = [" ".join(f"seed{n}part{part}" for part in range(6)) for n in range(40)]
 
 
 @pytest.fixture
-def configured(configure, checkpoint_of, tmp_path):
+def configured(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
     path = tmp_path / "seeds.jsonl"
     path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in SEEDS))
 
-    def get(*overrides: str):
+    def get(*overrides: str) -> Any:
         return configure(
             "experiment=own_model", "prompts=self_instruct", f"model.path={checkpoint_of('llama')}",
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=6",
@@ -38,7 +40,7 @@ def configured(configure, checkpoint_of, tmp_path):
     return get
 
 
-def answer(request, policy, sample) -> str:
+def answer(request: pytest.FixtureRequest, policy: Any, sample: Any) -> str:
     """Two new tasks to whoever asks for tasks, else a numbered answer."""
     text = request.messages[-1].content
     if "numbered 9 to 16" not in text:
@@ -48,12 +50,14 @@ def answer(request, policy, sample) -> str:
     return f"9. {words[0]}\n10. {words[1]}"
 
 
-def choose(request, policy):
+def choose(request: pytest.FixtureRequest, policy: Any) -> Any:
     """All answers are equally good, so that no pair is left and nothing is trained."""
     return {"3": 1.0}
 
 
-def test_m0_writes_every_iterations_prompts_and_none_is_held_out(configured, tmp_path):
+def test_m0_writes_every_iterations_prompts_and_none_is_held_out(
+    configured: Any, tmp_path: Path
+) -> None:
     config = configured()
     engine = ScriptedEngine(answer=answer, choose=choose, vocabulary=200)
     result = run.execute(config, tmp_path / "run", engine)
@@ -84,7 +88,7 @@ def test_m0_writes_every_iterations_prompts_and_none_is_held_out(configured, tmp
     assert len(engine.calls) == before
 
 
-def keys(config) -> set[str]:
+def keys(config: Any) -> set[str]:
     return {step.key for _, steps in plan.plan(config) for step in steps}
 
 
@@ -95,14 +99,14 @@ ANOTHER = {
 }  # fmt: skip
 
 
-def test_every_setting_of_the_writing_changes_keys_but_how_long_it_tries(configured):
+def test_every_setting_of_the_writing_changes_keys_but_how_long_it_tries(configured: Any) -> None:
     usual = keys(configured())
     for name in (field.name for field in fields(SelfInstructConfig)):
         changed = keys(configured(f"prompts.self_instruct.{name}={ANOTHER[name]}"))
         assert (changed != usual) == (name != "max_tries"), name
 
 
-def test_a_plan_knows_how_many_prompts_there_will_be(configured):
+def test_a_plan_knows_how_many_prompts_there_will_be(configured: Any) -> None:
     steps = [step for _, steps in plan.plan(configured()) for step in steps]
     candidates = [step for step in steps if step.stage == "candidates"]
     assert candidates[0].estimate.tokens == 6 * 3 * 512
@@ -119,13 +123,13 @@ def test_a_plan_knows_how_many_prompts_there_will_be(configured):
         ("prompts.source=dataset", "prompts.source=dataset: needs prompts.path and the settings"),
     ],
 )
-def test_settings_that_do_not_go_together(configured, override, said):
+def test_settings_that_do_not_go_together(configured: Any, override: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         configured(override)
     assert any(said in problem for problem in error.value.problems)
 
 
-def test_a_model_that_writes_no_list_stops_the_run(configured, tmp_path):
+def test_a_model_that_writes_no_list_stops_the_run(configured: Any, tmp_path: Path) -> None:
     engine = ScriptedEngine(
         answer=lambda request, policy, sample: f"answer number {sample}",
         choose=choose,

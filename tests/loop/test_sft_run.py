@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -28,7 +30,7 @@ ALL_WEIGHTS = ("model.adapter=null", "model.quantization=none")
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory) -> str:
+def examples(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A file of flawless answers to instructions that the loop never sees."""
     rng = random.Random(3)
     asked = rng.sample(instructions("seed"), 24)
@@ -47,7 +49,9 @@ def examples(tmp_path_factory) -> str:
         (("sft=full", "training.reference=base", *ALL_WEIGHTS), [False, False], False),
     ],
 )
-def test_the_loop_runs_and_is_read_back(overrides, adapters, from_start, examples, tmp_path):
+def test_the_loop_runs_and_is_read_back(
+    overrides: Any, adapters: Any, from_start: bool, examples: Any, tmp_path: Path
+) -> None:
     asked = [*SMALL, *overrides, f"sft.path=[{examples}]", "sft.epochs=1", "sft.batch_size=8"]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         config = typed(compose("config", [*asked, f"store.root={tmp_path / 'store'}"]))

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,11 +25,11 @@ BETAS = (0.05, 0.1, 0.3)
 SHORT = (*LITTLE_MEASURED, "pairs.k=1")  # and as many answers as always: what they cost is counted
 
 
-def summaries(sweep):
+def summaries(sweep: Any) -> Any:
     return [json.loads((sweep / str(job) / "summary.json").read_text()) for job in range(3)]
 
 
-def assert_shared(results, store):
+def assert_shared(results: Any, store: Any) -> None:
     """Three iterations: the first is made once, the second and third by each job."""
     made = [[i["generated_tokens"] for i in result["iterations"]] for result in results]
     new = sum(i["generated_tokens_new"] for result in results for i in result["iterations"])
@@ -38,7 +40,7 @@ def assert_shared(results, store):
     assert len(list((store / "adapter").glob("[!.]*"))) == 3 * 3
 
 
-def test_a_sweep_makes_the_first_iteration_once(configure, tmp_path):
+def test_a_sweep_makes_the_first_iteration_once(configure: Any, tmp_path: Path) -> None:
     results = [
         run.execute(
             configure("experiment=smoke", "iterations=3", *SHORT, f"training.beta={beta}"),
@@ -49,7 +51,7 @@ def test_a_sweep_makes_the_first_iteration_once(configure, tmp_path):
     assert_shared(results, tmp_path / "store")
 
 
-def test_jobs_that_run_at_the_same_time_share_as_well(configure, tmp_path):
+def test_jobs_that_run_at_the_same_time_share_as_well(configure: Any, tmp_path: Path) -> None:
     """Nobody may write the first candidates before all three jobs ask for them."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="comes with the extra sweep")
     command = [
@@ -72,7 +74,7 @@ def test_jobs_that_run_at_the_same_time_share_as_well(configure, tmp_path):
     assert_shared(summaries(tmp_path / "sweep"), tmp_path / "store")
 
 
-def test_a_job_that_fails_neither_stops_nor_poisons_the_others(tmp_path):
+def test_a_job_that_fails_neither_stops_nor_poisons_the_others(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "iterdpo", "-m", "experiment=smoke", "iterations=1", *SMALL,
         "pairs.min_margin=4.9,0.0", "tracking=none", "engine.device=cpu",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from iterdpo.errors import UserError
@@ -21,14 +23,14 @@ LLAMA_2 = (
 
 
 @pytest.fixture(params=sorted(STYLES))
-def served(request, checkpoint_of) -> tuple[Chat, tuple[int, ...]]:
+def served(request: pytest.FixtureRequest, checkpoint_of: Any) -> tuple[Chat, tuple[int, ...]]:
     """A tokenizer of each style, and the tokens where engines stop."""
     path = str(checkpoint_of(request.param))
     tokenizer = load_tokenizer(path)
     return Chat(tokenizer), stop_token_ids(declared_stop_tokens(path), tokenizer)
 
 
-def test_an_answer_ends_with_one_token_at_which_engines_stop(served):
+def test_an_answer_ends_with_one_token_at_which_engines_stop(served: Any) -> None:
     chat, stops = served
     ids = chat.encode_answer("Score: 4", stops)
     assert ids[-1] in stops
@@ -36,7 +38,7 @@ def test_an_answer_ends_with_one_token_at_which_engines_stop(served):
     assert chat.decode(ids) == "Score: 4"
 
 
-def test_prompt_and_answer_are_what_the_template_writes(served):
+def test_prompt_and_answer_are_what_the_template_writes(served: Any) -> None:
     chat, stops = served
     tokenizer = chat.tokenizer
     if tokenizer.chat_template is None:
@@ -48,13 +50,15 @@ def test_prompt_and_answer_are_what_the_template_writes(served):
 
 
 @pytest.mark.parametrize("text", ["<|im_end|>", "a<end_of_turn>b", "</s></s>"])
-def test_text_cannot_end_an_answer(served, text):
+def test_text_cannot_end_an_answer(served: Any, text: str) -> None:
     chat, stops = served
     ids = chat.encode_answer(text, stops)
     assert not set(ids[:-1]) & set(stops)
 
 
-def test_a_template_whose_end_stops_no_engine_gives_way_to_the_end_of_sequence(checkpoint_of):
+def test_a_template_whose_end_stops_no_engine_gives_way_to_the_end_of_sequence(
+    checkpoint_of: Any,
+) -> None:
     # As in base checkpoints that ship a chat's template: engines stop at <s> here alone.
     chat = Chat(load_tokenizer(str(checkpoint_of("llama"))))
     closing = chat.end_of_answer(stop_token_ids(None, chat.tokenizer))
@@ -63,14 +67,14 @@ def test_a_template_whose_end_stops_no_engine_gives_way_to_the_end_of_sequence(c
     assert chat.end_of_answer(stop_token_ids(None, chat.tokenizer)) == chat.tokenizer.bos_token_id
 
 
-def test_without_any_end_no_answer_could_end(checkpoint_of):
+def test_without_any_end_no_answer_could_end(checkpoint_of: Any) -> None:
     chat = Chat(load_tokenizer(str(checkpoint_of("base"))))
     chat.tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end-of-sequence token"):
         chat.encode_answer("a", ())
 
 
-def sentence_pieces(template: str | None):
+def sentence_pieces(template: str | None) -> Any:
     """Return a tokenizer as Llama 2's, Mistral's and Zephyr's: words bring the space before them,
     and every text that is tokenized is given one."""
     from tokenizers import Tokenizer, decoders, models, normalizers
@@ -102,7 +106,9 @@ def sentence_pieces(template: str | None):
         (LLAMA_2, ["\u2581good", "\u2581good", "</s>"]),  # behind "[/INST]" and a space of its own
     ],
 )
-def test_a_tokenizer_that_opens_texts_with_a_space_adds_none_to_answers(template, learned):
+def test_a_tokenizer_that_opens_texts_with_a_space_adds_none_to_answers(
+    template: Any, learned: Any
+) -> None:
     """The tokens are those of the whole conversation, cut where the answer begins."""
     chat = Chat(sentence_pieces(template))
     ids = chat.encode_answer("good good", [2])
@@ -125,7 +131,9 @@ def test_a_tokenizer_that_opens_texts_with_a_space_adds_none_to_answers(template
         (NO_SYSTEM.replace("<end_of_turn>", "<|im_end|>"), "  a b\n", "a b<|im_end|>"),
     ],
 )
-def test_white_space_around_an_answer_is_as_the_template_has_it(template, text, learned):
+def test_white_space_around_an_answer_is_as_the_template_has_it(
+    template: Any, text: str, learned: str
+) -> None:
     tokenizer = make_tokenizer(STYLES["qwen"])
     tokenizer.chat_template = template
     chat = Chat(tokenizer)

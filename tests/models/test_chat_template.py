@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from tests.checkpoints import STYLES, make_tokenizer
 
 
 @pytest.fixture(scope="module")
-def chats():
+def chats() -> Any:
     return {name: Chat(make_tokenizer(style)) for name, style in STYLES.items()}
 
 
@@ -19,30 +21,30 @@ def text_of(chat: Chat, request: Request) -> str:
     return chat.tokenizer.decode(chat.encode(request))
 
 
-def test_a_template_renders_the_conversation_and_opens_the_answer(chats):
+def test_a_template_renders_the_conversation_and_opens_the_answer(chats: Any) -> None:
     assert text_of(chats["llama"], Request.of("Hi", system="Be kind.")) == (
         "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
 
 
-def test_a_template_without_a_system_role_gets_the_text_in_the_first_turn(chats):
+def test_a_template_without_a_system_role_gets_the_text_in_the_first_turn(chats: Any) -> None:
     assert not chats["gemma"].knows_system_role
     assert text_of(chats["gemma"], Request.of("Hi", system="Be kind.")) == (
         "<bos><start_of_turn>user\nBe kind.\n\nHi<end_of_turn>\n<start_of_turn>model\n"
     )
 
 
-def test_the_beginning_of_the_text_is_marked_once(chats):
+def test_the_beginning_of_the_text_is_marked_once(chats: Any) -> None:
     ids = chats["gemma"].encode(Request.of("Hi"))
     assert list(ids).count(chats["gemma"].tokenizer.bos_token_id) == 1
 
 
-def test_a_base_model_gets_plain_text_that_stays_open(chats):
+def test_a_base_model_gets_plain_text_that_stays_open(chats: Any) -> None:
     assert text_of(chats["base"], Request.of("Hi", system="Be kind.")) == "Be kind.\n\nHi\n"
 
 
-def test_a_template_that_drops_the_system_role_is_noticed():
+def test_a_template_that_drops_the_system_role_is_noticed() -> None:
     tokenizer = make_tokenizer(STYLES["llama"])
     tokenizer.chat_template = (
         "{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}{% endif %}{% endfor %}"
@@ -52,7 +54,7 @@ def test_a_template_that_drops_the_system_role_is_noticed():
 
 @pytest.mark.parametrize("style", STYLES)
 @given(data=st.data())
-def test_no_text_can_end_its_turn_or_open_another(chats, style, data):
+def test_no_text_can_end_its_turn_or_open_another(chats: Any, style: Any, data: Any) -> None:
     chat = chats[style]
     specials = [*STYLES[style].specials, "{{ 7*7 }}", "{% raw %}", "Score: 5", "</response>", "x "]
     text = "".join(data.draw(st.lists(st.sampled_from(specials), max_size=6)))
@@ -67,17 +69,17 @@ def test_no_text_can_end_its_turn_or_open_another(chats, style, data):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
-def test_ordinary_text_goes_through_unchanged(chats, text):
+def test_ordinary_text_goes_through_unchanged(chats: Any, text: Any) -> None:
     if any(special in text for special in STYLES["base"].specials):
         return
     assert text_of(chats["base"], Request.of(text)) == text + "\n"
 
 
-def test_template_syntax_in_a_message_is_text(chats):
+def test_template_syntax_in_a_message_is_text(chats: Any) -> None:
     assert "{{ 7*7 }}" in text_of(chats["llama"], Request.of("{{ 7*7 }}"))
 
 
-def test_a_choice_is_one_token_or_refused(chats):
+def test_a_choice_is_one_token_or_refused(chats: Any) -> None:
     chat = chats["llama"]
     assert chat.decode([chat.single_token("5")]) == "5"
     # The run's judge asks for one token, or the arbiter does: which, the tokenizer cannot know.
@@ -85,7 +87,7 @@ def test_a_choice_is_one_token_or_refused(chats):
         chat.single_token("12345")
 
 
-def test_folding_keeps_turns_and_their_order():
+def test_folding_keeps_turns_and_their_order() -> None:
     turns = [Message("user", "a"), Message("assistant", "b"), Message("user", "c")]
     folded = fold_system([Message("system", "s"), *turns])
     assert [m.content for m in folded] == ["s\n\na", "b", "c"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from iterdpo.models.hardware import (
@@ -32,7 +34,9 @@ KNOWN = frozenset({"adamw_torch", "sgd", "adamw_8bit", "paged_adamw_8bit", "page
         ("float16", None, "float16"),
     ],
 )
-def test_the_type_is_what_is_asked_or_what_the_device_computes_in(asked, capability, expected):
+def test_the_type_is_what_is_asked_or_what_the_device_computes_in(
+    asked: str, capability: Any, expected: str
+) -> None:
     assert choose_dtype(asked, capability) == expected
 
 
@@ -52,8 +56,8 @@ def test_the_type_is_what_is_asked_or_what_the_device_computes_in(asked, capabil
     ],
 )
 def test_flash_attention_wants_the_package_the_card_and_a_half_type(
-    asked, dtype, capability, flash, expected
-):
+    asked: str | None, dtype: str, capability: Any, flash: bool, expected: str | None
+) -> None:
     hardware = Hardware(capability, flash, bitsandbytes=True)
     assert choose_attention(asked, dtype, hardware) == expected
 
@@ -74,7 +78,9 @@ def test_flash_attention_wants_the_package_the_card_and_a_half_type(
         ("muon", HOPPER, True, "no optimizer of transformers; such as adamw_torch, sgd"),
     ],
 )
-def test_an_optimizer_that_cannot_run_here_is_one_line(name, capability, bitsandbytes, said):
+def test_an_optimizer_that_cannot_run_here_is_one_line(
+    name: str, capability: Any, bitsandbytes: bool, said: str | None
+) -> None:
     hardware = Hardware(capability, flash_attention=False, bitsandbytes=bitsandbytes)
     problem = optimizer_problem(name, "sft.optimizer", KNOWN, hardware)
     if said is None:
@@ -95,7 +101,7 @@ def test_an_optimizer_that_cannot_run_here_is_one_line(name, capability, bitsand
         ({"WORLD_SIZE": ""}, False),
     ],
 )
-def test_a_launcher_of_several_processes_is_refused(environment, refused):
+def test_a_launcher_of_several_processes_is_refused(environment: Any, refused: bool) -> None:
     problem = launcher_problem(environment)
     assert bool(problem) == refused
     if refused:
@@ -107,7 +113,7 @@ def test_a_launcher_of_several_processes_is_refused(environment, refused):
     ("device", "there"),
     [("auto", 0), ("cpu", 0), ("cuda", 1), ("cuda:0", 1), ("cuda:1", 2)],
 )
-def test_a_device_that_is_there(device, there):
+def test_a_device_that_is_there(device: str, there: int) -> None:
     assert device_problem(device, "engine.device", there) == ""
 
 
@@ -120,6 +126,6 @@ def test_a_device_that_is_there(device, there):
         ("mps", 0, "no CUDA device is there"),
     ],
 )
-def test_a_device_that_is_not(device, there, said):
+def test_a_device_that_is_not(device: str, there: int, said: str) -> None:
     found = device_problem(device, "judge.pairrm.device", there)
     assert found.startswith(f"judge.pairrm.device={device}: {said}; use auto or cpu")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,11 +29,11 @@ from tests.prequantized import AWQ, FORMATS, GPTQ, Format, declare, make_packed,
 
 
 @pytest.fixture(scope="session")
-def packed(checkpoint_of, tmp_path_factory):
+def packed(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a format's name to a checkpoint of it; beside it lies ``unpacked``."""
     made = {}
 
-    def get(name: str):
+    def get(name: str) -> Any:
         if name not in made:
             directory = tmp_path_factory.mktemp(name)
             made[name] = make_packed(checkpoint_of("qwen"), directory, FORMATS[name])
@@ -43,7 +45,7 @@ def packed(checkpoint_of, tmp_path_factory):
 # What a word means, by hand.
 
 
-def test_a_word_of_gptq_holds_eight_neighbors_from_the_lowest_bits_on():
+def test_a_word_of_gptq_holds_eight_neighbors_from_the_lowest_bits_on() -> None:
     # 0x87654321: 1 in the lowest 4 bits, 8 in the highest; and the sign bit is no sign.
     word = np.array([[0x87654321]], np.uint32).view(np.int32)
     numbers = unpacked(torch.from_numpy(word), 4, 0, torch.float32)
@@ -52,7 +54,7 @@ def test_a_word_of_gptq_holds_eight_neighbors_from_the_lowest_bits_on():
     assert octets.tolist() == [[0x21, 0x43, 0x65, 0x87]]
 
 
-def test_a_gptq_weight_by_hand():
+def test_a_gptq_weight_by_hand() -> None:
     # Eight inputs in two groups that alternate, with scales 1/2 and 2; eight outputs, of which the
     # first is looked at.
     qweight = torch.tensor([[0x76543210] * 8], dtype=torch.int32)
@@ -68,7 +70,7 @@ def test_a_gptq_weight_by_hand():
     assert second[0].tolist() == [-3.5, -28.0, -2.5, -24.0, -1.5, -20.0, -0.5, -16.0]
 
 
-def test_an_awq_word_holds_outputs_in_its_own_order():
+def test_an_awq_word_holds_outputs_in_its_own_order() -> None:
     # The lowest bits hold output 0, the next 2, 4, 6, then 1, 3, 5, 7.
     word = sum(output << (4 * place) for place, output in enumerate((0, 2, 4, 6, 1, 3, 5, 7)))
     qweight = torch.from_numpy(np.array([[word]], np.uint32).view(np.int32))
@@ -82,7 +84,7 @@ def test_an_awq_word_holds_outputs_in_its_own_order():
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("seed", range(3))
-def test_layers_of_every_format_are_exact(name, seed):
+def test_layers_of_every_format_are_exact(name: Any, seed: Any) -> None:
     kind, rng = FORMATS[name], np.random.default_rng(seed)
     inputs, outputs = (int(rng.integers(1, 5)) * 32 for _ in range(2))
     stored, expected = pack_layer(inputs, outputs, kind, rng)
@@ -96,7 +98,7 @@ def test_layers_of_every_format_are_exact(name, seed):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_packed_model_computes_what_its_unpacked_image_does(packed, name):
+def test_a_packed_model_computes_what_its_unpacked_image_does(packed: Any, name: Any) -> None:
     path = packed(name)
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
@@ -114,7 +116,7 @@ def test_a_packed_model_computes_what_its_unpacked_image_does(packed, name):
 
 
 @pytest.mark.parametrize("name", ["gptq", "awq"])
-def test_a_layer_takes_the_bits_it_says(packed, name):
+def test_a_layer_takes_the_bits_it_says(packed: Any, name: str) -> None:
     model = load_packed(str(packed(name)), dtype="bfloat16", device="cpu")
     layers = [module for module in model.modules() if isinstance(module, PackedLinear)]
     for layer in layers:
@@ -125,7 +127,7 @@ def test_a_layer_takes_the_bits_it_says(packed, name):
     assert not any(buffer.requires_grad for layer in layers for buffer in layer.buffers())
 
 
-def test_gradients_reach_the_input_exactly(packed):
+def test_gradients_reach_the_input_exactly(packed: Any) -> None:
     model = load_packed(str(packed("gptq")), dtype="float32", device="cpu")
     layer = model.model.layers[0].mlp.down_proj
     rng = torch.Generator().manual_seed(0)
@@ -136,7 +138,7 @@ def test_gradients_reach_the_input_exactly(packed):
     assert torch.allclose(given.grad, expected, atol=1e-5)
 
 
-def test_biases_are_added_and_survive_unpacking(packed, tmp_path):
+def test_biases_are_added_and_survive_unpacking(packed: Any, tmp_path: Path) -> None:
     # Qwen's q, k and v have one; some packers write one for every layer.
     from safetensors.numpy import load_file, save_file
 
@@ -162,7 +164,7 @@ def test_biases_are_added_and_survive_unpacking(packed, tmp_path):
 # What is damaged or of another kind.
 
 
-def broken(packed, tmp_path, change):
+def broken(packed: Any, tmp_path: Path, change: Any) -> Any:
     from safetensors.numpy import load_file, save_file
 
     path = shutil.copytree(packed("gptq"), tmp_path / "broken")
@@ -192,14 +194,16 @@ LAYER = "model.layers.1.mlp.up_proj"
     ],
 )
 def test_a_damaged_checkpoint_is_refused_by_the_name_of_what_is_wrong(
-    packed, tmp_path, change, said
-):
+    packed: Any, tmp_path: Path, change: Any, said: str
+) -> None:
     path = broken(packed, tmp_path, change)
     with pytest.raises(UserError, match=said):
         load_packed(path, dtype="float32", device="cpu")
 
 
-def test_scales_that_are_not_those_of_the_group_size_are_refused(packed, tmp_path):
+def test_scales_that_are_not_those_of_the_group_size_are_refused(
+    packed: Any, tmp_path: Path
+) -> None:
     # AWQ has no list of groups, and scales of groups of 32 read as of 64 would be wrong in silence.
     path = shutil.copytree(packed("awq"), tmp_path / "awq")
     declare(path, AWQ.config() | {"group_size": 64})
@@ -211,7 +215,7 @@ def test_scales_that_are_not_those_of_the_group_size_are_refused(packed, tmp_pat
 # What a config.json says.
 
 
-def test_older_files_say_less():
+def test_older_files_say_less() -> None:
     said = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
     assert Packing.of({"quantization_config": said}) == Packing(
         "gptq", "gptq", 4, 128, reordered=False, symmetric=True
@@ -256,14 +260,16 @@ PACKINGS = {
         ("gptq", "group-0", "group_size=0: a number of inputs, or -1"),
     ],
 )
-def test_a_checkpoint_that_does_not_go_with_the_setting_is_one_line(quantization, name, said):
+def test_a_checkpoint_that_does_not_go_with_the_setting_is_one_line(
+    quantization: str, name: str | None, said: str
+) -> None:
     problem = checkpoint_problem(quantization, PACKINGS[name] if name else None, "here")
     assert re.search(said, problem)
     assert "\n" not in problem
     assert problem.startswith(("model.quantization=", "model.path="))
 
 
-def test_what_goes_together_is_no_problem():
+def test_what_goes_together_is_no_problem() -> None:
     for name, kind in FORMATS.items():
         assert checkpoint_problem(kind.method, PACKINGS[name], "here") == ""
     for quantization in ("nf4", "int8", "none"):
@@ -282,14 +288,16 @@ def test_what_goes_together_is_no_problem():
         ("gptq", "auto", ""),
     ],
 )
-def test_vllm_serves_some_of_them_and_transformers_all(name, dtype, said):
+def test_vllm_serves_some_of_them_and_transformers_all(name: Any, dtype: Any, said: Any) -> None:
     assert serving_problem("transformers", dtype, PACKINGS[name]) == ""
     problem = serving_problem("vllm", dtype, PACKINGS[name])
     assert problem == "" if not said else said in problem
     assert serving_problem("vllm", dtype, None) == ""
 
 
-def test_a_checkpoint_that_is_only_served_says_itself_what_it_is(packed, checkpoint_of, tmp_path):
+def test_a_checkpoint_that_is_only_served_says_itself_what_it_is(
+    packed: Any, checkpoint_of: Any, tmp_path: Path
+) -> None:
     assert quantization_of(packed("gptq")) == "gptq"
     assert quantization_of(packed("awq")) == "awq"
     assert quantization_of(checkpoint_of("qwen")) == "none"
@@ -302,12 +310,12 @@ def test_a_checkpoint_that_is_only_served_says_itself_what_it_is(packed, checkpo
 # Engines.
 
 
-def base_at(path, kind: Format, dtype: str) -> Base:
+def base_at(path: Any, kind: Format, dtype: str) -> Base:
     return Base(str(path), path.parent.name, kind.method, dtype, dequantized=str(path))
 
 
 @pytest.mark.parametrize("name", ["gptq", "awq"])
-def test_the_transformers_engine_serves_the_checkpoint_itself(packed, name):
+def test_the_transformers_engine_serves_the_checkpoint_itself(packed: Any, name: str) -> None:
     path, requests = packed(name), [Request.of("Name two animals."), Request.of("And one.")]
     image = path.parent / "unpacked"
     written = []
@@ -323,7 +331,9 @@ def test_the_transformers_engine_serves_the_checkpoint_itself(packed, name):
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [(GPTQ, "float16"), (AWQ, "bfloat16")])
-def test_vllm_serves_the_same_checkpoint_with_adapters(vllm, packed, tmp_path, kind, dtype):
+def test_vllm_serves_the_same_checkpoint_with_adapters(
+    vllm: Any, packed: Any, tmp_path: Path, kind: Any, dtype: str
+) -> None:
     """vLLM's kernels share no line with ours: that both agree says that both read the format."""
     from peft import LoraConfig, get_peft_model
 

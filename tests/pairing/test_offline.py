@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def answers(*texts: str, scores: tuple[float, ...] = ()) -> tuple[list[Candidate
     return candidates, judgments
 
 
-def test_each_row_is_a_pair_however_it_is_scored():
+def test_each_row_is_a_pair_however_it_is_scored() -> None:
     made = keep_offline_pairs(
         [PROMPT], *answers("good", "bad", "x", "y", scores=(3, 3, 1, 5)), None
     )
@@ -61,20 +62,20 @@ def test_each_row_is_a_pair_however_it_is_scored():
         (("good", "long on"), 10, None),
     ],
 )
-def test_what_training_cannot_use_is_counted(texts, longest, reason):
+def test_what_training_cannot_use_is_counted(texts: Any, longest: int | None, reason: Any) -> None:
     made = keep_offline_pairs([PROMPT], *answers(*texts, "a", "b"), longest)
     assert len(made.kept) == 1 + (reason is None)
     assert {r for r, n in made.dropped.items() if n} == ({reason} if reason else set())
     assert len(made.kept) + sum(made.dropped.values()) == 2
 
 
-def test_texts_that_are_the_same_tokens_are_identical():
+def test_texts_that_are_the_same_tokens_are_identical() -> None:
     candidates, judgments = answers("café", "cafe")
     same = [dataclasses.replace(item, token_ids=(7, 8)) for item in candidates]
     assert keep_offline_pairs([PROMPT], same, judgments, None).dropped[DropReason.IDENTICAL] == 1
 
 
-def test_half_a_row_is_a_mistake():
+def test_half_a_row_is_a_mistake() -> None:
     candidates, judgments = answers("good", "bad")
     with pytest.raises(ValueError, match="pair 0"):
         keep_offline_pairs([PROMPT], candidates[:1], judgments, None)

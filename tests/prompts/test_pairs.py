@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,18 +27,18 @@ def pair(question: str, *more: str, row: str = "line 1", system: str | None = No
 MANY = [pair(f"Question {n}?", row=f"line {n + 1}") for n in range(60)]
 
 
-def test_a_single_question_is_named_by_its_text_as_everywhere():
+def test_a_single_question_is_named_by_its_text_as_everywhere() -> None:
     assert prompt_of((Message("user", "Hi"),), "f") == Prompt.of("Hi", "f")
 
 
-def test_a_conversation_is_told_from_a_text_that_reads_like_it():
+def test_a_conversation_is_told_from_a_text_that_reads_like_it() -> None:
     spoken = pair("Hi", "Hello", "Why?", system="Be kind.").prompt
     prompt = prompt_of(spoken, "f")
     assert prompt.text == "System: Be kind.\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Why?"
     assert prompt.id != prompt_of((Message("user", prompt.text),), "f").id
 
 
-def test_rows_of_one_conversation_are_one_prompt_with_all_their_pairs():
+def test_rows_of_one_conversation_are_one_prompt_with_all_their_pairs() -> None:
     rows = [pair("A?", row="line 1"), pair("B?", row="line 2"), pair("A?", row="line 3")]
     found = PairPrompts(rows, "file", evaluates=False)
     (first,) = [p for p in found.loop(1, None, 0) if p.text == "A?"]
@@ -45,7 +47,7 @@ def test_rows_of_one_conversation_are_one_prompt_with_all_their_pairs():
     assert len(found.loop(1, None, 0)) == 2
 
 
-def test_the_sets_share_no_opening_and_lose_no_pair():
+def test_the_sets_share_no_opening_and_lose_no_pair() -> None:
     rows = [*MANY, *(pair(f"question  {n}?", "Well.", "And?") for n in range(60))]
     found = PairPrompts(rows, "file", held_out_share=0.4)
     held_out = [*found.evaluation(99, 0), *found.labelled(99, 0)]
@@ -58,7 +60,7 @@ def test_the_sets_share_no_opening_and_lose_no_pair():
     assert 30 < found.held_out_pairs < 70  # 40 % of 120 pairs
 
 
-def test_a_split_of_its_own_is_held_out_whole():
+def test_a_split_of_its_own_is_held_out_whole() -> None:
     tests = [pair("Question 3?", row="line 1"), pair("Another?", row="line 2")]
     found = PairPrompts(MANY, "file", held_out=tests)
     texts = [prompt.text for prompt in _all(found)]
@@ -72,7 +74,7 @@ def _all(found: PairPrompts) -> list[Prompt]:
     return [Prompt.of(text, place) for openings in pools for text, place in openings.items()]
 
 
-def test_iterations_are_disjoint_until_all_are_dealt_out(caplog):
+def test_iterations_are_disjoint_until_all_are_dealt_out(caplog: pytest.LogCaptureFixture) -> None:
     found = PairPrompts(MANY, "file", evaluates=False)
     dealt = [found.loop(t, 20, 7) for t in (1, 2, 3)]
     assert len({prompt.id for part in dealt for prompt in part}) == 60
@@ -82,7 +84,7 @@ def test_iterations_are_disjoint_until_all_are_dealt_out(caplog):
     assert {p.id for p in found.loop(1, None, 7)} == {p.id for p in found.loop(2, None, 7)}
 
 
-def test_another_pair_another_row_or_another_held_out_prompt_is_another_identity():
+def test_another_pair_another_row_or_another_held_out_prompt_is_another_identity() -> None:
     usual = PairPrompts(MANY, "file").sha256
     assert PairPrompts(list(MANY), "file").sha256 == usual
     assert PairPrompts([*MANY[:-1], pair("New?")], "file").sha256 != usual
@@ -90,13 +92,13 @@ def test_another_pair_another_row_or_another_held_out_prompt_is_another_identity
     assert PairPrompts(MANY, "file", held_out=[pair("Other?")]).sha256 != usual
 
 
-def test_nothing_to_train_on_is_said():
+def test_nothing_to_train_on_is_said() -> None:
     with pytest.raises(UserError, match=r"none of the 1 pairs of file is left"):
         PairPrompts([pair("A?")], "file", held_out=[pair("a?")])
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1))
-def test_any_texts_are_dealt_out_once(texts):
+def test_any_texts_are_dealt_out_once(texts: Any) -> None:
     rows = [pair(text, row=f"line {n}") for n, text in enumerate(texts)]
     found = PairPrompts(rows, "file", evaluates=False)
     loop = found.loop(1, None, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 from iterdpo.records import Comparison
 from iterdpo.runs.comparisons import comparison_entries, rating_entries
@@ -18,7 +19,7 @@ def compared(count: int, outcome: float | None) -> SimpleNamespace:
     )
 
 
-def model(name: str, *comparisons) -> SimpleNamespace:
+def model(name: str, *comparisons: Any) -> SimpleNamespace:
     answers = [SimpleNamespace(id=f"{letter}{n}", token_ids=(1,) * 4) for letter in "ab"
                for n in range(20)]  # fmt: skip
     return SimpleNamespace(
@@ -28,7 +29,7 @@ def model(name: str, *comparisons) -> SimpleNamespace:
     )
 
 
-def test_ratings_start_at_m0_and_rise_with_wins():
+def test_ratings_start_at_m0_and_rise_with_wins() -> None:
     m0 = model("M0")
     m1 = model("M1", (m0, compared(20, 1.0)))
     m2 = model("M2", (m1, compared(20, 0.5)), (m0, compared(20, 1.0)))
@@ -39,7 +40,7 @@ def test_ratings_start_at_m0_and_rise_with_wins():
     assert ratings[1]["low"] > 0
 
 
-def test_a_model_that_no_readable_comparison_leads_to_has_no_rating():
+def test_a_model_that_no_readable_comparison_leads_to_has_no_rating() -> None:
     m0 = model("M0")
     unread = model("M1", (m0, compared(20, None)))
     m2 = model("M2", (unread, compared(20, 1.0)), (m0, compared(20, None)))
@@ -50,7 +51,7 @@ def test_a_model_that_no_readable_comparison_leads_to_has_no_rating():
     assert [item["model"] for item in rating_entries([m0, unread, m2, m3])] == ["M0", "M3"]
 
 
-def test_an_oracle_has_no_order_to_flip():
+def test_an_oracle_has_no_order_to_flip() -> None:
     m0 = model("M0")
     m1 = model("M1", (m0, compared(20, 1.0)))
     (exact,) = comparison_entries(m1, "oracle")

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,9 @@ from tests.loop.sizes import LITTLE_MEASURED
 from tests.processes import program_that_waits, started_with, until_it_waits
 
 
-def test_the_first_signal_is_noted_and_told_and_handlers_are_put_back(capfd):
+def test_the_first_signal_is_noted_and_told_and_handlers_are_put_back(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     before = signal.getsignal(signal.SIGTERM)
     request = StopRequest()
     with heard(request):
@@ -29,7 +33,7 @@ def test_the_first_signal_is_noted_and_told_and_handlers_are_put_back(capfd):
     assert "once more stops at once" in capfd.readouterr().err
 
 
-def test_the_second_signal_ends_the_process_at_once():
+def test_the_second_signal_ends_the_process_at_once() -> None:
     code = (
         "import os, signal, sys\n"
         "from iterdpo.stopping import StopRequest, heard\n"
@@ -46,7 +50,9 @@ def test_the_second_signal_ends_the_process_at_once():
     ("number", "status", "process"),
     [(signal.SIGTERM, 143, "inline"), (signal.SIGINT, 130, "spawn")],
 )
-def test_a_run_stops_says_how_to_go_on_and_goes_on(tmp_path, number, status, process):
+def test_a_run_stops_says_how_to_go_on_and_goes_on(
+    tmp_path: Path, number: Any, status: int, process: str
+) -> None:
     def command(run: str) -> list[str]:
         return [
             "experiment=smoke", "iterations=1", "tracking=wandb", "engine.device=cpu",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,15 +13,15 @@ from iterdpo.runtime.terminal import harmless, run_tool
 
 
 @pytest.fixture(autouse=True)
-def levels():
+def levels() -> Iterator[Any]:
     logger = logging.getLogger("iterdpo")
     before = logger.level
     yield
     logger.setLevel(before)
 
 
-def fail(error):
-    def action():
+def fail(error: Any) -> Any:
+    def action() -> None:
         raise error
 
     return action
@@ -29,13 +31,15 @@ def fail(error):
     ("error", "status"),
     [(UserError("no such\nfile"), 2), (LineageError("another policy"), 3)],
 )
-def test_what_a_user_hears_is_one_line(capsys, error, status):
+def test_what_a_user_hears_is_one_line(
+    capsys: pytest.CaptureFixture[str], error: Any, status: int
+) -> None:
     assert run_tool("tool", fail(error)) == status
     said = capsys.readouterr().err
     assert said == f"tool: {' '.join(str(error).splitlines())}\n"
 
 
-def test_other_ends():
+def test_other_ends() -> None:
     assert run_tool("tool", lambda: None) == 0
     assert run_tool("tool", lambda: 1) == 1
     assert run_tool("tool", fail(KeyboardInterrupt())) == 130
@@ -43,12 +47,12 @@ def test_other_ends():
         run_tool("tool", lambda: 1 // 0)
 
 
-def test_messages_are_harmless_too(capsys):
+def test_messages_are_harmless_too(capsys: pytest.CaptureFixture[str]) -> None:
     run_tool("tool", fail(UserError("\x1b[2J gone")))
     assert capsys.readouterr().err == "tool: \\x1b[2J gone\n"
 
 
-def test_what_acts_on_a_terminal_is_spelled_out():
+def test_what_acts_on_a_terminal_is_spelled_out() -> None:
     assert harmless("a\x1b[31mb\x07\r\x9b2J") == "a\\x1b[31mb\\x07\\r\\x9b2J"
     assert harmless("x\u202ey\u2066") == "x\\u202ey\\u2066"
     assert harmless("a\u2028b\u2029") == "a\\u2028b\\u2029"
@@ -59,7 +63,7 @@ def test_what_acts_on_a_terminal_is_spelled_out():
 
 
 @given(st.text(st.characters()))
-def test_nothing_is_left_that_acts(text):
+def test_nothing_is_left_that_acts(text: Any) -> None:
     shown = harmless(text)
     shown.encode("utf-8")
     assert not set(shown) & {chr(n) for n in (*range(9), *range(11, 32), *range(127, 160))}

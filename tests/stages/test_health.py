@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -33,7 +35,7 @@ LIMITS = HealthConfig(
 PROMPTS = ("p", "q", "r", "s")
 
 
-def stored(value, **others) -> SimpleNamespace:
+def stored(value: Any, **others: Any) -> SimpleNamespace:
     return SimpleNamespace(value=value, **others)
 
 
@@ -58,7 +60,7 @@ def compared(outcome: float, prompts: int = 20) -> SimpleNamespace:
     )
 
 
-def test_exact_scores_come_before_comparisons_and_those_before_a_models_own_word():
+def test_exact_scores_come_before_comparisons_and_those_before_a_models_own_word() -> None:
     m0, m1 = model("M0", 4.0), model("M1", 3.0, judged=5.0)
     worse = [(*m0, None), (*m1, compared(1.0))]
     assert (best_so_far(worse).model, best_so_far(worse).by) == ("M0", "oracle")
@@ -71,7 +73,7 @@ def test_exact_scores_come_before_comparisons_and_those_before_a_models_own_word
     assert (alone.model, alone.by) == ("M1", "judge")
 
 
-def test_a_gain_is_in_the_oracles_points_or_the_win_rate_less_a_half():
+def test_a_gain_is_in_the_oracles_points_or_the_win_rate_less_a_half() -> None:
     exact = [(*model("M0", 3.0), None), (*model("M1", 3.5), compared(1.0))]
     assert fixed_gain(exact, "M0", compared(1.0)).mean == pytest.approx(0.5)
     asked = [(*model("M0"), None), (*model("M1"), compared(0.0))]
@@ -81,12 +83,12 @@ def test_a_gain_is_in_the_oracles_points_or_the_win_rate_less_a_half():
     assert fixed_gain(asked, "M0", stored(())) is None
 
 
-def test_a_score_without_bounds_has_no_place_between_them():
+def test_a_score_without_bounds_has_no_place_between_them() -> None:
     assert share_of_scale(4.0, (1.0, 5.0)) == 0.75
     assert share_of_scale(4.0, None) is None
 
 
-def test_what_a_check_reads_off_an_iteration(tmp_path):
+def test_what_a_check_reads_off_an_iteration(tmp_path: Path) -> None:
     # Two prompts, three answers each: 2, 4 and 2 words, and 1, 1 and 3.
     texts = {"p": ["a b", "a b c d", "a b"], "q": ["a", "b", "a b c"]}
     candidates = [
@@ -139,8 +141,8 @@ def test_what_a_check_reads_off_an_iteration(tmp_path):
     assert metrics == {"alarms": [], "best": "M1"}
 
 
-def test_rows_that_share_a_given_answer_are_no_lack_of_choice():
-    def answers(policy):
+def test_rows_that_share_a_given_answer_are_no_lack_of_choice() -> None:
+    def answers(policy: Any) -> Any:
         return [
             Candidate(f"{n}", "p", n, "the best", (1,), (1,), (), FinishReason.STOP, policy, 0)
             for n in range(2)
@@ -151,7 +153,7 @@ def test_rows_that_share_a_given_answer_are_no_lack_of_choice():
     assert step._of_iteration(answers(OFFLINE), [], Pairing((), {}))["duplicates"] is None
 
 
-def test_what_is_done_about_an_alarm_is_no_part_of_a_check():
+def test_what_is_done_about_an_alarm_is_no_part_of_a_check() -> None:
     usual, other = (
         CheckHealth(dataclasses.replace(LIMITS, on_alarm=action), (0.0, 5.0)).settings
         for action in ("warn", "keep_best")

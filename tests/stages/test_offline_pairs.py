@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ USER, ANSWER, SYSTEM = ("user", "Hi"), ("assistant", "Hello."), ("system", "Be k
 LAST = ("user", "Why <|im_end|>?")
 
 
-def pair(*turns: tuple[str, str], row: str, scores=(None, None)) -> OfflinePair:
+def pair(*turns: tuple[str, str], row: str, scores: Any = (None, None)) -> OfflinePair:
     return OfflinePair(tuple(Message(*turn) for turn in turns), "Yes.", "No", *scores, row)
 
 
@@ -35,13 +36,13 @@ ROWS = [
 
 
 @pytest.fixture
-def given(checkpoint_of, tmp_path: Path):
+def given(checkpoint_of: Any, tmp_path: Path) -> Any:
     """A function from a system message to the stored records of ``ROWS``, by kind."""
     prompts = PairPrompts(ROWS, "pairs.jsonl", evaluates=False)
     stages = Stages(tmp_path)
     base = stages.run(PrepareBase(checkpoint_of("qwen"), "0", "none", "float32", False))
 
-    def get(system: str | None = None, longest: int | None = None):
+    def get(system: str | None = None, longest: int | None = None) -> Any:
         asked = stages.run(SelectOfflinePrompts(prompts, None, 0, {"identical": 2}), 1)
         answers = stages.run(ReadOfflineCandidates(prompts, system, False), asked, base)
         scores = stages.run(ReadOfflineScores(prompts), asked, answers, base)
@@ -50,7 +51,7 @@ def given(checkpoint_of, tmp_path: Path):
     return get
 
 
-def texts(given, checkpoint, system: str | None = None) -> dict[str, tuple[str, ...]]:
+def texts(given: Any, checkpoint: Any, system: str | None = None) -> dict[str, tuple[str, ...]]:
     """Return by a prompt's place how it and its answers read to the model."""
     from transformers import AutoTokenizer
 
@@ -64,7 +65,9 @@ def texts(given, checkpoint, system: str | None = None) -> dict[str, tuple[str, 
     return found
 
 
-def test_a_conversation_is_rendered_with_its_turns_and_every_answer_ends(given, checkpoint_of):
+def test_a_conversation_is_rendered_with_its_turns_and_every_answer_ends(
+    given: Any, checkpoint_of: Any
+) -> None:
     found = texts(given, checkpoint_of("qwen"), "Be brief.")
     assert found["pairs.jsonl, line 1"] == (
         "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
@@ -81,7 +84,7 @@ def test_a_conversation_is_rendered_with_its_turns_and_every_answer_ends(given, 
     )
 
 
-def test_no_model_is_named_as_the_writer(given):
+def test_no_model_is_named_as_the_writer(given: Any) -> None:
     _, answers, _, _ = given()
     for item in answers.value:
         assert (item.policy, item.seed, item.logprobs) == ("given", 0, ())
@@ -90,7 +93,7 @@ def test_no_model_is_named_as_the_writer(given):
     assert answers.metrics["generated_tokens"] == 0
 
 
-def test_scores_are_the_rows_own_or_1_and_0(given):
+def test_scores_are_the_rows_own_or_1_and_0(given: Any) -> None:
     asked, _, scores, _ = given()
     by_prompt = {prompt.source: prompt.id for prompt in asked.value}
     found = {
@@ -108,7 +111,7 @@ def test_scores_are_the_rows_own_or_1_and_0(given):
     ]  # fmt: skip
 
 
-def test_every_row_is_a_pair_or_counted(given):
+def test_every_row_is_a_pair_or_counted(given: Any) -> None:
     asked, answers, _, pairing = given()
     assert len(pairing.value.kept) == 3
     assert pairing.value.kept == pairing.stage.load(pairing.directory).kept

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ class Writer:
 class Seen(ScriptedEngine):
     """Keeps how it was told to sample."""
 
-    def generate(self, requests, policy, sampling):  # type: ignore[no-untyped-def]
+    def generate(self, requests: Any, policy: Any, sampling: Any) -> Any:  # type: ignore[no-untyped-def]
         self.samplings = [*getattr(self, "samplings", []), sampling]
         return super().generate(requests, policy, sampling)
 
@@ -103,7 +104,7 @@ def texts(stored: Stored[tuple[Prompt, ...]]) -> list[str]:
     return [prompt.text for prompt in stored.value]
 
 
-def test_what_is_written_is_kept_in_order_and_counted(step, stages, m0) -> None:
+def test_what_is_written_is_kept_in_order_and_counted(step: Any, stages: Any, m0: Any) -> None:
     made = stages.run(step(Writer()), 1, m0)
     assert texts(made) == [task(n) for n in range(12)]
     assert made.value[4].source == "self-instruct, iteration 1, round 0, request 1"
@@ -113,7 +114,7 @@ def test_what_is_written_is_kept_in_order_and_counted(step, stages, m0) -> None:
     assert sum(metrics["dropped"].values()) == 0
 
 
-def test_it_samples_as_it_is_told_with_seeds_of_its_own(step, stages, m0) -> None:
+def test_it_samples_as_it_is_told_with_seeds_of_its_own(step: Any, stages: Any, m0: Any) -> None:
     first = step(Writer(), count=2)
     stages.run(first, 1, m0)
     stages.run(first, 2, m0)
@@ -122,7 +123,9 @@ def test_it_samples_as_it_is_told_with_seeds_of_its_own(step, stages, m0) -> Non
     assert one.seed != two.seed
 
 
-def test_no_held_out_text_is_shown_and_every_shot_is_short_enough(step, stages, m0, seeds) -> None:
+def test_no_held_out_text_is_shown_and_every_shot_is_short_enough(
+    step: Any, stages: Any, m0: Any, seeds: Any
+) -> None:
     writer = Writer()
     stages.run(step(writer, count=30), 1, m0)
     shown = {text for request in writer.asked for text in numbers_shown(request)}
@@ -136,7 +139,9 @@ def test_no_held_out_text_is_shown_and_every_shot_is_short_enough(step, stages, 
         stages.run(step(Writer(), rules=short), 1, m0)
 
 
-def test_nothing_that_resembles_a_held_out_text_enters_the_loop(step, stages, m0, seeds) -> None:
+def test_nothing_that_resembles_a_held_out_text_enters_the_loop(
+    step: Any, stages: Any, m0: Any, seeds: Any
+) -> None:
     secret = seeds.texts("evaluation")[0]
     near = f"{secret} please"
 
@@ -154,7 +159,9 @@ def test_nothing_that_resembles_a_held_out_text_enters_the_loop(step, stages, m0
     assert_held_out(made.value, [*seeds.evaluation(99, 0), *seeds.labelled(99, 0)])
 
 
-def test_its_own_instructions_are_shown_in_later_rounds_and_iterations(step, stages, m0) -> None:
+def test_its_own_instructions_are_shown_in_later_rounds_and_iterations(
+    step: Any, stages: Any, m0: Any
+) -> None:
     writer = Writer()
     first = step(writer)
     one = stages.run(first, 1, m0)
@@ -168,7 +175,9 @@ def test_its_own_instructions_are_shown_in_later_rounds_and_iterations(step, sta
     assert not set(texts(one)) & set(texts(two))
 
 
-def test_its_own_instructions_are_shown_from_the_second_round_on(step, stages, m0) -> None:
+def test_its_own_instructions_are_shown_from_the_second_round_on(
+    step: Any, stages: Any, m0: Any
+) -> None:
     def one_of_three(request: Request, policy: Policy, sample: int) -> str:
         asked.append(request)
         return f"1. {task(len(asked))}"
@@ -182,14 +191,16 @@ def test_its_own_instructions_are_shown_from_the_second_round_on(step, stages, m
     assert own[4][0] in [task(n) for n in range(1, 5)]
 
 
-def test_what_an_earlier_iteration_has_is_not_written_again(step, stages, m0) -> None:
+def test_what_an_earlier_iteration_has_is_not_written_again(
+    step: Any, stages: Any, m0: Any
+) -> None:
     one = stages.run(step(Writer(), count=6), 1, m0)
     two = stages.run(step(Writer(), count=6), 2, m0, one)  # writes the same tasks from the start
     assert texts(two) == [task(n) for n in range(6, 12)]
     assert two.metrics["dropped"]["duplicate"] == 6
 
 
-def test_every_instruction_is_kept_or_counted(step, stages, m0) -> None:
+def test_every_instruction_is_kept_or_counted(step: Any, stages: Any, m0: Any) -> None:
     def answer(request: Request, policy: Policy, sample: int) -> str:
         count.append(1)
         bad = ["Too short", "Show it as a graph now", "(as above, but longer)", "Über alles in all"]
@@ -209,14 +220,16 @@ def test_every_instruction_is_kept_or_counted(step, stages, m0) -> None:
     assert kept == metrics["prompts"] + metrics["surplus"] == 2 * (metrics["requests"] - 1)
 
 
-def test_the_drafts_are_kept_as_they_were_written(step, stages, m0) -> None:
+def test_the_drafts_are_kept_as_they_were_written(step: Any, stages: Any, m0: Any) -> None:
     made = stages.run(step(Writer(), count=3), 1, m0)
     (draft,) = read_records(made.directory / RAW_GENERATIONS_FILE, RawGeneration)
     assert draft.text == "\n".join(f"{n}. {task(n)}" for n in range(3))
     assert (draft.round, draft.request, draft.end) == (0, 0, GenerationEnd.STOP)
 
 
-def test_too_few_stop_the_run_with_the_reasons_and_more_tries_go_on(step, stages, m0) -> None:
+def test_too_few_stop_the_run_with_the_reasons_and_more_tries_go_on(
+    step: Any, stages: Any, m0: Any
+) -> None:
     def answer(request: Request, policy: Policy, sample: int) -> str:
         count.append(1)
         return f"1. {task(len(count) // 4)}\n2. short"
@@ -239,7 +252,9 @@ def test_too_few_stop_the_run_with_the_reasons_and_more_tries_go_on(step, stages
     assert more.settings == few.settings
 
 
-def test_how_long_it_tries_changes_nothing_of_what_is_written(step, tmp_path: Path, m0) -> None:
+def test_how_long_it_tries_changes_nothing_of_what_is_written(
+    step: Any, tmp_path: Path, m0: Any
+) -> None:
     def one_of_three(request: Request, policy: Policy, sample: int) -> str:
         return slow(request, policy, sample).splitlines()[0]
 
@@ -261,7 +276,9 @@ def test_how_long_it_tries_changes_nothing_of_what_is_written(step, tmp_path: Pa
     assert drafts[0] == drafts[1]
 
 
-def test_fewer_tries_leave_what_was_written_for_more(step, stages, m0, caplog) -> None:
+def test_fewer_tries_leave_what_was_written_for_more(
+    step: Any, stages: Any, m0: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(UserError):
         stages.run(step(lambda *_: "1. short", count=2, asked=1, max_tries=40.0), 1, m0)
     few = step(lambda *_: "1. short", count=2, asked=1, max_tries=1.0)
@@ -289,7 +306,7 @@ def slow(request: Request, policy: Policy, sample: int) -> str:
     return f"1. {task(seed % 10_007)}\n2. {task(seed % 20_011)}\n3. graph of this and that"
 
 
-def test_a_stopped_stage_goes_on_with_the_same_result(step, tmp_path: Path, m0) -> None:
+def test_a_stopped_stage_goes_on_with_the_same_result(step: Any, tmp_path: Path, m0: Any) -> None:
     whole = Stages(tmp_path / "whole").run(step(slow, count=20), 1, m0)
     assert whole.metrics["rounds"] > 1
     with pytest.raises(KeyboardInterrupt):
@@ -307,14 +324,14 @@ def test_a_stopped_stage_goes_on_with_the_same_result(step, tmp_path: Path, m0) 
     assert drafts[0] == drafts[1]
 
 
-def test_requests_that_do_not_fit_the_context_are_counted(step, stages, m0) -> None:
+def test_requests_that_do_not_fit_the_context_are_counted(step: Any, stages: Any, m0: Any) -> None:
     few = step(Writer(), count=3, max_tries=2.0)
     few.engine.context = 10
     with pytest.raises(UserError, match=r"dropped: 5 requests too long\)"):
         stages.run(few, 1, m0)
 
 
-def test_what_changes_instructions_is_in_the_settings(step) -> None:
+def test_what_changes_instructions_is_in_the_settings(step: Any) -> None:
     usual = step(Writer()).settings
     changes: list[dict[str, object]] = [
         {"count": 13}, {"seed": 1}, {"shots": 5}, {"written_shots": 0}, {"asked": 4},
@@ -338,7 +355,7 @@ def test_what_changes_instructions_is_in_the_settings(step) -> None:
         (10_000, 8, 0, 0, ROUND_REQUESTS),
     ],
 )
-def test_the_size_of_a_round(missing, asked, kept, requests, size) -> None:
+def test_the_size_of_a_round(missing: int, asked: int, kept: int, requests: int, size: Any) -> None:
     assert round_size(missing, asked, kept, requests) == size
 
 

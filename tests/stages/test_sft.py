@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,17 +39,17 @@ def demonstration(question: str, answer: str) -> Demonstration:
 
 
 @pytest.fixture
-def engine():
+def engine() -> Iterator[Any]:
     engine = VerifiedEngine(TransformersEngine(TransformersSettings(device="cpu")))
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def config_of():
+def config_of() -> Any:
     from hydra import compose, initialize_config_dir
 
-    def get(*overrides: str):
+    def get(*overrides: str) -> Any:
         with initialize_config_dir(str(conf_directory()), version_base="1.3"):
             return typed(compose("config", [*overrides]))
 
@@ -55,11 +57,11 @@ def config_of():
 
 
 @pytest.fixture
-def make_tune(config_of, engine):
+def make_tune(config_of: Any, engine: Any) -> Any:
     """A function from changes to a step that teaches a few short answers."""
     config = config_of("sft=qlora", "sft.path=[unread]", "sft.epochs=6", "sft.learning_rate=0.02")
 
-    def make(**changes) -> SupervisedFineTuning:
+    def make(**changes: Any) -> SupervisedFineTuning:
         sft = {name: changes.pop(name) for name in list(changes) if hasattr(config.sft, name)}
         step = SupervisedFineTuning(
             demonstrations=[demonstration(*text) for text in TEXTS],
@@ -78,12 +80,12 @@ def make_tune(config_of, engine):
 
 
 @pytest.fixture
-def base(checkpoint_of) -> PrepareBase:
+def base(checkpoint_of: Any) -> PrepareBase:
     checkpoint = checkpoint_of("llama")
     return PrepareBase(checkpoint, checkpoint_sha256(checkpoint), "nf4", "float32", False)
 
 
-def test_a_lesson_is_what_the_engine_reads_and_should_write(checkpoint_of):
+def test_a_lesson_is_what_the_engine_reads_and_should_write(checkpoint_of: Any) -> None:
     chat = Chat(load_tokenizer(str(checkpoint_of("llama"))))
     (lesson,) = sft_examples_of(
         [demonstration("Name three animals.", "Score: 4")], str(checkpoint_of("llama")), None
@@ -100,7 +102,7 @@ def test_a_lesson_is_what_the_engine_reads_and_should_write(checkpoint_of):
     assert sly.answer_ids[-1] == end
 
 
-def test_the_end_of_an_answer_is_cut_first():
+def test_the_end_of_an_answer_is_cut_first() -> None:
     lesson = SftExample((1, 2, 3), (4, 5, 6))
     assert cut(lesson, None) == cut(lesson, 6) == lesson
     assert cut(lesson, 5) == SftExample((1, 2, 3), (4, 5))
@@ -108,8 +110,8 @@ def test_the_end_of_an_answer_is_cut_first():
 
 
 def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(
-    make_tune, base, checkpoint_of, tmp_path
-):
+    make_tune: Any, base: Any, checkpoint_of: Any, tmp_path: Path
+) -> None:
     stages = Stages(tmp_path)
     path = str(checkpoint_of("llama"))
     lengths = [len(sft_examples_of([demonstration(*t)], path, None)[0].prompt_ids) for t in TEXTS]
@@ -119,7 +121,9 @@ def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(
         stages.run(make_tune(longest=3), stages.run(base))
 
 
-def test_the_adapter_is_merged_into_the_unquantized_weights(make_tune, base, engine, tmp_path):
+def test_the_adapter_is_merged_into_the_unquantized_weights(
+    make_tune: Any, base: Any, engine: Any, tmp_path: Path
+) -> None:
     stages = Stages(tmp_path)
     bare = stages.run(base)
     tuned = stages.run(make_tune(), bare)
@@ -154,8 +158,8 @@ def test_the_adapter_is_merged_into_the_unquantized_weights(make_tune, base, eng
 
 
 def test_an_engine_that_serves_the_bare_base_for_the_merged_one_is_caught(
-    make_tune, base, engine, tmp_path, monkeypatch
-):
+    make_tune: Any, base: Any, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stages = Stages(tmp_path)
     bare = stages.run(base)
     merged = stages.run(Merge(engine, False), stages.run(make_tune(), bare))
@@ -185,7 +189,7 @@ def key_of(step: SupervisedFineTuning) -> str:
         {"demonstrations": [dataclasses.replace(demonstration(*t), row="row 7") for t in TEXTS]},
     ],
 )
-def test_what_changes_no_result_changes_no_key(make_tune, changes):
+def test_what_changes_no_result_changes_no_key(make_tune: Any, changes: Any) -> None:
     assert key_of(make_tune(**changes)) == key_of(make_tune())
 
 
@@ -208,11 +212,13 @@ def test_what_changes_no_result_changes_no_key(make_tune, changes):
         },
     ],
 )
-def test_what_is_learned_and_how_is_in_the_key(make_tune, changes):
+def test_what_is_learned_and_how_is_in_the_key(make_tune: Any, changes: Any) -> None:
     assert key_of(make_tune(**changes)) != key_of(make_tune())
 
 
-def test_examples_come_from_every_file_and_keep_to_the_model(config_of, engine, tmp_path):
+def test_examples_come_from_every_file_and_keep_to_the_model(
+    config_of: Any, engine: Any, tmp_path: Path
+) -> None:
     chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     (tmp_path / "one.jsonl").write_text(json.dumps({"messages": chat}) + "\n")
     (tmp_path / "two.jsonl").write_text(json.dumps({"prompt": "q2", "response": "a2"}) + "\n")

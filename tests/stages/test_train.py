@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -35,11 +37,11 @@ def answered(number: int, prompt_tokens: int) -> tuple[Pair, list[Candidate]]:
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch):
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function from lengths of prompts to the metrics of a training and what it was given."""
     seen: list[Example] = []
 
-    def note(spec, out, description, stop):
+    def note(spec: Any, out: Any, description: Any, stop: Any) -> Any:
         seen[:] = read_records(spec.examples, Example)
         (out / CANARY_FILE).write_text(json.dumps({"texts": [], "noise": 0.0}))
         step0 = {"loss": 0.0, "expected_loss": 0.0, "largest_reward": 0.0}
@@ -47,7 +49,7 @@ def trained(tmp_path, monkeypatch):
 
     monkeypatch.setattr(learning, "run_training", note)
 
-    def train(lengths, max_length):
+    def train(lengths: Any, max_length: Any) -> Any:
         made = [answered(number, length) for number, length in enumerate(lengths)]
         pairs = SimpleNamespace(kept=[pair for pair, _ in made])
         candidates = [answer for _, answers in made for answer in answers]
@@ -68,7 +70,9 @@ def trained(tmp_path, monkeypatch):
     return train
 
 
-def test_a_pair_whose_prompt_leaves_no_room_is_not_trained_on(trained, caplog):
+def test_a_pair_whose_prompt_leaves_no_room_is_not_trained_on(
+    trained: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     metrics, seen = trained([3, 4, 5, 9], max_length=5)
     assert [len(example.prompt_ids) for example in seen] == [3, 4]
     assert (metrics["pairs"], metrics["prompts_too_long"]) == (2, 2)
@@ -79,7 +83,7 @@ def test_a_pair_whose_prompt_leaves_no_room_is_not_trained_on(trained, caplog):
         assert (len(seen), metrics["prompts_too_long"]) == (len(lengths), 0)
 
 
-def test_without_a_pair_that_has_room_the_setting_is_named(trained):
+def test_without_a_pair_that_has_room_the_setting_is_named(trained: Any) -> None:
     with pytest.raises(
         UserError, match=r"^training\.max_length=5: the prompts of 1 of 1 .*raise it"
     ):

@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iterdpo.records import (
     Candidate,
@@ -26,7 +27,7 @@ WHEN = 1_700_000_000
 BASE_SETTINGS = {"checkpoint": "c" * 64, "quantization": "nf4", "dtype": "float32"}
 
 
-def identity(stage: str, settings=None, *args, version: int = 1):
+def identity(stage: str, settings: Any = None, *args: Any, version: int = 1) -> Any:
     """Return an identity; ``Ref`` arguments become references."""
     return {
         "stage": stage,
@@ -44,7 +45,14 @@ class Store:
     minute: int = 0
 
     def put(
-        self, stage, settings=None, *args, records=None, files=None, trees=None, versions=None
+        self,
+        stage: Any,
+        settings: Any = None,
+        *args: Any,
+        records: Any = None,
+        files: Any = None,
+        trees: Any = None,
+        versions: Any = None,
     ) -> Ref:
         """Write a finished stage.
 
@@ -78,7 +86,7 @@ class Store:
     def at(self, ref: Ref) -> Path:
         return self.root / ref.stage / ref.key
 
-    def register(self, directory: Path, *refs: Ref, name: str = "0" * 16, **more) -> Path:
+    def register(self, directory: Path, *refs: Ref, name: str = "0" * 16, **more: Any) -> Path:
         """Register a run whose directory is ``directory``, which is not made."""
         entry = {
             "run_dir": str(directory), "stages": [str(ref) for ref in refs],
@@ -164,7 +172,7 @@ def put_loop(store: Store, beta: float = 0.1, good: str = "well done", judge: st
                 m0, m1)  # fmt: skip
 
 
-def answered(text: str, good: str, bad: str, writer: str, judge: str):
+def answered(text: str, good: str, bad: str, writer: str, judge: str) -> Any:
     """Return a prompt, its two answers, their judgments (4.5 and 1.25) and their pair."""
     prompt = Prompt.of(text, "lab")
     candidates = [

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,15 +15,15 @@ from tests.store.stores import WHEN, Store, put_loop
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Any:
     return Store(tmp_path / "store")
 
 
-def wrong(store):
+def wrong(store: Any) -> Any:
     return [damage for some in damages(read_store(store.root)) for damage in some]
 
 
-def test_finished_stages_come_in_the_order_in_which_they_were_finished(store):
+def test_finished_stages_come_in_the_order_in_which_they_were_finished(store: Any) -> None:
     loop = put_loop(store)
     found = read_store(store.root).finished
     order = [loop.base, loop.prompts, loop.candidates, loop.judgments, loop.pairs, loop.adapter]
@@ -31,13 +33,13 @@ def test_finished_stages_come_in_the_order_in_which_they_were_finished(store):
     assert found[loop.base].readable().seconds == 1.5
 
 
-def test_sizes_are_those_of_all_files(store):
+def test_sizes_are_those_of_all_files(store: Any) -> None:
     ref = store.put("base", {}, files={"dequantized/a": "12345", "b": "123"})
     manifest = (store.at(ref) / "stage.json").stat().st_size
     assert read_store(store.root).finished[ref].size == 8 + manifest
 
 
-def test_what_is_unfinished_or_left_over_is_told_apart(store):
+def test_what_is_unfinished_or_left_over_is_told_apart(store: Any) -> None:
     key = "ab" * 32
     store.leave(f"candidates/.work-{key}/parts/00000000-00000064.{key}.parquet", "12", 1)
     store.leave(f"candidates/.work-{key}/parts/00000064-00000096.{key}.parquet", "345", 2)
@@ -67,7 +69,7 @@ def test_what_is_unfinished_or_left_over_is_told_apart(store):
     ]
 
 
-def test_what_was_set_aside_counts_once(store):
+def test_what_was_set_aside_counts_once(store: Any) -> None:
     place = f"adapter/.work-{'ab' * 32}/training/{'c' * 12}-step-00000040.corrupt-1"
     store.leave(f"{place}/model.corrupt-1", "123")
     work, damaged = read_store(store.root).leftovers
@@ -75,7 +77,7 @@ def test_what_was_set_aside_counts_once(store):
     assert (damaged.kind, damaged.size, damaged.path) == ("damaged", 3, store.root / place)
 
 
-def test_runs_are_read_with_whether_their_directory_is_there(store, tmp_path):
+def test_runs_are_read_with_whether_their_directory_is_there(store: Any, tmp_path: Path) -> None:
     ref = store.put("prompts", {})
     (tmp_path / "here").mkdir()
     store.register(tmp_path / "here", ref, name="1" * 16, updated="2026-11-22T00:00:00+00:00")
@@ -88,7 +90,7 @@ def test_runs_are_read_with_whether_their_directory_is_there(store, tmp_path):
     assert bad.problem == f"{store.root / '.runs' / 'bad.json'}: tells of no run"
 
 
-def test_a_stage_is_used_with_all_that_it_was_made_from(store):
+def test_a_stage_is_used_with_all_that_it_was_made_from(store: Any) -> None:
     loop = put_loop(store)
     found = read_store(store.root)
     first = {loop.base, loop.prompts, loop.candidates, loop.judgments, loop.pairs}
@@ -107,7 +109,9 @@ def test_a_stage_is_used_with_all_that_it_was_made_from(store):
         ("\x00\xff", "stage.json is not JSON"),
     ],
 )
-def test_a_stage_of_another_version_is_one_line_and_the_others_are_read(store, text, problem):
+def test_a_stage_of_another_version_is_one_line_and_the_others_are_read(
+    store: Any, text: str | None, problem: str
+) -> None:
     good, old = store.put("s", {"x": 1}), store.put("s", {"x": 2})
     path = store.at(old) / "stage.json"
     path.unlink()
@@ -122,7 +126,7 @@ def test_a_stage_of_another_version_is_one_line_and_the_others_are_read(store, t
     assert list(found.identities()) == [good]
 
 
-def test_parts_of_the_identity_are_named_when_they_are_missing(store):
+def test_parts_of_the_identity_are_named_when_they_are_missing(store: Any) -> None:
     ref = store.put("s", {"x": 1})
     path = store.at(ref) / "stage.json"
     values = json.loads(path.read_text())
@@ -133,14 +137,14 @@ def test_parts_of_the_identity_are_named_when_they_are_missing(store):
     assert problem.startswith("stage.json has no usable identity.args, files:")
 
 
-def test_fields_that_are_not_known_do_no_harm(store):
+def test_fields_that_are_not_known_do_no_harm(store: Any) -> None:
     ref = store.put("s", {"x": 1})
     path = store.at(ref) / "stage.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "h"}))
     assert read_store(store.root).finished[ref].manifest is not None
 
 
-def test_a_stage_is_found_by_the_beginning_of_its_key(store):
+def test_a_stage_is_found_by_the_beginning_of_its_key(store: Any) -> None:
     refs = [store.put("s", {"x": x}) for x in range(20)]
     found = read_store(store.root)
     assert found.find("s", refs[3].key[:8].upper()).ref == refs[3]
@@ -152,7 +156,7 @@ def test_a_stage_is_found_by_the_beginning_of_its_key(store):
         found.find("t", "0")
 
 
-def test_only_a_store_is_read_as_one(tmp_path):
+def test_only_a_store_is_read_as_one(tmp_path: Path) -> None:
     (tmp_path / "src" / "code").mkdir(parents=True)
     with pytest.raises(UserError, match="is not a store"):
         read_store(tmp_path)
@@ -165,14 +169,14 @@ def test_only_a_store_is_read_as_one(tmp_path):
     assert read_store(tmp_path).finished == {}
 
 
-def test_what_was_written_passes(store):
+def test_what_was_written_passes(store: Any) -> None:
     put_loop(store)
     assert wrong(store) == []
     assert files_to_check(read_store(store.root)) == 10 + 11
     assert len(list(damages(read_store(store.root)))) == 21
 
 
-def test_each_damaged_missing_and_extra_file_is_named(store):
+def test_each_damaged_missing_and_extra_file_is_named(store: Any) -> None:
     ref = store.put("base", {}, files={"a": "1", "b/c": "2", "d": "3"})
     store.put("prompts", {}, files={"fine": "1"})
     directory = store.at(ref)
@@ -188,7 +192,7 @@ def test_each_damaged_missing_and_extra_file_is_named(store):
     ]
 
 
-def test_a_manifest_must_hash_to_its_directorys_name(store):
+def test_a_manifest_must_hash_to_its_directorys_name(store: Any) -> None:
     settings, stage, text = (store.put(name, {"x": 1}) for name in ("s", "t", "u"))
     for ref, change in ((settings, {"settings": {"x": 2}}), (stage, {"stage": "v"})):
         path = store.at(ref) / "stage.json"
@@ -205,14 +209,14 @@ def test_a_manifest_must_hash_to_its_directorys_name(store):
     ]
 
 
-def test_a_stage_under_another_stages_name_is_named(store):
+def test_a_stage_under_another_stages_name_is_named(store: Any) -> None:
     ref = store.put("s", {"x": 1})
     (store.root / "other").mkdir()
     store.at(ref).rename(store.root / "other" / ref.key)
     assert wrong(store) == [Damage(Ref("other", ref.key), "stage.json", "is of another stage: s")]
 
 
-def test_a_stage_that_goes_while_it_is_read_is_not_damaged(store):
+def test_a_stage_that_goes_while_it_is_read_is_not_damaged(store: Any) -> None:
     ref = store.put("s", {}, files={"a": "1"})
     found = read_store(store.root)
     (store.at(ref) / "a").unlink()
@@ -226,15 +230,17 @@ def test_a_stage_that_goes_while_it_is_read_is_not_damaged(store):
     [(0, "0 B"), (950, "950 B"), (1000, "1.0 kB"), (999_940, "999.9 kB"), (999_960, "1.0 MB"),
      (16_060_000_000, "16.1 GB"), (2_345_600_000_000_000, "2,345.6 TB")],
 )  # fmt: skip
-def test_sizes_for_people(count, text):
+def test_sizes_for_people(count: int, text: str) -> None:
     assert show.size(count) == text
 
 
-def test_numbers_of_runs_are_spans():
+def test_numbers_of_runs_are_spans() -> None:
     assert show.spans([]) == ""
     assert show.spans([1, 2, 3, 5, 8, 9]) == "1-3,5,8-9"
 
 
-def test_what_a_terminal_may_act_upon_is_escaped_and_a_line_stays_one(capsys):
+def test_what_a_terminal_may_act_upon_is_escaped_and_a_line_stays_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     show.line("a\x1b[31mb\nc\u2028[bold]β")
     assert capsys.readouterr().out == "a\\x1b[31mb c\\u2028[bold]β\n"

@@ -12,9 +12,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,11 +68,11 @@ for _ in range(20):
 
 
 @pytest.fixture
-def start():
+def start() -> Iterator[Any]:
     """Start Python processes that end with the test."""
     started = []
 
-    def one(code, *arguments):
+    def one(code: Any, *arguments: Any) -> Any:
         process = subprocess.Popen(
             [sys.executable, "-c", IMPORTS + code, *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -88,21 +90,21 @@ def start():
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Any:
     return tmp_path / "locks" / "key"
 
 
 @contextmanager
-def held_by_thread(path):
+def held_by_thread(path: Any) -> Iterator[Any]:
     """Hold the lock in another thread, until what this yields is called."""
     held, freed = threading.Event(), threading.Event()
 
-    def hold():
+    def hold() -> None:
         with locked(path):
             held.set()
             freed.wait(SECONDS)
 
-    def free():
+    def free() -> None:
         freed.set()
         thread.join()
 
@@ -115,11 +117,13 @@ def held_by_thread(path):
         free()
 
 
-def not_free(holder):
+def not_free(holder: Any) -> None:
     pytest.fail(f"the lock is held by {holder}")
 
 
-def test_the_second_waits_for_the_first_and_then_goes_on(start, path, tmp_path):
+def test_the_second_waits_for_the_first_and_then_goes_on(
+    start: Any, path: Any, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
     first = start(HOLD, path, log, "first")
     assert first.stdout.readline() == "holds\n"
@@ -133,12 +137,14 @@ def test_the_second_waits_for_the_first_and_then_goes_on(start, path, tmp_path):
     assert log.read_text() == "first ends\nsecond ends\n"
 
 
-def test_a_killed_process_is_named_and_taken_over_from(start, path, tmp_path):
+def test_a_killed_process_is_named_and_taken_over_from(
+    start: Any, path: Any, tmp_path: Path
+) -> None:
     first = start(HOLD, path, tmp_path / "log", "first")
     assert first.stdout.readline() == "holds\n"
     told = []
 
-    def waiting(holder):
+    def waiting(holder: Any) -> None:
         told.append(holder)
         first.send_signal(signal.SIGKILL)
 
@@ -166,12 +172,12 @@ def test_a_killed_process_is_named_and_taken_over_from(start, path, tmp_path):
         ),
     ],
 )
-def test_what_a_lock_says_of_its_holder_is_only_shown(path, content, shown):
+def test_what_a_lock_says_of_its_holder_is_only_shown(path: Any, content: Any, shown: str) -> None:
     told = []
     with held_by_thread(path) as free:  # a thread is waited for as well
         path.write_bytes(content)
 
-        def waiting(holder):
+        def waiting(holder: Any) -> None:
             told.append(str(holder))
             free()
 
@@ -180,11 +186,13 @@ def test_what_a_lock_says_of_its_holder_is_only_shown(path, content, shown):
     assert told == [shown]
 
 
-def test_who_waits_is_told_once_and_not_at_the_first_attempt(path, monkeypatch):
+def test_who_waits_is_told_once_and_not_at_the_first_attempt(
+    path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told, told_at_sleep = [], []
     with held_by_thread(path) as free:
 
-        def sleep(_):
+        def sleep(_: Any) -> None:
             told_at_sleep.append(len(told))
             if len(told_at_sleep) == 5:
                 free()
@@ -194,7 +202,7 @@ def test_who_waits_is_told_once_and_not_at_the_first_attempt(path, monkeypatch):
             assert told_at_sleep == [0, 1, 1, 1, 1]
 
 
-def test_no_update_is_lost_among_four_processes(start, path, tmp_path):
+def test_no_update_is_lost_among_four_processes(start: Any, path: Any, tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0")
     processes = [start(COUNT, path, counter) for _ in range(4)]
@@ -202,7 +210,7 @@ def test_no_update_is_lost_among_four_processes(start, path, tmp_path):
     assert counter.read_text() == "80"
 
 
-def test_children_do_not_keep_a_dead_parents_lock(start, path):
+def test_children_do_not_keep_a_dead_parents_lock(start: Any, path: Any) -> None:
     parent = start(CHILDREN, path)
     children = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(children) == 2
@@ -217,12 +225,12 @@ def test_children_do_not_keep_a_dead_parents_lock(start, path):
             os.kill(child, signal.SIGKILL)
 
 
-def test_a_forked_child_that_leaves_the_block_does_not_free_the_lock(start, path):
+def test_a_forked_child_that_leaves_the_block_does_not_free_the_lock(start: Any, path: Any) -> None:
     parent = start(LEAVE, path)
     assert parent.stdout.readline() == "the child left\n"
     told = []
 
-    def waiting(holder):
+    def waiting(holder: Any) -> None:
         told.append(holder.pid)
         parent.kill()
 
@@ -230,7 +238,7 @@ def test_a_forked_child_that_leaves_the_block_does_not_free_the_lock(start, path
         assert told == [parent.pid]
 
 
-def test_a_thread_that_would_wait_for_itself_is_refused(path, tmp_path):
+def test_a_thread_that_would_wait_for_itself_is_refused(path: Any, tmp_path: Path) -> None:
     (tmp_path / "other").symlink_to(path.parent, target_is_directory=True)
     with locked(path):
         for same in (path, tmp_path / "other" / path.name):
@@ -243,14 +251,14 @@ def test_a_thread_that_would_wait_for_itself_is_refused(path, tmp_path):
         pass
 
 
-def test_an_error_in_the_block_comes_through_and_frees_the_lock(path):
+def test_an_error_in_the_block_comes_through_and_frees_the_lock(path: Any) -> None:
     with pytest.raises(PermissionError), locked(path):
         raise PermissionError(errno.EACCES, "the stage's own")
     with locked(path, waiting=not_free):
         pass
 
 
-def test_every_user_may_open_the_locks_file(path):
+def test_every_user_may_open_the_locks_file(path: Any) -> None:
     before = os.umask(0o077)
     try:
         with locked(path):
@@ -260,7 +268,7 @@ def test_every_user_may_open_the_locks_file(path):
 
 
 @pytest.fixture
-def read_only():
+def read_only() -> Iterator[Any]:
     """A directory that may not be written to, not even by a test that root runs."""
     directory = Path(tempfile.mkdtemp())
     directory.chmod(0o555)
@@ -274,7 +282,7 @@ def read_only():
 
 
 @pytest.mark.parametrize("below", ["key", "stage/key"])
-def test_a_read_only_store_is_named_with_what_to_do(read_only, below):
+def test_a_read_only_store_is_named_with_what_to_do(read_only: Any, below: str) -> None:
     with pytest.raises(UserError) as caught, locked(read_only / below):
         pytest.fail("entered")
     text = str(caught.value)
@@ -285,8 +293,10 @@ def test_a_read_only_store_is_named_with_what_to_do(read_only, below):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_refused_not_guessed_around(path, monkeypatch, code):
-    def flock(*_):
+def test_a_file_system_without_locks_is_refused_not_guessed_around(
+    path: Any, monkeypatch: pytest.MonkeyPatch, code: Any
+) -> None:
+    def flock(*_: Any) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("fcntl.flock", flock)
@@ -295,8 +305,10 @@ def test_a_file_system_without_locks_is_refused_not_guessed_around(path, monkeyp
     assert str(path) in str(caught.value)
 
 
-def test_a_full_disk_does_not_stop_who_holds_the_lock(path, monkeypatch):
-    def full(*_):
+def test_a_full_disk_does_not_stop_who_holds_the_lock(
+    path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", full)
@@ -304,8 +316,8 @@ def test_a_full_disk_does_not_stop_who_holds_the_lock(path, monkeypatch):
         assert path.read_text() == ""
 
 
-def test_a_user_without_a_name_is_a_number(path, monkeypatch):
-    def nameless():
+def test_a_user_without_a_name_is_a_number(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> None:
         raise KeyError("uid not found")
 
     monkeypatch.setattr(getpass, "getuser", nameless)

@@ -8,6 +8,8 @@ import math
 import pickle
 import struct
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -44,7 +46,7 @@ def packed(one: Candidate) -> Candidate:
 
 @settings(max_examples=100)
 @given(ids, ids, st.builds(slice, places, places, st.sampled_from([None, 1, 2, -1])))
-def test_it_does_what_the_tuple_does(numbers, others, part):
+def test_it_does_what_the_tuple_does(numbers: Any, others: Any, part: Any) -> None:
     found = packed_ids(numbers)
     assert (list(found), len(found), repr(found)) == (list(numbers), len(numbers), repr(numbers))
     assert all(type(number) is int for number in found)
@@ -58,7 +60,7 @@ def test_it_does_what_the_tuple_does(numbers, others, part):
     assert found[0] == numbers[0] if numbers else not found
 
 
-def test_a_candidate_is_the_same_one_whichever_way_its_numbers_are_held():
+def test_a_candidate_is_the_same_one_whichever_way_its_numbers_are_held() -> None:
     plain = candidate((5, 6), (-0.25, -1.5))
     assert packed(plain) == plain == packed(plain)
     assert len({plain, packed(plain)}) == 1
@@ -67,13 +69,13 @@ def test_a_candidate_is_the_same_one_whichever_way_its_numbers_are_held():
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
-def test_a_copy_holds_numbers_of_its_own(copied):
+def test_a_copy_holds_numbers_of_its_own(copied: Any) -> None:
     numbers = packed_ids((1, 2))
     assert copied(numbers) == numbers
     assert not np.shares_memory(copied(numbers), numbers)
 
 
-def test_nobody_can_change_them():
+def test_nobody_can_change_them() -> None:
     numbers = packed_ids((1, 2))
     view = np.asarray(numbers)
     assert np.shares_memory(view, np.asarray(numbers))  # where they are, and no copy
@@ -83,12 +85,12 @@ def test_nobody_can_change_them():
         numbers[0] = 3
 
 
-def test_a_number_that_is_no_token_id_is_refused():
+def test_a_number_that_is_no_token_id_is_refused() -> None:
     with pytest.raises(OverflowError):
         packed_ids((2**31,))
 
 
-def test_packed_or_not_the_file_has_the_same_bytes(tmp_path):
+def test_packed_or_not_the_file_has_the_same_bytes(tmp_path: Path) -> None:
     plain = [
         candidate((), ()),
         candidate((0, 128_255, 2**31 - 1), SPECIAL[:3]),
@@ -104,19 +106,19 @@ def test_packed_or_not_the_file_has_the_same_bytes(tmp_path):
     assert (tmp_path / "again").read_bytes() == expected
 
 
-def test_every_bit_of_a_log_prob_comes_back(tmp_path):
+def test_every_bit_of_a_log_prob_comes_back(tmp_path: Path) -> None:
     write_records(tmp_path / "t", Candidate, [packed(candidate((1,) * 6, SPECIAL))])
     (back,) = read_records(tmp_path / "t", Candidate)
     assert struct.pack("6d", *back.logprobs) == struct.pack("6d", *SPECIAL)
     assert all(type(value) is float for value in back.logprobs)
 
 
-def test_a_part_of_a_column_is_read_where_it_lies():
+def test_a_part_of_a_column_is_read_where_it_lies() -> None:
     column = pyarrow.array([[1], [2, 3], [], [4]], pyarrow.list_(pyarrow.int32()))
     assert list(packed_lists(column.slice(1, 2))) == [(2, 3), ()]
 
 
-def test_records_come_back_in_order_however_many_there_are(tmp_path):
+def test_records_come_back_in_order_however_many_there_are(tmp_path: Path) -> None:
     records = [
         candidate(tuple(range(number % 5)), (-float(number),), number) for number in range(3_000)
     ]
@@ -133,7 +135,7 @@ def completion(tokens: int) -> Completion:
     )  # fmt: skip
 
 
-def test_an_answer_takes_twelve_bytes_a_token(tmp_path):
+def test_an_answer_takes_twelve_bytes_a_token(tmp_path: Path) -> None:
     """4 for the id and 8 for the log-prob; of 1,000, a record's own share is below two."""
     records, tokens, prompt = 100, 1_000, Prompt.of("q", "s")
     tracemalloc.start()
@@ -151,7 +153,7 @@ def test_an_answer_takes_twelve_bytes_a_token(tmp_path):
     assert 12 <= read / (records * tokens) < 14
 
 
-def test_a_table_is_never_held_whole_beside_its_records(tmp_path):
+def test_a_table_is_never_held_whole_beside_its_records(tmp_path: Path) -> None:
     records, tokens = 16_000, 100
     made = [packed(candidate(tuple(range(tokens)), (-0.5,) * tokens))] * records
     write_records(tmp_path / "t", Candidate, made)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import types
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,12 @@ def filled(size: int) -> bytearray:
     return bytearray(b"x") * size
 
 
-def until(holds) -> None:
+def until(holds: Any) -> None:
     while not holds():
         time.sleep(0.01)
 
 
-def test_memory_that_is_given_back_within_the_block_counts(monkeypatch):
+def test_memory_that_is_given_back_within_the_block_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peaks, "PAUSE_SECONDS", 0.01)
     before = resident_bytes()
     with memory_watched() as seen:
@@ -37,7 +38,7 @@ def test_memory_that_is_given_back_within_the_block_counts(monkeypatch):
     assert seen.ram >= before + 200 * MIB
 
 
-def test_what_the_block_left_is_seen_however_short_it_was(monkeypatch):
+def test_what_the_block_left_is_seen_however_short_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peaks, "PAUSE_SECONDS", 3600)
     before = resident_bytes()
     with memory_watched() as seen:
@@ -47,7 +48,7 @@ def test_what_the_block_left_is_seen_however_short_it_was(monkeypatch):
     assert len(held)
 
 
-def test_processes_that_it_started_count():
+def test_processes_that_it_started_count() -> None:
     code = "held = bytearray(b'x') * 2**28; print(); input()"
     before = resident_bytes()
     with subprocess.Popen(
@@ -60,11 +61,11 @@ def test_processes_that_it_started_count():
     assert resident_bytes() < before + 100 * MIB
 
 
-def test_the_watcher_ends_with_a_block_that_fails():
-    def watchers():
+def test_the_watcher_ends_with_a_block_that_fails() -> None:
+    def watchers() -> Any:
         return [thread for thread in threading.enumerate() if thread.name == "memory"]
 
-    def fail():
+    def fail() -> None:
         assert watchers()
         raise ZeroDivisionError
 
@@ -79,20 +80,20 @@ class Gpus:
     def __init__(self) -> None:
         self.reserved, self.initialized = [700, 5], True
 
-    def is_initialized(self):
+    def is_initialized(self) -> Any:
         return self.initialized
 
-    def device_count(self):
+    def device_count(self) -> Any:
         return 2
 
-    def reset_peak_memory_stats(self, device):
+    def reset_peak_memory_stats(self, device: Any) -> None:
         self.reserved[device] = 0
 
-    def max_memory_reserved(self, device):
+    def max_memory_reserved(self, device: Any) -> Any:
         return self.reserved[device]
 
 
-def test_gpus_count_from_the_blocks_begin(monkeypatch):
+def test_gpus_count_from_the_blocks_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = Gpus()
     monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=gpus))
     with memory_watched() as seen:
@@ -101,7 +102,7 @@ def test_gpus_count_from_the_blocks_begin(monkeypatch):
     assert seen.as_json() == {"ram": seen.ram, "gpu": 340}
 
 
-def test_a_gpu_that_nobody_uses_stays_unused(monkeypatch):
+def test_a_gpu_that_nobody_uses_stays_unused(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = Gpus()
     gpus.initialized = False
     monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=gpus))
@@ -111,6 +112,6 @@ def test_a_gpu_that_nobody_uses_stays_unused(monkeypatch):
     assert gpus.reserved == [700, 5]
 
 
-def test_the_higher_of_two():
+def test_the_higher_of_two() -> None:
     assert highest({}, {"ram": 3, "gpu": None}) == {"ram": 3, "gpu": None}
     assert highest({"ram": 5, "gpu": None}, {"ram": 3, "gpu": 2}) == {"ram": 5, "gpu": 2}

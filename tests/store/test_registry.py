@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +29,7 @@ with run.living():
 """
 
 
-def registered(root, name, config="c", stages=("candidates/1",)):
+def registered(root: Any, name: Any, config: Any = "c", stages: Any = ("candidates/1",)) -> Any:
     place = root.parent / name
     place.mkdir(exist_ok=True)
     run = RegisteredRun(root, place, config)
@@ -35,7 +37,7 @@ def registered(root, name, config="c", stages=("candidates/1",)):
     return run
 
 
-def test_a_run_tells_what_it_uses_and_when_it_is_finished(tmp_path):
+def test_a_run_tells_what_it_uses_and_when_it_is_finished(tmp_path: Path) -> None:
     root = tmp_path / "store"
     run = registered(root, "a", stages=["prompts/1", "candidates/2"])
     (entry,) = entries(root)
@@ -46,7 +48,7 @@ def test_a_run_tells_what_it_uses_and_when_it_is_finished(tmp_path):
     assert (len(entry.stages), entry.finished) == (2, True)
 
 
-def test_a_run_whose_directory_is_gone_no_longer_counts(tmp_path):
+def test_a_run_whose_directory_is_gone_no_longer_counts(tmp_path: Path) -> None:
     registered(tmp_path / "store", "a")
     registered(tmp_path / "store", "b")
     shutil.rmtree(tmp_path / "a")
@@ -54,11 +56,11 @@ def test_a_run_whose_directory_is_gone_no_longer_counts(tmp_path):
 
 
 @pytest.fixture
-def live(tmp_path):
+def live(tmp_path: Path) -> Iterator[Any]:
     """Start runs in processes of their own, which live until they are killed."""
     started = []
 
-    def one(name):
+    def one(name: Any) -> Any:
         (tmp_path / name).mkdir()
         process = subprocess.Popen(
             [sys.executable, "-c", LIVE, str(tmp_path / "store"), str(tmp_path / name)],
@@ -76,7 +78,7 @@ def live(tmp_path):
         process.communicate()
 
 
-def next_start(root, name):
+def next_start(root: Any, name: Any) -> Any:
     """Return what a new run of the configuration goes on from; it ends at once, unfinished."""
     place = root.parent / name
     place.mkdir(exist_ok=True)
@@ -86,7 +88,7 @@ def next_start(root, name):
     return stopped
 
 
-def test_the_same_command_finds_the_run_that_was_stopped(tmp_path):
+def test_the_same_command_finds_the_run_that_was_stopped(tmp_path: Path) -> None:
     root = tmp_path / "store"
     registered(root, "other", config="d")
     registered(root, "done").finish()
@@ -95,7 +97,7 @@ def test_the_same_command_finds_the_run_that_was_stopped(tmp_path):
     assert next_start(root, "again") == tmp_path / "stopped"
 
 
-def test_a_run_is_gone_on_from_once_and_then_the_one_that_did(tmp_path):
+def test_a_run_is_gone_on_from_once_and_then_the_one_that_did(tmp_path: Path) -> None:
     root = tmp_path / "store"
     registered(root, "stopped")
     second = RegisteredRun(root, tmp_path / "second", "c")
@@ -109,7 +111,7 @@ def test_a_run_is_gone_on_from_once_and_then_the_one_that_did(tmp_path):
     assert next_start(root, "fourth") is None
 
 
-def test_a_run_in_a_directory_of_its_own_keeps_what_it_goes_on_from(tmp_path):
+def test_a_run_in_a_directory_of_its_own_keeps_what_it_goes_on_from(tmp_path: Path) -> None:
     root = tmp_path / "store"
     registered(root, "stopped")
     assert next_start(root, "second") == tmp_path / "stopped"
@@ -121,7 +123,7 @@ def test_a_run_in_a_directory_of_its_own_keeps_what_it_goes_on_from(tmp_path):
     assert next_start(root, "third") is None
 
 
-def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(tmp_path, live):
+def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(tmp_path: Path, live: Any) -> None:
     root = tmp_path / "store"
     first, said = live("first")
     assert said == "None"
@@ -132,13 +134,15 @@ def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(tmp_path, live)
     assert next_start(root, "third") == tmp_path / "first"
 
 
-def test_of_a_stopped_run_two_that_live_get_it_once(tmp_path, live):
+def test_of_a_stopped_run_two_that_live_get_it_once(tmp_path: Path, live: Any) -> None:
     registered(tmp_path / "store", "stopped")
     assert live("first")[1] == str(tmp_path / "stopped")
     assert live("second")[1] == "None"
 
 
-def test_a_second_run_in_a_directory_that_one_lives_in_is_refused(tmp_path, live):
+def test_a_second_run_in_a_directory_that_one_lives_in_is_refused(
+    tmp_path: Path, live: Any
+) -> None:
     process, _ = live("first")
     second = RegisteredRun(tmp_path / "store", tmp_path / "first", "another configuration")
     said = rf"first: in use by process {process.pid} of .*hydra\.run\.dir=DIR"
@@ -150,8 +154,10 @@ def test_a_second_run_in_a_directory_that_one_lives_in_is_refused(tmp_path, live
         pass
 
 
-def test_without_locks_a_run_goes_on_from_none(tmp_path, monkeypatch):
-    def flock(*_):
+def test_without_locks_a_run_goes_on_from_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     registered(tmp_path / "store", "stopped")
@@ -159,7 +165,7 @@ def test_without_locks_a_run_goes_on_from_none(tmp_path, monkeypatch):
     assert next_start(tmp_path / "store", "second") is None
 
 
-def test_a_lock_that_cannot_be_tried_counts_as_held(tmp_path):
+def test_a_lock_that_cannot_be_tried_counts_as_held(tmp_path: Path) -> None:
     root = tmp_path / "store"
     assert next_start(root, "first") is None
     registered(root, "first")
@@ -170,13 +176,13 @@ def test_a_lock_that_cannot_be_tried_counts_as_held(tmp_path):
 
 
 def test_a_run_of_somebody_else_that_cannot_be_looked_into_is_left_out(
-    tmp_path, monkeypatch, caplog
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     registered(tmp_path / "store", "hidden")
     registered(tmp_path / "store", "mine")
     is_dir = Path.is_dir
 
-    def refuse(self):
+    def refuse(self: Any) -> Any:
         if self.name == "hidden":
             raise PermissionError(13, "Permission denied", str(self))
         return is_dir(self)
@@ -186,7 +192,9 @@ def test_a_run_of_somebody_else_that_cannot_be_looked_into_is_left_out(
     assert not caplog.records
 
 
-def test_an_entry_that_cannot_be_read_is_left_out_and_named(tmp_path, caplog):
+def test_an_entry_that_cannot_be_read_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     registered(tmp_path / "store", "a")
     (path,) = (tmp_path / "store" / ".runs").iterdir()
     path.write_text(json.dumps({"run_dir": "x"}))

@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,10 +29,10 @@ class Add:
     version = 1
 
     @property
-    def settings(self):
+    def settings(self) -> Any:
         return {"amount": self.amount}
 
-    def compute(self, work: Work, *args):
+    def compute(self, work: Work, *args: Any) -> Any:
         self.runs.append(1)
         total = self.amount + sum(arg if isinstance(arg, int) else arg.value for arg in args)
         (work.directory / "total.txt").write_text(str(total))
@@ -39,11 +40,11 @@ class Add:
             raise RuntimeError("half way")
         return {"total": total}
 
-    def load(self, directory: Path, *_):
+    def load(self, directory: Path, *_: Any) -> Any:
         return int((directory / "total.txt").read_text())
 
 
-def test_a_finished_stage_is_never_computed_twice(tmp_path):
+def test_a_finished_stage_is_never_computed_twice(tmp_path: Path) -> None:
     stage = Add(2)
     first = Stages(tmp_path).run(stage, 3)
     again = Stages(tmp_path).run(Add(2, stage.runs), 3)
@@ -51,7 +52,7 @@ def test_a_finished_stage_is_never_computed_twice(tmp_path):
     assert first.key == again.key
 
 
-def test_what_was_loaded_is_let_go_and_loaded_again(tmp_path):
+def test_what_was_loaded_is_let_go_and_loaded_again(tmp_path: Path) -> None:
     stages = Stages(tmp_path)
     first = stages.run(Add(2), 3)
     second = stages.run(Add(1), first)
@@ -63,7 +64,7 @@ def test_what_was_loaded_is_let_go_and_loaded_again(tmp_path):
     assert second.args[0].value == 7, "what leads to a result is the very same"
 
 
-def test_settings_arguments_version_and_parents_each_change_the_key(tmp_path):
+def test_settings_arguments_version_and_parents_each_change_the_key(tmp_path: Path) -> None:
     stages = Stages(tmp_path)
     one, two = stages.run(Add(1)), stages.run(Add(2))
     newer = Add(1)
@@ -75,7 +76,7 @@ def test_settings_arguments_version_and_parents_each_change_the_key(tmp_path):
     assert len(keys) == 6
 
 
-def test_a_key_is_known_from_the_parents_key_alone(tmp_path):
+def test_a_key_is_known_from_the_parents_key_alone(tmp_path: Path) -> None:
     stages = Stages(tmp_path)
     parent = stages.run(Add(1))
     parent.directory.joinpath("total.txt").write_text("77")  # the parent's content plays no part
@@ -83,14 +84,14 @@ def test_a_key_is_known_from_the_parents_key_alone(tmp_path):
     assert stages.run(Add(1), parent).key == child.run(Add(1), child.run(Add(1))).key
 
 
-def test_a_stage_that_fails_leaves_nothing_behind(tmp_path):
+def test_a_stage_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="half way"):
         Stages(tmp_path).run(Add(1, fail=True))
     assert list((tmp_path / "add").iterdir()) == []
     assert Stages(tmp_path).run(Add(1)).value == 1
 
 
-def test_the_manifest_names_files_metrics_parents_and_versions(tmp_path):
+def test_the_manifest_names_files_metrics_parents_and_versions(tmp_path: Path) -> None:
     stages = Stages(tmp_path, versions={"torch": "9"})
     parent = stages.run(Add(1))
     manifest = stages.run(Add(4), parent, 2).manifest
@@ -102,7 +103,9 @@ def test_the_manifest_names_files_metrics_parents_and_versions(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["change", "truncate", "remove", "manifest"])
-def test_a_damaged_result_is_named_set_aside_and_computed_again(tmp_path, damage, caplog):
+def test_a_damaged_result_is_named_set_aside_and_computed_again(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     stage = Add(12)
     directory = Stages(tmp_path).run(stage).directory
     path = directory / ("stage.json" if damage == "manifest" else "total.txt")
@@ -119,10 +122,12 @@ def test_a_damaged_result_is_named_set_aside_and_computed_again(tmp_path, damage
     verify(again.directory)
 
 
-def test_a_result_of_somebody_else_that_may_not_be_read_is_a_line(tmp_path, monkeypatch):
+def test_a_result_of_somebody_else_that_may_not_be_read_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Stages(tmp_path).run(Add(2), 3)
 
-    def refuse(path):
+    def refuse(path: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(stages_module, "file_sha256", refuse)
@@ -130,8 +135,10 @@ def test_a_result_of_somebody_else_that_may_not_be_read_is_a_line(tmp_path, monk
         Stages(tmp_path).run(Add(2), 3)
 
 
-def test_a_disk_that_is_too_full_to_register_a_run_is_a_line(tmp_path, monkeypatch):
-    def full(path, text):
+def test_a_disk_that_is_too_full_to_register_a_run_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Any, text: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(registry, "write_text", full)
@@ -140,12 +147,12 @@ def test_a_disk_that_is_too_full_to_register_a_run_is_a_line(tmp_path, monkeypat
         Stages(tmp_path / "store", registered=registered).run(Add(2), 3)
 
 
-def test_what_this_call_computed_says_so(tmp_path):
+def test_what_this_call_computed_says_so(tmp_path: Path) -> None:
     assert Stages(tmp_path).run(Add(1)).computed
     assert not Stages(tmp_path).run(Add(1)).computed
 
 
-def test_what_a_killed_process_left_of_a_stage_is_removed(tmp_path):
+def test_what_a_killed_process_left_of_a_stage_is_removed(tmp_path: Path) -> None:
     key = Stages(tmp_path / "other").run(Add(1)).key
     left = tmp_path / "add" / f"{PARTIAL_PREFIX}{key[:12]}-xyz"
     left.mkdir(parents=True)
@@ -156,11 +163,13 @@ def test_what_a_killed_process_left_of_a_stage_is_removed(tmp_path):
     assert other.exists()
 
 
-def test_what_a_stage_kept_is_there_at_the_next_try_and_gone_when_it_is_finished(tmp_path):
+def test_what_a_stage_kept_is_there_at_the_next_try_and_gone_when_it_is_finished(
+    tmp_path: Path,
+) -> None:
     seen = []
 
     class Slow(Add):
-        def compute(self, work, *args):
+        def compute(self, work: Any, *args: Any) -> Any:
             seen.append(sorted(path.name for path in work.kept.glob("*")))
             work.kept.mkdir(parents=True, exist_ok=True)
             (work.kept / "half").write_text("half")
@@ -173,7 +182,9 @@ def test_what_a_stage_kept_is_there_at_the_next_try_and_gone_when_it_is_finished
     assert not list((tmp_path / "add").glob(".work-*"))
 
 
-def test_work_that_a_kill_left_beside_a_finished_stage_goes_and_what_was_set_aside_stays(tmp_path):
+def test_work_that_a_kill_left_beside_a_finished_stage_goes_and_what_was_set_aside_stays(
+    tmp_path: Path,
+) -> None:
     directory = Stages(tmp_path).run(Add(1)).directory
     kept = directory.parent / f".work-{directory.name}"
     (kept / "parts").mkdir(parents=True)
@@ -187,7 +198,7 @@ def test_work_that_a_kill_left_beside_a_finished_stage_goes_and_what_was_set_asi
     assert [path.name for path in kept.rglob("*.*")] == ["2.parquet.corrupt-1"]
 
 
-def test_a_run_that_is_to_stop_begins_no_stage(tmp_path):
+def test_a_run_that_is_to_stop_begins_no_stage(tmp_path: Path) -> None:
     stop, stage = StopRequest(), Add(1)
     stop.number = 15
     with pytest.raises(Stopped):
@@ -195,7 +206,7 @@ def test_a_run_that_is_to_stop_begins_no_stage(tmp_path):
     assert stage.runs == []
 
 
-def test_others_may_read_as_far_as_the_umask_says(tmp_path):
+def test_others_may_read_as_far_as_the_umask_says(tmp_path: Path) -> None:
     umask = os.umask(0o022)
     try:
         directory = Stages(tmp_path).run(Add(1)).directory
@@ -205,11 +216,11 @@ def test_others_may_read_as_far_as_the_umask_says(tmp_path):
     assert [oct(mode) for mode in modes] == ["0o755", "0o644"]
 
 
-def test_verify_accepts_what_was_written(tmp_path):
+def test_verify_accepts_what_was_written(tmp_path: Path) -> None:
     verify(Stages(tmp_path).run(Add(1)).directory)
 
 
-def test_when_two_publish_the_same_result_the_first_stays(tmp_path):
+def test_when_two_publish_the_same_result_the_first_stays(tmp_path: Path) -> None:
     final = tmp_path / "key"
     with published_directory(final) as late:
         (late / "who").write_text("late")
@@ -219,7 +230,7 @@ def test_when_two_publish_the_same_result_the_first_stays(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
-def test_write_text_replaces_whole_files_and_leaves_no_partial_one(tmp_path):
+def test_write_text_replaces_whole_files_and_leaves_no_partial_one(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     write_text(path, json.dumps({"a": 1}))
     write_text(path, json.dumps({"a": 2}))

@@ -7,7 +7,9 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -34,25 +36,25 @@ class Process:
     Once dead it changes nothing on the disk any more, whatever ``finally`` blocks want.
     """
 
-    def __init__(self, monkeypatch, dies_at=None):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, dies_at: Any = None) -> None:
         self.dies_at, self.steps = dies_at, []
         for name in ("fsync", "replace", "unlink", "rename"):
             monkeypatch.setattr(os, name, self._before(name, getattr(os, name)))
         monkeypatch.setattr(module, "write_records", self._write)
 
     @property
-    def computed(self):
+    def computed(self) -> Any:
         return self.steps.count("compute")
 
-    def _before(self, name, operation):
-        def step(*args, **kwargs):
+    def _before(self, name: Any, operation: Any) -> Any:
+        def step(*args: Any, **kwargs: Any) -> Any:
             is_directory = name == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode)
             self.step(f"{name} directory" if is_directory else name)
             return operation(*args, **kwargs)
 
         return step
 
-    def _write(self, path, *args):
+    def _write(self, path: Any, *args: Any) -> Any:
         try:
             self.step("write")
         except Killed:  # in the middle of the file
@@ -61,35 +63,35 @@ class Process:
             raise
         return write_records(path, *args)
 
-    def step(self, name):
+    def step(self, name: Any) -> None:
         if len(self.steps) == self.dies_at:
             raise Killed
         self.steps.append(name)
 
-    def compute(self, start, units):
+    def compute(self, start: Any, units: Any) -> Iterator[Any]:
         for unit in units:
             self.step("compute")
             yield records_of(start, unit)
 
 
-def records_of(start, unit):
+def records_of(start: Any, unit: Any) -> Any:
     # None, one or two records a unit, and different ones if the part began elsewhere.
     return [Prompt(f"{start}/{unit}/{n}", f"text {unit}", "test") for n in range(unit % 3)]
 
 
-def compute(start, units):
+def compute(start: Any, units: Any) -> Any:
     return [records_of(start, unit) for unit in units]
 
 
-def opened(directory, units=UNITS, part=PART, key="key"):
+def opened(directory: Any, units: Any = UNITS, part: Any = PART, key: Any = "key") -> Any:
     return Parts(directory, Prompt, key, units, part)
 
 
-def run(directory, how=compute, units=UNITS, part=PART):
+def run(directory: Any, how: Any = compute, units: Any = UNITS, part: Any = PART) -> Any:
     return list(compute_by_parts(opened(directory, units, part), range(units), how))
 
 
-def run_process(directory, dies_at=None, units=UNITS, part=PART):
+def run_process(directory: Any, dies_at: Any = None, units: Any = UNITS, part: Any = PART) -> Any:
     """Run in a process of its own; return it and its records, None if it was killed."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         process = Process(monkeypatch, dies_at)
@@ -99,7 +101,7 @@ def run_process(directory, dies_at=None, units=UNITS, part=PART):
             return process, None
 
 
-def contents(directory, pattern="*"):
+def contents(directory: Any, pattern: Any = "*") -> Any:
     """Return every file that is not a leftover of a write, by name."""
     return {
         path.name: path.read_bytes()
@@ -108,20 +110,20 @@ def contents(directory, pattern="*"):
     }
 
 
-def table(directory, records):
+def table(directory: Any, records: Any) -> Any:
     path = directory.parent / "joined.parquet"
     write_records(path, Prompt, records)
     return path.read_bytes()
 
 
 @pytest.fixture
-def whole(tmp_path):
+def whole(tmp_path: Path) -> Any:
     """A directory with every part, and its records."""
     directory = tmp_path / "whole" / "parts"
     return directory, run(directory)
 
 
-def test_parts_hold_all_records_in_order(whole):
+def test_parts_hold_all_records_in_order(whole: Any) -> None:
     directory, records = whole
     starts = [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
     expected = [record for unit in range(UNITS) for record in records_of(starts[unit], unit)]
@@ -134,12 +136,12 @@ def test_parts_hold_all_records_in_order(whole):
                       "00000009-00000010"]  # fmt: skip
 
 
-def test_finished_parts_are_read_and_only_the_others_computed(whole):
+def test_finished_parts_are_read_and_only_the_others_computed(whole: Any) -> None:
     directory, records = whole
     max(directory.iterdir()).unlink()  # as if it had not been reached
     asked = []
 
-    def noting(start, units):
+    def noting(start: Any, units: Any) -> Any:
         asked.append((start, list(units)))
         return compute(start, units)
 
@@ -151,23 +153,25 @@ def test_finished_parts_are_read_and_only_the_others_computed(whole):
     assert asked == []
 
 
-def test_records_come_as_they_are_computed(tmp_path, monkeypatch):
+def test_records_come_as_they_are_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = Process(monkeypatch)
     records = compute_by_parts(opened(tmp_path), range(UNITS), process.compute)
     assert [next(records), next(records)] == [*records_of(0, 1), records_of(0, 2)[0]]
     assert process.steps == ["compute"] * 3
 
 
-def test_a_part_is_on_the_disk_before_it_has_its_name(tmp_path):
+def test_a_part_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:
     process, _ = run_process(tmp_path, units=1)
     assert process.steps == ["compute", "write", "fsync", "replace", "unlink", "fsync directory"]
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_a_run_killed_at_any_step_goes_on_to_the_same_bytes(tmp_path, whole, damaged):
+def test_a_run_killed_at_any_step_goes_on_to_the_same_bytes(
+    tmp_path: Path, whole: Any, damaged: bool
+) -> None:
     directory, records = whole
 
-    def prepared(name):
+    def prepared(name: Any) -> Any:
         again = tmp_path / name / "parts"
         if damaged:  # then the steps of setting parts aside are among those
             flip(sorted(shutil.copytree(directory, again).iterdir()))
@@ -188,7 +192,9 @@ def test_a_run_killed_at_any_step_goes_on_to_the_same_bytes(tmp_path, whole, dam
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 12), st.integers(1, 5), st.lists(st.integers(0, 30), max_size=5))
-def test_any_kills_lose_a_part_each_at_most(tmp_path_factory, units, part, kills):
+def test_any_kills_lose_a_part_each_at_most(
+    tmp_path_factory: pytest.TempPathFactory, units: Any, part: Any, kills: Any
+) -> None:
     directory = tmp_path_factory.mktemp("killed") / "parts"
     computed = 0
     for dies_at in kills:
@@ -201,7 +207,7 @@ def test_any_kills_lose_a_part_each_at_most(tmp_path_factory, units, part, kills
     assert process.computed + computed <= units + len(kills) * part
 
 
-def test_a_killed_process_leaves_whole_parts(tmp_path, whole):
+def test_a_killed_process_leaves_whole_parts(tmp_path: Path, whole: Any) -> None:
     code = """
 import sys
 from pathlib import Path
@@ -230,20 +236,20 @@ list(compute_by_parts(opened(Path(sys.argv[1])), range(UNITS), slowly))
     assert contents(directory) == contents(whole[0])
 
 
-def flip(parts):
+def flip(parts: Any) -> None:
     content = bytearray(parts[1].read_bytes())
     content[len(content) // 2] ^= 1
     parts[1].write_bytes(content)
 
 
-def shift(parts):
+def shift(parts: Any) -> None:
     # The third part says that it were the second.
     range_of_second = parts[1].name.partition(".")[0]
     parts[1].unlink()
     parts[2].rename(parts[2].with_name(range_of_second + parts[2].name[len(range_of_second) :]))
 
 
-def directory_instead(parts):
+def directory_instead(parts: Any) -> None:
     parts[1].unlink()
     parts[1].mkdir()
 
@@ -262,7 +268,9 @@ def directory_instead(parts):
         (directory_instead, "cannot be read (Is a directory)", 3),
     ],
 )
-def test_a_damaged_part_is_named_set_aside_and_computed_again(whole, caplog, damage, said, left):
+def test_a_damaged_part_is_named_set_aside_and_computed_again(
+    whole: Any, caplog: pytest.LogCaptureFixture, damage: Any, said: str, left: int
+) -> None:
     directory, records = whole
     before = contents(directory)
     damage(sorted(directory.iterdir()))
@@ -281,7 +289,7 @@ def test_a_damaged_part_is_named_set_aside_and_computed_again(whole, caplog, dam
     assert sorted(directory.glob("*.corrupt-*")) == aside
 
 
-def test_a_part_damaged_again_keeps_both_copies(whole):
+def test_a_part_damaged_again_keeps_both_copies(whole: Any) -> None:
     directory, records = whole
     for content in (b"one", b"two"):
         last = max(directory.glob("*.parquet"))
@@ -301,18 +309,22 @@ def test_a_part_damaged_again_keeps_both_copies(whole):
         ({"units": 0}, 0),
     ],
 )
-def test_parts_of_another_key_or_division_are_not_used(whole, caplog, opening, kept):
+def test_parts_of_another_key_or_division_are_not_used(
+    whole: Any, caplog: pytest.LogCaptureFixture, opening: Any, kept: int
+) -> None:
     directory, _ = whole
     assert opened(directory, **opening).done() == kept
     assert len(caplog.records) == 1
     assert len(list(directory.glob("*.corrupt-1"))) == 4 - kept // 3
 
 
-def test_a_part_that_another_user_keeps_to_himself_is_no_damage(whole, monkeypatch):
+def test_a_part_that_another_user_keeps_to_himself_is_no_damage(
+    whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory, _ = whole
     before = contents(directory)
 
-    def forbidden(path):
+    def forbidden(path: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(module, "file_sha256", forbidden)
@@ -324,13 +336,13 @@ def test_a_part_that_another_user_keeps_to_himself_is_no_damage(whole, monkeypat
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(
-    tmp_path, whole, monkeypatch, code, step
-):
+    tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch, code: Any, step: str
+) -> None:
     directory = tmp_path / "full" / "parts"
     opened(directory).append([record for made in compute(0, range(PART)) for record in made])
     (finished,) = directory.iterdir()
 
-    def full(path, *args):
+    def full(path: Any, *args: Any) -> None:
         if step == "write":
             Path(path).write_bytes(b"PAR1 and not much more")
         raise OSError(code, os.strerror(code))
@@ -351,8 +363,10 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
-def test_a_disk_that_may_not_be_written_is_named(tmp_path, monkeypatch, code):
-    def forbidden(path, *_):
+def test_a_disk_that_may_not_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Any
+) -> None:
+    def forbidden(path: Any, *_: Any) -> None:
         raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(os, "mkdir", forbidden)
@@ -371,7 +385,9 @@ class SafetensorError(Exception):
         (errno.EFBIG, r"a file may not grow as large there .*ulimit -f"),
     ],
 )
-def test_weights_that_do_not_fit_on_the_disk_are_a_line(tmp_path, code, said):
+def test_weights_that_do_not_fit_on_the_disk_are_a_line(
+    tmp_path: Path, code: Any, said: str
+) -> None:
     text = f"Error while serializing: I/O error: {os.strerror(code)} (os error {code})"
     with pytest.raises(UserError, match=said), disk_errors_named(tmp_path):
         raise SafetensorError(text)
@@ -379,7 +395,7 @@ def test_weights_that_do_not_fit_on_the_disk_are_a_line(tmp_path, code, said):
         raise ValueError(text)
 
 
-def test_the_library_says_it_so(tmp_path):
+def test_the_library_says_it_so(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
@@ -387,7 +403,7 @@ def test_the_library_says_it_so(tmp_path):
         save_file({"a": torch.zeros(1)}, tmp_path / "none" / "file")
 
 
-def test_other_errors_come_through(tmp_path):
+def test_other_errors_come_through(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Input/output") as caught, disk_errors_named(tmp_path):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     assert not isinstance(caught.value, UserError)
@@ -396,7 +412,7 @@ def test_other_errors_come_through(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cleared_parts_are_gone_and_what_was_set_aside_is_not(whole):
+def test_cleared_parts_are_gone_and_what_was_set_aside_is_not(whole: Any) -> None:
     directory, _ = whole
     (directory / f"{PARTIAL_PREFIX}1").write_text("left by a kill")
     sorted(directory.iterdir())[-1].write_bytes(b"")
@@ -410,7 +426,7 @@ def test_cleared_parts_are_gone_and_what_was_set_aside_is_not(whole):
     remove_all_but_damaged(directory)
 
 
-def test_wrong_use_is_refused(whole):
+def test_wrong_use_is_refused(whole: Any) -> None:
     directory, _ = whole
     with pytest.raises(ValueError, match="all 10 units are finished"):
         opened(directory).append([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -11,7 +12,9 @@ from iterdpo.tracking.label import NAME_LENGTH, TAG_LENGTH, label_of, short, tag
 from tests.tracking.rounds import CONFIG
 
 
-def job(run_dir: Path, *overrides: str, sweep: Path | None = None, asked: tuple[str, ...] = ()):
+def job(
+    run_dir: Path, *overrides: str, sweep: Path | None = None, asked: tuple[str, ...] = ()
+) -> Any:
     """Write what Hydra writes for one job."""
     place = run_dir / ".hydra"
     place.mkdir(parents=True)
@@ -26,7 +29,7 @@ def job(run_dir: Path, *overrides: str, sweep: Path | None = None, asked: tuple[
     return run_dir
 
 
-def test_a_job_of_a_sweep_is_called_by_what_differs(tmp_path):
+def test_a_job_of_a_sweep_is_called_by_what_differs(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep_1"
     run_dir = job(
         sweep / "0", "experiment=smoke", "training.beta=0.3", "training.loss=[sigmoid,sft]",
@@ -41,14 +44,14 @@ def test_a_job_of_a_sweep_is_called_by_what_differs(tmp_path):
     assert label.notes == ("experiment=smoke training.beta=0.3 training.loss=[sigmoid,sft] seed=1")
 
 
-def test_a_sweep_is_found_above_a_deeper_directory(tmp_path):
+def test_a_sweep_is_found_above_a_deeper_directory(tmp_path: Path) -> None:
     sweep = tmp_path / "study"
     run_dir = job(sweep / "a" / "b", "seed=2", sweep=sweep, asked=("seed=1,2",))
     label = label_of(run_dir, CONFIG)
     assert (label.name, label.group) == ("seed=2", "study")
 
 
-def test_a_sweeper_that_chooses_by_itself_swept_what_nobody_asked_for(tmp_path):
+def test_a_sweeper_that_chooses_by_itself_swept_what_nobody_asked_for(tmp_path: Path) -> None:
     sweep = tmp_path / "study"
     run_dir = job(
         sweep / "4", "iterations=1", "training.beta=0.17", sweep=sweep, asked=("iterations=1",)
@@ -56,26 +59,26 @@ def test_a_sweeper_that_chooses_by_itself_swept_what_nobody_asked_for(tmp_path):
     assert label_of(run_dir, CONFIG).name == "beta=0.17"
 
 
-def test_a_sweep_without_a_record_of_itself(tmp_path):
+def test_a_sweep_without_a_record_of_itself(tmp_path: Path) -> None:
     run_dir = job(tmp_path / "study" / "4", "seed=3", sweep=tmp_path / "study")
     label = label_of(run_dir, CONFIG)
     assert (label.name, label.group) == ("seed=3", "study")
 
 
-def test_a_job_that_differs_in_nothing_keeps_its_number(tmp_path):
+def test_a_job_that_differs_in_nothing_keeps_its_number(tmp_path: Path) -> None:
     sweep = tmp_path / "study"
     run_dir = job(sweep / "0", "seed=1", sweep=sweep, asked=("seed=1",))
     assert label_of(run_dir, CONFIG).name == "0"
 
 
-def test_the_configured_group_wins(tmp_path):
+def test_the_configured_group_wins(tmp_path: Path) -> None:
     sweep = tmp_path / "study"
     run_dir = job(sweep / "0", "seed=1", sweep=sweep, asked=("seed=1,2",))
     values = {**CONFIG, "tracking": {"group": "mine", "tags": []}}
     assert label_of(run_dir, values).group == "mine"
 
 
-def test_a_run_alone_is_called_by_what_may_change_its_result(tmp_path):
+def test_a_run_alone_is_called_by_what_may_change_its_result(tmp_path: Path) -> None:
     run_dir = job(
         tmp_path / "2026-01-02_03-04-05", "training.beta=0.3", "tracking=none", "store.root=/s",
         "tracking.mode=offline", "engine.tensor_parallel=2", "pairs=best_worst",
@@ -85,22 +88,22 @@ def test_a_run_alone_is_called_by_what_may_change_its_result(tmp_path):
     assert "engine.tensor_parallel=2" in label.notes
 
 
-def test_the_shipped_recipe_alone_is_called_by_its_time(tmp_path):
+def test_the_shipped_recipe_alone_is_called_by_its_time(tmp_path: Path) -> None:
     run_dir = job(tmp_path / "2026-01-02_03-04-05")
     assert label_of(run_dir, CONFIG).name == "2026-01-02_03-04-05"
 
 
-def test_a_directory_that_the_user_named_is_the_name(tmp_path):
+def test_a_directory_that_the_user_named_is_the_name(tmp_path: Path) -> None:
     run_dir = job(tmp_path / "baseline", "training.beta=0.3")
     assert label_of(run_dir, CONFIG).name == "baseline"
 
 
-def test_a_run_that_hydra_did_not_start(tmp_path):
+def test_a_run_that_hydra_did_not_start(tmp_path: Path) -> None:
     label = label_of(tmp_path / "here", CONFIG)
     assert (label.name, label.group, label.notes) == ("here", None, "")
 
 
-def test_no_secret_gets_into_name_or_notes(tmp_path):
+def test_no_secret_gets_into_name_or_notes(tmp_path: Path) -> None:
     run_dir = job(
         tmp_path / "2026-01-02_03-04-05", "+hub.token=s3cr3t", "model.path=https://u:s3cr3t@h/m"
     )
@@ -109,7 +112,7 @@ def test_no_secret_gets_into_name_or_notes(tmp_path):
     assert "s3cr3t" not in label.notes
 
 
-def test_long_names_are_cut(tmp_path):
+def test_long_names_are_cut(tmp_path: Path) -> None:
     run_dir = job(tmp_path / "2026-01-02_03-04-05", f"prompts.system={'x' * 200}")
     assert len(label_of(run_dir, CONFIG).name) == NAME_LENGTH
 
@@ -123,11 +126,11 @@ def test_long_names_are_cut(tmp_path):
         ([], ""),
     ],
 )
-def test_overrides_in_brief(overrides, expected):
+def test_overrides_in_brief(overrides: Any, expected: str) -> None:
     assert short(overrides) == expected
 
 
-def test_tags_name_the_choices_after_the_user_s_own():
+def test_tags_name_the_choices_after_the_user_s_own() -> None:
     assert tags_of(CONFIG) == (
         "mine", "model:lab", "prompts:lab", "judge:current", "score:expected", "rubric:rubric",
         "pairs:top_bottom", "loss:sigmoid+sft", "reference:previous",
@@ -137,7 +140,7 @@ def test_tags_name_the_choices_after_the_user_s_own():
     assert tags_of(long).count("model:lab") == 1
 
 
-def test_a_judge_that_is_no_policy_is_named_by_its_kind():
+def test_a_judge_that_is_no_policy_is_named_by_its_kind() -> None:
     ranker = {"kind": "pairrm", "model": None, "score": None, "rubric": None}
     tags = tags_of({**CONFIG, "judge": ranker})
     assert "judge:pairrm" in tags

@@ -52,7 +52,9 @@ def use(tracker: Any, place: Path, samples: int = 2) -> SafeTracker:
     return guarded
 
 
-def test_a_tracker_that_works_is_told_everything(tmp_path, caplog):
+def test_a_tracker_that_works_is_told_everything(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     stub = Stub()
     use(stub, tmp_path)
     assert [name for name, _ in stub.calls] == [
@@ -63,7 +65,9 @@ def test_a_tracker_that_works_is_told_everything(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_failure_warns_once_and_ends_tracking(method, tmp_path, caplog):
+def test_a_failure_warns_once_and_ends_tracking(
+    method: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     stub = Stub(method)
     use(stub, tmp_path)
     assert len(stub.of(method)) == 1
@@ -75,18 +79,22 @@ def test_a_failure_warns_once_and_ends_tracking(method, tmp_path, caplog):
     ]
 
 
-def test_what_cannot_be_put_together_is_guarded_as_well(tmp_path, caplog):
+def test_what_cannot_be_put_together_is_guarded_as_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     guarded = SafeTracker(Stub(), samples=2)
     guarded.round(SimpleNamespace(iteration=3, policy=None), {})
     assert "failed in round 3 (AttributeError" in caplog.text
 
 
-def test_an_interruption_is_not_swallowed(tmp_path):
+def test_an_interruption_is_not_swallowed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         use(Stub("metrics", KeyboardInterrupt()), tmp_path)
 
 
-def test_no_tracker_is_told_nothing_and_costs_nothing(tmp_path, caplog):
+def test_no_tracker_is_told_nothing_and_costs_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     guarded = SafeTracker(NoTracker(), samples=2)
     guarded.start({}, {}, tmp_path)
     guarded.round(SimpleNamespace(iteration=0), {})  # nothing looks into it
@@ -94,7 +102,7 @@ def test_no_tracker_is_told_nothing_and_costs_nothing(tmp_path, caplog):
     assert caplog.records == []
 
 
-def test_each_iteration_comes_with_its_own(tmp_path):
+def test_each_iteration_comes_with_its_own(tmp_path: Path) -> None:
     stub = Stub()
     use(stub, tmp_path)
     (zero, numbers), (one, _) = stub.of("metrics")
@@ -109,7 +117,7 @@ def test_each_iteration_comes_with_its_own(tmp_path):
     assert stub.of("alarm") == [("M1: response_length", "answers grew")]
 
 
-def test_without_samples_no_text_is_told(tmp_path):
+def test_without_samples_no_text_is_told(tmp_path: Path) -> None:
     stub = Stub()
     use(stub, tmp_path, samples=0)
     assert stub.of("table") == []
@@ -119,7 +127,7 @@ def test_without_samples_no_text_is_told(tmp_path):
     assert stub.of("distributions")
 
 
-def test_pairs_and_adapter_name_what_they_come_from(tmp_path):
+def test_pairs_and_adapter_name_what_they_come_from(tmp_path: Path) -> None:
     stub = Stub()
     use(stub, tmp_path)
     told: list[StageArtifact] = [artifact for (artifact,) in stub.of("artifact")]
@@ -136,7 +144,7 @@ def test_pairs_and_adapter_name_what_they_come_from(tmp_path):
     assert adapter.metadata["stage"] == "adapter/k-adapter"
 
 
-def test_the_second_training_follows_the_first_on_the_axis_of_the_run(tmp_path):
+def test_the_second_training_follows_the_first_on_the_axis_of_the_run(tmp_path: Path) -> None:
     stub = Stub()
     guarded = SafeTracker(stub, samples=0)
     guarded.round(initial_round(), result_of(0))
@@ -150,7 +158,7 @@ def test_the_second_training_follows_the_first_on_the_axis_of_the_run(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_model_of_which_every_weight_was_trained_is_no_adapter(tmp_path):
+def test_a_model_of_which_every_weight_was_trained_is_no_adapter(tmp_path: Path) -> None:
     stub = Stub()
     guarded = SafeTracker(stub, samples=0)
     guarded.round(initial_round(), result_of(0))
@@ -169,7 +177,7 @@ def test_a_model_of_which_every_weight_was_trained_is_no_adapter(tmp_path):
     assert told[3].metadata["sha256"] == "2" * 64
 
 
-def test_an_iteration_without_a_pair_trains_nothing(tmp_path):
+def test_an_iteration_without_a_pair_trains_nothing(tmp_path: Path) -> None:
     stub = Stub()
     guarded = SafeTracker(stub, samples=2)
     guarded.round(initial_round(), result_of(0))
@@ -178,7 +186,9 @@ def test_an_iteration_without_a_pair_trains_nothing(tmp_path):
     assert [name for _, name, rows in stub.of("table") if rows] == ["samples"]
 
 
-def test_numbers_that_come_late_are_told_at_the_end_and_the_last_model_s_again(tmp_path):
+def test_numbers_that_come_late_are_told_at_the_end_and_the_last_model_s_again(
+    tmp_path: Path,
+) -> None:
     stub = Stub()
     guarded = SafeTracker(stub, samples=0)
     guarded.round(initial_round(), result_of(0))
@@ -192,7 +202,9 @@ def test_numbers_that_come_late_are_told_at_the_end_and_the_last_model_s_again(t
     assert stub.of("finish") == [(late, True)]
 
 
-def test_a_run_that_failed_before_its_first_model_is_closed(caplog):
+def test_a_run_that_failed_before_its_first_model_is_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stub = Stub()
     SafeTracker(stub, samples=0).finish({"models": []}, failed=True)
     assert stub.calls == [("finish", ({"models": []}, True))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,9 @@ def library() -> None:
     pytest.importorskip("wandb_workspaces", reason="comes with the extra dashboards")
 
 
-def test_a_dry_run_prints_the_workspace_and_needs_no_account(library, capsys, monkeypatch):
+def test_a_dry_run_prints_the_workspace_and_needs_no_account(
+    library: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     assert main(["team", "--project", "study", "--iterations", "2", "--dry-run"]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -44,7 +47,7 @@ def test_a_dry_run_prints_the_workspace_and_needs_no_account(library, capsys, mo
     assert list(runs["runFeed"]["columnPinned"]) == list(COLUMNS)
 
 
-def test_each_iteration_has_a_section_of_its_training():
+def test_each_iteration_has_a_section_of_its_training() -> None:
     drawn = charted(sections(3))
     assert {f"train/M{t}/{name}" for t in (1, 2, 3) for name in OWN} <= drawn
     assert {STEP, "iteration", "train/M3/step"} <= drawn
@@ -54,7 +57,7 @@ def test_each_iteration_has_a_section_of_its_training():
 @pytest.mark.parametrize("name", sorted(charted(sections(1)) | {
     column.removeprefix("summary:") for column in COLUMNS if column.startswith("summary:")
 }))  # fmt: skip
-def test_whatever_is_drawn_is_documented(name):
+def test_whatever_is_drawn_is_documented(name: Any) -> None:
     """A name has a row of its own, or one of a pattern such as ``train/M<t>/…``."""
     rows = [line for line in DOCUMENT.read_text("utf-8").splitlines() if line.startswith("| `")]
     patterns = [cell for row in rows for cell in row.split("|")[1].split("`")[1::2]]
@@ -70,7 +73,9 @@ def _matches(name: str, pattern: str) -> bool:
     )
 
 
-def test_without_the_library_one_line_says_what_to_install(capsys, monkeypatch):
+def test_without_the_library_one_line_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2.interface", None)
     assert main(["team", "--dry-run"]) == 2
@@ -79,14 +84,18 @@ def test_without_the_library_one_line_says_what_to_install(capsys, monkeypatch):
     assert "pip install 'iterdpo[dashboards]'" in said
 
 
-def test_whoever_is_not_logged_in_is_told_so(capsys, monkeypatch, tmp_path):
+def test_whoever_is_not_logged_in_is_told_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert main(["team"]) == 2
     assert "run `wandb login`" in capsys.readouterr().err
 
 
-def test_a_server_that_refuses_is_a_line(library, capsys, monkeypatch):
+def test_a_server_that_refuses_is_a_line(
+    library: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import wandb_workspaces.workspaces as ws
 
     def refuse(self: object) -> None:

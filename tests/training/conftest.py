@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,12 +49,12 @@ TRAINING = TrainingConfig(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def loaded(libraries):
+def loaded(libraries: Any) -> None:
     """Every test here trains."""
 
 
 @pytest.fixture(scope="session")
-def base_of(checkpoint_of, tmp_path_factory: pytest.TempPathFactory):
+def base_of(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a quantization to a prepared base."""
     made: dict[str, Base] = {}
 
@@ -71,18 +73,18 @@ def base_of(checkpoint_of, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def engine():
+def engine() -> Iterator[Any]:
     engine = TransformersEngine(TransformersSettings(device="cpu", batch_size=16))
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="session")
-def answers_of():
+def answers_of() -> Any:
     """A function from an engine, a policy and a number to pairs of the policy's own answers."""
     written: dict[tuple[str, int], list[Example]] = {}
 
-    def get(engine, policy: Policy, pairs: int) -> list[Example]:
+    def get(engine: Any, policy: Policy, pairs: int) -> list[Example]:
         if (policy.fingerprint, pairs) not in written:
             requests = [Request.of(f"Name {n} animals.") for n in range(pairs)]
             done = list(engine.generate(requests, policy, Sampling(n=2, max_tokens=8, seed=5)))
@@ -98,11 +100,11 @@ def answers_of():
 
 
 @pytest.fixture
-def make_spec(base_of, answers_of, engine, tmp_path: Path):
+def make_spec(base_of: Any, answers_of: Any, engine: Any, tmp_path: Path) -> Any:
     """A function that writes pairs of the policy's own answers and asks for a training on them."""
 
     def make(
-        quantization: str = "none", policy: Policy | None = None, pairs: int = 6, **changes
+        quantization: str = "none", policy: Policy | None = None, pairs: int = 6, **changes: Any
     ) -> TrainSpec:
         policy = policy or Policy("M0", base_of(quantization))
         path = tmp_path / "examples.parquet"
@@ -161,10 +163,10 @@ SFT = SftConfig(
 
 
 @pytest.fixture
-def make_lessons(base_of, engine, tmp_path: Path):
+def make_lessons(base_of: Any, engine: Any, tmp_path: Path) -> Any:
     """A function that writes lessons of 2 to 6 tokens each and asks for a fine-tuning on them."""
 
-    def make(quantization: str = "none", lessons: int = 11, **changes) -> SftSpec:
+    def make(quantization: str = "none", lessons: int = 11, **changes: Any) -> SftSpec:
         base = base_of(quantization)
         taught = [
             SftExample((5, 9, 20 + n), (*range(30 + n, 31 + n + (3 * n) % 5), 2))
@@ -194,7 +196,7 @@ def make_lessons(base_of, engine, tmp_path: Path):
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory):
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a spec to the directory that its training leaves when nothing stops it."""
     made: dict[str, Path] = {}
 
@@ -209,7 +211,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def whole(trained):
+def whole(trained: Any) -> Any:
     """A function from a spec to the files that its training leaves when nothing stops it."""
     return lambda spec: files_in(trained(spec))
 
@@ -223,6 +225,6 @@ def files_in(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def files():
+def files() -> Any:
     """The function from a directory to the bytes of every file in it."""
     return files_in

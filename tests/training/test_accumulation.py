@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,12 +27,12 @@ class Gradients(TrainerCallback):
     def __init__(self) -> None:
         self.steps: list[torch.Tensor] = []
 
-    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trained = [weight for weight in kwargs["model"].parameters() if weight.requires_grad]
         self.steps.append(torch.cat([weight.grad.double().flatten() for weight in trained]))
 
 
-def uneven(spec) -> None:
+def uneven(spec: Any) -> None:
     """Make the answers of a spec's examples 1 to 8 tokens long, in no order of length."""
     examples = read_records(Path(spec.examples), Example)
     cut = [
@@ -42,7 +43,7 @@ def uneven(spec) -> None:
     write_records(Path(spec.examples), Example, cut)
 
 
-def gradients(spec) -> tuple[list[torch.Tensor], list[float]]:
+def gradients(spec: Any) -> tuple[list[torch.Tensor], list[float]]:
     """Return the gradient and the loss of every step of a training that moves nothing."""
     from iterdpo.training.trainer import make_trainer
 
@@ -67,7 +68,7 @@ def gradients(spec) -> tuple[list[torch.Tensor], list[float]]:
 
 @pytest.mark.parametrize("lora", ["adapter", "all weights"])
 @pytest.mark.parametrize("changes", [{}, MIXED, {"loss": ("sft",)}, {"loss": ("ipo",)}])
-def test_one_micro_batch_of_8_is_four_of_2(make_spec, changes, lora):
+def test_one_micro_batch_of_8_is_four_of_2(make_spec: Any, changes: Any, lora: str) -> None:
     spec = make_spec(
         pairs=PAIRS, batch_size=8, micro_batch_size=8, **(STILL | changes),
         **({"lora": None, "reference_adapter": None} if lora == "all weights" else {}),
@@ -82,7 +83,7 @@ def test_one_micro_batch_of_8_is_four_of_2(make_spec, changes, lora):
     assert same_losses == pytest.approx(losses, rel=1e-6)
 
 
-def test_a_micro_batch_that_adds_nothing_is_no_mistake(make_spec, tmp_path):
+def test_a_micro_batch_that_adds_nothing_is_no_mistake(make_spec: Any, tmp_path: Path) -> None:
     """A batch whose ``sft`` has tokens in one of its micro batches only."""
     spec = make_spec(pairs=2, batch_size=2, micro_batch_size=1, loss=("sft",), **STILL)
     one, other = read_records(Path(spec.examples), Example)
@@ -95,7 +96,7 @@ def test_a_micro_batch_that_adds_nothing_is_no_mistake(make_spec, tmp_path):
     assert report["history"][0]["loss"] == pytest.approx(expected["history"][0]["loss"], rel=1e-5)
 
 
-def test_step_0_is_proven_over_the_whole_first_step(make_spec, tmp_path):
+def test_step_0_is_proven_over_the_whole_first_step(make_spec: Any, tmp_path: Path) -> None:
     spec = make_spec(pairs=PAIRS, batch_size=8, micro_batch_size=2, **(STILL | MIXED))
     uneven(spec)
     report = train(spec, tmp_path)
@@ -103,7 +104,7 @@ def test_step_0_is_proven_over_the_whole_first_step(make_spec, tmp_path):
     assert report["step0"]["expected_loss"] == pytest.approx(report["step0"]["loss"], rel=1e-4)
 
 
-def test_lessons_count_by_their_tokens(make_lessons):
+def test_lessons_count_by_their_tokens(make_lessons: Any) -> None:
     """``SFTTrainer`` is told the tokens of the whole step; parts for memory keep to it."""
     from iterdpo.training.sft_trainer import make_lesson_trainer
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from iterdpo.training.checkpoints import Checkpoints, identity_of
 IDENTITY = {"spec": "one"}
 
 
-def fill_with(text: str):
+def fill_with(text: str) -> Any:
     def fill(work: Path) -> None:
         (work / "weights").write_text(text)
         (work / "state.json").write_text(json.dumps(text))
@@ -26,11 +27,11 @@ def fill_with(text: str):
 
 
 @pytest.fixture
-def checkpoints(tmp_path):
+def checkpoints(tmp_path: Path) -> Any:
     return Checkpoints(tmp_path / "kept", IDENTITY)
 
 
-def content(checkpoint) -> tuple[int, str, str]:
+def content(checkpoint: Any) -> tuple[int, str, str]:
     texts = [(checkpoint.directory / name).read_text() for name in ("weights", "state.json")]
     return checkpoint.step, texts[0], json.loads(texts[1])
 
@@ -39,14 +40,14 @@ class Killed(BaseException):
     pass
 
 
-def kill_at(monkeypatch, number: int) -> list[str]:
+def kill_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
     """Die at the ``number``-th call that changes the disk or flushes it; return the calls."""
     calls: list[str] = []
 
-    def killing(name: str):
+    def killing(name: str) -> Any:
         real = getattr(os, name)
 
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> Any:
             calls.append(name)
             if len(calls) >= number:  # the dead do not clean up either
                 raise Killed
@@ -59,7 +60,9 @@ def kill_at(monkeypatch, number: int) -> list[str]:
     return calls
 
 
-def test_a_kill_at_any_write_leaves_the_old_checkpoint_or_the_new(tmp_path, monkeypatch):
+def test_a_kill_at_any_write_leaves_the_old_checkpoint_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[str, int]] = []
     for number in range(1, 100):
         directory = tmp_path / str(number)
@@ -87,8 +90,8 @@ def test_a_kill_at_any_write_leaves_the_old_checkpoint_or_the_new(tmp_path, monk
 @pytest.mark.parametrize("name", ["weights", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["altered", "truncated", "empty", "missing", "binary"])
 def test_a_damaged_checkpoint_is_named_set_aside_and_the_older_one_used(
-    checkpoints, tmp_path, caplog, name, damage
-):
+    checkpoints: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, damage: str
+) -> None:
     checkpoints.write(1, fill_with("old"))
     shutil.copytree(checkpoints.latest().directory, tmp_path / "copy")
     old = checkpoints.latest().directory
@@ -117,7 +120,9 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_the_older_one_used(
     assert aside.name.startswith(path.parent.name)
 
 
-def test_what_was_set_aside_is_never_overwritten_read_or_deleted(checkpoints, tmp_path):
+def test_what_was_set_aside_is_never_overwritten_read_or_deleted(
+    checkpoints: Any, tmp_path: Path
+) -> None:
     for number in (1, 2):
         checkpoints.write(7, fill_with(f"bad {number}"))
         (checkpoints.latest().directory / "weights").write_text("damaged")
@@ -130,7 +135,9 @@ def test_what_was_set_aside_is_never_overwritten_read_or_deleted(checkpoints, tm
     assert sorted(path.suffix for path in kept.iterdir()) == [".corrupt-1", ".corrupt-2"]
 
 
-def test_trainings_share_a_directory_without_touching_each_others(checkpoints, tmp_path):
+def test_trainings_share_a_directory_without_touching_each_others(
+    checkpoints: Any, tmp_path: Path
+) -> None:
     other = Checkpoints(tmp_path / "kept", {"spec": "other"})
     checkpoints.write(1, fill_with("one"))
     assert other.latest() is None
@@ -144,7 +151,9 @@ def test_trainings_share_a_directory_without_touching_each_others(checkpoints, t
     remove_all_but_damaged(tmp_path / "kept")
 
 
-def test_a_checkpoint_under_another_trainings_name_is_refused(checkpoints, tmp_path, caplog):
+def test_a_checkpoint_under_another_trainings_name_is_refused(
+    checkpoints: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = Checkpoints(tmp_path / "kept", {"spec": "other"})
     other.write(5, fill_with("other"))
     path = other.latest().directory
@@ -153,8 +162,10 @@ def test_a_checkpoint_under_another_trainings_name_is_refused(checkpoints, tmp_p
     assert "is not of this training" in caplog.text
 
 
-def test_what_decides_the_result_identifies_a_training_and_nothing_else(make_spec, tmp_path):
-    def identity(spec, reference="ref", device="cpu"):
+def test_what_decides_the_result_identifies_a_training_and_nothing_else(
+    make_spec: Any, tmp_path: Path
+) -> None:
+    def identity(spec: Any, reference: Any = "ref", device: Any = "cpu") -> Any:
         return sha256_of(identity_of(spec, reference, device))
 
     spec = make_spec()
@@ -184,7 +195,7 @@ def test_what_decides_the_result_identifies_a_training_and_nothing_else(make_spe
     assert len(found) == len(others) + 3
 
 
-def test_a_fine_tuning_goes_on_whatever_is_made_of_it_afterwards(make_lessons):
+def test_a_fine_tuning_goes_on_whatever_is_made_of_it_afterwards(make_lessons: Any) -> None:
     """None of these is in the stage's key, so a checkpoint that it keeps must serve them all."""
     spec = make_lessons()
     merged = dataclasses.replace(spec.training, method="merged", path=("elsewhere.jsonl",))
@@ -192,7 +203,7 @@ def test_a_fine_tuning_goes_on_whatever_is_made_of_it_afterwards(make_lessons):
     assert identity_of(same, None, "cpu") == identity_of(spec, None, "cpu")
 
 
-def test_an_adapter_counts_by_its_files(make_spec, tmp_path):
+def test_an_adapter_counts_by_its_files(make_spec: Any, tmp_path: Path) -> None:
     places = [tmp_path / name for name in ("one", "copy", "other")]
     for place in places:
         place.mkdir()

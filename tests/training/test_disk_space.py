@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import namedtuple
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,17 +41,19 @@ STEPS = {"batch_size": 2, "micro_batch_size": 2, "checkpoint_steps": 1}
         ("sgd", 1, False, Writes(32 * GB, 32 * GB, 64 * GB)),
     ],
 )
-def test_what_a_training_of_8_billion_weights_writes(optimizer, due, resumed, expected):
+def test_what_a_training_of_8_billion_weights_writes(
+    optimizer: str, due: int, resumed: bool, expected: Any
+) -> None:
     found = writes(32 * GB, 8 * GB, optimizer, due, resumed)
     assert found == expected
     assert found.least <= found.at_once
 
 
 @pytest.fixture
-def make_kept(make_spec, base_of, tmp_path):
+def make_kept(make_spec: Any, base_of: Any, tmp_path: Path) -> Any:
     """A function that asks for a training that keeps checkpoints, of an adapter or all weights."""
 
-    def make(full: bool = True, **changes):
+    def make(full: bool = True, **changes: Any) -> Any:
         base = base_of("none")
         whole = {"lora": None, "reference_adapter": None, "reference_base": base} if full else {}
         return make_spec(**(STEPS | whole | changes), checkpoints=str(tmp_path / "kept"))
@@ -58,7 +62,7 @@ def make_kept(make_spec, base_of, tmp_path):
 
 
 @pytest.fixture
-def free(monkeypatch):
+def free(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that has the disk say how much of it is free."""
 
     def get(size: int) -> None:
@@ -67,12 +71,14 @@ def free(monkeypatch):
     return get
 
 
-def size_of(directory) -> int:
+def size_of(directory: Any) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("optimizer", ["adamw_torch", "sgd"])
-def test_a_checkpoint_is_as_large_as_foretold(make_kept, optimizer, tmp_path):
+def test_a_checkpoint_is_as_large_as_foretold(
+    make_kept: Any, optimizer: str, tmp_path: Path
+) -> None:
     spec = make_kept(optimizer=optimizer)
     train(spec, tmp_path / "out")
     weights = (tmp_path / "out" / "model" / "model.safetensors").stat().st_size
@@ -83,7 +89,9 @@ def test_a_checkpoint_is_as_large_as_foretold(make_kept, optimizer, tmp_path):
     assert foretold.checkpoint > 200_000
 
 
-def test_a_training_without_room_for_its_result_ends_before_it_begins(make_kept, free, tmp_path):
+def test_a_training_without_room_for_its_result_ends_before_it_begins(
+    make_kept: Any, free: Any, tmp_path: Path
+) -> None:
     spec = make_kept(epochs=2)
     free(0)
     advanced: list[int] = []
@@ -101,8 +109,8 @@ def test_a_training_without_room_for_its_result_ends_before_it_begins(make_kept,
 
 @pytest.mark.parametrize("full", [True, False])
 def test_between_least_and_most_a_warning_says_what_is_missing(
-    make_kept, free, tmp_path, full, caplog
-):
+    make_kept: Any, free: Any, tmp_path: Path, full: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     spec = make_kept(full)
     free(2**60)
     with caplog.at_level(logging.WARNING):
@@ -125,14 +133,16 @@ def test_between_least_and_most_a_warning_says_what_is_missing(
     train(make_kept(full, checkpoint_steps=None), tmp_path / "third")
 
 
-def test_fine_tuning_names_its_own_settings(make_lessons, free, tmp_path):
+def test_fine_tuning_names_its_own_settings(make_lessons: Any, free: Any, tmp_path: Path) -> None:
     spec = make_lessons(checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     free(0)
     with pytest.raises(UserError, match=r"sft\.checkpoint_steps=null"):
         fine_tune(spec, tmp_path / "out")
 
 
-def test_where_no_checkpoints_are_kept_nothing_is_looked_at(make_kept, make_spec, free, tmp_path):
+def test_where_no_checkpoints_are_kept_nothing_is_looked_at(
+    make_kept: Any, make_spec: Any, free: Any, tmp_path: Path
+) -> None:
     free(0)
     spec = make_spec(**STEPS)
     assert len(read_records(spec.examples, Example)) == 6

@@ -18,7 +18,7 @@ from iterdpo.training.shared_step import SharedStep, seed_of
 from tests.config.test_keys import shipped
 
 
-def test_every_micro_batch_is_computed_by_one_process():
+def test_every_micro_batch_is_computed_by_one_process() -> None:
     for size in (1, 2, 3, 8):
         taken = Counter(
             index
@@ -29,7 +29,7 @@ def test_every_micro_batch_is_computed_by_one_process():
         assert taken == dict.fromkeys(range(7), 1)
 
 
-def test_a_process_that_trains_alone_asks_nobody():
+def test_a_process_that_trains_alone_asks_nobody() -> None:
     alone = ProcessGroup.here()
     assert (alone, alone.first) == (ProcessGroup(0, 1), True)
     assert alone.gather("value") == ["value"]
@@ -37,7 +37,7 @@ def test_a_process_that_trains_alone_asks_nobody():
     alone.assert_equal_across_ranks("anything", object())
 
 
-def test_disagreement_names_the_process(monkeypatch):
+def test_disagreement_names_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ProcessGroup, "gather", lambda self, value: [value, value, "other"])
     with pytest.raises(LineageError, match=r"^the policy of training process 2 differs from"):
         ProcessGroup(0, 3).assert_equal_across_ranks("the policy", "mine")
@@ -48,8 +48,8 @@ def test_disagreement_names_the_process(monkeypatch):
                                   (1, "", "")],
 )  # fmt: skip
 def test_a_process_sees_the_gpu_of_its_rank_and_libraries_see_no_launcher(
-    monkeypatch, rank, visible, seen
-):
+    monkeypatch: pytest.MonkeyPatch, rank: int, visible: str | None, seen: str
+) -> None:
     calls = []
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *a, **k: calls.append(1))
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append(2))
@@ -63,14 +63,14 @@ def test_a_process_sees_the_gpu_of_its_rank_and_libraries_see_no_launcher(
     assert calls == [1, 2]
 
 
-def test_without_a_launcher_nothing_is_joined():
+def test_without_a_launcher_nothing_is_joined() -> None:
     environment = {"HOME": "/"}
     with joined(environment) as place:
         assert place == ProcessGroup()
     assert environment == {"HOME": "/"}
 
 
-def test_gradients_travel_in_buckets_of_one_type(monkeypatch):
+def test_gradients_travel_in_buckets_of_one_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "_BUCKET", 10)
     single, half = torch.float32, torch.bfloat16
     kinds = [(4, single), (6, single), (1, single), (2, half), (30, half), (3, half)]
@@ -79,20 +79,20 @@ def test_gradients_travel_in_buckets_of_one_type(monkeypatch):
     assert sizes == [[4, 6], [1], [2], [30], [3]]
 
 
-def test_a_step_is_known_by_its_tokens_in_order():
+def test_a_step_is_known_by_its_tokens_in_order() -> None:
     one, other = {"input_ids": torch.tensor([[1, 2]])}, {"input_ids": torch.tensor([[1], [2]])}
     digests = {SharedStep.of(batches).digest for batches in ([one], [other], [one, other])}
     assert len(digests) == 3
     assert SharedStep.of([one]).digest == SharedStep.of([dict(one)]).digest
 
 
-def test_the_seeds_of_micro_batches_differ():
+def test_the_seeds_of_micro_batches_differ() -> None:
     seeds = {seed_of(*place) for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 10))}
     assert len(seeds) == 5
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_null_is_a_process_a_gpu():
+def test_null_is_a_process_a_gpu() -> None:
     assert number_of_processes("training", None, 4) == 4
     assert number_of_processes("training", 3, 4) == 3
     assert number_of_processes("training", 3, 0) == 3  # on the CPU
@@ -102,7 +102,7 @@ def test_null_is_a_process_a_gpu():
         number_of_processes("sft", 5, 4)
 
 
-def test_a_process_without_a_share_is_refused():
+def test_a_process_without_a_share_is_refused() -> None:
     require_shares("training", 16, 2, 8)
     with pytest.raises(UserError, match=r"8 micro batches of .*at most 8, or .* at most 1$"):
         require_shares("training", 16, 2, 9)
@@ -110,20 +110,20 @@ def test_a_process_without_a_share_is_refused():
         require_shares("training", 2, 2, 3)
 
 
-def test_sharded_weights_are_refused_in_one_line():
+def test_sharded_weights_are_refused_in_one_line() -> None:
     assert sharding_problem({"ACCELERATE_USE_FSDP": "false"}) == ""
     said = sharding_problem({"ACCELERATE_USE_DEEPSPEED": "true"})
     assert said.startswith("ACCELERATE_USE_DEEPSPEED=true: DeepSpeed is not supported")
     assert "\n" not in said
 
 
-def test_a_number_of_processes_is_for_launch():
+def test_a_number_of_processes_is_for_launch() -> None:
     values = shipped("training.processes=2")
     with pytest.raises(ConfigError, match=r"training\.processes=2: is read with"):
         load(values)
 
 
-def test_the_door_counts_processes_for_what_is_trained(monkeypatch):
+def test_the_door_counts_processes_for_what_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load(shipped("training.process=launch", "training.processes=2"))
     shares = dataclasses.replace(config.training, batch_size=4, micro_batch_size=2)
     require_processes(dataclasses.replace(config, training=shares))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,26 +19,26 @@ from iterdpo.training.resumable import ResumableTrainer
 
 
 @pytest.fixture
-def spec(make_spec, tmp_path):
+def spec(make_spec: Any, tmp_path: Path) -> Any:
     return make_spec(epochs=2, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
 
 
-def spoil(monkeypatch, step: int, how) -> None:
+def spoil(monkeypatch: pytest.MonkeyPatch, step: int, how: Any) -> None:
     """Change the loss of one step, or of all from there on."""
     real = DPOTrainer.compute_loss
 
-    def compute_loss(self, model, *args, **kwargs):
+    def compute_loss(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         loss = real(self, model, *args, **kwargs)
         return how(model, loss) if self.state.global_step + 1 >= step else loss
 
     monkeypatch.setattr(DPOTrainer, "compute_loss", compute_loss)
 
 
-def nan_loss(model, loss):
+def nan_loss(model: Any, loss: Any) -> Any:
     return loss * math.nan
 
 
-def infinite_gradient(model, loss):
+def infinite_gradient(model: Any, loss: Any) -> Any:
     weight = next(weight for weight in model.parameters() if weight.requires_grad)
     weight.register_hook(lambda gradient: gradient + math.inf)
     return loss
@@ -50,8 +52,14 @@ def infinite_gradient(model, loss):
     ],
 )
 def test_a_step_that_is_no_number_is_not_taken_and_the_checkpoint_before_it_stays(
-    spec, whole, files, tmp_path, monkeypatch, how, message
-):
+    spec: Any,
+    whole: Any,
+    files: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: Any,
+    message: str,
+) -> None:
     steps: list[int] = []
     with monkeypatch.context() as patch:
         spoil(patch, 3, how)
@@ -66,10 +74,12 @@ def test_a_step_that_is_no_number_is_not_taken_and_the_checkpoint_before_it_stay
     assert files(tmp_path / "again") == whole(spec)
 
 
-def test_measurements_that_are_no_numbers_are_named(spec, tmp_path, monkeypatch):
+def test_measurements_that_are_no_numbers_are_named(
+    spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = DPOTrainer.compute_loss
 
-    def compute_loss(self, *args, **kwargs):
+    def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
         loss = real(self, *args, **kwargs)
         self._metrics["train"]["logps/rejected"][-1] = -math.inf
         return loss
@@ -82,11 +92,11 @@ def test_measurements_that_are_no_numbers_are_named(spec, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("every", [1, None])
 def test_weights_that_are_no_numbers_are_neither_kept_nor_saved(
-    make_spec, tmp_path, monkeypatch, every
-):
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int | None
+) -> None:
     real = torch.optim.AdamW.step
 
-    def step(self, *args, **kwargs):
+    def step(self: Any, *args: Any, **kwargs: Any) -> None:
         real(self, *args, **kwargs)
         self.param_groups[0]["params"][3].data[0, 0] = math.inf
 
@@ -100,7 +110,9 @@ def test_weights_that_are_no_numbers_are_neither_kept_nor_saved(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_loss_that_leaves_its_range_for_good_stops_the_training(make_spec, tmp_path, monkeypatch):
+def test_a_loss_that_leaves_its_range_for_good_stops_the_training(
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = make_spec(epochs=6)  # of two steps
     spoil(monkeypatch, 7, lambda model, loss: loss * 100)
     with pytest.raises(UserError, match=r"at step 11: loss \d\d.* above 10 for 5 steps; lower"):
@@ -122,14 +134,14 @@ def history(*losses: float) -> list[dict[str, float]]:
         [900.0] * 3,
     ],
 )
-def test_a_loss_within_its_range_is_left_alone(make_spec, losses):
+def test_a_loss_within_its_range_is_left_alone(make_spec: Any, losses: Any) -> None:
     check_loss(history(*losses), make_spec())
 
 
 @pytest.mark.parametrize(
     "losses", [[0.69] * 5 + [10.1] * 5, [25.0] * 5 + [260.0] * 5, [0.69] * 50 + [11.0] * 5]
 )
-def test_a_loss_out_of_its_range_is_not(make_spec, losses):
+def test_a_loss_out_of_its_range_is_not(make_spec: Any, losses: Any) -> None:
     with pytest.raises(UserError, match="diverged at step"):
         check_loss(history(*losses), make_spec())
 
@@ -146,15 +158,15 @@ class Scaler:
 
 @pytest.mark.parametrize(("scale", "diverged"), [(65536.0, False), (1.0, True)])
 def test_an_overflow_that_a_smaller_scale_would_mend_is_no_divergence(
-    make_spec, tmp_path, monkeypatch, scale, diverged
-):
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, diverged: bool
+) -> None:
     ours, theirs = ResumableTrainer._get_grad_norm, Trainer._get_grad_norm
 
-    def overflows_once(self, model, grad_norm=None):
+    def overflows_once(self: Any, model: Any, grad_norm: Any = None) -> Any:
         norm = theirs(self, model, grad_norm)
         return norm * math.inf if self.state.global_step == 0 else norm
 
-    def with_scaler(self, model, grad_norm=None):
+    def with_scaler(self: Any, model: Any, grad_norm: Any = None) -> Any:
         monkeypatch.setattr(self.accelerator, "scaler", Scaler(scale))
         norm = ours(self, model, grad_norm)
         monkeypatch.setattr(self.accelerator, "scaler", None)

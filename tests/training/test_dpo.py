@@ -7,6 +7,8 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,23 +32,25 @@ WEIGHTS = "adapter/adapter_model.safetensors"
 
 
 @pytest.fixture
-def first(make_spec, trained) -> Policy:
+def first(make_spec: Any, trained: Any) -> Policy:
     """A policy that was trained once."""
     return policy_in(trained(make_spec()), make_spec().base)
 
 
-def policy_in(out, base, name: str = "M1") -> Policy:
+def policy_in(out: Any, base: Any, name: str = "M1") -> Policy:
     report = json.loads((out / "training.json").read_text())
     return Policy(name, base, Adapter(str(out / "adapter"), report["adapter_sha256"]))
 
 
-def policy_after(spec: TrainSpec, out, name: str = "M1") -> Policy:
+def policy_after(spec: TrainSpec, out: Any, name: str = "M1") -> Policy:
     train(spec, out)
     return policy_in(out, spec.base, name)
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4", "nf4-double", "int8"])
-def test_step_0_is_ln_2_and_the_loss_falls_on_every_kind_of_base(make_spec, tmp_path, quantization):
+def test_step_0_is_ln_2_and_the_loss_falls_on_every_kind_of_base(
+    make_spec: Any, tmp_path: Path, quantization: str
+) -> None:
     spec = make_spec(quantization, epochs=10, batch_size=6, micro_batch_size=6)
     report = train(spec, tmp_path)
     assert report["step0"]["loss"] == pytest.approx(math.log(2), abs=1e-6)
@@ -60,8 +64,8 @@ def test_step_0_is_ln_2_and_the_loss_falls_on_every_kind_of_base(make_spec, tmp_
 
 @pytest.mark.parametrize("quantization", ["none", "nf4", "nf4-double"])
 def test_the_engine_on_the_image_computes_what_the_trainer_computed(
-    make_spec, engine, tmp_path, quantization
-):
+    make_spec: Any, engine: Any, tmp_path: Path, quantization: str
+) -> None:
     spec = make_spec(quantization)
     policy = policy_after(spec, tmp_path)
     canary = Canary.read(tmp_path / "canary.json")
@@ -75,7 +79,9 @@ def test_the_engine_on_the_image_computes_what_the_trainer_computed(
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_step_0_of_every_loss_is_the_papers_arithmetic(make_spec, first, tmp_path, loss):
+def test_step_0_of_every_loss_is_the_papers_arithmetic(
+    make_spec: Any, first: Any, tmp_path: Path, loss: Any
+) -> None:
     # From an adapter other than the reference, so that no term is 0 or ln 2 by symmetry.
     spec = make_spec(
         policy=first,
@@ -89,14 +95,16 @@ def test_step_0_of_every_loss_is_the_papers_arithmetic(make_spec, first, tmp_pat
     assert step0["largest_reward"] > 1e-3
 
 
-def test_a_mixture_is_trained_with_its_weights(make_spec, tmp_path):
+def test_a_mixture_is_trained_with_its_weights(make_spec: Any, tmp_path: Path) -> None:
     spec = make_spec(loss=("sigmoid", "sft"), loss_weights=(1.0, 0.2))
     step0 = train(spec, tmp_path)["step0"]
     assert step0["loss"] == pytest.approx(step0["expected_loss"], rel=1e-5)
     assert step0["loss"] > math.log(2)
 
 
-def test_the_new_adapter_starts_as_a_copy_of_the_previous_one(make_spec, first, tmp_path):
+def test_the_new_adapter_starts_as_a_copy_of_the_previous_one(
+    make_spec: Any, first: Any, tmp_path: Path
+) -> None:
     spec = make_spec(policy=first, learning_rate=1e-12)
     second = policy_after(spec, tmp_path / "second")
     before, after = (
@@ -109,8 +117,8 @@ def test_the_new_adapter_starts_as_a_copy_of_the_previous_one(make_spec, first, 
 
 @pytest.mark.parametrize("kind", ["previous", "initial", "base"])
 def test_dpo_measures_against_the_reference_it_was_given(
-    make_spec, first, trained, engine, tmp_path, kind
-):
+    make_spec: Any, first: Any, trained: Any, engine: Any, tmp_path: Path, kind: str
+) -> None:
     one, two = first, policy_in(trained(make_spec(policy=first)), first.base, "M2")
     reference = {"previous": two, "initial": one, "base": Policy("M0", two.base)}[kind]
     spec = make_spec(
@@ -141,8 +149,8 @@ def test_dpo_measures_against_the_reference_it_was_given(
 
 
 def test_a_reference_that_is_not_the_one_named_stops_the_training(
-    make_spec, first, tmp_path, monkeypatch
-):
+    make_spec: Any, first: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The mistake of LLaMA-Factory#8459 and trl#6591: DPO against the base instead."""
     monkeypatch.setattr(
         adapters,
@@ -157,14 +165,18 @@ def test_a_reference_that_is_not_the_one_named_stops_the_training(
     assert not (tmp_path / "second" / "adapter").exists()
 
 
-def test_a_policy_that_trl_rounded_to_bfloat16_stops_the_training(make_spec, tmp_path, monkeypatch):
+def test_a_policy_that_trl_rounded_to_bfloat16_stops_the_training(
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = policy_after(make_spec("nf4", learning_rate=0.2), tmp_path / "first")
     monkeypatch.setattr(adapters, "restore_policy", lambda model, spec, weights: None)
     with pytest.raises(LineageError, match="step 0"):
         train(make_spec(policy=first), tmp_path / "second")
 
 
-def test_an_adapter_file_that_does_not_fit_stops_the_training(make_spec, tmp_path):
+def test_an_adapter_file_that_does_not_fit_stops_the_training(
+    make_spec: Any, tmp_path: Path
+) -> None:
     """schauppi's mistake: keys that cannot match, and training starts over without a word."""
     from safetensors.torch import save_file
 
@@ -175,7 +187,7 @@ def test_an_adapter_file_that_does_not_fit_stops_the_training(make_spec, tmp_pat
         train(make_spec_without_engine(make_spec, first, tmp_path), tmp_path / "second")
 
 
-def make_spec_without_engine(make_spec, policy: Policy, tmp_path) -> TrainSpec:
+def make_spec_without_engine(make_spec: Any, policy: Policy, tmp_path: Path) -> TrainSpec:
     # The engine would refuse the adapter as well: let the base write, and train from the adapter.
     bare = make_spec(policy=Policy("M0", policy.base))
     assert policy.adapter is not None
@@ -183,9 +195,9 @@ def make_spec_without_engine(make_spec, policy: Policy, tmp_path) -> TrainSpec:
 
 
 def test_a_gradient_outside_the_policys_adapter_stops_the_training(
-    make_spec, tmp_path, monkeypatch
-):
-    def unfreeze(model, spec):
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unfreeze(model: Any, spec: Any) -> None:
         set_reference(model, spec)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("norm" in name or parameter.requires_grad)
@@ -195,14 +207,16 @@ def test_a_gradient_outside_the_policys_adapter_stops_the_training(
         train(make_spec(), tmp_path)
 
 
-def test_a_reference_that_changes_is_noticed(make_spec, tmp_path, monkeypatch):
+def test_a_reference_that_changes_is_noticed(
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hashes = iter(["before", "after"])
     monkeypatch.setattr(adapters, "adapter_sha256", lambda model, name: next(hashes))
     with pytest.raises(LineageError, match="the reference changed"):
         train(make_spec(), tmp_path)
 
 
-def test_an_adapters_hash_follows_its_weights(make_spec):
+def test_an_adapters_hash_follows_its_weights(make_spec: Any) -> None:
     model = adapters.load_policy(make_spec())
     before = proofs.adapter_sha256(model, "default")
     assert before == proofs.adapter_sha256(model, "default")
@@ -213,7 +227,7 @@ def test_an_adapters_hash_follows_its_weights(make_spec):
     assert before != proofs.adapter_sha256(model, "default")
 
 
-def test_a_training_that_diverges_says_what_to_lower(make_spec, tmp_path):
+def test_a_training_that_diverges_says_what_to_lower(make_spec: Any, tmp_path: Path) -> None:
     spec = make_spec(learning_rate=1e30, epochs=4)
     with pytest.raises(UserError, match=r"training\.learning_rate"):
         train(spec, tmp_path)
@@ -230,8 +244,8 @@ def test_a_training_that_diverges_says_what_to_lower(make_spec, tmp_path):
     ],
 )
 def test_the_rate_rises_over_its_share_of_the_steps_and_ends_full(
-    make_spec, tmp_path, warmup, schedule, expected
-):
+    make_spec: Any, tmp_path: Path, warmup: float, schedule: str, expected: Any
+) -> None:
     spec = make_spec(
         pairs=6, batch_size=6, micro_batch_size=6, epochs=len(expected), warmup=warmup,
         schedule=schedule, learning_rate=1e-3,
@@ -243,11 +257,13 @@ def test_the_rate_rises_over_its_share_of_the_steps_and_ends_full(
     assert any(text.after != text.before for text in canary.texts)
 
 
-def test_a_child_that_fails_says_why(make_spec, tmp_path, monkeypatch):
+def test_a_child_that_fails_says_why(
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Child(subprocess.Popen):
         """Runs in this process, which has the libraries loaded; a real one: ``test_resume``."""
 
-        def __init__(self, command, **kwargs):
+        def __init__(self, command: Any, **kwargs: Any) -> None:
             assert command[1:3] == ["-m", "iterdpo.training"]
             self.status = __main__.main(*command[3:])
             super().__init__([sys.executable, "-c", f"exit({self.status})"], **kwargs)
@@ -262,7 +278,7 @@ def test_a_child_that_fails_says_why(make_spec, tmp_path, monkeypatch):
         run.run_training(spec, tmp_path, "M1 trains")
 
 
-def test_the_trainer_sees_the_engines_tokens(make_spec, tmp_path):
+def test_the_trainer_sees_the_engines_tokens(make_spec: Any, tmp_path: Path) -> None:
     from iterdpo.models.loading import load_tokenizer
     from iterdpo.training.trainer import make_trainer
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,10 +30,10 @@ WEIGHTS = "model/model.safetensors"
 
 
 @pytest.fixture
-def make_full(make_spec, base_of):
+def make_full(make_spec: Any, base_of: Any) -> Any:
     """A function that asks for a training of every weight."""
 
-    def make(policy: Policy | None = None, **changes):
+    def make(policy: Policy | None = None, **changes: Any) -> Any:
         policy = policy or Policy("M0", base_of("none"))
         changes = {"learning_rate": 1e-3, "reference_base": policy.base} | changes
         return make_spec(policy=policy, lora=None, reference_adapter=None, **changes)
@@ -41,14 +42,14 @@ def make_full(make_spec, base_of):
 
 
 @pytest.fixture
-def first(make_full, tmp_path) -> Policy:
+def first(make_full: Any, tmp_path: Path) -> Policy:
     """A policy that was trained once."""
     spec = make_full()
     train(spec, tmp_path / "first")
     return policy_in(tmp_path / "first", "M1", Policy("M0", spec.base))
 
 
-def test_step_0_is_ln_2_and_every_weight_moves(make_full, tmp_path):
+def test_step_0_is_ln_2_and_every_weight_moves(make_full: Any, tmp_path: Path) -> None:
     spec = make_full(epochs=8, batch_size=6, micro_batch_size=6)
     report = train(spec, tmp_path / "out")
     assert report["step0"]["loss"] == pytest.approx(math.log(2), abs=1e-6)
@@ -62,7 +63,7 @@ def test_step_0_is_ln_2_and_every_weight_moves(make_full, tmp_path):
     assert report["weights_sha256"] == checkpoint_sha256(tmp_path / "out" / "model")
 
 
-def test_the_policy_is_a_checkpoint_that_stands_alone(first, tmp_path):
+def test_the_policy_is_a_checkpoint_that_stands_alone(first: Any, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     assert first.adapter is None
@@ -74,8 +75,8 @@ def test_the_policy_is_a_checkpoint_that_stands_alone(first, tmp_path):
 
 @pytest.mark.parametrize("kind", ["previous", "initial"])
 def test_dpo_measures_against_the_reference_it_was_given(
-    make_full, first, base_of, engine, tmp_path, kind
-):
+    make_full: Any, first: Any, base_of: Any, engine: Any, tmp_path: Path, kind: str
+) -> None:
     initial = Policy("M0", base_of("none"))
     reference = {"previous": first, "initial": initial}[kind]
     spec = make_full(
@@ -99,8 +100,8 @@ def test_dpo_measures_against_the_reference_it_was_given(
 
 
 def test_another_reference_than_the_one_named_stops_the_training(
-    make_full, first, base_of, tmp_path
-):
+    make_full: Any, first: Any, base_of: Any, tmp_path: Path
+) -> None:
     # Said to be the start, and loaded from M0.
     spec = make_full(first, reference_base=base_of("none"))
     with pytest.raises(LineageError, match="every reward must be 0"):
@@ -108,10 +109,12 @@ def test_another_reference_than_the_one_named_stops_the_training(
     assert not (tmp_path / "second").exists()
 
 
-def test_a_weight_that_is_left_out_stops_the_training(make_full, tmp_path, monkeypatch):
+def test_a_weight_that_is_left_out_stops_the_training(
+    make_full: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = FullLearner.begin
 
-    def freeze(self):
+    def freeze(self: Any) -> None:
         real(self)
         self.model.model.norm.weight.requires_grad_(False)
 
@@ -120,10 +123,12 @@ def test_a_weight_that_is_left_out_stops_the_training(make_full, tmp_path, monke
         train(make_full(), tmp_path)
 
 
-def test_a_reference_that_would_learn_stops_the_training(make_full, tmp_path, monkeypatch):
+def test_a_reference_that_would_learn_stops_the_training(
+    make_full: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = FullLearner.begin
 
-    def thaw(self):
+    def thaw(self: Any) -> None:
         real(self)
         self.reference.model.norm.weight.requires_grad_(True)
 
@@ -132,7 +137,9 @@ def test_a_reference_that_would_learn_stops_the_training(make_full, tmp_path, mo
         train(make_full(), tmp_path)
 
 
-def test_a_reference_that_changes_is_noticed(make_full, tmp_path, monkeypatch):
+def test_a_reference_that_changes_is_noticed(
+    make_full: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(FullLearner, "check_gradients", spoil)
     with pytest.raises(LineageError, match="the reference changed"):
         train(make_full(), tmp_path)
@@ -144,7 +151,9 @@ def spoil(learner: FullLearner) -> None:
     next(learner.reference.parameters()).data.add_(1e-6)
 
 
-def test_the_engine_loads_each_policy_and_proves_it(make_full, first, engine, tmp_path):
+def test_the_engine_loads_each_policy_and_proves_it(
+    make_full: Any, first: Any, engine: Any, tmp_path: Path
+) -> None:
     spec = make_full(first)
     train(spec, tmp_path / "second")
     second = policy_in(tmp_path / "second", "M2", first)
@@ -162,10 +171,12 @@ def test_the_engine_loads_each_policy_and_proves_it(make_full, first, engine, tm
         assert measured == pytest.approx([getattr(text, name) for text in texts], abs=1e-4)
 
 
-def test_an_engine_with_the_weights_of_before_is_caught(first, base_of, engine, monkeypatch):
+def test_an_engine_with_the_weights_of_before_is_caught(
+    first: Any, base_of: Any, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = TransformersEngine._load_base
 
-    def stale(self, base):
+    def stale(self: Any, base: Any) -> None:
         real(self, dataclasses.replace(base, dequantized=base_of("none").dequantized))
 
     monkeypatch.setattr(TransformersEngine, "_load_base", stale)
@@ -174,7 +185,9 @@ def test_an_engine_with_the_weights_of_before_is_caught(first, base_of, engine, 
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(make_full, files, tmp_path, step):
+def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
+    make_full: Any, files: Any, tmp_path: Path, step: int
+) -> None:
     spec = make_full(epochs=2, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     train(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
 
@@ -190,7 +203,9 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(make_full, files, tmp_
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 
 
-def test_half_types_are_computed_in_and_weights_stay_in_float32(make_full, tmp_path):
+def test_half_types_are_computed_in_and_weights_stay_in_float32(
+    make_full: Any, tmp_path: Path
+) -> None:
     spec = make_full(learning_rate=1e-6)
     spec = dataclasses.replace(
         spec,
@@ -207,7 +222,9 @@ def test_half_types_are_computed_in_and_weights_stay_in_float32(make_full, tmp_p
     assert all(tensor.dtype == torch.float32 for tensor in after.values())
 
 
-def test_fine_tuning_of_every_weight_makes_a_checkpoint(make_lessons, engine, tmp_path):
+def test_fine_tuning_of_every_weight_makes_a_checkpoint(
+    make_lessons: Any, engine: Any, tmp_path: Path
+) -> None:
     spec = make_lessons(lora=None, learning_rate=3e-3, epochs=6)
     report = fine_tune(spec, tmp_path)
     assert report["history"][-1]["loss"] < 0.7 * report["history"][0]["loss"]
@@ -217,7 +234,7 @@ def test_fine_tuning_of_every_weight_makes_a_checkpoint(make_lessons, engine, tm
     assert verified.results[policy.fingerprint].outcome == "applied"
 
 
-def test_everything_but_weights_is_copied(tmp_path):
+def test_everything_but_weights_is_copied(tmp_path: Path) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     source.mkdir()
     target.mkdir()

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,12 +38,14 @@ MIXED = {"loss": ("sigmoid", "sft"), "loss_weights": (1.0, 0.5)}
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes on two cores; and no tensor is cut for threads in one way and not another."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def trained_by(spec, out: Path, processes: int | None = None, stop: StopRequest | None = None):
+def trained_by(
+    spec: Any, out: Path, processes: int | None = None, stop: StopRequest | None = None
+) -> Any:
     """Train inline, or launched in ``processes``; return the report."""
     changes = {"process": "launch" if processes else "inline", "processes": processes}
     out.mkdir()
@@ -56,10 +59,10 @@ def weights_in(out: Path) -> torch.Tensor:
 
 
 @pytest.fixture
-def asked_for(make_spec, make_lessons):
+def asked_for(make_spec: Any, make_lessons: Any) -> Any:
     """A function from a kind of training to its spec, over answers of unequal length."""
 
-    def get(kind: str, **changes):
+    def get(kind: str, **changes: Any) -> Any:
         if kind == "sft":
             spec = make_lessons(lessons=ROWS, **(UNEVEN | changes))
             return dataclasses.replace(spec, lora=dataclasses.replace(spec.lora, dropout=0.2))
@@ -71,7 +74,7 @@ def asked_for(make_spec, make_lessons):
     return get
 
 
-def assert_same(out: Path, report, other: Path, expected) -> None:
+def assert_same(out: Path, report: Any, other: Path, expected: Any) -> None:
     """Compare two trainings that add the same float32 numbers in another order.
 
     A sum of three gradients or losses in another order differs by about 1e-7 of it (the unit
@@ -92,14 +95,16 @@ def assert_same(out: Path, report, other: Path, expected) -> None:
 
 
 @pytest.mark.parametrize("kind", ["adapter", "sft"])
-def test_two_processes_train_as_one_does(asked_for, tmp_path, kind):
+def test_two_processes_train_as_one_does(asked_for: Any, tmp_path: Path, kind: str) -> None:
     spec = asked_for(kind)
     alone = trained_by(spec, tmp_path / "alone")
     together = trained_by(spec, tmp_path / "together", processes=2)
     assert_same(tmp_path / "together", together, tmp_path / "alone", alone)
 
 
-def test_two_processes_that_are_stopped_go_on_with_all_weights(asked_for, tmp_path):
+def test_two_processes_that_are_stopped_go_on_with_all_weights(
+    asked_for: Any, tmp_path: Path
+) -> None:
     spec = asked_for("all weights")
     alone = trained_by(spec, tmp_path / "alone")
     spec = dataclasses.replace(spec, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1000)
@@ -115,8 +120,8 @@ def test_two_processes_that_are_stopped_go_on_with_all_weights(asked_for, tmp_pa
 
 
 def test_a_launcher_that_is_killed_leaves_no_process_and_one_goes_on(
-    asked_for, tmp_path, monkeypatch
-):
+    asked_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = asked_for("orpo")
     alone = trained_by(spec, tmp_path / "alone")
     spec = dataclasses.replace(spec, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
@@ -125,11 +130,11 @@ def test_a_launcher_that_is_killed_leaves_no_process_and_one_goes_on(
     over = threading.Event()
 
     class Launcher(subprocess.Popen):
-        def __init__(self, *args, **kwargs):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             started.append(self)
 
-    def kill_at_the_first_checkpoint():
+    def kill_at_the_first_checkpoint() -> None:
         while not over.wait(0.01):
             if list((tmp_path / "kept").glob("*-step-*")):
                 children.update(children_of(started[0].pid))
@@ -156,8 +161,11 @@ def test_a_launcher_that_is_killed_leaves_no_process_and_one_goes_on(
 
 
 def test_a_failure_in_one_process_ends_all_with_its_message(
-    asked_for, tmp_path, monkeypatch, capfd
-):
+    asked_for: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     """Process 1 alone fails after its second step, while process 0 waits for it in the third."""
     script = tmp_path / "child.py"
     script.write_text(
@@ -175,7 +183,7 @@ def test_a_failure_in_one_process_ends_all_with_its_message(
     monkeypatch.setattr(launch, "CHILD", (str(script),))
     statuses = []
 
-    def noted(*args):
+    def noted(*args: Any) -> Any:
         statuses.append(launched(*args))
         return statuses[-1]
 

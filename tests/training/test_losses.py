@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -40,12 +41,12 @@ EXPECTED = {
 }
 
 
-def test_every_loss_has_its_arithmetic():
+def test_every_loss_has_its_arithmetic() -> None:
     assert set(EXPECTED) == set(LOSSES)
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_loss(name):
+def test_loss(name: Any) -> None:
     value = LOSSES[name](PAIR, BETA, 0.1)
     assert value.shape == (1,)
     assert value.item() == pytest.approx(EXPECTED[name], rel=1e-5, abs=1e-6)
@@ -55,11 +56,11 @@ def test_loss(name):
     ("name", "value"),
     [("sigmoid", math.log(2)), ("hinge", 1.0), ("ipo", 1.0), ("bco_pair", 2 * math.log(2))],
 )
-def test_where_policy_and_reference_agree(name, value):
+def test_where_policy_and_reference_agree(name: str, value: Any) -> None:
     assert LOSSES[name](SAME, BETA, 0.0).item() == pytest.approx(value, rel=1e-6)
 
 
-def test_the_optimal_transport_losses_match_sorted_margins():
+def test_the_optimal_transport_losses_match_sorted_margins() -> None:
     # Chosen ratios (1, 3), rejected ratios (2, 0), references 0. Paired margins are -1 and 3,
     # in either order; unpaired the sorted ones, (1, 3) and (0, 2), differ by 1 and 1.
     two = PairLogprobs(
@@ -75,12 +76,12 @@ def test_the_optimal_transport_losses_match_sorted_margins():
     )
 
 
-def test_extreme_margins_stay_finite():
+def test_extreme_margins_stay_finite() -> None:
     far = PairLogprobs(*(torch.tensor([x]) for x in (-1e4, 0.0, 0.0, -1e4, 4.0, 4.0)))
     assert LOSSES["sigmoid"](far, 1.0, 0.0).item() == pytest.approx(2e4)
 
 
-def test_the_nll_is_the_mean_over_all_chosen_tokens_of_the_batch():
+def test_the_nll_is_the_mean_over_all_chosen_tokens_of_the_batch() -> None:
     batch = PairLogprobs(
         torch.tensor([-6.0, -2.0]),
         *(torch.zeros(2) for _ in range(3)),
@@ -90,7 +91,7 @@ def test_the_nll_is_the_mean_over_all_chosen_tokens_of_the_batch():
     assert LOSSES["sft"](batch, 1.0, 0.0).tolist() == pytest.approx([1.0, 1.0])  # 8 nats, 8 tokens
 
 
-def test_a_mixture_is_the_weighted_sum():
+def test_a_mixture_is_the_weighted_sum() -> None:
     expected = 2 * EXPECTED["sigmoid"] + 0.25 * EXPECTED["sft"]
     value = mixture(PAIR, ("sigmoid", "sft"), (2.0, 0.25), BETA, 0.1)
     assert value.item() == pytest.approx(expected, rel=1e-5)

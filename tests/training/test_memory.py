@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,14 +35,16 @@ def close(one: bytes, other: bytes) -> None:
 
 
 @pytest.fixture
-def small_memory(monkeypatch):
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that lets memory run out for more pairs than a number, and says what it saw."""
     real = DPOTrainer.compute_loss
 
-    def limit(pairs: int, error=torch.OutOfMemoryError, text: str = "CUDA out of memory."):
+    def limit(
+        pairs: int, error: Any = torch.OutOfMemoryError, text: str = "CUDA out of memory."
+    ) -> Any:
         sizes: list[int] = []
 
-        def compute_loss(self, model, inputs, *args, **kwargs):
+        def compute_loss(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             sizes.append(len(inputs["input_ids"]) // 2)
             if sizes[-1] > pairs:
                 raise error(text)
@@ -62,8 +65,8 @@ def small_memory(monkeypatch):
     ],
 )
 def test_micro_batches_are_halved_until_they_fit_and_the_steps_stay_the_same(
-    make_spec, whole, files, small_memory, tmp_path, changes
-):
+    make_spec: Any, whole: Any, files: Any, small_memory: Any, tmp_path: Path, changes: Any
+) -> None:
     spec = make_spec(**(changes | PLAIN), pairs=7, batch_size=5, micro_batch_size=5, epochs=2)
     uneven = [
         dataclasses.replace(example, chosen_ids=example.chosen_ids[: 1 + number])
@@ -85,7 +88,9 @@ def test_micro_batches_are_halved_until_they_fit_and_the_steps_stay_the_same(
     assert "micro_batch_size" not in expected
 
 
-def test_the_cpus_own_error_counts_as_well(make_spec, small_memory, tmp_path):
+def test_the_cpus_own_error_counts_as_well(
+    make_spec: Any, small_memory: Any, tmp_path: Path
+) -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**55)
     assert memory.is_out_of_memory(raised.value)
@@ -93,7 +98,7 @@ def test_the_cpus_own_error_counts_as_well(make_spec, small_memory, tmp_path):
     assert train(make_spec(), tmp_path)["micro_batch_size"] == [3, 2, 1]
 
 
-def test_other_errors_come_through(make_spec, small_memory, tmp_path):
+def test_other_errors_come_through(make_spec: Any, small_memory: Any, tmp_path: Path) -> None:
     small_memory(1, RuntimeError, "something else")
     with pytest.raises(RuntimeError, match="something else"):
         train(make_spec(), tmp_path)
@@ -107,14 +112,20 @@ def test_other_errors_come_through(make_spec, small_memory, tmp_path):
     ],
 )
 def test_memory_that_runs_out_within_a_step_counts_nothing_twice(
-    make_spec, whole, files, tmp_path, monkeypatch, failing, expected
-):
+    make_spec: Any,
+    whole: Any,
+    files: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: int,
+    expected: Any,
+) -> None:
     spec = make_spec(**PLAIN, pairs=12, batch_size=6, micro_batch_size=2)
     undisturbed = whole(spec)
     real = DPOTrainer.training_step
     calls: list[int] = []
 
-    def training_step(self, model, inputs, *args, **kwargs):
+    def training_step(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         calls.append(len(inputs["input_ids"]) // 2)
         if len(calls) != failing:
             return real(self, model, inputs, *args, **kwargs)
@@ -122,7 +133,7 @@ def test_memory_that_runs_out_within_a_step_counts_nothing_twice(
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         reached: list[int] = []
 
-        def fail(weight):
+        def fail(weight: Any) -> None:
             reached.append(1)
             if len(reached) == len(trained) // 2:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -151,8 +162,8 @@ def test_memory_that_runs_out_within_a_step_counts_nothing_twice(
 
 
 def test_the_smaller_size_is_kept_when_a_stopped_training_goes_on(
-    make_spec, files, small_memory, tmp_path
-):
+    make_spec: Any, files: Any, small_memory: Any, tmp_path: Path
+) -> None:
     spec = make_spec(epochs=3, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     sizes = small_memory(2)
     train(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
@@ -181,15 +192,17 @@ def test_the_smaller_size_is_kept_when_a_stopped_training_goes_on(
     ],
 )
 def test_what_cannot_be_halved_is_told_to_the_user(
-    make_spec, small_memory, tmp_path, micro, changes, message
-):
+    make_spec: Any, small_memory: Any, tmp_path: Path, micro: int, changes: Any, message: str
+) -> None:
     small_memory(0)
     with pytest.raises(UserError, match=message):
         train(make_spec(micro_batch_size=micro, **changes), tmp_path)
 
 
-def test_memory_that_runs_out_elsewhere_is_told_to_the_user(make_spec, tmp_path, monkeypatch):
-    def step(*args, **kwargs):
+def test_memory_that_runs_out_elsewhere_is_told_to_the_user(
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
@@ -197,11 +210,13 @@ def test_memory_that_runs_out_elsewhere_is_told_to_the_user(make_spec, tmp_path,
         train(make_spec(), tmp_path)
 
 
-def test_the_canary_is_measured_in_smaller_portions(make_spec, tmp_path, monkeypatch):
+def test_the_canary_is_measured_in_smaller_portions(
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = canary.batch_logprobs
     rows: list[int] = []
 
-    def batch_logprobs(model, ids, *args):
+    def batch_logprobs(model: Any, ids: Any, *args: Any) -> Any:
         rows.append(len(ids))
         if rows[-1] > 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -229,7 +244,7 @@ def batch(*tokens: tuple[int, int]) -> dict[str, torch.Tensor]:
     return {"input_ids": torch.arange(mask.numel()).view(mask.shape), "completion_mask": mask}
 
 
-def test_parts_hold_every_pair_once_and_weigh_by_pairs_or_tokens():
+def test_parts_hold_every_pair_once_and_weigh_by_pairs_or_tokens() -> None:
     whole = batch((4, 1), (2, 1), (0, 1), (2, 3), (8, 3))
     parts = list(memory.split(whole, 2, ["sigmoid", "sft"], [1.0, 0.5]))
     assert [part.weights for part in parts] == [
@@ -244,7 +259,7 @@ def test_parts_hold_every_pair_once_and_weigh_by_pairs_or_tokens():
         )
 
 
-def test_a_part_without_tokens_has_no_mean_over_tokens():
+def test_a_part_without_tokens_has_no_mean_over_tokens() -> None:
     parts = list(memory.split(batch((0, 1), (3, 1)), 1, ["sigmoid", "sft"], [1.0, 0.5]))
     assert [(part.losses, part.weights) for part in parts] == [
         (["sigmoid"], [0.5]), (["sigmoid", "sft"], [0.5, 0.5]),
@@ -258,7 +273,7 @@ def test_a_part_without_tokens_has_no_mean_over_tokens():
     assert math.isnan(two.weights[0])
 
 
-def test_two_micro_batches_of_four_are_one_of_eight(make_spec, tmp_path):
+def test_two_micro_batches_of_four_are_one_of_eight(make_spec: Any, tmp_path: Path) -> None:
     """TRL's loss is the mean of a micro batch, and transformers divides by how many there are."""
     for micro in (4, 8):
         spec = make_spec(**PLAIN, pairs=8, batch_size=8, micro_batch_size=micro, epochs=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,23 +33,23 @@ WEIGHTS = "adapter/adapter_model.safetensors"
 
 
 @pytest.fixture
-def make_odds(make_spec):
+def make_odds(make_spec: Any) -> Any:
     """A function that asks for an ORPO training."""
     return lambda *args, **changes: odds_spec(make_spec(*args, **changes))
 
 
-def base_weights(model) -> dict[str, torch.Tensor]:
+def base_weights(model: Any) -> dict[str, torch.Tensor]:
     return {n: w.detach().clone() for n, w in model.named_parameters() if "lora_" not in n}
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4", "nf4-double", "int8"])
 def test_step_0_is_the_papers_arithmetic_and_the_loss_falls(
-    make_odds, tmp_path, quantization, monkeypatch
-):
+    make_odds: Any, tmp_path: Path, quantization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learners: list[AdapterLearner] = []
     begin = AdapterLearner.begin
 
-    def noted(self):
+    def noted(self: Any) -> None:
         begin(self)
         self.bare = base_weights(self.model)
         learners.append(self)
@@ -72,7 +73,7 @@ def test_step_0_is_the_papers_arithmetic_and_the_loss_falls(
 
 @pytest.mark.parametrize("lora", ["adapter", "all weights"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_step_0_holds_in_half_types(make_odds, tmp_path, dtype, lora):
+def test_step_0_holds_in_half_types(make_odds: Any, tmp_path: Path, dtype: str, lora: str) -> None:
     spec = make_odds(beta=1.0, learning_rate=1e-4, batch_size=6, micro_batch_size=3)
     if dtype == "float16" and not torch.cuda.is_available():
         pytest.skip("a CPU does not train in float16")
@@ -82,7 +83,7 @@ def test_step_0_holds_in_half_types(make_odds, tmp_path, dtype, lora):
     assert report["step0"]["loss"] == pytest.approx(report["step0"]["expected_loss"], rel=1e-4)
 
 
-def test_the_engine_applies_what_was_trained(make_odds, engine, tmp_path):
+def test_the_engine_applies_what_was_trained(make_odds: Any, engine: Any, tmp_path: Path) -> None:
     spec = make_odds("nf4")
     train_by_odds(spec, tmp_path)
     policy = policy_in(tmp_path, "M1", Policy("M0", spec.base))
@@ -91,7 +92,9 @@ def test_the_engine_applies_what_was_trained(make_odds, engine, tmp_path):
     assert verified.results[policy.fingerprint].outcome == "applied"
 
 
-def test_answers_of_others_are_measured_by_the_engine(make_odds, engine, tmp_path):
+def test_answers_of_others_are_measured_by_the_engine(
+    make_odds: Any, engine: Any, tmp_path: Path
+) -> None:
     """Their noise is what engine and trainer differ by on them, whoever wrote them."""
     spec = make_odds()
     examples = read_records(Path(spec.examples), Example)
@@ -109,10 +112,12 @@ def test_answers_of_others_are_measured_by_the_engine(make_odds, engine, tmp_pat
         )
 
 
-def test_prompts_in_the_odds_stop_the_training(make_odds, tmp_path, monkeypatch):
+def test_prompts_in_the_odds_stop_the_training(
+    make_odds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = orpo_trainer.by_side
 
-    def spoiled(batch):
+    def spoiled(batch: Any) -> Any:
         halves = right(batch)
         return halves | {"chosen_labels": halves["chosen_input_ids"]}
 
@@ -122,10 +127,12 @@ def test_prompts_in_the_odds_stop_the_training(make_odds, tmp_path, monkeypatch)
     assert not (tmp_path / "adapter").exists()
 
 
-def test_a_gradient_outside_the_adapter_stops_the_training(make_odds, tmp_path, monkeypatch):
+def test_a_gradient_outside_the_adapter_stops_the_training(
+    make_odds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin = AdapterLearner.begin
 
-    def thaw(self):
+    def thaw(self: Any) -> None:
         begin(self)
         next(p for n, p in self.model.named_parameters() if "norm" in n).requires_grad_(True)
 
@@ -134,12 +141,14 @@ def test_a_gradient_outside_the_adapter_stops_the_training(make_odds, tmp_path, 
         train_by_odds(make_odds(), tmp_path)
 
 
-def test_a_training_that_diverges_says_what_to_lower(make_odds, tmp_path):
+def test_a_training_that_diverges_says_what_to_lower(make_odds: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"training\.learning_rate"):
         train_by_odds(make_odds(learning_rate=1e30, epochs=4), tmp_path)
 
 
-def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(make_odds, files, tmp_path):
+def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
+    make_odds: Any, files: Any, tmp_path: Path
+) -> None:
     spec = make_odds(epochs=2, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     train_by_odds(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
 
@@ -155,13 +164,13 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(make_odds, files, tmp_
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 
 
-def test_a_batch_has_one_gradient_however_it_is_divided(make_odds):
+def test_a_batch_has_one_gradient_however_it_is_divided(make_odds: Any) -> None:
     spec = make_odds(pairs=PAIRS, batch_size=8, micro_batch_size=8, **STILL)
     uneven(spec)
     tokenizer = load_tokenizer(spec.base.path)
     examples = read_records(Path(spec.examples), Example)
 
-    def gradients(micro: int, memory: int):
+    def gradients(micro: int, memory: int) -> Any:
         torch.manual_seed(0)
         training = dataclasses.replace(spec.training, micro_batch_size=micro)
         asked = dataclasses.replace(spec, training=training)
@@ -189,7 +198,9 @@ def test_a_batch_has_one_gradient_however_it_is_divided(make_odds):
         assert same.step_zero.expected_loss == pytest.approx(told.step_zero.loss, rel=1e-5)
 
 
-def test_every_weight_is_trained_without_a_second_model(make_odds, tmp_path, monkeypatch):
+def test_every_weight_is_trained_without_a_second_model(
+    make_odds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learners: list[FullLearner] = []
     begin = FullLearner.begin
     monkeypatch.setattr(FullLearner, "begin", lambda self: (begin(self), learners.append(self)))
@@ -202,7 +213,7 @@ def test_every_weight_is_trained_without_a_second_model(make_odds, tmp_path, mon
     assert all(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_trainer_sees_the_tokens_it_was_given(make_odds):
+def test_the_trainer_sees_the_tokens_it_was_given(make_odds: Any) -> None:
     # Token ids that no tokenizer would write for their text.
     odd = [Example((7, 8), (5, 5, 5), (6, 2), None, None)] * 3
     spec = make_odds()
@@ -216,7 +227,7 @@ def test_the_trainer_sees_the_tokens_it_was_given(make_odds):
     assert halves["rejected_attention_mask"][0].tolist() == [1, 1, 1, 1, 0]
 
 
-def test_a_spec_is_read_back_as_what_it_is(make_odds, tmp_path):
+def test_a_spec_is_read_back_as_what_it_is(make_odds: Any, tmp_path: Path) -> None:
     spec = make_odds()
     spec.write(tmp_path / "spec.json")
     assert read_spec(tmp_path / "spec.json") == spec

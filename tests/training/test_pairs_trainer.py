@@ -8,7 +8,7 @@ from iterdpo.store.packed import packed_ids
 from iterdpo.training.spec import Example
 
 
-def test_packed_or_not_a_pair_is_the_same_row():
+def test_packed_or_not_a_pair_is_the_same_row() -> None:
     from iterdpo.training.pairs_trainer import rows_of
 
     plain = [Example((1, 2), (128_255,), (4, 5, 6), -1.0, -2.0), Example((7,), (), (8,), 0.0, -1.0)]

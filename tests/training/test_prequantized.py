@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ TRAINED = ("gptq", "gptq-reordered", "awq")
 
 
 @pytest.fixture(scope="session")
-def packed_base(checkpoint_of, tmp_path_factory):
+def packed_base(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a format to a base of it: the checkpoint itself is what engines serve."""
     made = {}
 
@@ -44,15 +45,15 @@ def packed_base(checkpoint_of, tmp_path_factory):
     return get
 
 
-def policy_in(out, base: Base) -> Policy:
+def policy_in(out: Any, base: Base) -> Policy:
     report = json.loads((out / "training.json").read_text())
     return Policy("M1", base, Adapter(str(out / "adapter"), report["adapter_sha256"]))
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_step_0_is_ln_2_the_loss_falls_and_the_engine_computes_what_the_trainer_did(
-    make_spec, packed_base, engine, tmp_path, name
-):
+    make_spec: Any, packed_base: Any, engine: Any, tmp_path: Path, name: Any
+) -> None:
     base = packed_base(name)
     policy = Policy("M0", base)
     spec = make_spec(policy=policy, epochs=10, batch_size=6, micro_batch_size=6)
@@ -71,8 +72,8 @@ def test_step_0_is_ln_2_the_loss_falls_and_the_engine_computes_what_the_trainer_
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_adapter_learns_what_it_would_on_the_unpacked_base(
-    make_spec, packed_base, tmp_path, name
-):
+    make_spec: Any, packed_base: Any, tmp_path: Path, name: Any
+) -> None:
     base = packed_base(name)
     plain = dataclasses.replace(
         base, path=base.path.replace("/packed", "/unpacked"), quantization="none"
@@ -91,8 +92,8 @@ def test_an_adapter_learns_what_it_would_on_the_unpacked_base(
 
 
 def test_every_linear_layer_but_the_output_carries_an_adapter_and_nothing_else_learns(
-    make_spec, packed_base
-):
+    make_spec: Any, packed_base: Any
+) -> None:
     model = load_policy(make_spec(policy=Policy("M0", packed_base("gptq"))))
     packed = [name for name, one in model.named_modules() if isinstance(one, PackedLinear)]
     assert len(packed) == 2 * 7  # q, k, v, o, gate, up and down of two layers
@@ -103,7 +104,7 @@ def test_every_linear_layer_but_the_output_carries_an_adapter_and_nothing_else_l
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_base_computes_in_the_type_that_it_was_given(packed_base, dtype):
+def test_a_base_computes_in_the_type_that_it_was_given(packed_base: Any, dtype: str) -> None:
     model = load_base(packed_base("gptq", dtype))
     assert model.training
     layer = next(one for one in model.modules() if isinstance(one, PackedLinear))
@@ -111,7 +112,7 @@ def test_a_base_computes_in_the_type_that_it_was_given(packed_base, dtype):
     assert model(torch.arange(8)[None]).logits.dtype == getattr(torch, dtype)
 
 
-def test_no_unpacked_weight_is_kept_for_the_backward_pass(packed_base):
+def test_no_unpacked_weight_is_kept_for_the_backward_pass(packed_base: Any) -> None:
     layer = next(
         one for one in load_base(packed_base("gptq")).modules() if isinstance(one, PackedLinear)
     )
@@ -121,7 +122,7 @@ def test_no_unpacked_weight_is_kept_for_the_backward_pass(packed_base):
     assert kept == []
 
 
-def test_nothing_is_made_of_the_base_but_a_record(packed_base, tmp_path):
+def test_nothing_is_made_of_the_base_but_a_record(packed_base: Any, tmp_path: Path) -> None:
     base = packed_base("awq")
     step = PrepareBase(Path(base.path), "abc", "awq", "float32", trust_remote_code=False)
     step.compute(Work(tmp_path, tmp_path / "kept", "key"))
@@ -129,13 +130,15 @@ def test_nothing_is_made_of_the_base_but_a_record(packed_base, tmp_path):
     assert step.load(tmp_path).base == dataclasses.replace(base, sha256="abc")
 
 
-def test_a_packed_and_a_plain_base_are_two_policies(packed_base):
+def test_a_packed_and_a_plain_base_are_two_policies(packed_base: Any) -> None:
     base = packed_base("gptq")
     others = [dataclasses.replace(base, quantization=other) for other in ("none", "awq", "nf4")]
     assert len({base.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
-def test_a_policy_is_merged_into_the_unpacked_weights(make_spec, packed_base, tmp_path):
+def test_a_policy_is_merged_into_the_unpacked_weights(
+    make_spec: Any, packed_base: Any, tmp_path: Path
+) -> None:
     base = packed_base("awq")
     lora = LoraConfig(rank=4, alpha=8, dropout=0.0, target_modules="all-linear")
     train(make_spec(policy=Policy("M0", base), lora=lora), tmp_path / "trained")

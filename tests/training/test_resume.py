@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ SIX_STEPS = {
 }  # fmt: skip
 
 
-def stop_at(step: int):
+def stop_at(step: int) -> Any:
     def advance(done: int, total: int) -> None:
         if done == step:
             raise SystemExit
@@ -60,8 +61,8 @@ def steps_of(spec: TrainSpec, out: Path) -> list[int]:
 
 
 @pytest.fixture
-def make(make_spec, tmp_path):
-    def make(*args, **changes) -> TrainSpec:
+def make(make_spec: Any, tmp_path: Path) -> Any:
+    def make(*args: Any, **changes: Any) -> TrainSpec:
         changes = {"checkpoints": str(tmp_path / "kept"), "checkpoint_steps": 1} | changes
         return make_spec(*args, **(SIX_STEPS | changes))
 
@@ -70,8 +71,8 @@ def make(make_spec, tmp_path):
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6])
 def test_a_training_stopped_at_any_step_ends_with_the_same_bytes(
-    make, whole, files, tmp_path, step
-):
+    make: Any, whole: Any, files: Any, tmp_path: Path, step: int
+) -> None:
     spec = make()
     stopped(spec, tmp_path / "first", step)
     assert steps_of(spec, tmp_path / "again") == list(range(step, 7))
@@ -80,8 +81,8 @@ def test_a_training_stopped_at_any_step_ends_with_the_same_bytes(
 
 @pytest.mark.parametrize(("every", "stop", "first"), [(4, 4, 1), (4, 6, 5), (2, 5, 5), (9, 6, 1)])
 def test_a_stop_costs_at_most_the_steps_between_two_checkpoints(
-    make, whole, files, tmp_path, every, stop, first
-):
+    make: Any, whole: Any, files: Any, tmp_path: Path, every: int, stop: int, first: int
+) -> None:
     spec = make(checkpoint_steps=every)
     stopped(spec, tmp_path / "first", stop)
     assert steps_of(spec, tmp_path / "again") == list(range(first, 7))
@@ -99,8 +100,8 @@ def test_a_stop_costs_at_most_the_steps_between_two_checkpoints(
     ],
 )
 def test_every_kind_of_training_goes_on_stopped_twice(
-    make, whole, files, tmp_path, quantization, dtype, changes
-):
+    make: Any, whole: Any, files: Any, tmp_path: Path, quantization: str, dtype: str, changes: Any
+) -> None:
     spec = make(quantization, **changes)
     spec = dataclasses.replace(spec, base=dataclasses.replace(spec.base, dtype=dtype))
     stopped(spec, tmp_path / "first", 2)
@@ -111,11 +112,13 @@ def test_every_kind_of_training_goes_on_stopped_twice(
 
 
 @pytest.mark.parametrize("step", [4, 5])  # goes on within an epoch, and between two
-def test_random_numbers_go_on_where_they_stopped(make, files, tmp_path, monkeypatch, step):
+def test_random_numbers_go_on_where_they_stopped(
+    make: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     """Nothing here draws any today, dropout being off; a loss or an optimizer may tomorrow."""
     real = DPOTrainer.compute_loss
 
-    def noisy(self, *args, **kwargs):
+    def noisy(self: Any, *args: Any, **kwargs: Any) -> Any:
         loss = real(self, *args, **kwargs)
         noisy.drawn = [float(torch.rand(())), random.random(), float(np.random.rand())]
         return loss * (1 + sum(noisy.drawn) * (self.progress.step_zero is not None))
@@ -129,7 +132,9 @@ def test_random_numbers_go_on_where_they_stopped(make, files, tmp_path, monkeypa
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 
 
-def test_the_start_and_the_reference_are_those_of_the_beginning(make, whole, files, tmp_path):
+def test_the_start_and_the_reference_are_those_of_the_beginning(
+    make: Any, whole: Any, files: Any, tmp_path: Path
+) -> None:
     first = make()
     train(dataclasses.replace(first, checkpoints=None), tmp_path / "M1")
     spec = make(
@@ -144,7 +149,9 @@ def test_the_start_and_the_reference_are_those_of_the_beginning(make, whole, fil
     assert max(abs(text["before"] - text["after"]) for text in canary["texts"]) > 0.1
 
 
-def test_only_the_last_checkpoint_is_kept_and_none_when_it_is_switched_off(make, tmp_path):
+def test_only_the_last_checkpoint_is_kept_and_none_when_it_is_switched_off(
+    make: Any, tmp_path: Path
+) -> None:
     spec = make()
     train(spec, tmp_path / "out")
     (kept,) = (tmp_path / "kept").iterdir()
@@ -155,7 +162,9 @@ def test_only_the_last_checkpoint_is_kept_and_none_when_it_is_switched_off(make,
         assert not (tmp_path / "kept").exists()
 
 
-def test_a_training_never_goes_on_from_the_checkpoint_of_another(make, whole, files, tmp_path):
+def test_a_training_never_goes_on_from_the_checkpoint_of_another(
+    make: Any, whole: Any, files: Any, tmp_path: Path
+) -> None:
     one, other = make(learning_rate=1e-2), make(learning_rate=2e-2)
     stopped(one, tmp_path / "one", 4)
     assert steps_of(other, tmp_path / "other") == [1, 2, 3, 4, 5, 6]
@@ -164,8 +173,8 @@ def test_a_training_never_goes_on_from_the_checkpoint_of_another(make, whole, fi
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_training_starts_over(
-    make, whole, files, tmp_path, caplog
-):
+    make: Any, whole: Any, files: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     spec = make()
     stopped(spec, tmp_path / "first", 4)
     (kept,) = (tmp_path / "kept").iterdir()
@@ -178,11 +187,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_training_starts_over(
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
-    make, whole, files, tmp_path, monkeypatch
-):
+    make: Any, whole: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rename = os.rename
 
-    def killed(source, target, **kwargs):
+    def killed(source: Any, target: Any, **kwargs: Any) -> None:
         if str(target).endswith("-step-00000003"):
             raise SystemExit
         rename(source, target, **kwargs)
@@ -197,9 +206,14 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
-    make, whole, files, tmp_path, monkeypatch, caplog
-):
-    def full(*args):
+    make: Any,
+    whole: Any,
+    files: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
     spec = make()
@@ -210,11 +224,13 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
     assert not list((tmp_path / "kept").iterdir())
 
 
-def test_a_child_that_is_killed_goes_on_in_another(make, whole, files, tmp_path, monkeypatch):
+def test_a_child_that_is_killed_goes_on_in_another(
+    make: Any, whole: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = make("nf4", process="spawn")
     started: list[subprocess.Popen] = []
 
-    def kill_at_the_first_checkpoint():
+    def kill_at_the_first_checkpoint() -> None:
         while not over.wait(0.01):
             if list((tmp_path / "kept").glob("*-step-*")):
                 started[0].kill()
@@ -242,8 +258,8 @@ def test_a_child_that_is_killed_goes_on_in_another(make, whole, files, tmp_path,
 
 @pytest.mark.parametrize("process", ["inline", "spawn"])
 def test_a_request_to_stop_is_met_with_a_checkpoint_of_the_last_step(
-    make, whole, files, tmp_path, monkeypatch, process
-):
+    make: Any, whole: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str
+) -> None:
     spec = make(process=process, checkpoint_steps=1000)
     if process == "inline":
         stop = StopRequest()
@@ -265,15 +281,15 @@ def test_a_request_to_stop_is_met_with_a_checkpoint_of_the_last_step(
 
 @pytest.mark.parametrize("process", ["inline", "spawn"])
 def test_a_training_that_is_done_when_it_is_asked_to_stop_is_kept(
-    make, whole, files, tmp_path, monkeypatch, process
-):
+    make: Any, whole: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str
+) -> None:
     spec, stop = make(process=process, checkpoint_steps=4), StopRequest()
     (tmp_path / "out").mkdir()
     if process == "inline":
         train(spec, tmp_path / "out", request_at(6, stop), stop)
     else:
 
-        def here(command, **kwargs):
+        def here(command: Any, **kwargs: Any) -> Any:
             assert __main__.main(*command[3:]) == 0
             stop.number = signal.SIGTERM
             return contextlib.nullcontext()
@@ -285,7 +301,7 @@ def test_a_training_that_is_done_when_it_is_asked_to_stop_is_kept(
     assert files(tmp_path / "out") == whole(spec)
 
 
-def request_at(step: int, stop: StopRequest):
+def request_at(step: int, stop: StopRequest) -> Any:
     def advance(done: int, total: int) -> None:
         if done == step:
             stop.number = signal.SIGTERM
@@ -293,7 +309,7 @@ def request_at(step: int, stop: StopRequest):
     return advance
 
 
-def test_a_child_ends_with_its_parent(make, tmp_path):
+def test_a_child_ends_with_its_parent(make: Any, tmp_path: Path) -> None:
     make().write(tmp_path / "spec.json")
     (tmp_path / "out").mkdir()
     command = ["-m", "iterdpo.training", str(tmp_path / "spec.json"), str(tmp_path / "out"), "M1"]

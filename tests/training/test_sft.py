@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,14 +42,14 @@ def policy_of(spec: SftSpec, out: Path) -> Policy:
 
 
 @pytest.fixture
-def tuned(make_lessons, tmp_path) -> Policy:
+def tuned(make_lessons: Any, tmp_path: Path) -> Policy:
     """An M0 far from its base."""
     spec = make_lessons("nf4", epochs=3, learning_rate=3e-2)
     fine_tune(spec, tmp_path / "sft")
     return policy_of(spec, tmp_path / "sft")
 
 
-def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(make_lessons):
+def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(make_lessons: Any) -> None:
     assert row_of(SftExample((7, 8), (5, 6, 2))) == {
         "input_ids": [7, 8, 5, 6, 2],
         "labels": [-100, -100, 5, 6, 2],
@@ -72,7 +73,9 @@ def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(make_le
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
-def test_the_answers_are_learned_and_nothing_else(make_lessons, engine, tmp_path, quantization):
+def test_the_answers_are_learned_and_nothing_else(
+    make_lessons: Any, engine: Any, tmp_path: Path, quantization: str
+) -> None:
     spec = make_lessons(quantization, epochs=20, batch_size=11, micro_batch_size=11)
     report = fine_tune(spec, tmp_path)
     lessons = read_records(Path(spec.examples), SftExample)
@@ -100,10 +103,12 @@ def test_the_answers_are_learned_and_nothing_else(make_lessons, engine, tmp_path
     assert measured == pytest.approx([text.after for text in canary.texts], abs=1e-4)
 
 
-def test_a_trainer_that_learns_the_prompt_too_is_stopped(make_lessons, tmp_path, monkeypatch):
+def test_a_trainer_that_learns_the_prompt_too_is_stopped(
+    make_lessons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = SFTTrainer.compute_loss
 
-    def compute_loss(self, model, inputs, *args, **kwargs):
+    def compute_loss(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         whole = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
         return real(self, model, inputs | {"labels": whole}, *args, **kwargs)
 
@@ -113,7 +118,9 @@ def test_a_trainer_that_learns_the_prompt_too_is_stopped(make_lessons, tmp_path,
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(make_lessons, files, tmp_path, step):
+def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
+    make_lessons: Any, files: Any, tmp_path: Path, step: int
+) -> None:
     # With dropout, so that random numbers have to go on as well.
     lora = dataclasses.replace(make_lessons().lora, dropout=0.1)
     spec = make_lessons(
@@ -134,7 +141,9 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(make_lessons, files, t
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 
 
-def test_dropout_is_off_where_log_probs_are_measured(make_lessons, engine, tmp_path):
+def test_dropout_is_off_where_log_probs_are_measured(
+    make_lessons: Any, engine: Any, tmp_path: Path
+) -> None:
     lora = dataclasses.replace(make_lessons().lora, dropout=0.5)
     spec = make_lessons(lora=lora, epochs=4)
     fine_tune(spec, tmp_path)
@@ -147,8 +156,8 @@ def test_dropout_is_off_where_log_probs_are_measured(make_lessons, engine, tmp_p
 @pytest.mark.parametrize("weights", ["adapter", "all weights"])
 @pytest.mark.parametrize("learn", ["lessons", "pairs"])
 def test_a_base_that_brings_dropout_passes_its_proofs(
-    make_lessons, make_spec, tmp_path, learn, weights
-):
+    make_lessons: Any, make_spec: Any, tmp_path: Path, learn: str, weights: str
+) -> None:
     spec = make_lessons() if learn == "lessons" else make_spec()
     place = tmp_path / "base"
     shutil.copytree(spec.base.path, place)
@@ -162,11 +171,13 @@ def test_a_base_that_brings_dropout_passes_its_proofs(
     assert report["step0"]["loss"] == pytest.approx(report["step0"]["expected_loss"], abs=1e-5)
 
 
-def test_what_a_user_is_told_names_the_settings_of_sft(make_lessons, tmp_path, monkeypatch):
+def test_what_a_user_is_told_names_the_settings_of_sft(
+    make_lessons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match=r"lower sft\.learning_rate"):
         fine_tune(make_lessons(learning_rate=1e30, epochs=4), tmp_path)
 
-    def full(*args, **kwargs):
+    def full(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", full)
@@ -174,20 +185,24 @@ def test_what_a_user_is_told_names_the_settings_of_sft(make_lessons, tmp_path, m
         fine_tune(make_lessons(), tmp_path)
 
 
-def test_a_stop_is_heard(make_lessons, tmp_path):
+def test_a_stop_is_heard(make_lessons: Any, tmp_path: Path) -> None:
     stop = StopRequest()
     stop.number = 15
     with pytest.raises(Stopped):
         fine_tune(make_lessons(**FOUR_STEPS), tmp_path, stop=stop)
 
 
-def test_a_child_reads_the_spec_that_was_written(make_lessons, make_spec, tmp_path):
+def test_a_child_reads_the_spec_that_was_written(
+    make_lessons: Any, make_spec: Any, tmp_path: Path
+) -> None:
     for spec in (make_lessons(), make_spec(), make_spec(lora=None, reference_base=None)):
         spec.write(tmp_path / "spec.json")
         assert read_spec(tmp_path / "spec.json") == spec
 
 
-def test_a_child_leaves_what_this_process_would(make_lessons, files, tmp_path):
+def test_a_child_leaves_what_this_process_would(
+    make_lessons: Any, files: Any, tmp_path: Path
+) -> None:
     spec = make_lessons(process="spawn")
     (tmp_path / "child").mkdir()
     spec.write(tmp_path / "spec.json")
@@ -196,7 +211,7 @@ def test_a_child_leaves_what_this_process_would(make_lessons, files, tmp_path):
     assert files(tmp_path / "child") == files(tmp_path / "here")
 
 
-def test_rows_are_split_evenly():
+def test_rows_are_split_evenly() -> None:
     inputs = {"input_ids": torch.arange(14).view(7, 2), "labels": torch.arange(14).view(7, 2)}
     parts = [part.inputs for part in split_rows(inputs, 3)]
     assert [len(part["input_ids"]) for part in parts] == [3, 2, 2]
@@ -245,8 +260,8 @@ def independent(policy: Policy, adapter: str | None, examples: list[Example]) ->
 
 @pytest.mark.parametrize("reference", ["previous", "base"])
 def test_the_reference_is_the_fine_tuned_policy_or_the_bare_base(
-    make_spec, tuned, tmp_path, reference
-):
+    make_spec: Any, tuned: Any, tmp_path: Path, reference: str
+) -> None:
     spec = make_spec(policy=tuned, batch_size=6, micro_batch_size=6)
     if reference == "base":
         spec = dataclasses.replace(spec, reference_adapter=None, reference_is_start=False)
@@ -273,11 +288,11 @@ def test_the_reference_is_the_fine_tuned_policy_or_the_bare_base(
 
 
 def test_the_bare_base_in_the_references_place_fails_the_proof_of_step_0(
-    make_spec, tuned, tmp_path, monkeypatch
-):
+    make_spec: Any, tuned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = adapters.set_reference
 
-    def swapped(model, spec):
+    def swapped(model: Any, spec: Any) -> None:
         real(model, dataclasses.replace(spec, reference_adapter=None, reference_is_start=False))
 
     monkeypatch.setattr(adapters, "set_reference", swapped)
@@ -285,7 +300,9 @@ def test_the_bare_base_in_the_references_place_fails_the_proof_of_step_0(
         train(make_spec(policy=tuned), tmp_path / "dpo")
 
 
-def test_the_loops_first_adapter_starts_as_the_fine_tuned_one(make_spec, tuned, tmp_path):
+def test_the_loops_first_adapter_starts_as_the_fine_tuned_one(
+    make_spec: Any, tuned: Any, tmp_path: Path
+) -> None:
     train(make_spec(policy=tuned, learning_rate=1e-12), tmp_path / "dpo")
     ours, theirs = load_file(tmp_path / "dpo" / WEIGHTS), load_file(tmp_path / "sft" / WEIGHTS)
     assert ours.keys() == theirs.keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from tests.training.test_losses import BETA, PAIR
 IPO = (0.7 - 1) ** 2
 
 
-def test_ipo_takes_means_over_an_answers_tokens(make_spec):
+def test_ipo_takes_means_over_an_answers_tokens(make_spec: Any) -> None:
     from iterdpo.training.trainer import make_trainer
 
     spec = make_spec(loss=("ipo",), beta=BETA)
@@ -31,7 +32,7 @@ def test_ipo_takes_means_over_an_answers_tokens(make_spec):
     inputs = trainer.data_collator([dict(trainer.train_dataset[0])])
     assert inputs["completion_mask"].tolist() == [[0, 0, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1, 1]]
 
-    def saying(chosen: float, rejected: float):
+    def saying(chosen: float, rejected: float) -> Any:
         """A model that gives each token of the two answers so many nats."""
         logprobs = torch.tensor([[0, *[chosen] * 4, 0], [0, *[rejected] * 5]], requires_grad=True)
         nothing = torch.zeros(2, 6)
@@ -56,7 +57,7 @@ ODDS = (math.log(11 / 8) + math.log(34 / 27)) / 2
 LIKELIHOOD = -(math.log(0.3) + 2 * math.log(0.4) + 2 * math.log(0.3)) / 5
 
 
-def test_orpo_takes_means_over_answers_and_the_likelihood_of_prompts_too(make_spec):
+def test_orpo_takes_means_over_answers_and_the_likelihood_of_prompts_too(make_spec: Any) -> None:
     from iterdpo.training.orpo_trainer import make_odds_trainer
 
     spec = odds_spec(make_spec(beta=0.25))
@@ -64,7 +65,7 @@ def test_orpo_takes_means_over_answers_and_the_likelihood_of_prompts_too(make_sp
     trainer = make_odds_trainer(load_learner(spec), tokenizer, PAIRS, spec, None)
     inputs = trainer.data_collator([dict(row) for row in trainer.train_dataset])
 
-    def model(ids, **_):
+    def model(ids: Any, **_: Any) -> Any:
         return SimpleNamespace(logits=torch.tensor(NEXT).log().expand(*ids.shape, -1))
 
     loss, metrics = trainer.get_batch_loss_metrics(model, inputs)
@@ -80,13 +81,13 @@ def test_orpo_takes_means_over_answers_and_the_likelihood_of_prompts_too(make_sp
     )
 
 
-def test_orpo_weighs_nothing_where_both_answers_are_as_likely():
+def test_orpo_weighs_nothing_where_both_answers_are_as_likely() -> None:
     same = torch.tensor([math.log(0.3)])
     assert orpo(torch.tensor(2.0), same, same, 1.0).item() == pytest.approx(2 + math.log(2))
 
 
 @pytest.mark.parametrize("mean", [-1e-9, -1e-4, -50.0])
-def test_orpo_is_finite_for_sure_and_for_hopeless_answers(mean):
+def test_orpo_is_finite_for_sure_and_for_hopeless_answers(mean: float) -> None:
     # log(1 - e^x) is log(-x) near 0 and 0 far from it; the other answer has even odds.
     odds = mean - (math.log(-math.expm1(mean)))
     value = orpo(torch.tensor(0.0), torch.tensor([mean]), torch.tensor([math.log(0.5)]), 1.0)

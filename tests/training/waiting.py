@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from iterdpo.runtime.signals import StopRequest
 
@@ -72,7 +73,7 @@ def running(code: str, started: list[subprocess.Popen]) -> type[subprocess.Popen
     """
 
     class Child(subprocess.Popen):
-        def __init__(self, command, **kwargs):
+        def __init__(self, command: Any, **kwargs: Any) -> None:
             assert command[1:3] == ["-m", "iterdpo.training"]
             assert kwargs["stdin"] == subprocess.PIPE  # which tells the child that we live
             super().__init__([sys.executable, "-c", code, *command[3:]], **kwargs)

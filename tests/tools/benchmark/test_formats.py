@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,14 +25,14 @@ from iterdpo.tools.benchmark.formats import (
 POLICY = Policy("M1", Base("p", "s", "none", "float32", "p"))
 
 
-def saved(tmp_path, name, *entries, lines=True):
+def saved(tmp_path: Path, name: Any, *entries: Any, lines: Any = True) -> Any:
     place = tmp_path / name
     text = "".join(json.dumps(entry) + "\n" for entry in entries) if lines else json.dumps(entries)
     place.write_text(text)
     return place
 
 
-def test_alpaca_eval(tmp_path):
+def test_alpaca_eval(tmp_path: Path) -> None:
     file = saved(tmp_path, "q.json", {"instruction": "Say é.", "dataset": "d", "output": "theirs"},
                  {"instruction": "Add.", "input": "1 2"}, lines=False)  # fmt: skip
     questions = read_questions(file, "alpaca_eval")
@@ -40,7 +43,7 @@ def test_alpaca_eval(tmp_path):
     ]
 
 
-def test_arena_hard(tmp_path):
+def test_arena_hard(tmp_path: Path) -> None:
     file = saved(tmp_path, "q.jsonl", {"uid": "u1", "category": "hard_prompt", "prompt": "Why?"})
     questions = read_questions(file, "arena_hard")
     assert questions[0].temperature == 0.0
@@ -58,7 +61,7 @@ def test_arena_hard(tmp_path):
     assert read["messages"][-1]["content"]["answer"] == "Because\nso."
 
 
-def test_mt_bench(tmp_path):
+def test_mt_bench(tmp_path: Path) -> None:
     file = saved(
         tmp_path, "q.jsonl",
         {"question_id": 81, "category": "writing", "turns": ["a", "b"]},
@@ -89,12 +92,14 @@ def test_mt_bench(tmp_path):
         ("mt_bench", ["x"], "is no object"),
     ],
 )
-def test_a_file_of_something_else_is_refused(tmp_path, kind, entry, said):
+def test_a_file_of_something_else_is_refused(
+    tmp_path: Path, kind: str, entry: Any, said: str
+) -> None:
     with pytest.raises(UserError, match=said):
         read_questions(saved(tmp_path, "q.jsonl", entry), kind)
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_questions(tmp_path / "none.jsonl", "mt_bench")
     (tmp_path / "bad").write_text("{")
@@ -111,14 +116,16 @@ def test_files_that_cannot_be_read(tmp_path):
 class Asked(ScriptedEngine):
     """Keeps what it is asked."""
 
-    def generate(self, requests, policy, sampling):
+    def generate(self, requests: Any, policy: Any, sampling: Any) -> Iterator[Any]:
         self.__dict__.setdefault("seen", []).append(
             (sampling.temperature, [[m.content for m in request.messages] for request in requests])
         )
         yield from super().generate(requests, policy, sampling)
 
 
-def test_the_second_turn_sees_the_models_own_first_answer_at_the_same_temperature(caplog):
+def test_the_second_turn_sees_the_models_own_first_answer_at_the_same_temperature(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     engine = Asked(
         answer=lambda request, policy, sample: f"re {request.messages[-1].content}", context=40
     )
@@ -138,7 +145,7 @@ def test_the_second_turn_sees_the_models_own_first_answer_at_the_same_temperatur
     ]
 
 
-def test_a_temperature_of_the_users_outweighs_the_benchmarks():
+def test_a_temperature_of_the_users_outweighs_the_benchmarks() -> None:
     engine = Asked(answer=lambda request, policy, sample: "x")
     questions = [Question(("a",), {}, 0.7), Question(("b",), {}, None)]
     answer_questions(
@@ -147,7 +154,7 @@ def test_a_temperature_of_the_users_outweighs_the_benchmarks():
     assert {temperature for temperature, _ in engine.seen} == {0.2}
 
 
-def test_roles_alternate():
+def test_roles_alternate() -> None:
     request = request_of(Question(("a", "b", "c"), {}), ["x", "y"], None)
     assert [message.role for message in request.messages] == [
         "user", "assistant", "user", "assistant", "user"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,7 @@ SETTINGS = HarnessSettings(tasks=("gsm8k", "ifeval"), dtype="bfloat16", device="
 INSTALLED = importlib.util.find_spec("lm_eval") is not None
 
 
-def test_an_adapter_goes_beside_the_image_that_was_served():
+def test_an_adapter_goes_beside_the_image_that_was_served() -> None:
     policy = Policy("M1", BASE, Adapter("/store/adapter/2/adapter", "h"))
     assert model_arguments(policy, SETTINGS) == {
         "pretrained": "/store/base/1/dequantized",
@@ -36,7 +38,7 @@ def test_an_adapter_goes_beside_the_image_that_was_served():
     }
 
 
-def test_m0_has_no_adapter_and_the_original_is_the_checkpoint():
+def test_m0_has_no_adapter_and_the_original_is_the_checkpoint() -> None:
     original = HarnessSettings(tasks=("x",), dtype="float32", device="cpu", serve="original")
     arguments = model_arguments(Policy("M0", BASE), original)
     assert "peft" not in arguments
@@ -44,13 +46,13 @@ def test_m0_has_no_adapter_and_the_original_is_the_checkpoint():
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq"])
-def test_a_packed_base_is_refused_with_the_way_around_it(method):
+def test_a_packed_base_is_refused_with_the_way_around_it(method: str) -> None:
     packed = Policy("M0", Base("/checkpoint", "s", method, "bfloat16", "/checkpoint"))
     with pytest.raises(UserError, match=rf"model\.quantization={method}: the harness loads models"):
         model_arguments(packed, SETTINGS)
 
 
-def test_the_whole_call():
+def test_the_whole_call() -> None:
     call = call_arguments(Policy("M0", BASE), SETTINGS)
     del call["model_args"]
     assert call == {
@@ -61,7 +63,7 @@ def test_the_whole_call():
     }  # fmt: skip
 
 
-def test_metrics_are_read_by_their_filter():
+def test_metrics_are_read_by_their_filter() -> None:
     results = {
         "gsm8k": {
             "alias": "gsm8k",
@@ -80,17 +82,19 @@ def test_metrics_are_read_by_their_filter():
     }
 
 
-def test_a_row_a_model():
+def test_a_row_a_model() -> None:
     header, rows = table_rows({"M0": {"a": (0.5, 0.125)}, "M1": {"a": (0.75, None), "b": (1e7, 2)}})
     assert header == ["model", "a", "b"]
     assert rows == [["M0", "0.5000 ± 0.1250", "–"], ["M1", "0.7500", "1e+07 ± 2.0000"]]
 
 
-def test_tasks_with_commas_and_spaces():
+def test_tasks_with_commas_and_spaces() -> None:
     assert tasks_of(["a,b", "c", "a"]) == ("a", "b", "c")
 
 
-def test_the_evaluation_stops_where_the_harness_is_missing(monkeypatch, finished_run, capsys):
+def test_the_evaluation_stops_where_the_harness_is_missing(
+    monkeypatch: pytest.MonkeyPatch, finished_run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(harness.importlib.util, "find_spec", lambda name: None)
     assert main(["lm_eval", str(finished_run), "--tasks", "x"]) == 2
     said = capsys.readouterr().err
@@ -109,14 +113,25 @@ def test_the_evaluation_stops_where_the_harness_is_missing(monkeypatch, finished
         (["--models", "M9"], "no model M9"),
     ],
 )
-def test_errors_are_one_line(monkeypatch, finished_run, capsys, option, said):
+def test_errors_are_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    finished_run: Any,
+    capsys: pytest.CaptureFixture[str],
+    option: Any,
+    said: str,
+) -> None:
     monkeypatch.setattr(harness, "require_harness", lambda: None)
     assert main(["lm_eval", str(finished_run), "--tasks", "x", *option]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_results_of_each_model_are_kept_and_shown(monkeypatch, finished_run, tmp_path, capsys):
-    def evaluated(policy, settings):
+def test_results_of_each_model_are_kept_and_shown(
+    monkeypatch: pytest.MonkeyPatch,
+    finished_run: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def evaluated(policy: Any, settings: Any) -> Any:
         assert settings.dtype == "float32"
         value = {"M0": 0.25, "M2": 0.5}[policy.name]
         return {"results": {"x": {"acc,none": value, "acc_stderr,none": 0.125}}}
@@ -137,7 +152,9 @@ def test_results_of_each_model_are_kept_and_shown(monkeypatch, finished_run, tmp
 
 
 @pytest.mark.skipif(not INSTALLED, reason="lm-eval is an extra: pip install 'iterdpo[benchmarks]'")
-def test_a_tiny_task_of_ones_own(finished_run, tmp_path, capsys):
+def test_a_tiny_task_of_ones_own(
+    finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [{"q": f"{n} 1", "choices": [" 2", " 3"], "gold": n % 2} for n in range(4)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "t.yaml").write_text(
@@ -157,7 +174,9 @@ def test_a_tiny_task_of_ones_own(finished_run, tmp_path, capsys):
     assert "has no such task" in capsys.readouterr().err
 
 
-def test_answers_from_end_to_end(finished_run, tmp_path, capsys):
+def test_answers_from_end_to_end(
+    finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     questions = tmp_path / "q.jsonl"
     questions.write_text(json.dumps({"question_id": 1, "turns": ["a", "b"]}) + "\n")
     status = main(["answers", str(finished_run), "--format", "mt_bench", "--questions",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +81,7 @@ class Talk:
         return [(t.message.role, t.message.content, t.model) for t in self.conversation.turns]
 
 
-def test_turns_follow_each_other_and_the_template_sees_them_all():
+def test_turns_follow_each_other_and_the_template_sees_them_all() -> None:
     talk = Talk("hello", "and now", system="Be brief.")
     assert talk.out.getvalue() == "M2 heard hello\nM2 heard and now\n"
     request, name, _ = talk.talker.asked[1]
@@ -90,7 +92,7 @@ def test_turns_follow_each_other_and_the_template_sees_them_all():
     ]  # fmt: skip
 
 
-def test_switching_between_iterations_keeps_the_conversation():
+def test_switching_between_iterations_keeps_the_conversation() -> None:
     talk = Talk("one", "/model m0", "two", "/models")
     assert talk.out.getvalue() == "M2 heard one\nM0 heard two\n"
     assert [turn[2] for turn in talk.turns] == [None, "M2", None, "M0"]
@@ -98,7 +100,7 @@ def test_switching_between_iterations_keeps_the_conversation():
     assert said(talk.talker.asked[1][0]) == ["one", "M2 heard one", "two"]
 
 
-def test_all_models_answer_the_last_message_and_nothing_changes():
+def test_all_models_answer_the_last_message_and_nothing_changes() -> None:
     talk = Talk("one", "two", "/all")
     assert talk.out.getvalue().splitlines()[2:] == [
         "[M0] M0 heard two", "[M1] M1 heard two", "[M2] M2 heard two"
@@ -109,14 +111,14 @@ def test_all_models_answer_the_last_message_and_nothing_changes():
     assert len(talk.turns) == 4
 
 
-def test_again_replaces_the_answer_with_another_draw():
+def test_again_replaces_the_answer_with_another_draw() -> None:
     talk = Talk("one", "/again")
     assert len(talk.turns) == 2
     assert said(talk.talker.asked[1][0]) == ["one"]
     assert talk.talker.asked[0][2].seed != talk.talker.asked[1][2].seed
 
 
-def test_reset_system_and_temperature():
+def test_reset_system_and_temperature() -> None:
     talk = Talk("one", "/reset", "/system Be kind.", "/temperature 0", "two", "/system -",
                 "/temperature", "three")  # fmt: skip
     assert said(talk.talker.asked[1][0]) == ["Be kind.", "two"]
@@ -141,13 +143,13 @@ def test_reset_system_and_temperature():
         ("/save", "/save: name a file, /save FILE"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_the_conversation_goes_on(line, note):
+def test_what_cannot_be_done_is_said_and_the_conversation_goes_on(line: str, note: str) -> None:
     talk = Talk(line, "still here")
     assert talk.notes.getvalue() == note + "\n"
     assert talk.out.getvalue() == "M2 heard still here\n"
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program():
+def test_ctrl_c_stops_the_answer_and_not_the_program() -> None:
     talk = Talk("do interrupt me", "go on")
     assert talk.notes.getvalue() == " (stopped)\n"
     assert talk.talker.stopped == 1
@@ -155,9 +157,11 @@ def test_ctrl_c_stops_the_answer_and_not_the_program():
     assert talk.out.getvalue().endswith("M2 heard go on\n")
 
 
-def test_ctrl_c_before_the_first_word_leaves_no_question_without_an_answer():
+def test_ctrl_c_before_the_first_word_leaves_no_question_without_an_answer() -> None:
     class Silent(ScriptedTalker):
-        def reply(self, request, policy, sampling):
+        def reply(
+            self, request: pytest.FixtureRequest, policy: Any, sampling: Any
+        ) -> Iterator[Any]:
             raise KeyboardInterrupt
             yield
 
@@ -167,9 +171,11 @@ def test_ctrl_c_before_the_first_word_leaves_no_question_without_an_answer():
     assert conversation.turns == []
 
 
-def test_another_answer_that_does_not_come_leaves_the_one_before():
+def test_another_answer_that_does_not_come_leaves_the_one_before() -> None:
     class Tired(ScriptedTalker):
-        def reply(self, request, policy, sampling):
+        def reply(
+            self, request: pytest.FixtureRequest, policy: Any, sampling: Any
+        ) -> Iterator[Any]:
             if self.asked:
                 raise KeyboardInterrupt
             yield from super().reply(request, policy, sampling)
@@ -183,14 +189,14 @@ def test_another_answer_that_does_not_come_leaves_the_one_before():
     assert [turn.message.content for turn in before] == ["hello", "M2 heard hello"]
 
 
-def test_ctrl_c_while_all_answer_stops_all():
+def test_ctrl_c_while_all_answer_stops_all() -> None:
     talk = Talk("interrupt", "/all")
     # The first answer is stopped after two words and kept; of the three, none follows the first.
     assert [name for _, name, _ in talk.talker.asked] == ["M2", "M0"]
     assert talk.notes.getvalue() == " (stopped)\n (stopped)\n"
 
 
-def test_ctrl_c_at_the_prompt():
+def test_ctrl_c_at_the_prompt() -> None:
     talk = Talk(KeyboardInterrupt, "hello", interactive=True)
     assert talk.out.getvalue() == "M2 heard hello\n"
     assert "/quit leaves" in talk.notes.getvalue()
@@ -199,7 +205,7 @@ def test_ctrl_c_at_the_prompt():
         Talk(KeyboardInterrupt)  # a pipe: nobody is there to go on
 
 
-def test_a_full_context_is_one_line_and_the_message_is_taken_back():
+def test_a_full_context_is_one_line_and_the_message_is_taken_back() -> None:
     talk = Talk("one two three four five", "one", context=5)
     assert talk.notes.getvalue() == (
         "the conversation has 5 tokens and the model holds 5; /reset starts anew, or write less\n"
@@ -207,24 +213,24 @@ def test_a_full_context_is_one_line_and_the_message_is_taken_back():
     assert [turn[1] for turn in talk.turns] == ["one", "M2 heard one"]
 
 
-def test_quit_blank_lines_and_slashes():
+def test_quit_blank_lines_and_slashes() -> None:
     talk = Talk("", "   ", "//usr/bin is a path", "/quit", "never")
     assert talk.out.getvalue() == "M2 heard /usr/bin is a path\n"
 
 
-def test_help_names_every_command():
+def test_help_names_every_command() -> None:
     talk = Talk("/help")
     for name in ("model", "models", "all", "again", "reset", "system", "temperature", "save",
                  "help", "quit"):  # fmt: skip
         assert f"/{name} " in talk.notes.getvalue()
 
 
-def test_what_a_model_says_cannot_drive_the_terminal():
+def test_what_a_model_says_cannot_drive_the_terminal() -> None:
     talk = Talk("\x1b]0;title\x07")
     assert talk.out.getvalue() == "M2 heard \\x1b]0;title\\x07\n"
 
 
-def test_save_writes_json_and_replaces_nothing(tmp_path):
+def test_save_writes_json_and_replaces_nothing(tmp_path: Path) -> None:
     place = tmp_path / "talk.json"
     talk = Talk("one", f"/save {place}", f"/save {place}")
     read = json.loads(place.read_text())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,26 +23,26 @@ REQUEST = Request.of("Name three animals in alphabetical order.")
 
 
 @pytest.fixture(scope="module")
-def run(finished_run):
+def run(finished_run: Any) -> Any:
     return Run.open(finished_run)
 
 
 @pytest.fixture(scope="module")
-def talker():
+def talker() -> Iterator[Any]:
     engine = StreamingEngine(TransformersSettings(device="cpu"))
     yield engine
     engine.close()
 
 
 @pytest.mark.parametrize("name", ["M0", "M2"])
-def test_greedy_text_is_that_of_the_engine(run, talker, name):
+def test_greedy_text_is_that_of_the_engine(run: Any, talker: Any, name: str) -> None:
     policy = run.policy(name)
     engine = TransformersEngine(TransformersSettings(device="cpu"))
     (whole,) = engine.generate([REQUEST], policy, GREEDY)
     assert "".join(talker.reply(REQUEST, policy, GREEDY)) == whole.text
 
 
-def test_it_comes_in_pieces_and_the_same_seed_says_the_same(run, talker):
+def test_it_comes_in_pieces_and_the_same_seed_says_the_same(run: Any, talker: Any) -> None:
     # Bytes of a random model are split at white space at best, so ask for many.
     sampling = Sampling(max_tokens=120, seed=1)
     pieces = list(talker.reply(REQUEST, run.policy("M1"), sampling))
@@ -47,7 +50,7 @@ def test_it_comes_in_pieces_and_the_same_seed_says_the_same(run, talker):
     assert "".join(talker.reply(REQUEST, run.policy("M1"), sampling)) == "".join(pieces)
 
 
-def test_closing_stops_the_thread(run, talker):
+def test_closing_stops_the_thread(run: Any, talker: Any) -> None:
     answer = talker.reply(REQUEST, run.policy("M0"), Sampling(max_tokens=3000, seed=1))
     next(answer)
     (writer,) = (item for item in threading.enumerate() if item.name.endswith("(_write)"))
@@ -55,8 +58,10 @@ def test_closing_stops_the_thread(run, talker):
     assert not writer.is_alive()
 
 
-def test_a_failure_in_the_thread_is_raised_here(run, talker, monkeypatch):
-    def broken(*_):
+def test_a_failure_in_the_thread_is_raised_here(
+    run: Any, talker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(StreamingEngine, "generation", broken)
@@ -64,7 +69,7 @@ def test_a_failure_in_the_thread_is_raised_here(run, talker, monkeypatch):
         list(talker.reply(REQUEST, run.policy("M0"), GREEDY))
 
 
-def test_the_answer_ends_where_the_context_does(run):
+def test_the_answer_ends_where_the_context_does(run: Any) -> None:
     with_chat = StreamingEngine(TransformersSettings(device="cpu", context=64))
     policy = run.policy("M0")
     engine = TransformersEngine(TransformersSettings(device="cpu"))
@@ -77,7 +82,9 @@ def test_the_answer_ends_where_the_context_does(run):
         list(with_chat.reply(Request.of("animals " * 80), policy, GREEDY))
 
 
-def test_the_tool_on_a_pipe(finished_run, monkeypatch, capsys):
+def test_the_tool_on_a_pipe(
+    finished_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("/models\nhello\n/model M0\n/all\n"))
     status = main([
         str(finished_run), "--model", "M2", "--max-tokens", "3", "--temperature", "0"
@@ -90,7 +97,9 @@ def test_the_tool_on_a_pipe(finished_run, monkeypatch, capsys):
     ]  # fmt: skip
 
 
-def test_errors_are_one_line(finished_run, tmp_path, capsys):
+def test_errors_are_one_line(
+    finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path)]) == 2
     assert main([str(finished_run), "--model", "M9"]) == 2
     assert main([str(finished_run), "--max-tokens", "0"]) == 2

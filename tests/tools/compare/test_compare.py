@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -26,18 +28,18 @@ from tests.made_run import HOSTILE
 
 
 @pytest.fixture
-def run(finished_run):
+def run(finished_run: Any) -> Any:
     return Run.open(finished_run)
 
 
 @pytest.fixture
-def engine():
+def engine() -> Any:
     return ScriptedEngine(
         answer=lambda request, policy, sample: f"{policy.name}: {request.messages[-1].content}"
     )
 
 
-def test_the_default_is_unseen_instructions_and_m0_against_the_last(run, engine):
+def test_the_default_is_unseen_instructions_and_m0_against_the_last(run: Any, engine: Any) -> None:
     frame = compare(run, n=4, engine_for=lambda _: engine)
     assert list(frame.columns) == ["instruction", "seen", "M0", "M2"]
     assert list(frame["seen"]) == ["never"] * 4
@@ -52,7 +54,7 @@ def test_the_default_is_unseen_instructions_and_m0_against_the_last(run, engine)
         assert list(frame[name]) == [f"{name}: {text}" for text in frame["instruction"]]
 
 
-def test_measured_instructions_follow_when_no_unseen_one_is_left(run, engine):
+def test_measured_instructions_follow_when_no_unseen_one_is_left(run: Any, engine: Any) -> None:
     everything = compare(run, n=1000, engine_for=lambda _: engine)
     seen = list(everything["seen"])
     assert seen.count("evaluation") == 7  # 5 for writers and 2 for judges
@@ -60,22 +62,24 @@ def test_measured_instructions_follow_when_no_unseen_one_is_left(run, engine):
     assert everything["instruction"].is_unique
 
 
-def test_instructions_that_were_trained_on_are_marked_whatever_their_case(run, engine):
+def test_instructions_that_were_trained_on_are_marked_whatever_their_case(
+    run: Any, engine: Any
+) -> None:
     trained = run.made(2).prompts[0].text
     frame = compare(run, prompts=[f"  {trained.upper()}", "new"], engine_for=lambda _: engine)
     assert list(frame["seen"]) == ["training", "never"]
 
 
-def test_training_outweighs_evaluation(run):
+def test_training_outweighs_evaluation(run: Any) -> None:
     history = History.of([run])
     known = {prompt.text for t in (1, 2) for prompt in run.made(t).prompts}
     assert {history[text] for text in known} == {"training"}
     assert history["something else"] == "never"
 
 
-def test_no_held_out_instruction_that_was_trained_on():
+def test_no_held_out_instruction_that_was_trained_on() -> None:
     class Source:
-        def evaluation(self, count, seed):
+        def evaluation(self, count: Any, seed: Any) -> Any:
             return [Prompt.of("a", "t")]
 
         labelled = evaluation
@@ -84,7 +88,7 @@ def test_no_held_out_instruction_that_was_trained_on():
         held_out(Source(), History({"a": "training"}), 3, 0)
 
 
-def test_a_file_keeps_its_order(run, engine, tmp_path):
+def test_a_file_keeps_its_order(run: Any, engine: Any, tmp_path: Path) -> None:
     file = tmp_path / "own.jsonl"
     file.write_text("".join(json.dumps({"q": text}) + "\n" for text in ("z", "a", "m")))
     frame = compare(run, prompts=file, field="q", engine_for=lambda _: engine)
@@ -93,7 +97,7 @@ def test_a_file_keeps_its_order(run, engine, tmp_path):
         compare(run, prompts=file, engine_for=lambda _: engine)
 
 
-def test_several_runs_are_told_apart_and_share_m0(run, engine, tmp_path):
+def test_several_runs_are_told_apart_and_share_m0(run: Any, engine: Any, tmp_path: Path) -> None:
     shutil.copytree(run.directory, tmp_path / "other", symlinks=True)
     frame = compare([run, tmp_path / "other"], ["M0", "M2"], n=2, engine_for=lambda _: engine)
     assert list(frame.columns[2:]) == ["M0", "run/M2", "other/M2"]
@@ -104,8 +108,8 @@ def test_several_runs_are_told_apart_and_share_m0(run, engine, tmp_path):
     assert list(frame.columns[2:]) == [f"{above}/run/M1", "b/run/M1"]
 
 
-def test_m0_and_the_best_model_are_the_default(run):
-    def named(best):
+def test_m0_and_the_best_model_are_the_default(run: Any) -> None:
+    def named(best: Any) -> Any:
         return default_names(Run(run.directory, run.values, {**run.summary, "best": best}))
 
     assert named(None) == ["M0", "M2"]
@@ -116,7 +120,7 @@ def test_m0_and_the_best_model_are_the_default(run):
     assert default_names(Run(run.directory, run.values, only)) == ["M0"]
 
 
-def test_sampling_is_the_runs_own_unless_asked_otherwise(run):
+def test_sampling_is_the_runs_own_unless_asked_otherwise(run: Any) -> None:
     own = sampling_of(run, greedy=False, temperature=None, seed=None)
     candidates = run.config.candidates
     assert (own.n, own.temperature, own.top_p) == (1, candidates.temperature, candidates.top_p)
@@ -125,7 +129,9 @@ def test_sampling_is_the_runs_own_unless_asked_otherwise(run):
     assert sampling_of(run, greedy=False, temperature=0.3, seed=None).temperature == 0.3
 
 
-def test_long_instructions_and_cut_off_answers_are_told(run, caplog):
+def test_long_instructions_and_cut_off_answers_are_told(
+    run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = ScriptedEngine(answer=lambda request, policy, sample: "cut" + TRUNCATED, context=3)
     caplog.set_level("WARNING", "iterdpo")
     frame = compare(run, ["M1"], prompts=["one two", "one two three four"],
@@ -136,7 +142,7 @@ def test_long_instructions_and_cut_off_answers_are_told(run, caplog):
     assert "M1: 1 of 2 answers were cut off" in caplog.text
 
 
-def test_scores_of_the_oracle():
+def test_scores_of_the_oracle() -> None:
     oracle = LabOracle()
     prompt = Prompt.of("name two tools in reverse order", "lab")
     answers = {"M0": [Answer("saw axe")], "M1": [Answer(None)]}
@@ -146,7 +152,9 @@ def test_scores_of_the_oracle():
     assert pd.isna(frame["M1 score"][0])
 
 
-def test_the_oracle_scores_what_it_knows_and_nothing_else(capsys):
+def test_the_oracle_scores_what_it_knows_and_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     lab, other = Prompt.of("name two tools in reverse order", "lab"), Prompt.of("hello", "given")
     answers = {"M0": [Answer("saw axe"), Answer("hi")]}
     frame = as_frame([lab, other], ["never"] * 2, answers, LabOracle())
@@ -164,14 +172,16 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
-def test_every_text_is_read_back_from_the_csv(tmp_path, rows):
+def test_every_text_is_read_back_from_the_csv(tmp_path: Path, rows: Any) -> None:
     frame = pd.DataFrame(rows, columns=["instruction", "M0"])
     write_csv(frame, tmp_path / "t.csv")
     read = pd.read_csv(tmp_path / "t.csv", keep_default_na=False, dtype=str, lineterminator="\n")
     assert read.to_numpy().tolist() == frame.to_numpy().tolist()
 
 
-def test_a_pipe_gets_the_dataframe_with_whole_harmless_texts(capsys):
+def test_a_pipe_gets_the_dataframe_with_whole_harmless_texts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     long = "word " * 100
     show(pd.DataFrame({"instruction": [HOSTILE], "seen": ["never"], "M0": [long + "\nend"]}))
     said = capsys.readouterr().out
@@ -180,7 +190,9 @@ def test_a_pipe_gets_the_dataframe_with_whole_harmless_texts(capsys):
     assert "\u202e" not in said
 
 
-def test_a_terminal_gets_a_wrapped_table(capsys, monkeypatch):
+def test_a_terminal_gets_a_wrapped_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")
     frame = pd.DataFrame(
@@ -203,7 +215,9 @@ def test_a_terminal_gets_a_wrapped_table(capsys, monkeypatch):
         (["{run}", "--prompts", "none.txt"], "no such file"),
     ],
 )
-def test_errors_are_one_line(finished_run, capsys, arguments, said):
+def test_errors_are_one_line(
+    finished_run: Any, capsys: pytest.CaptureFixture[str], arguments: Any, said: str
+) -> None:
     status = main([argument.format(run=finished_run) for argument in arguments])
     captured = capsys.readouterr()
     assert (status, captured.out) == (2, "")
@@ -212,13 +226,17 @@ def test_errors_are_one_line(finished_run, capsys, arguments, said):
 
 
 @pytest.mark.parametrize("option", [["--n", "0"], ["--temperature", "-1"], ["--temperature", "x"]])
-def test_numbers_are_checked(finished_run, capsys, option):
+def test_numbers_are_checked(
+    finished_run: Any, capsys: pytest.CaptureFixture[str], option: Any
+) -> None:
     with pytest.raises(SystemExit):
         main([str(finished_run), *option])
     assert "must be" in capsys.readouterr().err
 
 
-def test_the_tool_from_end_to_end(finished_run, tmp_path, capsys):
+def test_the_tool_from_end_to_end(
+    finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     # The run's real checkpoint and adapters, through the run's real engine.
     target = tmp_path / "out.csv"
     status = main([

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def make_adapter(checkpoint: Path, directory: Path, scale: float) -> Adapter:
 
 
 @pytest.fixture(scope="module")
-def policy(checkpoint_of, tmp_path_factory) -> Policy:
+def policy(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     """An adapter on an NF4 base with its dequantized checkpoint."""
     checkpoint = checkpoint_of("llama")
     place = tmp_path_factory.mktemp("policy")
@@ -54,7 +55,7 @@ def policy(checkpoint_of, tmp_path_factory) -> Policy:
     return Policy("M1", base, make_adapter(checkpoint, place, 0.05), parent="bare")
 
 
-def logits(place, adapter=None, dtype=torch.float32):
+def logits(place: Any, adapter: Any = None, dtype: Any = torch.float32) -> Any:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -66,7 +67,7 @@ def logits(place, adapter=None, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("on", ["original", "dequantized"])
-def test_what_transformers_loads_is_base_and_adapter(policy, tmp_path, on):
+def test_what_transformers_loads_is_base_and_adapter(policy: Any, tmp_path: Path, on: str) -> None:
     said = export(policy, tmp_path / "out", on=on)
     assert said.startswith("M1 merged, in float32: ")
     under = {"original": policy.base.path, "dequantized": policy.base.dequantized}
@@ -81,7 +82,7 @@ def test_what_transformers_loads_is_base_and_adapter(policy, tmp_path, on):
     assert lineage["proof"]["lost"] < 1e-3
 
 
-def test_tokenizer_and_template_come_along_and_nothing_of_peft(policy, tmp_path):
+def test_tokenizer_and_template_come_along_and_nothing_of_peft(policy: Any, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     export(policy, tmp_path / "out", on="dequantized")
@@ -93,7 +94,7 @@ def test_tokenizer_and_template_come_along_and_nothing_of_peft(policy, tmp_path)
     ).apply_chat_template(turns, tokenize=False)
 
 
-def test_the_written_type_is_the_declared_one(policy, tmp_path):
+def test_the_written_type_is_the_declared_one(policy: Any, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     export(policy, tmp_path / "out", dtype="bfloat16")
@@ -107,14 +108,18 @@ def test_the_written_type_is_the_declared_one(policy, tmp_path):
     assert 1e-4 < off < 8 / 128
 
 
-def test_what_rounding_would_take_away_is_not_written(policy, checkpoint_of, tmp_path):
+def test_what_rounding_would_take_away_is_not_written(
+    policy: Any, checkpoint_of: Any, tmp_path: Path
+) -> None:
     faint = make_adapter(checkpoint_of("llama"), tmp_path / "faint", 1e-5)
     with pytest.raises(UserError, match=r"--dtype bfloat16: rounding .* --dtype float32"):
         export(dataclasses.replace(policy, adapter=faint), tmp_path / "out", dtype="bfloat16")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faint"]
 
 
-def test_a_merge_that_is_not_the_policy_is_not_published(policy, tmp_path, monkeypatch):
+def test_a_merge_that_is_not_the_policy_is_not_published(
+    policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers import AutoModelForCausalLM
 
     monkeypatch.setattr(  # as if the adapter had been lost on the way
@@ -126,14 +131,16 @@ def test_a_merge_that_is_not_the_policy_is_not_published(policy, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_written_over(policy, tmp_path):
+def test_nothing_is_written_over(policy: Any, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="exists already, and nothing is written over"):
         export(policy, tmp_path / "out")
 
 
-def test_a_place_that_cannot_be_written_to_is_a_line(policy, tmp_path, monkeypatch):
-    def refuse(target):
+def test_a_place_that_cannot_be_written_to_is_a_line(
+    policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(target: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
 
     monkeypatch.setattr("iterdpo.tools.export.checkpoint.published_directory", refuse)
@@ -141,7 +148,7 @@ def test_a_place_that_cannot_be_written_to_is_a_line(policy, tmp_path, monkeypat
         export(policy, tmp_path / "out")
 
 
-def test_own_weights_are_copied(checkpoint_of, tmp_path):
+def test_own_weights_are_copied(checkpoint_of: Any, tmp_path: Path) -> None:
     checkpoint = shutil.copytree(checkpoint_of("llama"), tmp_path / "model")
     (checkpoint / "README.md").write_text("of another model")
     base = Base(str(checkpoint), checkpoint_sha256(checkpoint), "none", "float32", str(checkpoint))
@@ -159,7 +166,7 @@ def test_own_weights_are_copied(checkpoint_of, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_a_bare_base_as_training_saw_it(policy, tmp_path):
+def test_a_bare_base_as_training_saw_it(policy: Any, tmp_path: Path) -> None:
     bare = Policy("M0", policy.base)
     export(bare, tmp_path / "out", on="dequantized")
     torch.testing.assert_close(
@@ -168,20 +175,20 @@ def test_a_bare_base_as_training_saw_it(policy, tmp_path):
     assert (tmp_path / "out" / "tokenizer.json").is_file()
 
 
-def test_packed_weights_are_not_merged_into(policy, tmp_path):
+def test_packed_weights_are_not_merged_into(policy: Any, tmp_path: Path) -> None:
     packed = dataclasses.replace(policy, base=dataclasses.replace(policy.base, quantization="gptq"))
     with pytest.raises(UserError, match=r"comes quantized \(gptq\), .* take --on dequantized"):
         export(packed, tmp_path / "out")
     assert export(packed, tmp_path / "out", on="dequantized").startswith("M1 merged")
 
 
-def test_weights_that_are_gone_are_named(policy, tmp_path):
+def test_weights_that_are_gone_are_named(policy: Any, tmp_path: Path) -> None:
     moved = Policy("M1", dataclasses.replace(policy.base, path="/no/such"), policy.adapter)
     with pytest.raises(UserError, match=r"^/no/such: the weights under M1 are no longer there"):
         export(moved, tmp_path / "out", on="dequantized")
 
 
-def test_the_command(finished_run, tmp_path, capsys):
+def test_the_command(finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "m1"
     assert main([str(finished_run), "--model", "M1", "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: M1 merged, in float32: ")
@@ -203,8 +210,13 @@ def test_the_command(finished_run, tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_the_best_model_is_written_unless_another_is_named(
-    finished_run, tmp_path, capsys, best, written, said
-):
+    finished_run: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    best: Any,
+    written: str,
+    said: str,
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished_run, run, symlinks=True)
     summary = json.loads((run / "summary.json").read_text())

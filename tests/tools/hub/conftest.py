@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from tests.tools.hub.standin import TOKEN, standing_in
 
 
 @pytest.fixture
-def hub(monkeypatch):
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The stand-in, logged in to, over plain LFS and without the waits between tries."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
@@ -25,10 +27,10 @@ def hub(monkeypatch):
 
 
 @pytest.fixture
-def asked(hub):
+def asked(hub: Any) -> Any:
     """A function from changes to what is to be shared of a run."""
 
-    def make(**changes) -> HubConfig:
+    def make(**changes: Any) -> HubConfig:
         usual = {"push": True, "repo": "me/tiny", "private": True, "models": "last", "pairs": True}
         return HubConfig(**{**usual, "endpoint": hub.url, **changes})
 
@@ -36,10 +38,10 @@ def asked(hub):
 
 
 @pytest.fixture
-def changed(finished_run, tmp_path):
+def changed(finished_run: Any, tmp_path: Path) -> Any:
     """A function from changes of configuration and summary to a run that has them."""
 
-    def make(config=(), summary=()) -> Run:
+    def make(config: Any = (), summary: Any = ()) -> Run:
         place = tmp_path / "changed"
         shutil.copytree(finished_run, place, symlinks=True)
         _change(place / "config.json", dict(config))

@@ -6,9 +6,11 @@ import base64
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 TOKEN = "hf_" + "SecretOfTheTests" * 2
 LARGE = (".safetensors", ".parquet")
@@ -38,16 +40,16 @@ class StandIn:
 
 
 @contextmanager
-def standing_in():
+def standing_in() -> Iterator[Any]:
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self):
+        def do_GET(self) -> None:
             self.serve(b"")
 
-        def do_PUT(self):
+        def do_PUT(self) -> None:
             size = int(self.headers["Content-Length"])
             with lock:
                 cut = hub.cut_after is not None and hub.cut_after <= 0
@@ -60,12 +62,12 @@ def standing_in():
                 return
             self.serve(self.rfile.read(size))
 
-        def do_POST(self):
+        def do_POST(self) -> None:
             if "chunked" in self.headers.get("Transfer-Encoding", ""):
                 raise AssertionError("a length is expected")
             self.serve(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
-        def serve(self, body):
+        def serve(self, body: Any) -> None:
             path = self.path.split("?")[0]
             with lock:
                 hub.asked.append((self.command, path))
@@ -77,7 +79,7 @@ def standing_in():
                 else:
                     self.route(path, body)
 
-        def route(self, path, body):
+        def route(self, path: Any, body: Any) -> None:
             parts = path.strip("/").split("/")
             match parts:
                 case ["api", "whoami-v2"]:
@@ -104,7 +106,7 @@ def standing_in():
                 case _:
                     self.reply({"error": f"unknown: {path}"}, 404)
 
-        def describe(self, kind, repo):
+        def describe(self, kind: Any, repo: Any) -> None:
             found = hub.repos.get((kind, repo))
             if found is None:
                 self.reply({"error": "not found"}, 404, {"X-Error-Code": "RepoNotFound"})
@@ -112,7 +114,7 @@ def standing_in():
             known = {"id": repo, "private": found["private"], "sha": "0" * 40, "tags": []}
             self.reply({**known, "siblings": [], "downloads": 0, "likes": 0})
 
-        def create(self, asked):
+        def create(self, asked: Any) -> None:
             hub.created.append(asked)
             kind = asked.get("type", "model")
             repo = f"{asked['organization'] or 'me'}/{asked['name']}"
@@ -123,7 +125,7 @@ def standing_in():
             prefix = "datasets/" if kind == "dataset" else ""
             self.reply({"url": f"{hub.url}/{prefix}{repo}"}, 409 if known else 200)
 
-        def preupload(self, files, asked):
+        def preupload(self, files: Any, asked: Any) -> None:
             self.reply(
                 {
                     "files": [
@@ -138,7 +140,7 @@ def standing_in():
                 }
             )
 
-        def batch(self, asked):
+        def batch(self, asked: Any) -> None:
             objects = []
             for item in asked["objects"]:
                 entry = {"oid": item["oid"], "size": item["size"]}
@@ -147,7 +149,7 @@ def standing_in():
                 objects.append(entry)
             self.reply({"transfer": "basic", "objects": objects})
 
-        def commit(self, kind, repo, body):
+        def commit(self, kind: Any, repo: Any, body: Any) -> None:
             files = hub.files(kind, repo)
             for line in body.decode().splitlines():
                 item = json.loads(line)
@@ -160,7 +162,7 @@ def standing_in():
             url = f"{hub.url}/{prefix}{repo}/commit/{'0' * 40}"
             self.reply({"commitUrl": url, "commitOid": "0" * 40})
 
-        def reply(self, body, status=200, headers=()):
+        def reply(self, body: Any, status: Any = 200, headers: Any = ()) -> None:
             raw = json.dumps(body).encode()
             self.send_response(status)
             for name, value in {"Content-Length": str(len(raw)), **dict(headers)}.items():
@@ -168,10 +170,10 @@ def standing_in():
             self.end_headers()
             self.wfile.write(raw)
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
-        def handle(self):
+        def handle(self) -> None:
             try:
                 super().handle()
             except (OSError, ValueError):
@@ -190,7 +192,7 @@ def standing_in():
         thread.join()
 
 
-def oid(path, content):
+def oid(path: Any, content: Any) -> Any:
     """Return the hash that the Hub names a file by, in its two kinds; None where there is none."""
     if content is None:
         return None

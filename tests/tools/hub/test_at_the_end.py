@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,14 @@ from tests.tools.hub.standin import TOKEN
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_a_run_shares_itself(refused, finished_run, checkpoint_of, tmp_path, hub, caplog):
+def test_a_run_shares_itself(
+    refused: bool,
+    finished_run: Any,
+    checkpoint_of: Any,
+    tmp_path: Path,
+    hub: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     # Every stage is in the store already, so nothing is computed again.
     place = shutil.copytree(finished_run.parent, tmp_path / "place", symlinks=True)
     config = config_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -15,22 +16,22 @@ from tests.made_run import HOSTILE, PROMPTS
 HEADINGS = ["Load", "Results", "Recipe", "Data", "Lineage", "Limits"]
 
 
-def cards(run, models="last", pairs=True):
+def cards(run: Any, models: Any = "last", pairs: Any = True) -> Any:
     with folders(run, "me/tiny", models, pairs=pairs) as made:
         return {folder.kind: (folder.directory / "README.md").read_text() for folder in made}
 
 
-def metadata(card):
+def metadata(card: Any) -> Any:
     _, front, _ = card.split("---\n", 2)
     return OmegaConf.to_container(OmegaConf.create(front))
 
 
 @pytest.fixture(scope="module")
-def plain(finished_run):
+def plain(finished_run: Any) -> Any:
     return cards(Run.open(finished_run))
 
 
-def test_the_model_card_names_what_the_hub_indexes(plain, changed):
+def test_the_model_card_names_what_the_hub_indexes(plain: Any, changed: Any) -> None:
     front = metadata(plain["model"])
     assert front["library_name"] == "peft"
     assert front["datasets"] == ["me/tiny-pairs"]
@@ -43,7 +44,7 @@ def test_the_model_card_names_what_the_hub_indexes(plain, changed):
     assert "self-rewarding" not in front["tags"]
 
 
-def test_the_dataset_card_names_its_files(plain):
+def test_the_dataset_card_names_its_files(plain: Any) -> None:
     front = metadata(plain["dataset"])
     assert front["size_categories"] == ["n<1K"]
     assert [item["config_name"] for item in front["configs"]] == [
@@ -52,18 +53,18 @@ def test_the_dataset_card_names_its_files(plain):
     assert "12 preference pairs" in plain["dataset"]
 
 
-def test_the_model_card_has_every_part_in_order(plain):
+def test_the_model_card_has_every_part_in_order(plain: Any) -> None:
     assert re.findall(r"^## (.*)$", plain["model"], flags=re.MULTILINE) == HEADINGS
 
 
-def test_results_are_the_papers_tables(plain, finished_run):
+def test_results_are_the_papers_tables(plain: Any, finished_run: Any) -> None:
     from iterdpo.evaluation.table import markdown
 
     assert markdown(Run.open(finished_run).summary).strip() in plain["model"]
     assert "5 held-out prompts, 2 sampled answers to each" in plain["model"]
 
 
-def test_the_lineage_names_parents_judges_and_hashes(plain, finished_run):
+def test_the_lineage_names_parents_judges_and_hashes(plain: Any, finished_run: Any) -> None:
     run = Run.open(finished_run)
     m2 = run.policy("M2")
     row = f"| M2 | M1 | M1 | previous | `{m2.fingerprint}` | `{m2.adapter.sha256}` |"
@@ -73,7 +74,9 @@ def test_the_lineage_names_parents_judges_and_hashes(plain, finished_run):
         assert f"| M0 |  |  |  | `{m0.fingerprint}` | `{m0.base.sha256}` |" in card
 
 
-def test_the_recipe_holds_what_is_not_as_shipped_and_no_place(plain, finished_run, changed):
+def test_the_recipe_holds_what_is_not_as_shipped_and_no_place(
+    plain: Any, finished_run: Any, changed: Any
+) -> None:
     for card in plain.values():
         assert "| `pairs.strategy` | `best_worst` | `top_bottom` |" in card
         assert "`prompts.txt`" in card
@@ -88,7 +91,7 @@ def test_the_recipe_holds_what_is_not_as_shipped_and_no_place(plain, finished_ru
     assert all(command in card for card in cards(run).values())
 
 
-def test_no_prompt_and_no_answer_stands_in_a_card(plain, finished_run):
+def test_no_prompt_and_no_answer_stands_in_a_card(plain: Any, finished_run: Any) -> None:
     run = Run.open(finished_run)
     texts = {pair.chosen for number in (1, 2) for pair in run.made(number).pairs}
     texts |= {HOSTILE[:20], *(f"Prompt {n}." for n in range(PROMPTS))}
@@ -96,7 +99,7 @@ def test_no_prompt_and_no_answer_stands_in_a_card(plain, finished_run):
         assert not [text for text in texts if text in card]
 
 
-def test_a_hostile_setting_stays_text(changed):
+def test_a_hostile_setting_stays_text(changed: Any) -> None:
     hostile = "`</code><script>x</script>| [a](b)\n## Heading"
     run = changed({"prompts.system": hostile})
     for card in cards(run).values():
@@ -105,7 +108,7 @@ def test_a_hostile_setting_stays_text(changed):
         assert "`` `</code><script>x</script>\\| [a](b) ## Heading ``" in line
 
 
-def test_the_lines_to_load_by(plain, changed, finished_run):
+def test_the_lines_to_load_by(plain: Any, changed: Any, finished_run: Any) -> None:
     assert "PeftModel.from_pretrained(model, 'me/tiny')" in plain["model"]
     assert "is a checkpoint that is not on the Hub" in plain["model"]
     run = Run.open(finished_run)
@@ -116,7 +119,7 @@ def test_the_lines_to_load_by(plain, changed, finished_run):
     assert "from_pretrained(base, revision='v2', dtype='float32')" in card
 
 
-def test_the_limits_are_those_of_the_run(plain, changed, finished_run):
+def test_the_limits_are_those_of_the_run(plain: Any, changed: Any, finished_run: Any) -> None:
     limits = plain["model"].partition("## Limits")[2]
     assert "the judge was each policy, itself" in limits
     assert "There is no exact measure of quality" in limits
@@ -136,7 +139,7 @@ def test_the_limits_are_those_of_the_run(plain, changed, finished_run):
     assert "Alarm" not in limits
 
 
-def given_pairs(path, **dataset):
+def given_pairs(path: Any, **dataset: Any) -> Any:
     fields = {"path": path, "subset": None, "split": "train", "revision": None, **dataset}
     return {
         "pairs.strategy": "given", "pairs.dataset": fields, "prompts.source": "pairs",
@@ -144,7 +147,7 @@ def given_pairs(path, **dataset):
     }  # fmt: skip
 
 
-def test_pairs_that_somebody_gave_are_not_called_the_model_s(changed):
+def test_pairs_that_somebody_gave_are_not_called_the_model_s(changed: Any) -> None:
     run = changed(given_pairs("org/pairs", split="train_prefs", revision="v3"))
     made = cards(run)
     assert set(made) == {"model"}  # they are somebody's already
@@ -164,7 +167,7 @@ def test_pairs_that_somebody_gave_are_not_called_the_model_s(changed):
 
 
 @pytest.mark.parametrize("path", ["data/pairs.jsonl", "/home/me/pairs.parquet"])
-def test_a_file_of_given_pairs_is_no_dataset_of_the_hub(changed, path):
+def test_a_file_of_given_pairs_is_no_dataset_of_the_hub(changed: Any, path: str) -> None:
     card = cards(changed(given_pairs(path)))["model"]
     assert "datasets" not in metadata(card)
     assert "/home" not in card
@@ -180,7 +183,9 @@ def test_a_file_of_given_pairs_is_no_dataset_of_the_hub(changed, path):
         ({}, "DPO", "2305.18290"),
     ],
 )
-def test_the_method_is_called_by_its_name(changed, training, method, paper):
+def test_the_method_is_called_by_its_name(
+    changed: Any, training: Any, method: str, paper: str
+) -> None:
     for kind, card in cards(changed(training)).items():
         assert f"iterative {method} with iterdpo" in card
         opening = card.partition("## ")[0]
@@ -189,7 +194,7 @@ def test_the_method_is_called_by_its_name(changed, training, method, paper):
             assert {method.lower(), f"iterative-{method.lower()}"} <= set(metadata(card)["tags"])
 
 
-def test_what_the_first_model_was_tuned_on_is_told(plain, changed):
+def test_what_the_first_model_was_tuned_on_is_told(plain: Any, changed: Any) -> None:
     assert "fine-tuned first" not in plain["model"]
     ranked = {"path": "org/ranked"}
     sft = {"sft.method": "qlora", "sft.path": ["/home/me/ift.jsonl"], "sft.ranked": ranked}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,15 +16,15 @@ from iterdpo.tools.hub.choice import Choice, choose, lay_out, own_base
 from iterdpo.tools.hub.provenance import Origin
 
 
-def names(choice):
+def names(choice: Any) -> Any:
     return choice.top and choice.top.name, [policy.name for policy in choice.folders]
 
 
-def best(model):
+def best(model: Any) -> Any:
     return {"best": {"model": model, "why": "because", "by": "judge"}}
 
 
-def test_what_each_word_names(changed):
+def test_what_each_word_names(changed: Any) -> None:
     run = changed(summary=best("M1"))
     assert names(choose(run, "best")) == ("M1", [])
     assert names(choose(run, "last")) == ("M2", [])
@@ -33,7 +35,7 @@ def test_what_each_word_names(changed):
     assert [everything.folder_of(policy) for policy in everything.policies] == [None, "M2"]
 
 
-def test_a_best_model_that_nothing_here_made_is_said(finished_run):
+def test_a_best_model_that_nothing_here_made_is_said(finished_run: Any) -> None:
     run = Run.open(finished_run)
     assert run.summary["best"]["model"] == "M0"
     with pytest.raises(UserError, match=r"the best model is M0, .* \(there are M1, M2\)"):
@@ -41,7 +43,7 @@ def test_a_best_model_that_nothing_here_made_is_said(finished_run):
     assert names(choose(run, "all")) == (None, ["M1", "M2"])
 
 
-def test_an_adapter_names_no_place_of_this_machine(finished_run, tmp_path):
+def test_an_adapter_names_no_place_of_this_machine(finished_run: Any, tmp_path: Path) -> None:
     policy = Run.open(finished_run).policy("M2")
     lay_out(policy, Origin("org/base", "abc", "org/base"), None, tmp_path / "M2")
     assert sorted(path.name for path in (tmp_path / "M2").iterdir()) == [
@@ -56,7 +58,9 @@ def test_an_adapter_names_no_place_of_this_machine(finished_run, tmp_path):
     assert stored["base_model_name_or_path"] == policy.base.path
 
 
-def test_weights_of_its_own_are_every_file_of_the_checkpoint(tmp_path, checkpoint_of):
+def test_weights_of_its_own_are_every_file_of_the_checkpoint(
+    tmp_path: Path, checkpoint_of: Any
+) -> None:
     model = checkpoint_of("llama")
     base = Base(str(model), "a", "none", "float32", str(model))
     lay_out(Policy("M1", base, parent="x"), Origin(None, None, "tiny"), None, tmp_path / "out")
@@ -67,7 +71,7 @@ def test_weights_of_its_own_are_every_file_of_the_checkpoint(tmp_path, checkpoin
         assert path.read_bytes() == (model / path.name).read_bytes()
 
 
-def test_a_merged_base_goes_along_with_adapters_on_it():
+def test_a_merged_base_goes_along_with_adapters_on_it() -> None:
     original = Base("o", "a", "nf4", "float32", "i")
     merged = Base("s/model", "b", "nf4", "float32", "s/dequantized")
     m0 = Policy("M0", merged, parent="bare")
@@ -80,7 +84,7 @@ def test_a_merged_base_goes_along_with_adapters_on_it():
     assert own_base(SimpleNamespace(policies={"M0": plain, "M1": adapted}), [adapted]) is None
 
 
-def test_every_model_once():
+def test_every_model_once() -> None:
     base = Base("o", "a", "none", "float32", "o")
     one, two = (Policy(name, base, Adapter(name, name), "p") for name in ("M1", "M2"))
     assert Choice(two, [one, two]).policies == [two, one]

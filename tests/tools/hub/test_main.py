@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from iterdpo.tools.hub.__main__ import main
 from tests.tools.hub.standin import TOKEN
 
 
-def test_a_dry_run_writes_cards_pairs_and_a_list(finished_run, tmp_path, capsys, monkeypatch):
+def test_a_dry_run_writes_cards_pairs_and_a_list(
+    finished_run: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)  # nobody needs to be logged in
     out = tmp_path / "dry"
     arguments = [str(finished_run), "--repo", "me/tiny", "--models", "all", "--dry-run", str(out)]
@@ -37,7 +45,9 @@ def test_a_dry_run_writes_cards_pairs_and_a_list(finished_run, tmp_path, capsys,
         (["--repo", "me/tiny"], "the best model is M0"),
     ],
 )
-def test_what_cannot_be_is_one_line_and_status_2(finished_run, hub, arguments, said, capsys):
+def test_what_cannot_be_is_one_line_and_status_2(
+    finished_run: Any, hub: Any, arguments: Any, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(finished_run), *arguments]) == 2
     shown = capsys.readouterr().err
     assert said in shown
@@ -46,6 +56,6 @@ def test_what_cannot_be_is_one_line_and_status_2(finished_run, hub, arguments, s
     assert hub.created == []
 
 
-def test_what_is_no_run(tmp_path, capsys):
+def test_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--repo", "me/x"]) == 2
     assert "no run there" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ LETTERS = st.sampled_from("\\`*_{}[]()<>#+-.!|~&$@:/=\"' \n\tab1é\u202e\x1b")
 TEXTS = st.one_of(st.text(LETTERS, max_size=40), st.sampled_from(HOSTILE[:17]))
 
 
-def tokens(source):
+def tokens(source: Any) -> Any:
     """Return the inline tokens of the only cell of a table's only row."""
     parsed = PARSER.parse(table(["head"], [[source]]))
     cells = [item for item in parsed if item.type == "inline"]
@@ -27,7 +29,7 @@ def tokens(source):
 
 
 @given(TEXTS)
-def test_escaped_text_is_text_in_a_cell_a_heading_and_a_sentence(text):
+def test_escaped_text_is_text_in_a_cell_a_heading_and_a_sentence(text: Any) -> None:
     shown = " ".join(harmless(text).split())
     inline = [tokens(escaped(text))]
     for frame in ("# {}", "A sentence: {}."):
@@ -40,7 +42,7 @@ def test_escaped_text_is_text_in_a_cell_a_heading_and_a_sentence(text):
 
 
 @given(TEXTS)
-def test_a_code_span_holds_its_text_and_nothing_gets_out(text):
+def test_a_code_span_holds_its_text_and_nothing_gets_out(text: Any) -> None:
     shown = " ".join(harmless(text).split())
     children = tokens(code(text))
     if not shown:
@@ -50,7 +52,7 @@ def test_a_code_span_holds_its_text_and_nothing_gets_out(text):
 
 
 @given(TEXTS)
-def test_a_fence_holds_its_text_and_nothing_gets_out(text):
+def test_a_fence_holds_its_text_and_nothing_gets_out(text: Any) -> None:
     parsed = PARSER.parse(f"before\n\n{fenced(text, 'sh')}\n\nafter")
     assert [item.type for item in parsed if item.type in ("fence", "html_block")] == ["fence"]
     (block,) = [item for item in parsed if item.type == "fence"]
@@ -63,5 +65,5 @@ def test_a_fence_holds_its_text_and_nothing_gets_out(text):
     ("text", "span"),
     [("a|b", "`a|b`"), ("`", "`` ` ``"), ("a ``b", "``` a ``b ```"), ("plain", "`plain`")],
 )
-def test_spans_as_written(text, span):
+def test_spans_as_written(text: str, span: str) -> None:
     assert code(text) == span

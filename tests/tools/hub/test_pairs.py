@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from iterdpo.records import Pair
@@ -10,7 +13,7 @@ from iterdpo.tools.hub.folder import folders
 from iterdpo.tools.hub.pairs import PairsFile, write_pairs
 
 
-def loaded(directory, tmp_path, name=None):
+def loaded(directory: Any, tmp_path: Path, name: Any = None) -> Any:
     import datasets
 
     return datasets.load_dataset(
@@ -18,7 +21,7 @@ def loaded(directory, tmp_path, name=None):
     )
 
 
-def test_load_dataset_gives_every_pair(finished_run, tmp_path):
+def test_load_dataset_gives_every_pair(finished_run: Any, tmp_path: Path) -> None:
     run = Run.open(finished_run)
     with folders(run, "me/tiny", "none", pairs=True) as (folder,):
         rows = loaded(folder.directory, tmp_path)
@@ -37,7 +40,9 @@ def test_load_dataset_gives_every_pair(finished_run, tmp_path):
             assert row["policy_fingerprint"] == pair.policy
 
 
-def test_trl_trains_on_it_as_it_stands(finished_run, checkpoint_of, tmp_path):
+def test_trl_trains_on_it_as_it_stands(
+    finished_run: Any, checkpoint_of: Any, tmp_path: Path
+) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer
 
@@ -62,7 +67,7 @@ def test_trl_trains_on_it_as_it_stands(finished_run, checkpoint_of, tmp_path):
     assert trainer.train().training_loss == pytest.approx(0.6931, abs=1e-3)  # ln 2: step 0
 
 
-def test_the_system_message_stands_first(changed, tmp_path):
+def test_the_system_message_stands_first(changed: Any, tmp_path: Path) -> None:
     import pyarrow.parquet
 
     run = changed({"prompts.system": "Be *brief*."})
@@ -76,7 +81,7 @@ def test_the_system_message_stands_first(changed, tmp_path):
     assert row["prompt"][0]["content"] == "Be *brief*."
 
 
-def test_the_same_run_gives_the_same_bytes(finished_run, tmp_path):
+def test_the_same_run_gives_the_same_bytes(finished_run: Any, tmp_path: Path) -> None:
     run = Run.open(finished_run)
     for place in ("a", "b"):
         write_pairs(run, tmp_path / place)
@@ -86,8 +91,8 @@ def test_the_same_run_gives_the_same_bytes(finished_run, tmp_path):
 
 
 def test_an_iteration_without_pairs_has_no_file_and_a_foreign_judge_its_kind(
-    finished_run, tmp_path, monkeypatch
-):
+    finished_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = Run.open(finished_run)
     (pair, *_), none = run.made(1).pairs, ()
     foreign = Pair(**{name: getattr(pair, name) for name in pair.__slots__} | {"judge": "f" * 16})

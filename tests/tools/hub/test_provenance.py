@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from iterdpo.runs.directory import Run
@@ -23,11 +26,11 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("training.loss_weights=[1.0,0.2]", "training.loss_weights=[1.0,0.2]"),
     ],
 )  # fmt: skip
-def test_directories_of_this_machine_are_cut_off(text, shown):
+def test_directories_of_this_machine_are_cut_off(text: str, shown: str) -> None:
     assert without_places(text) == shown
 
 
-def test_a_checkpoint_of_the_hub_has_the_commit_that_was_read(changed, tmp_path):
+def test_a_checkpoint_of_the_hub_has_the_commit_that_was_read(changed: Any, tmp_path: Path) -> None:
     cache = tmp_path / "models--org--base" / "snapshots" / COMMIT
     run = changed({"model.path": "org/base", "model.revision": "main"})
     models = [dict(model, checkpoint=str(cache)) for model in run.models]
@@ -36,12 +39,12 @@ def test_a_checkpoint_of_the_hub_has_the_commit_that_was_read(changed, tmp_path)
     assert Origin.of(run).as_python == "'org/base'"
 
 
-def test_a_checkpoint_of_the_hub_that_lay_elsewhere_has_what_was_asked_for(changed):
+def test_a_checkpoint_of_the_hub_that_lay_elsewhere_has_what_was_asked_for(changed: Any) -> None:
     run = changed({"model.path": "org/base", "model.revision": "v2"})
     assert Origin.of(run) == Origin("org/base", "v2", "org/base")
 
 
-def test_a_local_checkpoint_and_the_labs(finished_run, changed):
+def test_a_local_checkpoint_and_the_labs(finished_run: Any, changed: Any) -> None:
     local = Origin.of(Run.open(finished_run))
     assert (local.hub_id, local.revision) == (None, None)
     assert "/" not in local.shown

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,9 @@ from iterdpo.tools.hub.share import share, share_at_the_end
 from tests.tools.hub.standin import TOKEN
 
 
-def test_the_right_files_with_the_right_bytes_arrive(finished_run, hub, asked):
+def test_the_right_files_with_the_right_bytes_arrive(
+    finished_run: Any, hub: Any, asked: Any
+) -> None:
     run = Run.open(finished_run)
     urls = share(run, asked())
     assert urls == [f"{hub.url}/datasets/me/tiny-pairs", f"{hub.url}/me/tiny"]
@@ -35,13 +38,17 @@ def test_the_right_files_with_the_right_bytes_arrive(finished_run, hub, asked):
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_repositories_are_as_private_as_asked(finished_run, hub, asked, private):
+def test_repositories_are_as_private_as_asked(
+    finished_run: Any, hub: Any, asked: Any, private: bool
+) -> None:
     share(Run.open(finished_run), asked(private=private))
     assert {repo["private"] for repo in hub.repos.values()} == {private}
     assert [item.get("type") for item in hub.created] == ["dataset", "model"]
 
 
-def test_a_public_repository_is_not_written_to_when_private_was_asked_for(finished_run, hub, asked):
+def test_a_public_repository_is_not_written_to_when_private_was_asked_for(
+    finished_run: Any, hub: Any, asked: Any
+) -> None:
     run = Run.open(finished_run)
     hub.repos["model", "me/tiny"] = {"private": False, "files": {}}
     with pytest.raises(UserError, match="model me/tiny: is public already, and private was asked"):
@@ -51,13 +58,13 @@ def test_a_public_repository_is_not_written_to_when_private_was_asked_for(finish
     assert "adapter_model.safetensors" in hub.files("model", "me/tiny")
 
 
-def test_a_name_alone_is_the_users_own(finished_run, hub, asked):
+def test_a_name_alone_is_the_users_own(finished_run: Any, hub: Any, asked: Any) -> None:
     urls = share(Run.open(finished_run), asked(repo="tiny", models="none"))
     assert urls == [f"{hub.url}/datasets/me/tiny-pairs"]
     assert b"load_dataset('me/tiny-pairs'" in hub.files("dataset", "me/tiny-pairs")["README.md"]
 
 
-def test_an_upload_that_was_cut_goes_on(finished_run, hub, asked):
+def test_an_upload_that_was_cut_goes_on(finished_run: Any, hub: Any, asked: Any) -> None:
     run, wanted = Run.open(finished_run), asked(models="all", pairs=False)
     adapters = {run.policy(name).adapter.sha256 for name in ("M1", "M2")}
     hub.cut_after = 1
@@ -78,7 +85,7 @@ def test_an_upload_that_was_cut_goes_on(finished_run, hub, asked):
     }  # fmt: skip
 
 
-def test_sharing_again_sends_nothing(finished_run, hub, asked):
+def test_sharing_again_sends_nothing(finished_run: Any, hub: Any, asked: Any) -> None:
     run = Run.open(finished_run)
     share(run, asked())
     sent, before = len(hub.sent), len(hub.asked)
@@ -100,7 +107,9 @@ def test_sharing_again_sends_nothing(finished_run, hub, asked):
         ("objects/batch", 401, {}, "does not know the login"),
     ],
 )
-def test_a_refusal_is_one_line(finished_run, hub, asked, path, status, headers, said):
+def test_a_refusal_is_one_line(
+    finished_run: Any, hub: Any, asked: Any, path: str, status: int, headers: Any, said: str
+) -> None:
     # A server may say back what it was sent.
     hub.answers[path] = (status, {"X-Error-Message": f"no: {TOKEN}", **headers})
     with pytest.raises(UserError, match=said) as caught:
@@ -112,13 +121,15 @@ def test_a_refusal_is_one_line(finished_run, hub, asked, path, status, headers, 
     assert TOKEN not in text
 
 
-def test_a_refused_login_is_one_line(finished_run, hub, asked):
+def test_a_refused_login_is_one_line(finished_run: Any, hub: Any, asked: Any) -> None:
     hub.answers["whoami"] = (401, {})
     with pytest.raises(UserError, match=r"hub\.repo=tiny: the Hub does not know the login"):
         share(Run.open(finished_run), asked(repo="tiny"))
 
 
-def test_nobody_logged_in(finished_run, hub, asked, monkeypatch):
+def test_nobody_logged_in(
+    finished_run: Any, hub: Any, asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     with pytest.raises(UserError, match="the Hub asks for a login: set HF_TOKEN"):
         share(Run.open(finished_run), asked())
@@ -126,8 +137,8 @@ def test_nobody_logged_in(finished_run, hub, asked, monkeypatch):
 
 
 def test_a_hub_that_is_not_there_and_one_that_must_not_be_asked(
-    finished_run, hub, asked, monkeypatch, nobody_there
-):
+    finished_run: Any, hub: Any, asked: Any, monkeypatch: pytest.MonkeyPatch, nobody_there: Any
+) -> None:
     run = Run.open(finished_run)
     with pytest.raises(UserError, match=r"dataset me/tiny-pairs: the Hub was not reached"):
         share(run, asked(endpoint=nobody_there))
@@ -136,7 +147,7 @@ def test_a_hub_that_is_not_there_and_one_that_must_not_be_asked(
         share(run, asked())
 
 
-def test_a_damaged_adapter_is_not_uploaded(changed, hub, asked):
+def test_a_damaged_adapter_is_not_uploaded(changed: Any, hub: Any, asked: Any) -> None:
     run = changed()
     place = run.directory_of(run.models[2]["stages"]["policy"])
     link = next(link for link in (run.directory / "stages").iterdir() if link.resolve() == place)
@@ -152,7 +163,9 @@ def test_a_damaged_adapter_is_not_uploaded(changed, hub, asked):
     assert hub.created == []
 
 
-def test_at_the_end_of_a_run_a_failure_is_a_warning(finished_run, hub, asked, caplog):
+def test_at_the_end_of_a_run_a_failure_is_a_warning(
+    finished_run: Any, hub: Any, asked: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     share_at_the_end(asked(push=False), finished_run)
     assert hub.asked == []
     hub.answers["repos/create"] = (403, {})
@@ -172,7 +185,7 @@ def test_at_the_end_of_a_run_a_failure_is_a_warning(finished_run, hub, asked, ca
     assert f"shared: {hub.url}/me/tiny" in caplog.messages
 
 
-def test_the_token_is_nowhere_on_disk(finished_run, hub, tmp_path):
+def test_the_token_is_nowhere_on_disk(finished_run: Any, hub: Any, tmp_path: Path) -> None:
     """As a command of its own: every file that it could write to lies below one directory."""
     (tmp_path / "home").mkdir()
     environment = {
@@ -182,7 +195,7 @@ def test_the_token_is_nowhere_on_disk(finished_run, hub, tmp_path):
         "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
     }  # fmt: skip
 
-    def run(*arguments):
+    def run(*arguments: Any) -> Any:
         return subprocess.run(
             [sys.executable, "-m", "iterdpo.sharing", str(finished_run), *arguments],
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,

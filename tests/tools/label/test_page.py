@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,13 +26,13 @@ URL.createObjectURL = (blob) => { window.blob = blob; return "blob:null/1"; };
 
 
 @pytest.fixture
-def task():
+def task() -> Any:
     questions = [question(n) for n in range(4)]
     return task_of([*questions, question(4, HOSTILE, "", HOSTILE)])
 
 
 @pytest.fixture
-def page(chromium, task, tmp_path):
+def page(chromium: Any, task: Any, tmp_path: Path) -> Iterator[Any]:
     file = tmp_path / "label.html"
     file.write_text(page_html(task), "utf-8")
     page = chromium.page()
@@ -38,17 +41,17 @@ def page(chromium, task, tmp_path):
     page.close()
 
 
-def export(page) -> str:
+def export(page: Any) -> str:
     page.run(CATCH)
     page.click("#export")
     return page.run("window.blob.text()")
 
 
-def test_nothing_is_asked_for_and_nothing_is_wrong(page):
+def test_nothing_is_asked_for_and_nothing_is_wrong(page: Any) -> None:
     assert (page.errors, page.requests) == ([], [])
 
 
-def test_hostile_texts_stay_text(page, task):
+def test_hostile_texts_stay_text(page: Any, task: Any) -> None:
     for item in task.items:
         assert page.run("document.getElementById('prompt').textContent") == item.prompt
         assert page.run("document.getElementById('left').textContent") == item.left
@@ -58,7 +61,7 @@ def test_hostile_texts_stay_text(page, task):
     assert (page.errors, page.requests) == ([], [])
 
 
-def test_the_policy_stops_what_it_does_not_know(page):
+def test_the_policy_stops_what_it_does_not_know(page: Any) -> None:
     page.run(
         "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"hit=1\">'), "
         "new Promise(go => document.querySelector('img').addEventListener('error', () => go()))"
@@ -69,7 +72,9 @@ def test_the_policy_stops_what_it_does_not_know(page):
     assert any("Content Security Policy" in error for error in page.errors)
 
 
-def test_keys_label_and_the_export_is_what_the_import_reads(page, task, tmp_path):
+def test_keys_label_and_the_export_is_what_the_import_reads(
+    page: Any, task: Any, tmp_path: Path
+) -> None:
     assert page.text("#count") == "0 of 5"
     for key in ("1", "2", "0", "s"):
         page.press(key)
@@ -92,7 +97,7 @@ def test_keys_label_and_the_export_is_what_the_import_reads(page, task, tmp_path
     assert (result["wins"], result["ties"], result["skips"]) == (first + second, 1, 1)
 
 
-def test_buttons_label_too_and_the_end_is_said(page, task):
+def test_buttons_label_too_and_the_end_is_said(page: Any, task: Any) -> None:
     for choice in ("left", "tie", "right", "skip", "left"):
         page.click(f"[data-choice={choice}]")
     assert "4 compared, 1 skipped" in page.text("#done")
@@ -101,7 +106,7 @@ def test_buttons_label_too_and_the_end_is_said(page, task):
     assert page.text("#count") == "5 of 5"
 
 
-def test_undo_shows_the_item_again(page, task):
+def test_undo_shows_the_item_again(page: Any, task: Any) -> None:
     page.press("1")
     page.press("2")
     page.press("u")
@@ -112,7 +117,7 @@ def test_undo_shows_the_item_again(page, task):
     assert page.text("#count") == "0 of 5"
 
 
-def test_typing_a_name_labels_nothing(page):
+def test_typing_a_name_labels_nothing(page: Any) -> None:
     page.run("document.getElementById('annotator').focus()")
     for key in ("s", "1", "u"):
         page.press(key)
@@ -120,7 +125,7 @@ def test_typing_a_name_labels_nothing(page):
     assert page.run("document.getElementById('annotator').value") == "s1u"
 
 
-def test_it_goes_on_where_it_was(page, task, tmp_path):
+def test_it_goes_on_where_it_was(page: Any, task: Any, tmp_path: Path) -> None:
     page.type("Ann", "#annotator")
     page.press("Enter")  # leaves the field
     page.press("1")
@@ -133,7 +138,9 @@ def test_it_goes_on_where_it_was(page, task, tmp_path):
     assert page.text("#count") == "1 of 5"
 
 
-def test_another_browser_goes_on_from_an_export(chromium, page, task, tmp_path):
+def test_another_browser_goes_on_from_an_export(
+    chromium: Any, page: Any, task: Any, tmp_path: Path
+) -> None:
     page.type("Ann", "#annotator")
     page.press("Enter")  # leaves the field
     page.press("1")
@@ -153,14 +160,14 @@ def test_another_browser_goes_on_from_an_export(chromium, page, task, tmp_path):
     ("text", "said"),
     [("{", "no exported file"), ('{"format": "x"}', "of another page")],
 )
-def test_a_wrong_file_imports_nothing(page, text, said):
+def test_a_wrong_file_imports_nothing(page: Any, text: str, said: str) -> None:
     give(page, text)
     page.wait("document.getElementById('notice').textContent !== ''")
     assert said in page.text("#notice")
     assert page.text("#count") == "0 of 5"
 
 
-def test_kept_nonsense_is_not_taken_over(page, task, tmp_path):
+def test_kept_nonsense_is_not_taken_over(page: Any, task: Any, tmp_path: Path) -> None:
     place = f"iterdpo-label-{task.hash}"
     kept = {"annotator": 3, "marks": {"strange": {"choice": "left", "seconds": 1},
             task.items[0].id: {"choice": "both", "seconds": 1}}, "order": ["strange"]}  # fmt: skip
@@ -170,7 +177,7 @@ def test_kept_nonsense_is_not_taken_over(page, task, tmp_path):
     assert page.errors == []
 
 
-def test_a_phone_needs_no_sideways_scrolling(page):
+def test_a_phone_needs_no_sideways_scrolling(page: Any) -> None:
     page.resize(360, 740, 2, mobile=True)
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
     boxes = page.run("['one', 'two'].map(id => document.getElementById(id)"
@@ -178,13 +185,13 @@ def test_a_phone_needs_no_sideways_scrolling(page):
     assert boxes[1] > boxes[0]  # one answer below the other
 
 
-def test_dark_is_dark(page):
+def test_dark_is_dark(page: Any) -> None:
     light = page.run("getComputedStyle(document.body).backgroundColor")
     page.media({"prefers-color-scheme": "dark"})
     assert page.run("getComputedStyle(document.body).backgroundColor") != light
 
 
-def give(page, text: str) -> None:
+def give(page: Any, text: str) -> None:
     """Choose a file with ``text``, as a person would."""
     page.run(
         "(() => { const t = new DataTransfer();"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ from iterdpo.tools.label.show import estimate, lines_of
 from tests.tools.label.questions import exported, question, task_of
 
 
-def saved(tmp_path, *exports):
+def saved(tmp_path: Path, *exports: Any) -> Any:
     places = []
     for number, export in enumerate(exports):
         places.append(tmp_path / f"{number}.json")
@@ -25,11 +27,11 @@ def saved(tmp_path, *exports):
 
 
 @pytest.fixture
-def task():
+def task() -> Any:
     return task_of([question(n, first=f"g{n}", second=f"b{n}") for n in range(6)])
 
 
-def test_the_win_rate_is_that_of_written_out_choices(tmp_path, task):
+def test_the_win_rate_is_that_of_written_out_choices(tmp_path: Path, task: Any) -> None:
     # Wins 3, ties 1, losses 1, and one skip: (3 + 0.5) / 5.
     chosen = {"00-good": 1, "01-good": 1, "02-good": 1, "03-good": 0.5, "04-good": 0,
               "05-good": None}  # fmt: skip
@@ -43,7 +45,7 @@ def test_the_win_rate_is_that_of_written_out_choices(tmp_path, task):
     assert result["between_people"] is None
 
 
-def test_six_wins_of_six_leave_room_for_a_loss(tmp_path, task):
+def test_six_wins_of_six_leave_room_for_a_loss(tmp_path: Path, task: Any) -> None:
     chosen = {f"{n:02}-good": 1 for n in range(6)}
     result = result_of(task, read_marks(saved(tmp_path, exported(task, "ann", chosen))))
     assert result["preference"]["high"] == 1
@@ -51,7 +53,9 @@ def test_six_wins_of_six_leave_room_for_a_loss(tmp_path, task):
 
 
 @given(st.integers(0, 2**20), st.lists(st.sampled_from([0, 0.5, 1]), min_size=1, max_size=8))
-def test_no_shuffle_changes_what_was_meant(tmp_path_factory, seed, wanted):
+def test_no_shuffle_changes_what_was_meant(
+    tmp_path_factory: pytest.TempPathFactory, seed: Any, wanted: Any
+) -> None:
     task = task_of([question(n) for n in range(len(wanted))], seed=seed)
     chosen = {f"{n:02}-good": value for n, value in enumerate(wanted)}
     marks = read_marks(saved(tmp_path_factory.mktemp("m"), exported(task, "ann", chosen)))
@@ -59,7 +63,7 @@ def test_no_shuffle_changes_what_was_meant(tmp_path_factory, seed, wanted):
     assert result["preference"]["mean"] == pytest.approx(sum(wanted) / len(wanted))
 
 
-def test_several_people_are_clustered_by_prompt_and_compared(tmp_path, task):
+def test_several_people_are_clustered_by_prompt_and_compared(tmp_path: Path, task: Any) -> None:
     ann = exported(task, "ann", {"00-good": 1, "01-good": 0, "02-good": 1})
     bob = exported(task, "bob", {"00-good": 1, "01-good": 1})
     result = result_of(task, read_marks(saved(tmp_path, ann, bob)))
@@ -71,7 +75,7 @@ def test_several_people_are_clustered_by_prompt_and_compared(tmp_path, task):
     assert result["annotators"] == {"ann": 3, "bob": 2}
 
 
-def test_agreement_with_the_judge(tmp_path):
+def test_agreement_with_the_judge(tmp_path: Path) -> None:
     scores = [(4, 1), (5, 2), (1, 3), (2, 2), (None, 3), (4, 1)]
     task = task_of([question(n, scores=score) for n, score in enumerate(scores)])
     chosen = {"00-good": 1, "01-good": 0, "02-good": 0, "03-good": 1, "04-good": 1, "05-good": 0.5}
@@ -82,7 +86,7 @@ def test_agreement_with_the_judge(tmp_path):
     assert result_of(task, [])["self_judge"] is None
 
 
-def test_identical_answers_count_as_ties_beside_the_rate(tmp_path):
+def test_identical_answers_count_as_ties_beside_the_rate(tmp_path: Path) -> None:
     questions = [question(n) for n in range(3)] + [question(9, "same", "same")]
     task = task_of(questions, kind="models")
     chosen = {"00-good": 1, "01-good": 1, "02-good": 0}
@@ -93,7 +97,7 @@ def test_identical_answers_count_as_ties_beside_the_rate(tmp_path):
     assert any("25 % of the pairs are the same text" in line for line in lines_of(result))
 
 
-def test_labels_are_lines_of_comparisons(tmp_path, task):
+def test_labels_are_lines_of_comparisons(tmp_path: Path, task: Any) -> None:
     marks = read_marks(saved(tmp_path, exported(task, "ann", {"00-good": 1, "01-good": None})))
     (line,) = label_lines(task, marks).splitlines()
     assert json.loads(line) == {
@@ -102,7 +106,7 @@ def test_labels_are_lines_of_comparisons(tmp_path, task):
     }  # fmt: skip
 
 
-def test_the_lines_say_what_was_found(tmp_path, task):
+def test_the_lines_say_what_was_found(tmp_path: Path, task: Any) -> None:
     everything = {f"{n:02}-good": 1 for n in range(5)} | {"05-good": 0}
     first, second = exported(task, "ann", everything), exported(task, "bob", everything)
     said = "\n".join(lines_of(result_of(task, read_marks(saved(tmp_path, first, second)))))
@@ -112,18 +116,18 @@ def test_the_lines_say_what_was_found(tmp_path, task):
     assert "on 100 % of 6 items; Krippendorff's alpha 1.00, Cohen's kappa 1.00" in said
 
 
-def test_estimates_without_an_interval():
+def test_estimates_without_an_interval() -> None:
     assert estimate(None) == "nothing was compared"
     one = {"mean": 1.0, "low": None, "high": None, "n": 1, "clusters": 1}
     assert estimate(one) == "100.0 % (1 prompt: too few for an interval)"
 
 
-def refused(tmp_path, task, said, *exports):
+def refused(tmp_path: Path, task: Any, said: Any, *exports: Any) -> None:
     with pytest.raises(UserError, match=said):
         check_marks(read_marks(saved(tmp_path, *exports)), task)
 
 
-def test_a_file_of_another_page_is_refused(tmp_path, task):
+def test_a_file_of_another_page_is_refused(tmp_path: Path, task: Any) -> None:
     other = task_of([question(n) for n in range(3)], seed=1)
     mine = exported(task, "ann", {"00-good": 1})
     theirs = exported(other, "bob", {"00-good": 1})
@@ -131,13 +135,13 @@ def test_a_file_of_another_page_is_refused(tmp_path, task):
     refused(tmp_path, task, "was labelled on another page", theirs)
 
 
-def test_an_edited_item_is_refused(tmp_path, task):
+def test_an_edited_item_is_refused(tmp_path: Path, task: Any) -> None:
     edited = exported(task, "ann", {"00-good": 1})
     edited["items"][0]["id"] = "0123456789abcdef"
     refused(tmp_path, task, "1 items are not on the page, such as 0123456789abcdef", edited)
 
 
-def test_a_person_counts_once(tmp_path, task):
+def test_a_person_counts_once(tmp_path: Path, task: Any) -> None:
     one = exported(task, "Ann", {"00-good": 1})
     two = exported(task, " ann ", {"01-good": 1})
     refused(tmp_path, task, "'ann' is the annotator of", one, two)
@@ -158,13 +162,13 @@ def test_a_person_counts_once(tmp_path, task):
         (lambda e: e["items"].__setitem__(0, 3), "item 1 has no id"),
     ],
 )
-def test_what_no_page_exports_is_refused(tmp_path, task, change, said):
+def test_what_no_page_exports_is_refused(tmp_path: Path, task: Any, change: Any, said: str) -> None:
     export = exported(task, "ann", {"00-good": 1})
     change(export)
     refused(tmp_path, task, said, export)
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_marks([tmp_path / "none.json"])
     (tmp_path / "bad.json").write_text("{")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +21,7 @@ from tests.tools.label.questions import question, task_of
 MANY = [question(n) for n in range(200)]
 
 
-def test_sides_are_shuffled_by_the_seed_and_about_evenly():
+def test_sides_are_shuffled_by_the_seed_and_about_evenly() -> None:
     first = {item.id: item.first_is_left for item in task_of(MANY, seed=0).items}
     left = sum(first.values())
     assert 70 <= left <= 130  # 200 fair coins leave this by less than one time in 10,000
@@ -27,19 +29,19 @@ def test_sides_are_shuffled_by_the_seed_and_about_evenly():
     assert all(len(set(own)) == 2 for own in sides.values())
 
 
-def test_the_same_command_makes_the_same_page():
+def test_the_same_command_makes_the_same_page() -> None:
     assert page_html(task_of(MANY)) == page_html(task_of(MANY))
     assert task_of(MANY, seed=1).hash != task_of(MANY).hash
 
 
-def test_neither_the_texts_nor_which_is_measured_decide_the_side_alone():
+def test_neither_the_texts_nor_which_is_measured_decide_the_side_alone() -> None:
     q = question(1)
     turned = type(q)(q.prompt_id, q.prompt, q.second, q.first)
     same_text_left = {Item.of(q, s).left == Item.of(turned, s).left for s in range(30)}
     assert same_text_left == {True, False}
 
 
-def test_the_page_holds_nothing_that_tells_the_sides_apart():
+def test_the_page_holds_nothing_that_tells_the_sides_apart() -> None:
     task = task_of(MANY)
     page = page_html(task)
     for item in task.items:
@@ -50,14 +52,14 @@ def test_the_page_holds_nothing_that_tells_the_sides_apart():
     assert task.run not in json.loads(page.split('id="data">')[1].split("</script>")[0])
 
 
-def test_prompts_come_once_before_any_comes_twice():
+def test_prompts_come_once_before_any_comes_twice() -> None:
     repeated = [question(n, first=f"good {n} {k}") for n in range(5) for k in range(4)]
     chosen = make_task("candidates", "run", ("a", "b"), repeated, 7, 0)
     counts = Counter(item.question.prompt_id for item in chosen.items)
     assert sorted(counts.values()) == [1, 1, 1, 2, 2]
 
 
-def test_identical_answers_are_counted_and_not_shown():
+def test_identical_answers_are_counted_and_not_shown() -> None:
     questions = [question(1, "same  text", "same text"), question(2)]
     task = make_task("models", "run", ("M1", "M0"), questions, 10, 0)
     assert (len(task.items), task.identical, task.total) == (1, 1, 2)
@@ -66,7 +68,9 @@ def test_identical_answers_are_counted_and_not_shown():
 
 
 @given(st.lists(st.tuples(st.text(), st.text(), st.text()), min_size=1, max_size=3, unique=True))
-def test_any_text_survives_key_and_page(tmp_path_factory, texts):
+def test_any_text_survives_key_and_page(
+    tmp_path_factory: pytest.TempPathFactory, texts: Any
+) -> None:
     questions = [
         question(n, f"a{first}", f"b{second}", f"c{prompt}")
         for n, (prompt, first, second) in enumerate(texts)
@@ -81,7 +85,7 @@ def test_any_text_survives_key_and_page(tmp_path_factory, texts):
 
 
 @given(st.text())
-def test_data_stays_data(text):
+def test_data_stays_data(text: Any) -> None:
     escaped = escaped_json({"x": text})
     assert not set("<>&") & set(escaped)
     assert escaped.isascii()
@@ -99,7 +103,7 @@ def test_data_stays_data(text):
         (lambda key: key.update(format="other"), "is no key"),
     ],
 )
-def test_a_key_that_was_changed_is_refused(tmp_path, change, said):
+def test_a_key_that_was_changed_is_refused(tmp_path: Path, change: Any, said: str) -> None:
     values = json.loads(key_text(task_of([question(n) for n in range(8)])))
     change(values)
     place = tmp_path / "k.key.json"
@@ -108,7 +112,7 @@ def test_a_key_that_was_changed_is_refused(tmp_path, change, said):
         read_key(place)
 
 
-def test_what_a_run_offers(finished_run):
+def test_what_a_run_offers(finished_run: Any) -> None:
     run = Run.open(finished_run)
     names, questions = questions_of(run, "models", ("M0", "M2"), None, False)
     assert names == ("M2", "M0")
@@ -134,6 +138,8 @@ def test_what_a_run_offers(finished_run):
         ("models", ("M1", "M1"), None, "two different models"),
     ],
 )
-def test_what_a_run_does_not_have(finished_run, kind, models, iteration, said):
+def test_what_a_run_does_not_have(
+    finished_run: Any, kind: str, models: Any, iteration: int | None, said: str
+) -> None:
     with pytest.raises(UserError, match=said):
         questions_of(Run.open(finished_run), kind, models, iteration, False)

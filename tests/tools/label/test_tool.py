@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,17 +15,19 @@ from tests.tools.label.questions import exported
 
 
 @pytest.fixture
-def run(finished_run, tmp_path):
+def run(finished_run: Any, tmp_path: Path) -> Any:
     shutil.copytree(finished_run, tmp_path / "run", symlinks=True)
     return tmp_path / "run"
 
 
-def prefer_first(task, annotator):
+def prefer_first(task: Any, annotator: Any) -> Any:
     chosen = {item.question.first.candidate_id: 1 for item in task.items}
     return json.dumps(exported(task, annotator, chosen))
 
 
-def test_models_from_page_to_win_rate(run, tmp_path, capsys):
+def test_models_from_page_to_win_rate(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(run), "--n", "4"]) == 0
     said = capsys.readouterr().out
     assert f"{run}/label-models.html: 4 comparisons of M2 and M0" in said
@@ -40,7 +44,9 @@ def test_models_from_page_to_win_rate(run, tmp_path, capsys):
     assert not list(run.glob("*.labels.jsonl"))
 
 
-def test_pairs_say_how_far_people_agree_with_the_judge(run, tmp_path, capsys):
+def test_pairs_say_how_far_people_agree_with_the_judge(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(run), "--kind", "pairs", "--out", str(tmp_path / "p.html")]) == 0
     task = read_key(tmp_path / "p.key.json")
     (tmp_path / "ann.json").write_text(prefer_first(task, "ann"))
@@ -52,7 +58,7 @@ def test_pairs_say_how_far_people_agree_with_the_judge(run, tmp_path, capsys):
     assert len((tmp_path / "p.labels.jsonl").read_text().splitlines()) == len(task.items)
 
 
-def test_a_key_is_not_lost_to_another_page(run, capsys):
+def test_a_key_is_not_lost_to_another_page(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run), "--n", "3"]) == 0
     assert main([str(run), "--n", "3"]) == 0  # the same page
     assert main([str(run), "--n", "2"]) == 2
@@ -60,7 +66,9 @@ def test_a_key_is_not_lost_to_another_page(run, capsys):
     assert main([str(run), "--n", "2", "--force"]) == 0
 
 
-def test_without_its_key_nothing_is_read(run, tmp_path, capsys):
+def test_without_its_key_nothing_is_read(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main([str(run), "--n", "3", "--out", str(tmp_path / "elsewhere" / "p.html")])
     task = read_key(tmp_path / "elsewhere" / "p.key.json")
     (tmp_path / "ann.json").write_text(prefer_first(task, "ann"))
@@ -80,7 +88,9 @@ def test_without_its_key_nothing_is_read(run, tmp_path, capsys):
         (["--import", "none.json"], "cannot be read"),
     ],
 )
-def test_errors_are_one_line(run, capsys, arguments, said):
+def test_errors_are_one_line(
+    run: Any, capsys: pytest.CaptureFixture[str], arguments: Any, said: str
+) -> None:
     assert main([str(run), *arguments]) == 2
     captured = capsys.readouterr().err
     assert said in captured

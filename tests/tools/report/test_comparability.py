@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,27 +53,29 @@ def judged(
         (["judge.system=hello"], "judge.system"),
     ],
 )
-def test_the_setting_of_the_judge_that_differs_is_named(tmp_path, overrides, named):
+def test_the_setting_of_the_judge_that_differs_is_named(
+    tmp_path: Path, overrides: Any, named: str
+) -> None:
     runs = [judged(tmp_path, "0", []), judged(tmp_path, "1", overrides)]
     (said,) = unlike(AGAINST_M0, runs)
     assert said.startswith("Not comparable: the judge of the head-to-heads is not the same")
     assert f"({named})" in said
 
 
-def test_another_text_in_the_same_rubric_file_is_another_judge(tmp_path):
+def test_another_text_in_the_same_rubric_file_is_another_judge(tmp_path: Path) -> None:
     runs = [judged(tmp_path, "0", [], "r"), judged(tmp_path, "1", ["training.beta=0.2"], "s")]
     (said,) = unlike(AGAINST_M0, runs)
     assert "(the arbiter's rubric)" in said
 
 
-def test_what_the_judge_does_not_read_is_no_difference(tmp_path):
+def test_what_the_judge_does_not_read_is_no_difference(tmp_path: Path) -> None:
     runs = [judged(tmp_path, "0", ["seed=0"]),
             judged(tmp_path, "1", ["training.beta=0.2", "evaluation.arbiter_model=unread",
                                    "judge.min_mass=0.3"])]  # fmt: skip
     assert unlike(AGAINST_M0, runs) == []
 
 
-def test_an_m0_for_each_seed_is_one_start_and_two_in_a_seed_are_not(tmp_path):
+def test_an_m0_for_each_seed_is_one_start_and_two_in_a_seed_are_not(tmp_path: Path) -> None:
     first = judged(tmp_path, "0", ["seed=0"], start="a" * 16)
     other_seed = judged(tmp_path, "1", ["seed=1"], start="b" * 16)
     assert unlike(AGAINST_M0, [first, other_seed]) == []
@@ -81,7 +84,7 @@ def test_an_m0_for_each_seed_is_one_start_and_two_in_a_seed_are_not(tmp_path):
     assert "start from different models" in said
 
 
-def test_the_oracle_is_one_judge_whatever_compares_and_sampling_counts(tmp_path):
+def test_the_oracle_is_one_judge_whatever_compares_and_sampling_counts(tmp_path: Path) -> None:
     overrides = (["evaluation.arbiter=initial"], ["evaluation.arbiter=oracle"],
                  ["candidates.temperature=0.5"])  # fmt: skip
     runs = [
@@ -93,7 +96,7 @@ def test_the_oracle_is_one_judge_whatever_compares_and_sampling_counts(tmp_path)
     assert "sampled differently (candidates.temperature)" in said
 
 
-def test_the_page_says_so_before_it_names_a_best(tmp_path):
+def test_the_page_says_so_before_it_names_a_best(tmp_path: Path) -> None:
     judged(tmp_path, "0", ["training.beta=0.1"])
     judged(tmp_path, "1", ["training.beta=0.2", "evaluation.arbiter_min_mass=0.25"])
     text = read(write([tmp_path / "s"])).text

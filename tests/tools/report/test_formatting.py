@@ -29,5 +29,5 @@ from iterdpo.tools.report import formatting as figures
         (figures.listed([]), ""),
     ],
 )
-def test_figures(made: str, expected: str):
+def test_figures(made: str, expected: str) -> None:
     assert made.replace("\N{NO-BREAK SPACE}", " ") == expected

@@ -15,7 +15,7 @@ def compared(number: int, forward: float | None, backward: float | None) -> Comp
     return Comparison(f"c{number}", f"p{number}", "a", "b", "j", forward, backward)
 
 
-def test_a_win_rate_is_the_one_that_the_run_itself_reports():
+def test_a_win_rate_is_the_one_that_the_run_itself_reports() -> None:
     # A sure win, a narrow one, a narrow loss, orders that disagree, and one that was not read.
     said = (compared(0, 1.0, 0.9), compared(1, 0.55, 0.6), compared(2, 0.4, 0.45),
             compared(3, 0.9, 0.3), compared(4, None, 0.5))  # fmt: skip

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=200) | st.samp
 
 
 @pytest.fixture
-def short_library(monkeypatch):
+def short_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library of one line in the place of Vega."""
     monkeypatch.setattr(vega, "bundle", lambda: "window.vegaEmbed = () => {};")
 
@@ -33,7 +34,7 @@ def document(text: str) -> Document:
 
 
 @given(ANY_TEXT)
-def test_embedded_data_stay_inside_their_element_and_come_back(text):
+def test_embedded_data_stay_inside_their_element_and_come_back(text: Any) -> None:
     made = page.embedded({"text": text, text: [text]})
     assert "<" not in made
     made.encode("utf-8")
@@ -43,7 +44,7 @@ def test_embedded_data_stay_inside_their_element_and_come_back(text):
 @pytest.mark.parametrize(
     "text", [text for text in HOSTILE if text], ids=lambda text: ascii(text[:9])
 )
-def test_no_text_makes_an_element(short_library, text):
+def test_no_text_makes_an_element(short_library: Any, text: Any) -> None:
     harmless, hostile = (page.render(document(said)) for said in ("harmless", text))
     plain, found = PageText(harmless), PageText(hostile)
     # The same elements with the same attributes, but for the policy's hashes and the labels.
@@ -57,7 +58,9 @@ def test_no_text_makes_an_element(short_library, text):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "".join(shown))
 
 
-def test_the_policy_forbids_everything_but_the_pages_own_scripts_and_style(short_library):
+def test_the_policy_forbids_everything_but_the_pages_own_scripts_and_style(
+    short_library: Any,
+) -> None:
     html = page.render(document("text"))
     policies = [
         attributes["content"]
@@ -80,25 +83,25 @@ def hash_of(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def test_a_library_that_could_end_its_element_is_refused(monkeypatch):
+def test_a_library_that_could_end_its_element_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vega, "bundle", lambda: 'x = "</SCRIPT >"')
     with pytest.raises(RuntimeError, match="end its element"):
         page.render(document("text"))
 
 
-def test_numbers_that_json_does_not_know_are_refused():
+def test_numbers_that_json_does_not_know_are_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
         page.embedded({"loss": float("nan")})
 
 
-def test_the_bundle_is_vegas_and_can_stand_in_a_page():
+def test_the_bundle_is_vegas_and_can_stand_in_a_page() -> None:
     made = vega.bundle()
     assert "window.vegaEmbed" in made
     assert "</script" not in made.lower()
     assert 300_000 < len(made) < 2_000_000
 
 
-def test_a_bundle_that_cannot_be_made_says_why(monkeypatch):
+def test_a_bundle_that_cannot_be_made_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vega, "_PRINT", "import sys; sys.exit('no such library')")
     with pytest.raises(RuntimeError, match=r"no bundle of Vega \(no such library\)"):
         vega.bundle.__wrapped__()

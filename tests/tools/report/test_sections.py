@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,20 +79,22 @@ def texts(row: object) -> list[str]:
 
 
 @pytest.mark.parametrize(("place", "title"), [("beta/3", "beta/3"), ("sweep/a_run", "a_run")])
-def test_a_job_of_a_sweep_is_called_by_more_than_its_number(tmp_path: Path, place, title):
+def test_a_job_of_a_sweep_is_called_by_more_than_its_number(
+    tmp_path: Path, place: str, title: str
+) -> None:
     scores = [{"p": [3.0]}, {"p": [4.0]}]
     made = MadeRun(tmp_path / place, tmp_path / "store", [], [PAIRS], scores).write()
     assert document(Run.open(made)).title == title
 
 
-def test_the_verdict_names_the_best_model_and_its_gain(made: Document):
+def test_the_verdict_names_the_best_model_and_its_gain(made: Document) -> None:
     assert made.verdict.replace("\N{NO-BREAK SPACE}", " ") == (
         "M2 is the best model: the highest quality by the oracle, 4.50. Its gain over M0 is +2.00 "
         "(+1.50 … +2.50), over M0 at temperature 0.5 +1.00 (+0.50 … +1.50)."
     )
 
 
-def test_what_the_loop_gives_beyond_a_lower_temperature_is_said_first(made: Document):
+def test_what_the_loop_gives_beyond_a_lower_temperature_is_said_first(made: Document) -> None:
     (section,) = (section for section in made.sections if section.id == "controls")
     said = section.parts[0]
     assert isinstance(said, Text)
@@ -107,7 +110,7 @@ def test_what_the_loop_gives_beyond_a_lower_temperature_is_said_first(made: Docu
     assert [texts(row)[place] for row in models.rows] == ["–", "−0.500", "+1.000"]
 
 
-def test_win_rates_are_turned_around_for_the_other_side(made: Document):
+def test_win_rates_are_turned_around_for_the_other_side(made: Document) -> None:
     rows = table(made, "Win rates, judged by the oracle").rows
     assert [texts(row) for row in rows] == [
         ["M0", "–", "40 %", "–"],
@@ -121,36 +124,36 @@ def test_win_rates_are_turned_around_for_the_other_side(made: Document):
     assert marks == {"wins-clearly", "loses-clearly", "wins", "loses"}
 
 
-def test_models_meet_m0_as_sharp_in_a_table_of_its_own(made: Document):
+def test_models_meet_m0_as_sharp_in_a_table_of_its_own(made: Document) -> None:
     rows = table(made, "More than sharpening? Judged by the oracle").rows
     found = [(texts(row)[0], texts(row)[4]) for row in rows]
     assert found == [("M2 – M0, temperature 0.4", "40 %"), ("M2 – M0, greedy", "70 %")]
     assert len(table(made, "Every comparison, judged by the oracle").rows) == 2
 
 
-def test_a_gain_is_colored_only_where_its_interval_is_clear_of_zero(made: Document):
+def test_a_gain_is_colored_only_where_its_interval_is_clear_of_zero(made: Document) -> None:
     gains = table(made, "The models").rows[2][2:4]
     assert [cell.mark for cell in gains if isinstance(cell, Cell)] == ["", "up"]
 
 
-def test_controls_hold_all_that_could_be_had_without_learning(made: Document):
+def test_controls_hold_all_that_could_be_had_without_learning(made: Document) -> None:
     rows = chart(made, "controls").rows
     assert [row["what"] for row in rows][:4] == [
         "M0 sampled", "M0 best of 4", "M0 greedy", "M0 at temperature 0.5",
     ]  # fmt: skip
 
 
-def test_dropped_pairs_are_counted_by_reason(made: Document):
+def test_dropped_pairs_are_counted_by_reason(made: Document) -> None:
     assert [(row["outcome"], row["pairs"]) for row in chart(made, "outcomes").rows[:3]] == [
         ("kept", 2), ("tie", 3), ("margin", 1),
     ]  # fmt: skip
 
 
-def test_an_iteration_that_trained_nothing_is_said(made: Document):
+def test_an_iteration_that_trained_nothing_is_said(made: Document) -> None:
     assert texts(table(made, "Proofs").rows[1])[:2] == ["M2", "no pair left: the policy stayed"]
 
 
-def test_what_is_said_of_a_judge_has_its_interval(made: Document):
+def test_what_is_said_of_a_judge_has_its_interval(made: Document) -> None:
     parts = [part for section in made.sections for part in section.parts]
     (chart,) = (part for part in parts if isinstance(part, Chart) and part.name == "judge")
     tables = {part.title: part for part in parts if isinstance(part, Table)}
@@ -173,7 +176,7 @@ def test_what_is_said_of_a_judge_has_its_interval(made: Document):
     assert fact.note == f"80{glue}95 %, for M2"
 
 
-def test_every_stage_that_cost_something_has_its_time_and_memory(made: Document):
+def test_every_stage_that_cost_something_has_its_time_and_memory(made: Document) -> None:
     """M0's stages are those of its manifests, which hold no memory here."""
     (table,) = (
         part
@@ -190,7 +193,7 @@ def test_every_stage_that_cost_something_has_its_time_and_memory(made: Document)
     assert "M1, pairs" not in rows  # 0.01 of 15.02 s
 
 
-def test_columns_that_nothing_was_measured_for_are_left_out():
+def test_columns_that_nothing_was_measured_for_are_left_out() -> None:
     full = Table("t", ["", "a", "b", "c"], [["x", "–", "1", "text"], ["y", "–", "–", "text"]],
                  texts=(3,))  # fmt: skip
     less = full.without_empty("–")
@@ -199,7 +202,7 @@ def test_columns_that_nothing_was_measured_for_are_left_out():
     assert less.texts == [2]
 
 
-def test_a_histogram_counts_every_value_once_and_its_ends_in_the_outer_bins():
+def test_a_histogram_counts_every_value_once_and_its_ends_in_the_outer_bins() -> None:
     rows = [*histogram([0.0, 0.24, 0.25, 4.99, 5.0], 0, 5, "M1")]
     assert len(rows) == BINS + 1
     assert [row["answers"] for row in rows if row["answers"]] == [2, 1, 2]
@@ -208,15 +211,15 @@ def test_a_histogram_counts_every_value_once_and_its_ends_in_the_outer_bins():
     assert sum(row["share"] for row in rows) == pytest.approx(1)
 
 
-def test_a_histogram_of_nothing_or_of_one_value_is_no_error():
+def test_a_histogram_of_nothing_or_of_one_value_is_no_error() -> None:
     assert sum(row["answers"] for row in histogram([], 0, 5, "M1")) == 0
     assert sum(row["answers"] for row in histogram([2.0, 2.0], 2, 2, "M1")) == 2
 
 
 @pytest.mark.parametrize(("method", "unit"), [("dpo", "nats an answer"), ("orpo", "nats a token")])
 def test_log_probs_are_drawn_in_the_unit_that_they_were_logged_in(
-    made: Document, tmp_path, method, unit
-):
+    made: Document, tmp_path: Path, method: str, unit: str
+) -> None:
     run = Run.open(tmp_path / "run")
     adapter = run.directory_of(run.summary["iterations"][0]["stages"]["adapter"])
     report = json.loads((adapter / "training.json").read_text())
@@ -234,8 +237,8 @@ def test_log_probs_are_drawn_in_the_unit_that_they_were_logged_in(
      (MORE["comparisons"], "the head-to-head comparisons are the better measure")],
 )  # fmt: skip
 def test_without_an_oracle_the_page_names_a_better_measure_only_where_there_is_one(
-    tmp_path, comparisons, said
-):
+    tmp_path: Path, comparisons: Any, said: str
+) -> None:
     place = MadeRun(tmp_path / "run", tmp_path / "store", ["evaluation=judge"], [PAIRS], [{}, {}],
                     {"comparisons": comparisons}).write()  # fmt: skip
     (section,) = [s for s in document(Run.open(place)).sections if s.id == "quality"]
@@ -243,12 +246,12 @@ def test_without_an_oracle_the_page_names_a_better_measure_only_where_there_is_o
     assert said in text
 
 
-def test_computing_is_what_the_stages_took_and_not_the_last_start(made):
+def test_computing_is_what_the_stages_took_and_not_the_last_start(made: Any) -> None:
     (fact,) = [fact for fact in made.facts if fact.name == "computing"]
     assert (fact.value, fact.note) == ("1 min 35 s", "2 iterations; last start 4.0 s")  # 30 + 65
 
 
-def test_runs_beside_each_other_count_a_shared_stage_once_in_all(tmp_path):
+def test_runs_beside_each_other_count_a_shared_stage_once_in_all(tmp_path: Path) -> None:
     scores = [{"p": [3.0], "q": [2.0]}, {"p": [4.0], "q": [3.0]}]
     places = [
         MadeRun(tmp_path / str(seed), tmp_path / "store", [f"seed={seed}"], scores=scores).write()

@@ -1,6 +1,9 @@
 """Settings compared: seeds pooled by prompt, differences paired, quality against length."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import pytest
 from scipy import stats
@@ -16,12 +19,12 @@ from iterdpo.tools.report.sweep import (
 )
 
 
-def member(index, beta, seed, scores, tokens=10.0, **more):
+def member(index: Any, beta: Any, seed: Any, scores: Any, tokens: Any = 10.0, **more: Any) -> Any:
     settings = {"training.beta": beta, "seed": seed, "store.root": f"store{index}", **more}
     return Member(index, settings, scores, tokens)
 
 
-def test_the_keys_are_those_that_differ_but_for_the_seed_and_what_changes_no_result():
+def test_the_keys_are_those_that_differ_but_for_the_seed_and_what_changes_no_result() -> None:
     runs = [
         {"training.beta": "0.1", "seed": "0", "tracking.group": "a", "same": "1"},
         {"training.beta": "0.3", "seed": "1", "tracking.group": "b", "same": "1"},
@@ -30,7 +33,7 @@ def test_the_keys_are_those_that_differ_but_for_the_seed_and_what_changes_no_res
     assert compared_keys(runs) == ("training.beta", "new")
 
 
-def test_a_setting_pools_its_seeds_with_a_cluster_a_prompt():
+def test_a_setting_pools_its_seeds_with_a_cluster_a_prompt() -> None:
     # Prompt a: 1, 3 and 2, 2 over two seeds; prompt b: 4, 4 and 5, 5. Mean 26 / 8 = 3.25; sums of
     # deviations -5 and 5; SE² = 2 / 1 · (25 + 25) / 64; t with 1 degree of freedom.
     members = [
@@ -44,7 +47,7 @@ def test_a_setting_pools_its_seeds_with_a_cluster_a_prompt():
     assert quality.high == pytest.approx(3.25 + half)
 
 
-def test_the_lead_is_paired_by_seed_and_prompt():
+def test_the_lead_is_paired_by_seed_and_prompt() -> None:
     best = [
         member(0, "0.1", "0", {"a": [3], "b": [5]}),
         member(1, "0.1", "1", {"a": [1], "b": [2]}),
@@ -64,9 +67,9 @@ def test_the_lead_is_paired_by_seed_and_prompt():
     assert compared.ahead[0] is None
 
 
-def test_trainings_are_shown_beside_an_interval_that_is_for_prompts():
+def test_trainings_are_shown_beside_an_interval_that_is_for_prompts() -> None:
     # All prompts agree and the seeds do not: 3.5 and 1 against 2 and 2.
-    def alike(score):
+    def alike(score: Any) -> Any:
         return {prompt: [score] for prompt in ("a", "b", "c")}
 
     best = [member(0, "0.1", "10", alike(3.5)), member(1, "0.1", "2", alike(1.0))]
@@ -79,13 +82,13 @@ def test_trainings_are_shown_beside_an_interval_that_is_for_prompts():
     assert deviation([1.0]) is None
 
 
-def test_leads_by_seed_need_the_same_seeds():
+def test_leads_by_seed_need_the_same_seeds() -> None:
     one = [member(0, "0.1", "0", {"a": [3]}), member(1, "0.1", "1", {"a": [3]})]
     other = [member(2, "0.3", "0", {"a": [2]}), member(3, "0.3", "0", {"a": [1]})]
     assert compare([*one, *other]).ahead_by_seed == ((), ())
 
 
-def test_a_seed_is_compared_with_itself_however_many_answers_it_has():
+def test_a_seed_is_compared_with_itself_however_many_answers_it_has() -> None:
     best = [member(0, "0.1", "0", {"a": [3, 3, 3]}), member(1, "0.1", "1", {"a": [1]})]
     next_ = [member(2, "0.3", "0", {"a": [2]}), member(3, "0.3", "1", {"a": [0, 0, 0]})]
     ahead = compare([*best, *next_]).ahead[1]
@@ -94,7 +97,7 @@ def test_a_seed_is_compared_with_itself_however_many_answers_it_has():
     assert (ahead.mean, ahead.n) == (1, 2)
 
 
-def test_a_pair_of_settings_without_the_same_seeds_is_paired_by_prompt_alone():
+def test_a_pair_of_settings_without_the_same_seeds_is_paired_by_prompt_alone() -> None:
     one = compare([member(0, "0.1", "0", {"a": [3, 5], "b": [4]})]).best
     other = compare([member(1, "0.3", "1", {"a": [2], "c": [1]})]).best
     ahead = lead(one, other)
@@ -103,7 +106,7 @@ def test_a_pair_of_settings_without_the_same_seeds_is_paired_by_prompt_alone():
     assert not significant(ahead), "one prompt has no interval"
 
 
-def test_settings_that_share_no_prompt_have_no_difference():
+def test_settings_that_share_no_prompt_have_no_difference() -> None:
     one = compare([member(0, "0.1", "0", {"a": [3]})]).best
     other = compare([member(1, "0.3", "0", {"b": [3]})]).best
     assert lead(one, other) is None
@@ -119,11 +122,11 @@ def test_settings_that_share_no_prompt_have_no_difference():
         ([], []),
     ],
 )
-def test_the_front_holds_what_no_other_beats_in_both(points, expected):
+def test_the_front_holds_what_no_other_beats_in_both(points: Any, expected: Any) -> None:
     assert front(points) == expected
 
 
-def test_shares_have_the_interval_of_a_win_rate():
+def test_shares_have_the_interval_of_a_win_rate() -> None:
     won = {f"p{n}": [1.0, 1.0] for n in range(8)}
     settings = {"training.beta": "0.1", "seed": "0"}
     best = compare([Member(0, settings, won, 10.0, share=True)]).best
@@ -132,8 +135,8 @@ def test_shares_have_the_interval_of_a_win_rate():
     assert compare([Member(0, settings, won, 10.0)]).best.quality.low == 1
 
 
-def test_a_lead_in_shares_is_not_certain_after_two_prompts():
-    def ahead(prompts):
+def test_a_lead_in_shares_is_not_certain_after_two_prompts() -> None:
+    def ahead(prompts: Any) -> Any:
         better, even = ({f"p{n}": [share] for n in range(prompts)} for share in (1.0, 0.5))
         pair = [
             Member(number, {"training.beta": str(number), "seed": "0"}, scores, 10.0, share=True)

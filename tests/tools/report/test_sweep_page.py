@@ -7,7 +7,9 @@ from __future__ import annotations
 import math
 import random
 import re
+from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 from scipy import stats
@@ -25,7 +27,7 @@ RIGHT = [
 
 
 @pytest.fixture(scope="module", params=[0, 1])
-def sweep(request, tmp_path_factory):
+def sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A sweep in which the best beta is drawn: (its directory, the best beta, scores by beta)."""
     draw = random.Random(request.param)
     place = tmp_path_factory.mktemp("sweep")
@@ -56,7 +58,7 @@ def clustered(runs: list[dict[str, list[float]]]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def test_a_reader_names_the_best_beta_its_interval_and_a_wrong_label(sweep):
+def test_a_reader_names_the_best_beta_its_interval_and_a_wrong_label(sweep: Any) -> None:
     directory, best, scores = sweep
     page = read(write([directory]))
     number = r"([+−]?\d\.\d{3})"
@@ -84,7 +86,7 @@ def test_a_reader_names_the_best_beta_its_interval_and_a_wrong_label(sweep):
     assert ("a", f"#pair-{wrong[0]['id']}") in [(t, a.get("href")) for t, a in page.tags]
 
 
-def test_the_wrong_label_at_the_top_is_the_best_setting_s_widest(tmp_path):
+def test_the_wrong_label_at_the_top_is_the_best_setting_s_widest(tmp_path: Path) -> None:
     surer = Planted(MISTAKE.prompt, MISTAKE.chosen, MISTAKE.rejected, 4.75, 2.5)
     surest = Planted(MISTAKE.prompt, MISTAKE.chosen, MISTAKE.rejected, 5.0, 1.0)
     for number, (made, last) in enumerate((([MISTAKE, surer], 4.0), ([surest], 3.0))):
@@ -96,7 +98,7 @@ def test_the_wrong_label_at_the_top_is_the_best_setting_s_widest(tmp_path):
     assert "The judge gave the chosen answer 4.75" in text
 
 
-def test_the_page_says_whether_the_best_differs_from_the_next(sweep):
+def test_the_page_says_whether_the_best_differs_from_the_next(sweep: Any) -> None:
     directory, best, scores = sweep
     text = read(write([directory])).text
     order = sorted(scores, key=lambda beta: -clustered(scores[beta])[0])
@@ -112,7 +114,7 @@ def test_the_page_says_whether_the_best_differs_from_the_next(sweep):
     assert f"Ahead at {sum(lead > 0 for lead in leads)} of 2 seeds: {said}." in text
 
 
-def test_only_what_differs_is_listed_and_every_run_has_its_command(sweep):
+def test_only_what_differs_is_listed_and_every_run_has_its_command(sweep: Any) -> None:
     directory, _, _ = sweep
     page = read(write([directory]))
     assert "python -m iterdpo iterations=1 training.beta=0.1 seed=1" in page.text
@@ -123,7 +125,7 @@ def test_only_what_differs_is_listed_and_every_run_has_its_command(sweep):
     assert [row["setting"] for row in rows] == [0.03, 0.1, 0.4]
 
 
-def test_settings_that_are_alike_are_not_called_different(tmp_path):
+def test_settings_that_are_alike_are_not_called_different(tmp_path: Path) -> None:
     same = {p: [float(i % 3)] for i, p in enumerate(PROMPTS)}
     for number, beta in enumerate((0.1, 0.2)):
         MadeRun(tmp_path / "s" / str(number), tmp_path / "store" / str(number),
@@ -134,7 +136,7 @@ def test_settings_that_are_alike_are_not_called_different(tmp_path):
     assert "behind at each seed" not in text
 
 
-def test_runs_that_differ_in_their_seed_only_are_pooled(tmp_path):
+def test_runs_that_differ_in_their_seed_only_are_pooled(tmp_path: Path) -> None:
     for seed in (0, 1):
         scores = {p: [float((i + seed) % 3)] for i, p in enumerate(PROMPTS)}
         MadeRun(tmp_path / "s" / str(seed), tmp_path / "store" / str(seed),
@@ -152,7 +154,7 @@ def test_runs_that_differ_in_their_seed_only_are_pooled(tmp_path):
     assert "at M1 (2 runs, 40 prompts)" in text
 
 
-def test_a_run_that_is_not_at_its_end_is_named_and_not_compared(tmp_path):
+def test_a_run_that_is_not_at_its_end_is_named_and_not_compared(tmp_path: Path) -> None:
     good = {p: [3.0 + i % 2] for i, p in enumerate(PROMPTS)}
     MadeRun(
         tmp_path / "s" / "0", tmp_path / "a", ["training.beta=0.1"], scores=[good, good]
@@ -167,7 +169,7 @@ def test_a_run_that_is_not_at_its_end_is_named_and_not_compared(tmp_path):
     assert "training.beta=0.3 is best" not in text
 
 
-def test_runs_without_any_measure_are_shown_and_not_ranked(tmp_path):
+def test_runs_without_any_measure_are_shown_and_not_ranked(tmp_path: Path) -> None:
     for number, beta in enumerate((0.1, 0.2)):
         MadeRun(tmp_path / "s" / str(number), tmp_path / "store" / str(number),
                 [f"training.beta={beta}", "evaluation.oracle=none", "evaluation.arbiter=initial"],

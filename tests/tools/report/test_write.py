@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ PAIRS = [Planted("name two tools", "axe saw", "saw"), Planted("name two drinks",
 
 
 @pytest.fixture
-def made(tmp_path):
+def made(tmp_path: Path) -> Any:
     run = MadeRun(
         tmp_path / "runs" / "one",
         tmp_path / "store",
@@ -28,7 +30,9 @@ def made(tmp_path):
     return run.write()  # fmt: skip
 
 
-def test_the_page_of_a_run_is_written_beside_it(made, capsys):
+def test_the_page_of_a_run_is_written_beside_it(
+    made: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert tool.main([str(made)]) == 0
     assert capsys.readouterr().out == f"{made}/report.html\n"
     text = read(made / "report.html").text
@@ -40,21 +44,23 @@ def test_the_page_of_a_run_is_written_beside_it(made, capsys):
     assert "setting this run shipped iterations 1 3 training.beta 0.2" in text
 
 
-def test_what_was_not_measured_is_absent(made):
+def test_what_was_not_measured_is_absent(made: Any) -> None:
     text = read(write([made])).text
     assert "Head to head" not in text
     assert "M0 at lower temperatures" not in text
     assert "cut off" not in text
 
 
-def test_another_file_can_be_named(made, tmp_path):
+def test_another_file_can_be_named(made: Any, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "page.html"
     assert write([made], out) == out
     assert out.is_file()
     assert not (made / "report.html").exists()
 
 
-def test_several_runs_make_one_page_in_the_current_directory(made, tmp_path, monkeypatch):
+def test_several_runs_make_one_page_in_the_current_directory(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = MadeRun(tmp_path / "other", tmp_path / "store2", ["training.beta=0.3"], [PAIRS],
                     [{"p": [3.0], "q": [1.0]}, {"p": [3.0], "q": [2.0]}]).write()  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -62,7 +68,7 @@ def test_several_runs_make_one_page_in_the_current_directory(made, tmp_path, mon
     assert "training.beta=0.2 is best" in read(tmp_path / "report.html").text
 
 
-def test_a_sweeps_page_is_written_into_the_sweep(made):
+def test_a_sweeps_page_is_written_into_the_sweep(made: Any) -> None:
     assert write([made.parent]) == made.parent / "report.html"
 
 
@@ -75,8 +81,13 @@ def test_a_sweeps_page_is_written_into_the_sweep(made):
     ],
 )
 def test_what_a_user_can_put_right_is_one_line(
-    made, tmp_path, monkeypatch, capsys, arguments, said
-):
+    made: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: Any,
+    said: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert tool.main([part.format(run=made) for part in arguments]) == 2
     error = capsys.readouterr().err
@@ -85,7 +96,7 @@ def test_what_a_user_can_put_right_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_records_that_are_gone_are_named_and_the_rest_is_shown(made):
+def test_records_that_are_gone_are_named_and_the_rest_is_shown(made: Any) -> None:
     for link in (made / "stages").glob("*-pairs-*"):
         (link.resolve() / "stage.json").unlink()
     page = read(write([made]))
@@ -93,13 +104,13 @@ def test_records_that_are_gone_are_named_and_the_rest_is_shown(made):
     assert page.data["pairs"] is None
 
 
-def test_a_run_on_its_way_says_how_far_it_is(tmp_path):
+def test_a_run_on_its_way_says_how_far_it_is(tmp_path: Path) -> None:
     run = MadeRun(tmp_path / "run", tmp_path / "store", ["iterations=3"], [PAIRS],
                   [{"p": [3.0]}, {"p": [4.0]}]).write()  # fmt: skip
     assert "1 of 3 iterations are measured." in read(write([run])).text
 
 
-def test_a_run_that_was_stopped_says_why(tmp_path):
+def test_a_run_that_was_stopped_says_why(tmp_path: Path) -> None:
     stopped = {"iteration": 1, "message": "stopped after iteration 1 of 3 by health.on_alarm=stop"}
     alarm = {"iteration": 1, "name": "length", "value": 2.0, "threshold": 1.5,
              "message": "M1: longer"}  # fmt: skip
@@ -116,16 +127,16 @@ def test_a_run_that_was_stopped_says_why(tmp_path):
     assert "1 alarm M1: longer" in text
 
 
-def test_m0_alone_has_a_page(tmp_path):
+def test_m0_alone_has_a_page(tmp_path: Path) -> None:
     run = MadeRun(tmp_path / "run", tmp_path / "store", scores=[{"p": [3.0]}]).write()
     assert "0 of 1 iterations are measured." in read(write([run])).text
 
 
-def test_writing_the_same_twice_gives_the_same_bytes(made):
+def test_writing_the_same_twice_gives_the_same_bytes(made: Any) -> None:
     assert write([made]).read_bytes() == write([made]).read_bytes()
 
 
-def test_a_live_report_is_written_again_each_time(made):
+def test_a_live_report_is_written_again_each_time(made: Any) -> None:
     live = LiveReport(made)
     live.write()
     first = (made / "report.html").read_text()
@@ -136,10 +147,12 @@ def test_a_live_report_is_written_again_each_time(made):
     assert (made / "report.html").read_text() != first
 
 
-def test_a_live_report_that_fails_warns_once_and_never_stops_a_run(made, monkeypatch, caplog):
+def test_a_live_report_that_fails_warns_once_and_never_stops_a_run(
+    made: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     calls = []
 
-    def fail(document):
+    def fail(document: Any) -> None:
         calls.append(document)
         raise ValueError("no\nroom")
 
@@ -152,18 +165,18 @@ def test_a_live_report_that_fails_warns_once_and_never_stops_a_run(made, monkeyp
     assert "was not written (ValueError: no room)" in caplog.text
 
 
-def test_a_report_that_is_off_writes_nothing(made):
+def test_a_report_that_is_off_writes_nothing(made: Any) -> None:
     LiveReport(made, on=False).write()
     assert not (made / "report.html").exists()
 
 
-def test_a_failing_report_does_not_hide_a_stop(made, monkeypatch):
+def test_a_failing_report_does_not_hide_a_stop(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vega, "bundle", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         LiveReport(made).write()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_that_may_not_be_written_to_is_said(made):
+def test_a_directory_that_may_not_be_written_to_is_said(made: Any) -> None:
     made.chmod(0o500)
     assert tool.main([str(made)]) == 2

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +20,11 @@ BETA = {
 }
 
 
-def lines(this, that, known=None):
+def lines(this: Any, that: Any, known: Any = None) -> Any:
     return [str(item) for item in difference(this, that, known or {})]
 
 
-def test_a_nested_setting_is_named_by_its_path():
+def test_a_nested_setting_is_named_by_its_path() -> None:
     four = identity("candidates", {"sampling": {"n": 4, "top_k": 0}, "system": None}, 1)
     eight = identity("candidates", {"sampling": {"n": 8, "top_k": 0}, "system": None}, 1)
     assert difference(eight, four) == [Difference("settings.sampling.n", "4", "8")]
@@ -40,23 +42,23 @@ def test_a_nested_setting_is_named_by_its_path():
         (None, "null", 'settings.x: null -> "null"'),
     ],
 )
-def test_what_has_another_key_differs(before, after, line):
+def test_what_has_another_key_differs(before: Any, after: Any, line: str) -> None:
     this, that = identity("s", {"x": after}), identity("s", {"x": before})
     assert lines(this, that) == line.split("|")
 
 
-def test_a_setting_that_is_new_had_none_before():
+def test_a_setting_that_is_new_had_none_before() -> None:
     assert lines(identity("s", {"x": 1, "y": None}), identity("s", {"x": 1})) == [
         "settings.y: (none) -> null"
     ]
 
 
-def test_versions_and_plain_arguments_count_and_so_does_their_number():
+def test_versions_and_plain_arguments_count_and_so_does_their_number() -> None:
     this, that = identity("s", {}, 2, 7, version=3), identity("s", {}, 1, version=2)
     assert lines(this, that) == ["version: 2 -> 3", "args[0]: 1 -> 2", "args[1]: (none) -> 7"]
 
 
-def test_an_argument_is_followed_to_the_stage_that_differs_first():
+def test_an_argument_is_followed_to_the_stage_that_differs_first() -> None:
     before, after = (
         identity("candidates", {}, PROMPTS, OLD),
         identity("candidates", {}, PROMPTS, NEW),
@@ -69,7 +71,7 @@ def test_an_argument_is_followed_to_the_stage_that_differs_first():
     ]
 
 
-def test_a_parent_that_is_planned_and_not_stored_is_given_in_the_mapping():
+def test_a_parent_that_is_planned_and_not_stored_is_given_in_the_mapping() -> None:
     stored = {tuple(OLD): BETA[OLD]}
     planned = {tuple(NEW): BETA[NEW]}
     before, after = identity("candidates", {}, OLD), identity("candidates", {}, NEW)
@@ -77,7 +79,7 @@ def test_a_parent_that_is_planned_and_not_stored_is_given_in_the_mapping():
     assert lines(after, before, stored) == ["args[0]: adapter bbbbbbbb -> adapter cccccccc"]
 
 
-def generations(beta: float, count: int):
+def generations(beta: float, count: int) -> Any:
     """Return the identities of M1 .. M<count>, each trained from the one before."""
     made = [identity("adapter", {"beta": beta}, 1)]
     refs = []
@@ -87,7 +89,7 @@ def generations(beta: float, count: int):
     return made, dict(zip(refs, made, strict=False)), refs
 
 
-def test_the_same_change_in_every_generation_is_reported_once_where_it_began():
+def test_the_same_change_in_every_generation_is_reported_once_where_it_began() -> None:
     (old, old_known, old_refs), (new, new_known, new_refs) = (
         generations(0.1, 3),
         generations(0.3, 3),
@@ -103,12 +105,12 @@ def test_the_same_change_in_every_generation_is_reported_once_where_it_began():
     ]
 
 
-def test_thousands_of_generations_are_no_deeper_than_one():
+def test_thousands_of_generations_are_no_deeper_than_one() -> None:
     (old, old_known, _), (new, new_known, _) = generations(0.1, 3000), generations(0.3, 3000)
     assert lines(new[-1], old[-1], old_known | new_known) == ["settings.beta: 0.1 -> 0.3"]
 
 
-def test_ways_that_meet_again_are_followed_once():
+def test_ways_that_meet_again_are_followed_once() -> None:
     known, this, that = {}, Ref("s", "new-0"), Ref("s", "old-0")
     known[this], known[that] = identity("s", {"x": 2}), identity("s", {"x": 1})
     for number in range(1, 100):  # each made twice of the one before: 2**99 ways
@@ -118,7 +120,7 @@ def test_ways_that_meet_again_are_followed_once():
     assert lines(known[this], known[that], known) == ["settings.x: 1 -> 2"]
 
 
-def test_another_kind_of_stage_stands_for_all_of_its_leaves():
+def test_another_kind_of_stage_stands_for_all_of_its_leaves() -> None:
     base = Ref("base", "d" * 64)
     known = BETA | {base: identity("base", {"dtype": "float32"})}
     (found,) = difference(identity("candidates", {}, NEW), identity("candidates", {}, base), known)
@@ -126,7 +128,7 @@ def test_another_kind_of_stage_stands_for_all_of_its_leaves():
     assert found.leaves == 5  # stage, version, two settings, one argument
 
 
-def test_the_nearest_is_the_one_with_the_fewest_differing_leaves():
+def test_the_nearest_is_the_one_with_the_fewest_differing_leaves() -> None:
     this = identity("s", {"a": 1, "b": 1, "c": 1})
     one, two = identity("s", {"a": 2, "b": 1, "c": 1}), identity("s", {"a": 2, "b": 2, "c": 1})
     also_one = identity("s", {"a": 1, "b": 3, "c": 1})
@@ -136,7 +138,7 @@ def test_the_nearest_is_the_one_with_the_fewest_differing_leaves():
     assert nearest(this, []) is None
 
 
-def test_two_settings_are_nearer_than_another_iteration():
+def test_two_settings_are_nearer_than_another_iteration() -> None:
     base = Ref("base", "d" * 64)
     far = identity("candidates", {"n": 4}, 1, base)
     near = identity("candidates", {"n": 8}, 2, OLD)
@@ -144,7 +146,7 @@ def test_two_settings_are_nearer_than_another_iteration():
     assert nearest(identity("candidates", {"n": 4}, 2, NEW), [far, near], known) == near
 
 
-def test_lines_are_grouped_by_the_stage_that_differs():
+def test_lines_are_grouped_by_the_stage_that_differs() -> None:
     via = (Ref("judgments", "1" * 64), Ref("candidates", "2" * 64), Ref("base", "3" * 64))
     found = [
         Difference("version", "1", "2"),
@@ -162,12 +164,12 @@ def test_lines_are_grouped_by_the_stage_that_differs():
     ]
 
 
-def test_parents_are_the_arguments_that_are_stages():
+def test_parents_are_the_arguments_that_are_stages() -> None:
     made = identity("s", {}, 1, OLD, {"stage": "x"}, NEW, None)
     assert parents(made) == [OLD, NEW]
 
 
-def test_a_sweep_is_explained_by_what_it_sweeps(tmp_path):
+def test_a_sweep_is_explained_by_what_it_sweeps(tmp_path: Path) -> None:
     store = Store(tmp_path)
     low = put_loop(store)
     high = store.put(
@@ -185,7 +187,7 @@ def test_a_sweep_is_explained_by_what_it_sweeps(tmp_path):
     ]
 
 
-def test_only_what_was_there_before_could_have_been_read(tmp_path):
+def test_only_what_was_there_before_could_have_been_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     refs = [store.put("s", {"x": x, "y": y}) for x, y in [(1, 1), (2, 2), (2, 1)]]
     inventory = read_store(tmp_path)
@@ -197,7 +199,7 @@ def test_only_what_was_there_before_could_have_been_read(tmp_path):
     assert (first.nearest.ref, first.earlier, first.compared) == (refs[2], False, 2)
 
 
-def test_of_equally_near_ones_the_latest_counts(tmp_path):
+def test_of_equally_near_ones_the_latest_counts(tmp_path: Path) -> None:
     store = Store(tmp_path)
     refs = [store.put("s", {"x": x}) for x in (1, 2, 3)]
     inventory = read_store(tmp_path)
@@ -206,7 +208,7 @@ def test_of_equally_near_ones_the_latest_counts(tmp_path):
     assert found.ref == refs[1]
 
 
-def test_libraries_and_earlier_damage_are_named(tmp_path):
+def test_libraries_and_earlier_damage_are_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put("s", {"x": 1}, versions={"torch": "2.12.0", "peft": "0.20", "trl": "1"})
     ref = store.put("s", {"x": 2}, versions={"torch": "2.13.0", "trl": "1", "vllm": "0.31"})
@@ -222,7 +224,9 @@ def test_libraries_and_earlier_damage_are_named(tmp_path):
     assert found.damaged == 1
 
 
-def test_a_stage_that_cannot_be_read_is_nobodys_nearest_and_explains_nothing(tmp_path):
+def test_a_stage_that_cannot_be_read_is_nobodys_nearest_and_explains_nothing(
+    tmp_path: Path,
+) -> None:
     store = Store(tmp_path)
     old, new = store.put("s", {"x": 1}), store.put("s", {"x": 2})
     (store.at(old) / "stage.json").write_text(json.dumps({"key": old.key}))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,20 +16,22 @@ from tests.store.stores import Store, put_loop
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Any:
     return Store(tmp_path / "store")
 
 
 @pytest.fixture
-def loop(store):
+def loop(store: Any) -> Any:
     return put_loop(store)
 
 
-def stage(store, ref):
+def stage(store: Any, ref: Any) -> Any:
     return read_store(store.root).finished[ref]
 
 
-def test_pairs_become_json_lines_with_the_columns_that_trl_reads(store, loop, tmp_path):
+def test_pairs_become_json_lines_with_the_columns_that_trl_reads(
+    store: Any, loop: Any, tmp_path: Path
+) -> None:
     target = tmp_path / "out" / "pairs.jsonl"
     assert export(stage(store, loop.pairs), target) == "1 records, as JSON lines"
     (line,) = target.read_text("utf-8").splitlines()
@@ -37,7 +41,7 @@ def test_pairs_become_json_lines_with_the_columns_that_trl_reads(store, loop, tm
     assert (row["chosen_score"], row["rejected_score"]) == (4.5, 1.25)
 
 
-def test_each_record_is_one_line_whatever_its_text(store, tmp_path):
+def test_each_record_is_one_line_whatever_its_text(store: Any, tmp_path: Path) -> None:
     texts = ["two\nlines\r", "β 好", '\u2028 \x00 "quoted"', ""] * 600  # more than one batch
     ref = store.put("prompts", {}, records=[Prompt(str(n), t, "lab") for n, t in enumerate(texts)])
     assert export(stage(store, ref), tmp_path / "p.jsonl") == "2400 records, as JSON lines"
@@ -46,7 +50,7 @@ def test_each_record_is_one_line_whatever_its_text(store, tmp_path):
     assert [json.loads(line)["text"] for line in lines] == texts
 
 
-def test_numbers_that_json_does_not_know_are_null_and_counted(store, tmp_path):
+def test_numbers_that_json_does_not_know_are_null_and_counted(store: Any, tmp_path: Path) -> None:
     candidate = Candidate(
         "c", "p", 0, "t", (1,), (2, 3, 4), (-0.5, float("-inf"), float("nan")), FinishReason.STOP,
         "m", 7,
@@ -57,13 +61,13 @@ def test_numbers_that_json_does_not_know_are_null_and_counted(store, tmp_path):
     assert json.loads((tmp_path / "c.jsonl").read_text())["logprobs"] == [-0.5, None, None]
 
 
-def test_parquet_is_the_stores_own_file(store, loop, tmp_path):
+def test_parquet_is_the_stores_own_file(store: Any, loop: Any, tmp_path: Path) -> None:
     assert export(stage(store, loop.pairs), tmp_path / "p.parquet") == "1 records, as Parquet"
     stored = (store.at(loop.pairs) / "records.parquet").read_bytes()
     assert (tmp_path / "p.parquet").read_bytes() == stored
 
 
-def test_a_directory_is_what_datasets_loads(store, loop, tmp_path):
+def test_a_directory_is_what_datasets_loads(store: Any, loop: Any, tmp_path: Path) -> None:
     import datasets
 
     target = tmp_path / "pairs-v1.0"
@@ -75,12 +79,12 @@ def test_a_directory_is_what_datasets_loads(store, loop, tmp_path):
     assert {"prompt", "chosen", "rejected"} < set(dataset.column_names)
 
 
-def test_an_adapter_is_what_peft_loads(store, tmp_path, checkpoint_of):
+def test_an_adapter_is_what_peft_loads(store: Any, tmp_path: Path, checkpoint_of: Any) -> None:
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    def base():
+    def base() -> Any:
         return AutoModelForCausalLM.from_pretrained(checkpoint_of("llama"))
 
     model = get_peft_model(
@@ -101,7 +105,9 @@ def test_an_adapter_is_what_peft_loads(store, tmp_path, checkpoint_of):
 
 
 @pytest.mark.parametrize("name", ["sft", "merged", "adapter"])
-def test_weights_are_what_transformers_loads(store, tmp_path, checkpoint_of, name):
+def test_weights_are_what_transformers_loads(
+    store: Any, tmp_path: Path, checkpoint_of: Any, name: str
+) -> None:
     """Of a fine-tuning of every weight, a merge, and an iteration of training every weight."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -125,7 +131,9 @@ def test_weights_are_what_transformers_loads(store, tmp_path, checkpoint_of, nam
         export(stage(store, ref), tmp_path / "w.parquet")
 
 
-def test_a_checkpoint_that_no_export_wrote_is_never_replaced(store, tmp_path, checkpoint_of):
+def test_a_checkpoint_that_no_export_wrote_is_never_replaced(
+    store: Any, tmp_path: Path, checkpoint_of: Any
+) -> None:
     ref = store.put("adapter", {}, 1, trees={MODEL_DIR: checkpoint_of("llama")})
     mine, made = tmp_path / "mine", tmp_path / "made"
     shutil.copytree(checkpoint_of("qwen"), mine)
@@ -139,7 +147,7 @@ def test_a_checkpoint_that_no_export_wrote_is_never_replaced(store, tmp_path, ch
     assert (made / "config.json").read_text() != "older"
 
 
-def test_what_exists_is_replaced_only_when_asked_for(store, loop, tmp_path):
+def test_what_exists_is_replaced_only_when_asked_for(store: Any, loop: Any, tmp_path: Path) -> None:
     lines, table = tmp_path / "p.jsonl", tmp_path / "p.parquet"
     for target in (lines, table):
         target.write_text("mine")
@@ -151,7 +159,9 @@ def test_what_exists_is_replaced_only_when_asked_for(store, loop, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.jsonl", "p.parquet", "store"]
 
 
-def test_an_exported_directory_is_replaced_and_no_other(store, loop, tmp_path):
+def test_an_exported_directory_is_replaced_and_no_other(
+    store: Any, loop: Any, tmp_path: Path
+) -> None:
     target = tmp_path / "adapter"
     export(stage(store, loop.adapter), target)
     (target / "adapter_model.safetensors").write_text("older")
@@ -184,7 +194,9 @@ def test_an_exported_directory_is_replaced_and_no_other(store, loop, tmp_path):
         ("pairs", "store/../store/x", "lies in the store"),
     ],
 )
-def test_a_target_that_does_not_fit_is_one_line(store, loop, tmp_path, name, target, line):
+def test_a_target_that_does_not_fit_is_one_line(
+    store: Any, loop: Any, tmp_path: Path, name: str, target: str, line: str
+) -> None:
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=line) as caught:
         export(stage(store, getattr(loop, name)), tmp_path / target)
@@ -193,7 +205,7 @@ def test_a_target_that_does_not_fit_is_one_line(store, loop, tmp_path, name, tar
 
 
 @pytest.mark.parametrize("name", ["pairs", "adapter"])
-def test_a_damaged_stage_is_not_exported(store, loop, tmp_path, name):
+def test_a_damaged_stage_is_not_exported(store: Any, loop: Any, tmp_path: Path, name: str) -> None:
     ref = getattr(loop, name)
     damaged = {"pairs": "records.parquet", "adapter": "adapter/adapter_config.json"}[name]
     path = store.at(ref) / damaged
@@ -203,7 +215,9 @@ def test_a_damaged_stage_is_not_exported(store, loop, tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_target_that_cannot_be_written_is_one_line_and_leaves_nothing(store, loop, tmp_path):
+def test_a_target_that_cannot_be_written_is_one_line_and_leaves_nothing(
+    store: Any, loop: Any, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     for ref in (loop.pairs, loop.adapter):
         with pytest.raises(UserError, match=r"cannot be written \((Not a directory|File exists)\)"):

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -28,18 +30,18 @@ with locked(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Any:
     return Store(tmp_path / "store")
 
 
 @pytest.fixture
-def run_dir(tmp_path):
+def run_dir(tmp_path: Path) -> Any:
     (tmp_path / "run").mkdir()
     return tmp_path / "run"
 
 
 @contextmanager
-def held(path):
+def held(path: Any) -> Iterator[Any]:
     """Another process holds the lock of ``path``."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -52,15 +54,15 @@ def held(path):
         process.stdin.close()
 
 
-def collect(store, **options):
+def collect(store: Any, **options: Any) -> Any:
     return find_garbage(read_store(store.root), now=NOW, **options)
 
 
-def named(items):
+def named(items: Any) -> Any:
     return [(item.stage, item.path.name) for item in items]
 
 
-def snapshot(root):
+def snapshot(root: Any) -> Any:
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in root.rglob("*")
@@ -68,7 +70,9 @@ def snapshot(root):
     }
 
 
-def test_what_no_run_asked_for_goes_and_parents_of_what_stays_stay(store, run_dir):
+def test_what_no_run_asked_for_goes_and_parents_of_what_stays_stay(
+    store: Any, run_dir: Any
+) -> None:
     loop = put_loop(store)
     # The adapter alone: its parents are in use although the run does not name them.
     store.register(run_dir, loop.adapter)
@@ -80,7 +84,9 @@ def test_what_no_run_asked_for_goes_and_parents_of_what_stays_stay(store, run_di
     assert found.kept == ()
 
 
-def test_the_directory_of_a_run_that_is_gone_is_the_reason(store, run_dir, tmp_path):
+def test_the_directory_of_a_run_that_is_gone_is_the_reason(
+    store: Any, run_dir: Any, tmp_path: Path
+) -> None:
     loop = put_loop(store)
     store.register(run_dir, loop.pairs, name="1" * 16)
     store.register(tmp_path / "gone", loop.adapter, name="2" * 16)
@@ -97,7 +103,7 @@ def test_the_directory_of_a_run_that_is_gone_is_the_reason(store, run_dir, tmp_p
     assert [delete(store.root, item) for item in found.garbage] == [None] * 5
 
 
-def test_without_a_run_that_counts_nothing_is_garbage(store, tmp_path):
+def test_without_a_run_that_counts_nothing_is_garbage(store: Any, tmp_path: Path) -> None:
     loop = put_loop(store)
     with pytest.raises(UserError, match="no run is registered; everything would count"):
         collect(store)
@@ -106,7 +112,7 @@ def test_without_a_run_that_counts_nothing_is_garbage(store, tmp_path):
         collect(store)
 
 
-def test_what_a_run_uses_must_be_known(store, run_dir):
+def test_what_a_run_uses_must_be_known(store: Any, run_dir: Any) -> None:
     loop = put_loop(store)
     store.register(run_dir, loop.adapter)
     bad = store.root / ".runs" / "bad.json"
@@ -119,7 +125,7 @@ def test_what_a_run_uses_must_be_known(store, run_dir):
         collect(store)
 
 
-def test_a_stage_of_another_version_that_no_run_needs_goes(store, run_dir):
+def test_a_stage_of_another_version_that_no_run_needs_goes(store: Any, run_dir: Any) -> None:
     old, new = store.put("s", {"x": 1}), store.put("s", {"x": 2})
     (store.at(old) / "stage.json").write_text("[]")
     store.register(run_dir, new)
@@ -127,7 +133,7 @@ def test_a_stage_of_another_version_that_no_run_needs_goes(store, run_dir):
     assert (item.key, item.why[:40]) == (old.key, "no registered run uses it; stage.json ha")
 
 
-def test_unfinished_work_stays_as_long_as_a_run_asks_for_it(store, run_dir):
+def test_unfinished_work_stays_as_long_as_a_run_asks_for_it(store: Any, run_dir: Any) -> None:
     done = store.put("s", {})
     asked, other = Ref("s", "1" * 64), Ref("s", "2" * 64)
     for ref in (done, asked, other):
@@ -140,7 +146,9 @@ def test_unfinished_work_stays_as_long_as_a_run_asks_for_it(store, run_dir):
     }
 
 
-def test_leftovers_of_killed_writes_go_unless_they_may_still_be_written(store, run_dir):
+def test_leftovers_of_killed_writes_go_unless_they_may_still_be_written(
+    store: Any, run_dir: Any
+) -> None:
     ref = store.put("s", {})
     store.register(run_dir, ref)
     store.leave(f"s/.partial-{KEY[:12]}-abc/x", minute=24 * 60)  # now; its lock tells
@@ -152,7 +160,7 @@ def test_leftovers_of_killed_writes_go_unless_they_may_still_be_written(store, r
     assert found.kept[0].why == "may still be being written"
 
 
-def test_what_was_set_aside_as_damaged_goes_only_when_asked_for(store, run_dir):
+def test_what_was_set_aside_as_damaged_goes_only_when_asked_for(store: Any, run_dir: Any) -> None:
     ref = store.put("s", {})
     store.register(run_dir, ref)
     store.leave(f"s/{KEY}.corrupt-1/stage.json")
@@ -174,7 +182,7 @@ def test_what_was_set_aside_as_damaged_goes_only_when_asked_for(store, run_dir):
     assert [path.name for path in (store.root / "s").iterdir()] == [ref.key]
 
 
-def test_what_is_young_stays(store, run_dir):
+def test_what_is_young_stays(store: Any, run_dir: Any) -> None:
     refs = [store.put("s", {"x": x}) for x in range(3)]  # 1,440, 1,439 and 1,438 minutes ago
     store.register(run_dir, refs[2])
     found = collect(store, older_than_days=1.0)
@@ -182,14 +190,16 @@ def test_what_is_young_stays(store, run_dir):
     assert [(item.key, item.why) for item in found.kept] == [(refs[1].key, "younger than 1 days")]
 
 
-def test_a_clock_that_is_behind_keeps_nothing_that_nobody_asked_to_keep(store, run_dir):
+def test_a_clock_that_is_behind_keeps_nothing_that_nobody_asked_to_keep(
+    store: Any, run_dir: Any
+) -> None:
     refs = [store.put("s", {"x": x}) for x in range(2)]
     store.register(run_dir, refs[1])
     found = find_garbage(read_store(store.root), now=WHEN - 3600)
     assert named(found.garbage) == [("s", refs[0].key)]
 
 
-def test_garbage_is_deleted_and_nothing_else_changes(store, run_dir):
+def test_garbage_is_deleted_and_nothing_else_changes(store: Any, run_dir: Any) -> None:
     loop = put_loop(store)
     store.register(run_dir, loop.pairs, loop.base)
     store.leave(f"pairs/.partial-{KEY[:12]}-abc/x")
@@ -209,7 +219,7 @@ def test_garbage_is_deleted_and_nothing_else_changes(store, run_dir):
     assert collect(store).garbage == ()
 
 
-def test_what_a_live_process_holds_is_left_and_named(store, run_dir):
+def test_what_a_live_process_holds_is_left_and_named(store: Any, run_dir: Any) -> None:
     refs = [store.put("s", {"x": x}) for x in range(2)]
     store.register(run_dir, refs[1])
     store.leave(f"t/.work-{KEY}/parts/x")
@@ -226,7 +236,7 @@ def test_what_a_live_process_holds_is_left_and_named(store, run_dir):
     assert list((store.root / "t").iterdir()) == []
 
 
-def test_looking_whether_something_is_in_use_makes_no_lock(store, run_dir):
+def test_looking_whether_something_is_in_use_makes_no_lock(store: Any, run_dir: Any) -> None:
     ref = store.put("s", {"x": 1})
     store.register(run_dir, store.put("s", {"x": 2}))
     (item,) = collect(store).garbage
@@ -237,13 +247,15 @@ def test_looking_whether_something_is_in_use_makes_no_lock(store, run_dir):
 
 
 @pytest.mark.parametrize("moment", [1, 2], ids=["before it moves", "when it has moved"])
-def test_a_stage_that_a_run_asks_for_meanwhile_is_there_again(store, run_dir, monkeypatch, moment):
+def test_a_stage_that_a_run_asks_for_meanwhile_is_there_again(
+    store: Any, run_dir: Any, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
     loop = put_loop(store)
     store.register(run_dir, loop.pairs)
     item = next(item for item in collect(store).garbage if item.stage == "adapter")
     looked = []
 
-    def read(root):
+    def read(root: Any) -> Any:
         looked.append(item.path.exists())
         if len(looked) == moment:
             store.register(run_dir, loop.pairs, loop.adapter)
@@ -257,7 +269,7 @@ def test_a_stage_that_a_run_asks_for_meanwhile_is_there_again(store, run_dir, mo
     assert snapshot(store.at(loop.adapter)) == before
 
 
-def test_a_link_goes_and_what_it_points_to_stays(store, run_dir, tmp_path):
+def test_a_link_goes_and_what_it_points_to_stays(store: Any, run_dir: Any, tmp_path: Path) -> None:
     ref = store.put("s", {"x": 1})
     store.register(run_dir, store.put("s", {"x": 2}))
     store.at(ref).rename(tmp_path / "elsewhere")
@@ -268,12 +280,14 @@ def test_a_link_goes_and_what_it_points_to_stays(store, run_dir, tmp_path):
     assert (tmp_path / "elsewhere" / "stage.json").is_file()
 
 
-def test_what_cannot_be_deleted_is_one_line(store, run_dir, monkeypatch):
+def test_what_cannot_be_deleted_is_one_line(
+    store: Any, run_dir: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.put("s", {"x": 1})
     store.register(run_dir, store.put("s", {"x": 2}))
     (item,) = collect(store).garbage
 
-    def fail(path):
+    def fail(path: Any) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(garbage_module.shutil, "rmtree", fail)
@@ -286,7 +300,7 @@ def test_what_cannot_be_deleted_is_one_line(store, run_dir, monkeypatch):
     assert delete(store.root, left) is None
 
 
-def test_what_somebody_else_deleted_is_gone(store, run_dir):
+def test_what_somebody_else_deleted_is_gone(store: Any, run_dir: Any) -> None:
     store.put("s", {"x": 1})
     store.register(run_dir, store.put("s", {"x": 2}))
     (item,) = collect(store).garbage
@@ -294,7 +308,7 @@ def test_what_somebody_else_deleted_is_gone(store, run_dir):
     assert delete(store.root, item) is None
 
 
-def test_a_registered_stage_that_is_not_there_yet_does_no_harm(store, run_dir):
+def test_a_registered_stage_that_is_not_there_yet_does_no_harm(store: Any, run_dir: Any) -> None:
     ref = store.put("s", {})
     entry = store.register(run_dir, ref, Ref("later", KEY))
     assert collect(store).garbage == ()

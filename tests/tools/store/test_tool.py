@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,11 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "vllm", "wandb", "h
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Any:
     return Store(tmp_path / "store")
 
 
-def tool(*arguments, cwd: Path, **environment):
+def tool(*arguments: Any, cwd: Path, **environment: Any) -> Any:
     """Run the tool; the store is ``./store`` unless the arguments say otherwise."""
     root = Path(__file__).resolve().parents[2]
     settings = {"PYTHONPATH": str(root), "TZ": "UTC", "COLUMNS": "80"}
@@ -31,18 +32,18 @@ def tool(*arguments, cwd: Path, **environment):
     )  # fmt: skip
 
 
-def lines(done):
+def lines(done: Any) -> Any:
     assert (done.returncode, done.stderr) == (0, "")
     return [line.rstrip() for line in done.stdout.splitlines()]
 
 
-def refused(done, text):
+def refused(done: Any, text: Any) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert text in done.stderr
 
 
-def test_list_shows_stages_leftovers_runs_and_totals(store, tmp_path):
+def test_list_shows_stages_leftovers_runs_and_totals(store: Any, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     loop = put_loop(store)
     store.register(tmp_path / "run", loop.pairs, name="1" * 16)
@@ -70,7 +71,7 @@ def test_list_shows_stages_leftovers_runs_and_totals(store, tmp_path):
     assert "2 stages" in some[4]
 
 
-def test_verify_names_damage_repairs_nothing_and_exits_1(store, tmp_path):
+def test_verify_names_damage_repairs_nothing_and_exits_1(store: Any, tmp_path: Path) -> None:
     loop = put_loop(store)
     assert lines(tool("verify", cwd=tmp_path)) == ["10 stages: every file is what its stage wrote"]
     path = store.at(loop.base) / "dequantized" / "model.safetensors"
@@ -84,7 +85,7 @@ def test_verify_names_damage_repairs_nothing_and_exits_1(store, tmp_path):
     assert path.read_text() == "Weights"
 
 
-def test_why_names_the_setting_that_differs(store, tmp_path):
+def test_why_names_the_setting_that_differs(store: Any, tmp_path: Path) -> None:
     store.put("s", {"n": 4}, versions={"torch": "2.12.0"})
     new = store.put("s", {"n": 8})
     assert lines(tool("why", "s", new.key[:6], cwd=tmp_path))[1:] == [
@@ -97,11 +98,11 @@ def test_why_names_the_setting_that_differs(store, tmp_path):
     ]
 
 
-def _other(store, ref):
+def _other(store: Any, ref: Any) -> Any:
     return next(path.name[:8] for path in (store.root / "s").iterdir() if path.name != ref.key)
 
 
-def test_lineage_walks_a_pair_back(store, tmp_path):
+def test_lineage_walks_a_pair_back(store: Any, tmp_path: Path) -> None:
     loop = put_loop(store, good="\x1b[2J[red]β")
     shown = tool("lineage", loop.pair.id, cwd=tmp_path)
     assert "  | \\x1b[2J[red]β" in lines(shown)
@@ -113,7 +114,7 @@ def test_lineage_walks_a_pair_back(store, tmp_path):
     assert "  | \\x1b[2J[red]\\u03b2" in lines(poor)
 
 
-def test_a_lineage_that_does_not_agree_exits_1(store, tmp_path):
+def test_a_lineage_that_does_not_agree_exits_1(store: Any, tmp_path: Path) -> None:
     loop = put_loop(store)
     path = store.at(loop.adapter) / "stage.json"
     values = json.loads(path.read_text())
@@ -124,7 +125,7 @@ def test_a_lineage_that_does_not_agree_exits_1(store, tmp_path):
     assert f"disagreement: the pair says that {loop.m1} wrote, its stage" in done.stdout
 
 
-def test_export_writes_and_refuses_to_overwrite(store, tmp_path):
+def test_export_writes_and_refuses_to_overwrite(store: Any, tmp_path: Path) -> None:
     loop = put_loop(store)
     command = ("export", "pairs", loop.pairs.key[:8], "p.jsonl")
     said = f"p.jsonl: pairs {loop.pairs.key[:8]}, 1 records, as JSON lines"
@@ -133,7 +134,7 @@ def test_export_writes_and_refuses_to_overwrite(store, tmp_path):
     assert lines(tool(*command, "--force", cwd=tmp_path)) == [said]
 
 
-def test_gc_deletes_only_when_told_to(store, tmp_path):
+def test_gc_deletes_only_when_told_to(store: Any, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     loop = put_loop(store)
     refused(tool("gc", cwd=tmp_path), "no run is registered")
@@ -166,11 +167,13 @@ def test_gc_deletes_only_when_told_to(store, tmp_path):
         (("why", "pairs", "0"), "no store can be read there"),
     ],
 )
-def test_what_is_no_store_is_one_line(tmp_path, arguments, text):
+def test_what_is_no_store_is_one_line(tmp_path: Path, arguments: Any, text: str) -> None:
     refused(tool(*arguments, cwd=tmp_path), text)
 
 
-def test_a_store_of_another_version_is_a_line_for_all_of_its_stages(store, tmp_path):
+def test_a_store_of_another_version_is_a_line_for_all_of_its_stages(
+    store: Any, tmp_path: Path
+) -> None:
     for x in range(3):
         ref = store.put("s", {"x": x})
         (store.at(ref) / "stage.json").write_text('{"key": "k"}')
@@ -180,7 +183,7 @@ def test_a_store_of_another_version_is_a_line_for_all_of_its_stages(store, tmp_p
     refused(tool("why", "s", ref.key, cwd=tmp_path), "of another version")
 
 
-def test_what_is_typed_wrong_is_explained(store, tmp_path):
+def test_what_is_typed_wrong_is_explained(store: Any, tmp_path: Path) -> None:
     store.put("s", {})
     refused(tool("why", "t", "0", cwd=tmp_path), "t: no finished stage of that name; there are: s")
     refused(tool("list", "--stage", "t", cwd=tmp_path), "there are: s")
@@ -191,13 +194,13 @@ def test_what_is_typed_wrong_is_explained(store, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["list", "verify", "why", "lineage", "export", "gc"])
-def test_every_command_explains_itself(command, tmp_path):
+def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     done = tool(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "--store DIR" in done.stdout
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(store, tmp_path):
+def test_a_reader_that_has_seen_enough_is_no_error(store: Any, tmp_path: Path) -> None:
     for x in range(200):
         store.put("s", {"x": x})
     command = f"{sys.executable} -m iterdpo.store list | head -1"
@@ -209,7 +212,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(store, tmp_path):
     assert done.stdout.startswith("stage")
 
 
-def test_the_tool_loads_nothing_heavy():
+def test_the_tool_loads_nothing_heavy() -> None:
     code = f"import sys, iterdpo.store.__main__; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
