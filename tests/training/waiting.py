@@ -29,7 +29,7 @@ from pathlib import Path
 from iterdpo.training import __main__
 train = __main__.train_here
 def train_here(spec, out, description, stop):
-    from iterdpo.progress import Bar
+    from iterdpo.runtime.progress import Bar
     update = Bar.update
     def wait(bar, done, total=None):
         update(bar, done, total)
