@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+CheckpointOf = Callable[[str], Path]
+"""From a style's name to the directory of a checkpoint; see the fixture ``checkpoint_of``."""
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
@@ -75,7 +82,7 @@ def make_checkpoint(
     return directory
 
 
-def make_tokenizer(style: Style) -> Any:
+def make_tokenizer(style: Style) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE tokenizer: it spells any text."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast

@@ -9,10 +9,12 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.browser import NAMES, Browser, find_chromium
+from tests.checkpoints import CheckpointOf, make_checkpoint
 
 # A slow machine is no failure, and a failure found once is found again.
 settings.register_profile("iterdpo", deadline=None, derandomize=True)
@@ -43,10 +45,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> CheckpointOf:
     """A function from a style's name to the directory of its tiny random checkpoint."""
-    from tests.checkpoints import make_checkpoint
-
     made: dict[str, Path] = {}
 
     def get(style: str) -> Path:
@@ -58,7 +58,7 @@ def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def libraries() -> Iterator[Any]:
+def libraries() -> Iterator[None]:
     """Load what a training loads, and let the garbage collector leave it alone: half the time."""
     import bitsandbytes  # noqa: F401
 
@@ -73,7 +73,7 @@ def libraries() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def finished_run(
-    libraries: Any, checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory
+    libraries: None, checkpoint_of: CheckpointOf, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The directory of a finished run of two iterations; look, but change nothing in it."""
     from tests.made_run import make_run
@@ -91,10 +91,8 @@ def vllm() -> None:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
+def chromium() -> Iterator[Browser]:
     """A browser; skip what needs one where there is none, and fail where it has to be there."""
-    from tests.browser import NAMES, Browser, find_chromium
-
     program = find_chromium()
     if program is None:
         if os.environ.get("ITERDPO_REQUIRE_BROWSER"):
@@ -106,7 +104,7 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def nobody_there() -> Iterator[Any]:
+def nobody_there() -> Iterator[str]:
     """An address on this machine whose port is taken, by nobody who would answer."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

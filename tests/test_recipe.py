@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from iterdpo.recipe import histogram
@@ -23,5 +21,5 @@ from iterdpo.recipe import histogram
         ([-0.4, 0.4, 0.35, None], "-0.4 to -0.3: 1, 0.3 to 0.4: 2, unscored: 1"),
     ],
 )
-def test_scores_of_any_sign_and_size_fit_into_a_line(scores: Any, said: str) -> None:
+def test_scores_of_any_sign_and_size_fit_into_a_line(scores: list[float | None], said: str) -> None:
     assert histogram(scores) == said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +66,20 @@ def test_the_order_of_the_rows_decides_nothing_and_the_seed_does() -> None:
     assert one != deal(asked, instructions=4, held_out=(), seed=1)
 
 
+ConfigOf = Callable[..., Config]
+
+
 @pytest.fixture
-def file(tmp_path: Path) -> Any:
+def file(tmp_path: Path) -> Path:
     """The same ranked answers in both forms, in one file: a reader skips what it does not know."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for number, question in enumerate(QUESTIONS):
         shared = {"lang": "en" if number else "de", "deleted": False}
-        own = {"prompt": question, "responses": ["good", "fair", "bad"]}
+        responses = ["good", "fair", "bad"]
+        own: dict[str, object] = {"prompt": question, "responses": responses}
         root = {"message_id": f"{number}", "parent_id": None, "role": "prompter", "rank": None}
         rows.append(own | shared | root | {"text": question})
-        for rank, text in enumerate(own["responses"]):
+        for rank, text in enumerate(responses):
             reply = {"message_id": f"{number}-{rank}", "parent_id": f"{number}", "rank": rank}
             rows.append(own | shared | reply | {"role": "assistant", "text": text})
     place = tmp_path / "ranked.jsonl"
@@ -83,7 +88,7 @@ def file(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def config_of(file: Any, tmp_path: Path) -> Any:
+def config_of(file: Path, tmp_path: Path) -> ConfigOf:
     def get(*overrides: str) -> Config:
         usual = (
             "sft=oasst1", "judge=additive", f"sft.ranked.path={file}",
@@ -97,7 +102,7 @@ def config_of(file: Any, tmp_path: Path) -> Any:
 
 
 def test_both_kinds_of_examples_come_of_one_source(
-    config_of: Any, file: Any, tmp_path: Path
+    config_of: ConfigOf, file: Path, tmp_path: Path
 ) -> None:
     more = tmp_path / "more.jsonl"
     more.write_text(json.dumps({"prompt": "And?", "response": "So."}) + "\n")
@@ -119,7 +124,9 @@ def test_both_kinds_of_examples_come_of_one_source(
     assert (written.rubric.name, step.sft.ranked) == ("additive", config.sft.ranked)
 
 
-def test_examples_that_ask_what_is_held_out_are_left_out(config_of: Any, tmp_path: Path) -> None:
+def test_examples_that_ask_what_is_held_out_are_left_out(
+    config_of: ConfigOf, tmp_path: Path
+) -> None:
     prompts = LabPrompts()
     own = prompts.held_out[7]
     given = tmp_path / "given.jsonl"
@@ -140,7 +147,7 @@ def test_examples_that_ask_what_is_held_out_are_left_out(config_of: Any, tmp_pat
         make_sft(config, engine, CHECKPOINT, prompts)
 
 
-def test_too_few_questions_name_the_file(config_of: Any, file: Any) -> None:
+def test_too_few_questions_name_the_file(config_of: ConfigOf, file: Path) -> None:
     config = config_of("sft.ranked.instructions=9")
     engine = ScriptedEngine(lambda *_: "")
     said = rf"^sft\.ranked\.instructions=9: sft\.ranked\.path={file} has 9 questions"
@@ -167,7 +174,7 @@ ANOTHER = {
 
 @pytest.mark.parametrize(("setting", "changes"), ANOTHER.items())
 def test_a_setting_changes_the_keys_of_what_it_changes(
-    setting: Any, changes: Any, config_of: Any, file: Any
+    setting: str, changes: str, config_of: ConfigOf, file: Path
 ) -> None:
     usual = keys(config_of())
     assert {stage: len(found) for stage, found in usual.items()}["sft"] == 2
@@ -200,7 +207,7 @@ def test_every_setting_is_tried() -> None:
         (("sft.ranked.instructions=0",), "sft.ranked.instructions=0: "),
     ],
 )
-def test_what_cannot_be(config_of: Any, overrides: Any, said: str) -> None:
+def test_what_cannot_be(config_of: ConfigOf, overrides: tuple[str, ...], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config_of(*overrides)
     assert any(problem.startswith(said) for problem in caught.value.problems)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 def tokenizer() -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(SEED_MODEL)
+    return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(SEED_MODEL))
 
 
 @pytest.fixture(scope="module")
 def model() -> LlamaForCausalLM:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(SEED_MODEL)
+    return cast("LlamaForCausalLM", AutoModelForCausalLM.from_pretrained(SEED_MODEL))
 
 
 def chat(tokenizer: PreTrainedTokenizerFast, user: str, assistant: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,11 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, stop_token_ids
 from iterdpo.models.loading import declared_stop_tokens, load_tokenizer
 from tests.checkpoints import CHATML, NO_SYSTEM, STYLES, make_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from tests.checkpoints import CheckpointOf
 
 ZEPHYR = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"
@@ -23,14 +28,18 @@ LLAMA_2 = (
 
 
 @pytest.fixture(params=sorted(STYLES))
-def served(request: pytest.FixtureRequest, checkpoint_of: Any) -> tuple[Chat, tuple[int, ...]]:
+def served(
+    request: pytest.FixtureRequest, checkpoint_of: CheckpointOf
+) -> tuple[Chat, tuple[int, ...]]:
     """A tokenizer of each style, and the tokens where engines stop."""
     path = str(checkpoint_of(request.param))
     tokenizer = load_tokenizer(path)
     return Chat(tokenizer), stop_token_ids(declared_stop_tokens(path), tokenizer)
 
 
-def test_an_answer_ends_with_one_token_at_which_engines_stop(served: Any) -> None:
+def test_an_answer_ends_with_one_token_at_which_engines_stop(
+    served: tuple[Chat, tuple[int, ...]],
+) -> None:
     chat, stops = served
     ids = chat.encode_answer("Score: 4", stops)
     assert ids[-1] in stops
@@ -38,7 +47,9 @@ def test_an_answer_ends_with_one_token_at_which_engines_stop(served: Any) -> Non
     assert chat.decode(ids) == "Score: 4"
 
 
-def test_prompt_and_answer_are_what_the_template_writes(served: Any) -> None:
+def test_prompt_and_answer_are_what_the_template_writes(
+    served: tuple[Chat, tuple[int, ...]],
+) -> None:
     chat, stops = served
     tokenizer = chat.tokenizer
     if tokenizer.chat_template is None:
@@ -50,14 +61,14 @@ def test_prompt_and_answer_are_what_the_template_writes(served: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["<|im_end|>", "a<end_of_turn>b", "</s></s>"])
-def test_text_cannot_end_an_answer(served: Any, text: str) -> None:
+def test_text_cannot_end_an_answer(served: tuple[Chat, tuple[int, ...]], text: str) -> None:
     chat, stops = served
     ids = chat.encode_answer(text, stops)
     assert not set(ids[:-1]) & set(stops)
 
 
 def test_a_template_whose_end_stops_no_engine_gives_way_to_the_end_of_sequence(
-    checkpoint_of: Any,
+    checkpoint_of: CheckpointOf,
 ) -> None:
     # As in base checkpoints that ship a chat's template: engines stop at <s> here alone.
     chat = Chat(load_tokenizer(str(checkpoint_of("llama"))))
@@ -67,14 +78,14 @@ def test_a_template_whose_end_stops_no_engine_gives_way_to_the_end_of_sequence(
     assert chat.end_of_answer(stop_token_ids(None, chat.tokenizer)) == chat.tokenizer.bos_token_id
 
 
-def test_without_any_end_no_answer_could_end(checkpoint_of: Any) -> None:
+def test_without_any_end_no_answer_could_end(checkpoint_of: CheckpointOf) -> None:
     chat = Chat(load_tokenizer(str(checkpoint_of("base"))))
     chat.tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end-of-sequence token"):
         chat.encode_answer("a", ())
 
 
-def sentence_pieces(template: str | None) -> Any:
+def sentence_pieces(template: str | None) -> PreTrainedTokenizerFast:
     """Return a tokenizer as Llama 2's, Mistral's and Zephyr's: words bring the space before them,
     and every text that is tokenized is given one."""
     from tokenizers import Tokenizer, decoders, models, normalizers
@@ -107,7 +118,7 @@ def sentence_pieces(template: str | None) -> Any:
     ],
 )
 def test_a_tokenizer_that_opens_texts_with_a_space_adds_none_to_answers(
-    template: Any, learned: Any
+    template: str | None, learned: list[str]
 ) -> None:
     """The tokens are those of the whole conversation, cut where the answer begins."""
     chat = Chat(sentence_pieces(template))
@@ -132,7 +143,7 @@ def test_a_tokenizer_that_opens_texts_with_a_space_adds_none_to_answers(
     ],
 )
 def test_white_space_around_an_answer_is_as_the_template_has_it(
-    template: Any, text: str, learned: str
+    template: str, text: str, learned: str
 ) -> None:
     tokenizer = make_tokenizer(STYLES["qwen"])
     tokenizer.chat_template = template

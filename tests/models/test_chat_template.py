@@ -13,34 +13,36 @@ from tests.checkpoints import STYLES, make_tokenizer
 
 
 @pytest.fixture(scope="module")
-def chats() -> Any:
+def chats() -> dict[str, Chat]:
     return {name: Chat(make_tokenizer(style)) for name, style in STYLES.items()}
 
 
 def text_of(chat: Chat, request: Request) -> str:
-    return chat.tokenizer.decode(chat.encode(request))
+    return str(chat.tokenizer.decode(chat.encode(request)))
 
 
-def test_a_template_renders_the_conversation_and_opens_the_answer(chats: Any) -> None:
+def test_a_template_renders_the_conversation_and_opens_the_answer(chats: dict[str, Chat]) -> None:
     assert text_of(chats["llama"], Request.of("Hi", system="Be kind.")) == (
         "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
 
 
-def test_a_template_without_a_system_role_gets_the_text_in_the_first_turn(chats: Any) -> None:
+def test_a_template_without_a_system_role_gets_the_text_in_the_first_turn(
+    chats: dict[str, Chat],
+) -> None:
     assert not chats["gemma"].knows_system_role
     assert text_of(chats["gemma"], Request.of("Hi", system="Be kind.")) == (
         "<bos><start_of_turn>user\nBe kind.\n\nHi<end_of_turn>\n<start_of_turn>model\n"
     )
 
 
-def test_the_beginning_of_the_text_is_marked_once(chats: Any) -> None:
+def test_the_beginning_of_the_text_is_marked_once(chats: dict[str, Chat]) -> None:
     ids = chats["gemma"].encode(Request.of("Hi"))
     assert list(ids).count(chats["gemma"].tokenizer.bos_token_id) == 1
 
 
-def test_a_base_model_gets_plain_text_that_stays_open(chats: Any) -> None:
+def test_a_base_model_gets_plain_text_that_stays_open(chats: dict[str, Chat]) -> None:
     assert text_of(chats["base"], Request.of("Hi", system="Be kind.")) == "Be kind.\n\nHi\n"
 
 
@@ -54,7 +56,9 @@ def test_a_template_that_drops_the_system_role_is_noticed() -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 @given(data=st.data())
-def test_no_text_can_end_its_turn_or_open_another(chats: Any, style: Any, data: Any) -> None:
+def test_no_text_can_end_its_turn_or_open_another(
+    chats: dict[str, Chat], style: str, data: st.DataObject
+) -> None:
     chat = chats[style]
     specials = [*STYLES[style].specials, "{{ 7*7 }}", "{% raw %}", "Score: 5", "</response>", "x "]
     text = "".join(data.draw(st.lists(st.sampled_from(specials), max_size=6)))
@@ -69,17 +73,17 @@ def test_no_text_can_end_its_turn_or_open_another(chats: Any, style: Any, data: 
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
-def test_ordinary_text_goes_through_unchanged(chats: Any, text: Any) -> None:
+def test_ordinary_text_goes_through_unchanged(chats: dict[str, Chat], text: Any) -> None:
     if any(special in text for special in STYLES["base"].specials):
         return
     assert text_of(chats["base"], Request.of(text)) == text + "\n"
 
 
-def test_template_syntax_in_a_message_is_text(chats: Any) -> None:
+def test_template_syntax_in_a_message_is_text(chats: dict[str, Chat]) -> None:
     assert "{{ 7*7 }}" in text_of(chats["llama"], Request.of("{{ 7*7 }}"))
 
 
-def test_a_choice_is_one_token_or_refused(chats: Any) -> None:
+def test_a_choice_is_one_token_or_refused(chats: dict[str, Chat]) -> None:
     chat = chats["llama"]
     assert chat.decode([chat.single_token("5")]) == "5"
     # The run's judge asks for one token, or the arbiter does: which, the tokenizer cannot know.

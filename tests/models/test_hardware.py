@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import pytest
 
 from iterdpo.models.hardware import (
+    Dtype,
     Hardware,
     choose_attention,
     choose_dtype,
@@ -14,6 +15,8 @@ from iterdpo.models.hardware import (
     launcher_problem,
     optimizer_problem,
 )
+
+Capability = tuple[int, int] | None
 
 TURING, AMPERE, HOPPER = (7, 5), (8, 0), (9, 0)
 KNOWN = frozenset({"adamw_torch", "sgd", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"})
@@ -35,7 +38,7 @@ KNOWN = frozenset({"adamw_torch", "sgd", "adamw_8bit", "paged_adamw_8bit", "page
     ],
 )
 def test_the_type_is_what_is_asked_or_what_the_device_computes_in(
-    asked: str, capability: Any, expected: str
+    asked: Literal["auto"] | Dtype, capability: Capability, expected: str
 ) -> None:
     assert choose_dtype(asked, capability) == expected
 
@@ -56,7 +59,7 @@ def test_the_type_is_what_is_asked_or_what_the_device_computes_in(
     ],
 )
 def test_flash_attention_wants_the_package_the_card_and_a_half_type(
-    asked: str | None, dtype: str, capability: Any, flash: bool, expected: str | None
+    asked: str | None, dtype: Dtype, capability: Capability, flash: bool, expected: str | None
 ) -> None:
     hardware = Hardware(capability, flash, bitsandbytes=True)
     assert choose_attention(asked, dtype, hardware) == expected
@@ -79,7 +82,7 @@ def test_flash_attention_wants_the_package_the_card_and_a_half_type(
     ],
 )
 def test_an_optimizer_that_cannot_run_here_is_one_line(
-    name: str, capability: Any, bitsandbytes: bool, said: str | None
+    name: str, capability: Capability, bitsandbytes: bool, said: str | None
 ) -> None:
     hardware = Hardware(capability, flash_attention=False, bitsandbytes=bitsandbytes)
     problem = optimizer_problem(name, "sft.optimizer", KNOWN, hardware)
@@ -101,7 +104,9 @@ def test_an_optimizer_that_cannot_run_here_is_one_line(
         ({"WORLD_SIZE": ""}, False),
     ],
 )
-def test_a_launcher_of_several_processes_is_refused(environment: Any, refused: bool) -> None:
+def test_a_launcher_of_several_processes_is_refused(
+    environment: dict[str, str], refused: bool
+) -> None:
     problem = launcher_problem(environment)
     assert bool(problem) == refused
     if refused:

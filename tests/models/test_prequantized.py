@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,15 +25,17 @@ from iterdpo.models.prequantized import (
     serving_problem,
 )
 from iterdpo.records import Adapter, Base, Policy
+from tests.checkpoints import CheckpointOf
+from tests.narrowing import completions
 from tests.prequantized import AWQ, FORMATS, GPTQ, Format, declare, make_packed, pack_layer
 
 
 @pytest.fixture(scope="session")
-def packed(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def packed(checkpoint_of: CheckpointOf, tmp_path_factory: pytest.TempPathFactory) -> CheckpointOf:
     """A function from a format's name to a checkpoint of it; beside it lies ``unpacked``."""
-    made = {}
+    made: dict[str, Path] = {}
 
-    def get(name: str) -> Any:
+    def get(name: str) -> Path:
         if name not in made:
             directory = tmp_path_factory.mktemp(name)
             made[name] = make_packed(checkpoint_of("qwen"), directory, FORMATS[name])
@@ -84,7 +86,7 @@ def test_an_awq_word_holds_outputs_in_its_own_order() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("seed", range(3))
-def test_layers_of_every_format_are_exact(name: Any, seed: Any) -> None:
+def test_layers_of_every_format_are_exact(name: str, seed: int) -> None:
     kind, rng = FORMATS[name], np.random.default_rng(seed)
     inputs, outputs = (int(rng.integers(1, 5)) * 32 for _ in range(2))
     stored, expected = pack_layer(inputs, outputs, kind, rng)
@@ -98,7 +100,9 @@ def test_layers_of_every_format_are_exact(name: Any, seed: Any) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_packed_model_computes_what_its_unpacked_image_does(packed: Any, name: Any) -> None:
+def test_a_packed_model_computes_what_its_unpacked_image_does(
+    packed: CheckpointOf, name: str
+) -> None:
     path = packed(name)
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
@@ -116,7 +120,7 @@ def test_a_packed_model_computes_what_its_unpacked_image_does(packed: Any, name:
 
 
 @pytest.mark.parametrize("name", ["gptq", "awq"])
-def test_a_layer_takes_the_bits_it_says(packed: Any, name: str) -> None:
+def test_a_layer_takes_the_bits_it_says(packed: CheckpointOf, name: str) -> None:
     model = load_packed(str(packed(name)), dtype="bfloat16", device="cpu")
     layers = [module for module in model.modules() if isinstance(module, PackedLinear)]
     for layer in layers:
@@ -127,7 +131,7 @@ def test_a_layer_takes_the_bits_it_says(packed: Any, name: str) -> None:
     assert not any(buffer.requires_grad for layer in layers for buffer in layer.buffers())
 
 
-def test_gradients_reach_the_input_exactly(packed: Any) -> None:
+def test_gradients_reach_the_input_exactly(packed: CheckpointOf) -> None:
     model = load_packed(str(packed("gptq")), dtype="float32", device="cpu")
     layer = model.model.layers[0].mlp.down_proj
     rng = torch.Generator().manual_seed(0)
@@ -135,10 +139,11 @@ def test_gradients_reach_the_input_exactly(packed: Any) -> None:
     weights = torch.randn(layer.out_features, generator=rng)
     (layer(given) @ weights).sum().backward()
     expected = (weights @ layer.weight).expand_as(given)
+    assert given.grad is not None
     assert torch.allclose(given.grad, expected, atol=1e-5)
 
 
-def test_biases_are_added_and_survive_unpacking(packed: Any, tmp_path: Path) -> None:
+def test_biases_are_added_and_survive_unpacking(packed: CheckpointOf, tmp_path: Path) -> None:
     # Qwen's q, k and v have one; some packers write one for every layer.
     from safetensors.numpy import load_file, save_file
 
@@ -163,8 +168,10 @@ def test_biases_are_added_and_survive_unpacking(packed: Any, tmp_path: Path) -> 
 
 # What is damaged or of another kind.
 
+Change = Callable[[dict[str, np.ndarray]], object]
 
-def broken(packed: Any, tmp_path: Path, change: Any) -> Any:
+
+def broken(packed: CheckpointOf, tmp_path: Path, change: Change) -> str:
     from safetensors.numpy import load_file, save_file
 
     path = shutil.copytree(packed("gptq"), tmp_path / "broken")
@@ -194,7 +201,7 @@ LAYER = "model.layers.1.mlp.up_proj"
     ],
 )
 def test_a_damaged_checkpoint_is_refused_by_the_name_of_what_is_wrong(
-    packed: Any, tmp_path: Path, change: Any, said: str
+    packed: CheckpointOf, tmp_path: Path, change: Change, said: str
 ) -> None:
     path = broken(packed, tmp_path, change)
     with pytest.raises(UserError, match=said):
@@ -202,7 +209,7 @@ def test_a_damaged_checkpoint_is_refused_by_the_name_of_what_is_wrong(
 
 
 def test_scales_that_are_not_those_of_the_group_size_are_refused(
-    packed: Any, tmp_path: Path
+    packed: CheckpointOf, tmp_path: Path
 ) -> None:
     # AWQ has no list of groups, and scales of groups of 32 read as of 64 would be wrong in silence.
     path = shutil.copytree(packed("awq"), tmp_path / "awq")
@@ -288,7 +295,7 @@ def test_what_goes_together_is_no_problem() -> None:
         ("gptq", "auto", ""),
     ],
 )
-def test_vllm_serves_some_of_them_and_transformers_all(name: Any, dtype: Any, said: Any) -> None:
+def test_vllm_serves_some_of_them_and_transformers_all(name: str, dtype: str, said: str) -> None:
     assert serving_problem("transformers", dtype, PACKINGS[name]) == ""
     problem = serving_problem("vllm", dtype, PACKINGS[name])
     assert problem == "" if not said else said in problem
@@ -296,7 +303,7 @@ def test_vllm_serves_some_of_them_and_transformers_all(name: Any, dtype: Any, sa
 
 
 def test_a_checkpoint_that_is_only_served_says_itself_what_it_is(
-    packed: Any, checkpoint_of: Any, tmp_path: Path
+    packed: CheckpointOf, checkpoint_of: CheckpointOf, tmp_path: Path
 ) -> None:
     assert quantization_of(packed("gptq")) == "gptq"
     assert quantization_of(packed("awq")) == "awq"
@@ -310,12 +317,14 @@ def test_a_checkpoint_that_is_only_served_says_itself_what_it_is(
 # Engines.
 
 
-def base_at(path: Any, kind: Format, dtype: str) -> Base:
+def base_at(path: Path, kind: Format, dtype: str) -> Base:
     return Base(str(path), path.parent.name, kind.method, dtype, dequantized=str(path))
 
 
 @pytest.mark.parametrize("name", ["gptq", "awq"])
-def test_the_transformers_engine_serves_the_checkpoint_itself(packed: Any, name: str) -> None:
+def test_the_transformers_engine_serves_the_checkpoint_itself(
+    packed: CheckpointOf, name: str
+) -> None:
     path, requests = packed(name), [Request.of("Name two animals."), Request.of("And one.")]
     image = path.parent / "unpacked"
     written = []
@@ -325,14 +334,14 @@ def test_the_transformers_engine_serves_the_checkpoint_itself(packed: Any, name:
     ):
         engine = TransformersEngine(TransformersSettings(device="cpu"))
         done = engine.generate(requests, Policy("M0", base), Sampling(n=2, max_tokens=8, seed=1))
-        written.append([(one.token_ids, one.logprobs) for one in done])
+        written.append([(one.token_ids, one.logprobs) for one in completions(done)])
         engine.close()
     assert written[0] == written[1]
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [(GPTQ, "float16"), (AWQ, "bfloat16")])
 def test_vllm_serves_the_same_checkpoint_with_adapters(
-    vllm: Any, packed: Any, tmp_path: Path, kind: Any, dtype: str
+    vllm: None, packed: CheckpointOf, tmp_path: Path, kind: Format, dtype: str
 ) -> None:
     """vLLM's kernels share no line with ours: that both agree says that both read the format."""
     from peft import LoraConfig, get_peft_model
@@ -347,7 +356,7 @@ def test_vllm_serves_the_same_checkpoint_with_adapters(
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data.normal_(std=0.1)
-    model.save_pretrained(tmp_path / "adapter")
+    model.save_pretrained(str(tmp_path / "adapter"))
     policies = [
         Policy("M0", base),
         Policy("M1", base, Adapter(str(tmp_path / "adapter"), "hash")),
@@ -360,7 +369,9 @@ def test_vllm_serves_the_same_checkpoint_with_adapters(
         for policy in policies:
             requests = [Request.of(f"Name {count} animals.") for count in ("two", "six", "ten")]
             done = theirs.generate(requests, policy, Sampling(max_tokens=12, seed=3))
-            texts = [TokenSequence(one.prompt_token_ids, one.token_ids) for one in done]
+            texts = [
+                TokenSequence(one.prompt_token_ids, one.token_ids) for one in completions(done)
+            ]
             sums = [engine.sequence_logprobs(texts, policy) for engine in (ours, theirs)]
             for text, one, other in zip(texts, *sums, strict=True):
                 assert abs(one - other) < most * len(text.token_ids)

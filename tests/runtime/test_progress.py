@@ -59,9 +59,9 @@ def test_quiet(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_log_gets_no_bar_and_few_lines(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.INFO, "iterdpo.progress")
+    caplog.set_level(logging.INFO, "iterdpo.runtime.progress")
     clock = iter(range(0, 10_000, 25))  # 25 seconds pass between two looks at the clock
-    monkeypatch.setattr("iterdpo.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("iterdpo.runtime.progress.time.monotonic", lambda: float(next(clock)))
     with redirect_stderr(io.StringIO()) as log_file:
         list(progress(range(6), 6, "M1 answers", "batches"))
     assert log_file.getvalue() == ""
@@ -100,8 +100,14 @@ def test_errors_of_the_work_come_through() -> None:
 
 def test_nothing_is_taken_before_it_is_asked_for() -> None:
     taken: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(3):
+            taken.append(number)
+            yield number
+
     with redirect_stderr(Terminal()):
-        work = progress((taken.append(n) for n in range(3)), 3, "x", "y")
+        work = progress(numbers(), 3, "x", "y")
         assert taken == []
         next(work)
         assert taken == [0]

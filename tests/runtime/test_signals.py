@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -36,7 +35,7 @@ def test_the_first_signal_is_noted_and_told_and_handlers_are_put_back(
 def test_the_second_signal_ends_the_process_at_once() -> None:
     code = (
         "import os, signal, sys\n"
-        "from iterdpo.stopping import StopRequest, heard\n"
+        "from iterdpo.runtime.signals import StopRequest, heard\n"
         "with heard(StopRequest()):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
@@ -51,7 +50,7 @@ def test_the_second_signal_ends_the_process_at_once() -> None:
     [(signal.SIGTERM, 143, "inline"), (signal.SIGINT, 130, "spawn")],
 )
 def test_a_run_stops_says_how_to_go_on_and_goes_on(
-    tmp_path: Path, number: Any, status: int, process: str
+    tmp_path: Path, number: signal.Signals, status: int, process: str
 ) -> None:
     def command(run: str) -> list[str]:
         return [

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -13,15 +13,15 @@ from iterdpo.runtime.terminal import harmless, run_tool
 
 
 @pytest.fixture(autouse=True)
-def levels() -> Iterator[Any]:
+def levels() -> Iterator[None]:
     logger = logging.getLogger("iterdpo")
     before = logger.level
     yield
     logger.setLevel(before)
 
 
-def fail(error: Any) -> Any:
-    def action() -> None:
+def fail(error: BaseException) -> Callable[[], NoReturn]:
+    def action() -> NoReturn:
         raise error
 
     return action
@@ -32,7 +32,7 @@ def fail(error: Any) -> Any:
     [(UserError("no such\nfile"), 2), (LineageError("another policy"), 3)],
 )
 def test_what_a_user_hears_is_one_line(
-    capsys: pytest.CaptureFixture[str], error: Any, status: int
+    capsys: pytest.CaptureFixture[str], error: Exception, status: int
 ) -> None:
     assert run_tool("tool", fail(error)) == status
     said = capsys.readouterr().err

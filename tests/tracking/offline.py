@@ -59,7 +59,7 @@ class OfflineRun:
 
     @classmethod
     def read(cls, directory: Path) -> OfflineRun:
-        from wandb.proto.wandb_internal_pb2 import Record
+        from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
         (file,) = directory.glob("*.wandb")
         return cls(directory, [Record.FromString(data) for data in payloads(file.read_bytes())])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -14,7 +13,7 @@ from tests.tracking.rounds import CONFIG
 
 def job(
     run_dir: Path, *overrides: str, sweep: Path | None = None, asked: tuple[str, ...] = ()
-) -> Any:
+) -> Path:
     """Write what Hydra writes for one job."""
     place = run_dir / ".hydra"
     place.mkdir(parents=True)
@@ -126,7 +125,7 @@ def test_long_names_are_cut(tmp_path: Path) -> None:
         ([], ""),
     ],
 )
-def test_overrides_in_brief(overrides: Any, expected: str) -> None:
+def test_overrides_in_brief(overrides: list[tuple[str, str]], expected: str) -> None:
     assert short(overrides) == expected
 
 

@@ -1,11 +1,13 @@
 """The names and values that charts hold on to."""
 
+from typing import Any
+
 from iterdpo.tracking.metrics import metrics
 
 ESTIMATE = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8, "clusters": 4}
 
 
-def result() -> dict:
+def result() -> dict[str, Any]:
     model = {
         "name": "M0", "iteration": 0, "fingerprint": "ab", "parent": None,
         "quality": {"mean": 3.5, "ci95": [3.25, 3.75], "n": 16},
@@ -89,5 +91,7 @@ def test_controls_that_a_model_met_are_named_behind_the_opponent() -> None:
 
 
 def test_a_summary_without_the_later_parts_is_read_as_well() -> None:
-    values = {"models": [{"name": "M0", "quality": None, "judge": {}, "response_tokens": 2.0}]}
+    values: dict[str, Any] = {
+        "models": [{"name": "M0", "quality": None, "judge": {}, "response_tokens": 2.0}]
+    }
     assert metrics(values, 0) == {"response_tokens": 2.0}

@@ -6,11 +6,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from iterdpo.records import Policy
+from iterdpo.rounds import Round
 from iterdpo.tracking.base import NoTracker, StageArtifact
 from iterdpo.tracking.safe import SafeTracker
 from tests.tracking.rounds import CONFIG, M0, initial_round, made_round, result_of
@@ -66,7 +67,7 @@ def test_a_tracker_that_works_is_told_everything(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_failure_warns_once_and_ends_tracking(
-    method: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    method: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stub = Stub(method)
     use(stub, tmp_path)
@@ -83,7 +84,7 @@ def test_what_cannot_be_put_together_is_guarded_as_well(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded = SafeTracker(Stub(), samples=2)
-    guarded.round(SimpleNamespace(iteration=3, policy=None), {})
+    guarded.round(cast("Round", SimpleNamespace(iteration=3, policy=None)), {})
     assert "failed in round 3 (AttributeError" in caplog.text
 
 
@@ -97,7 +98,7 @@ def test_no_tracker_is_told_nothing_and_costs_nothing(
 ) -> None:
     guarded = SafeTracker(NoTracker(), samples=2)
     guarded.start({}, {}, tmp_path)
-    guarded.round(SimpleNamespace(iteration=0), {})  # nothing looks into it
+    guarded.round(cast("Round", SimpleNamespace(iteration=0)), {})  # nothing looks into it
     guarded.finish({}, failed=True)
     assert caplog.records == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +24,7 @@ def library() -> None:
 
 
 def test_a_dry_run_prints_the_workspace_and_needs_no_account(
-    library: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    library: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     assert main(["team", "--project", "study", "--iterations", "2", "--dry-run"]) == 0
@@ -57,7 +56,7 @@ def test_each_iteration_has_a_section_of_its_training() -> None:
 @pytest.mark.parametrize("name", sorted(charted(sections(1)) | {
     column.removeprefix("summary:") for column in COLUMNS if column.startswith("summary:")
 }))  # fmt: skip
-def test_whatever_is_drawn_is_documented(name: Any) -> None:
+def test_whatever_is_drawn_is_documented(name: str) -> None:
     """A name has a row of its own, or one of a pattern such as ``train/M<t>/…``."""
     rows = [line for line in DOCUMENT.read_text("utf-8").splitlines() if line.startswith("| `")]
     patterns = [cell for row in rows for cell in row.split("|")[1].split("`")[1::2]]
@@ -94,7 +93,7 @@ def test_whoever_is_not_logged_in_is_told_so(
 
 
 def test_a_server_that_refuses_is_a_line(
-    library: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    library: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import wandb_workspaces.workspaces as ws
 

@@ -1,0 +1,34 @@
+"""What a test knows of a value beyond its type, asserted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from iterdpo.engines.base import Completion, PromptTooLong
+from iterdpo.evaluation.statistics import Estimate
+
+T = TypeVar("T")
+
+
+def present(value: T | None) -> T:
+    """Return what is there."""
+    assert value is not None
+    return value
+
+
+def bounds(estimate: Estimate | None) -> tuple[float, float]:
+    """Return the ends of an interval that there is."""
+    assert estimate is not None
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return estimate.low, estimate.high
+
+
+def completions(results: Iterable[Completion | PromptTooLong]) -> list[Completion]:
+    """Return an engine's results to requests that all fit into its context."""
+    written = []
+    for result in results:
+        assert isinstance(result, Completion), result
+        written.append(result)
+    return written
