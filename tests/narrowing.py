@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
+
+import pytest
 
 from iterdpo.engines.base import Completion, PromptTooLong
 from iterdpo.evaluation.statistics import Estimate
@@ -23,6 +25,11 @@ def bounds(estimate: Estimate | None) -> tuple[float, float]:
     assert estimate.low is not None
     assert estimate.high is not None
     return estimate.low, estimate.high
+
+
+def near(value: float, within: float | None = None) -> float:
+    """Return ``pytest.approx`` of a number, for a field of a record that is compared whole."""
+    return cast("float", pytest.approx(value, abs=within))
 
 
 def completions(results: Iterable[Completion | PromptTooLong]) -> list[Completion]:

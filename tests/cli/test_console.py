@@ -17,7 +17,7 @@ from tests.evaluation.test_table import estimate, model, summary  # noqa: F401
 
 
 @pytest.fixture
-def result(summary: Any) -> Any:
+def result(summary: dict[str, Any]) -> Any:
     values = copy.deepcopy(summary)
     for number, entry in enumerate(values["models"]):
         entry["iteration"] = number

@@ -76,7 +76,7 @@ def test_a_misspelled_group_and_a_setting_without_its_section_are_found(
 
 
 @pytest.mark.parametrize("arguments", [["judge=null"], ["-m", "judge=lab,null"]])
-def test_no_choice_at_all_is_not_one_of_them(here: Any, arguments: Any) -> None:
+def test_no_choice_at_all_is_not_one_of_them(here: Any, arguments: list[str]) -> None:
     (line,) = problems(*arguments)
     assert line.startswith("judge=null: no such choice; there are additive, ")
     assert line.endswith("; leave it out for none of them")
@@ -169,7 +169,7 @@ def test_a_directory_that_cannot_be_written_to(here: Any, key: str) -> None:
 
 
 @pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"]])
-def test_help_and_cfg_need_no_check_of_directories(here: Any, flag: Any) -> None:
+def test_help_and_cfg_need_no_check_of_directories(here: Any, flag: list[str]) -> None:
     check(flag)
     assert list(here.iterdir()) == []
 

@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def planned_and_run(libraries: Any, store: Any) -> Any:
+def planned_and_run(libraries: None, store: Any) -> Any:
     """What was planned over an empty store, and what the run then stored."""
     from hydra import compose, initialize_config_dir
 

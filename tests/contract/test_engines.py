@@ -15,6 +15,7 @@ from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Base, FinishReason, Policy
+from tests.checkpoints import CheckpointOf
 
 REQUESTS = [Request.of(f"Name {n} animals.", system="Be brief.") for n in ("two", "six", "ten")]
 
@@ -34,7 +35,7 @@ def vllm_engine(vllm: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(params=["scripted", "transformers", "vllm"])
-def engine_and_policy(request: pytest.FixtureRequest, checkpoint_of: Any) -> Any:
+def engine_and_policy(request: pytest.FixtureRequest, checkpoint_of: CheckpointOf) -> Any:
     if request.param == "scripted":
         base = Base("nowhere", "0", "none", "float32", "nowhere")
         engine = ScriptedEngine(

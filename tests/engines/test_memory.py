@@ -22,6 +22,7 @@ from iterdpo.engines.memory import (
     engine_share,
     trainer_bytes,
 )
+from tests.checkpoints import CheckpointOf
 
 # The sizes as the checkpoints' config.json give them.
 LLAMA_3_8B = {
@@ -79,7 +80,7 @@ def test_a_checkpoint_is_read_from_its_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("style", ["llama", "mistral", "gemma", "qwen"])
-def test_counts_are_those_of_the_libraries(checkpoint_of: Any, style: str) -> None:
+def test_counts_are_those_of_the_libraries(checkpoint_of: CheckpointOf, style: str) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM

@@ -36,7 +36,7 @@ BEFORE, AFTER = (-2.0, -3.0), (-1.0, -6.0)
     ],
 )
 def test_the_canary_tells_the_policies_apart(
-    measured: Any, noise: float, outcome: str, astray: int
+    measured: tuple[float, float], noise: float, outcome: str, astray: int
 ) -> None:
     result = judge_canary(AFTER, BEFORE, noise, measured)
     assert (result.outcome, result.astray) == (outcome, astray)
@@ -91,7 +91,7 @@ def test_an_engine_that_applies_the_adapter_writes_and_is_asked_once(policy: Any
     ],
 )
 def test_an_engine_that_lies_about_the_adapter_writes_and_judges_nothing(
-    policy: Any, method: str, values: Any, said: str
+    policy: Any, method: str, values: tuple[float, float], said: str
 ) -> None:
     engine = engine_measuring(*values)
     argument = Sampling() if method == "generate" else ["0"]

@@ -25,6 +25,7 @@ from iterdpo.models.canary import Canary, CanaryText
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Adapter, Base, Policy, Prompt
 from iterdpo.stages.generate import candidate_of
+from tests.checkpoints import CheckpointOf
 
 pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
 
@@ -229,7 +230,7 @@ def test_rows_of_two_policies_in_one_call_are_caught(
         list(verified.generate(requests(2), policy, GREEDY))
 
 
-def test_the_rubric_comes_from_the_prefix_cache(checkpoint_of: Any) -> None:
+def test_the_rubric_comes_from_the_prefix_cache(checkpoint_of: CheckpointOf) -> None:
     checkpoint = str(checkpoint_of("llama"))
     policy = Policy("M0", Base(checkpoint, "0", "none", "float32", checkpoint))
     engine = VllmEngine(VllmSettings(device="cpu", cache_gib=0.3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,11 @@ LIMITS = HealthConfig(
 M0 = HealthMetrics(0, "M0", response_tokens=10.0, judged_mean=3.0)
 M1 = HealthMetrics(1, "M1", response_tokens=12.0, judged_mean=3.5, parent="M0",
             fixed_gain=0.3, fixed_gain_low=0.1)  # fmt: skip
+
+
+def measured(metrics: HealthMetrics, name: str, value: float) -> HealthMetrics:
+    changes: dict[str, Any] = {name: value}
+    return replace(metrics, **changes)
 
 
 def names(*history: HealthMetrics, limits: HealthConfig = LIMITS) -> list[str]:
@@ -56,16 +62,17 @@ def test_a_healthy_model_raises_nothing() -> None:
 def test_a_sign_beyond_its_limit_is_an_alarm_unless_it_is_switched_off(
     name: str, field: str, at: float, beyond: float
 ) -> None:
-    assert names(M0, replace(M1, **{field: at})) == []
-    (alarm,) = alarms([M0, replace(M1, **{field: beyond})], LIMITS)
+    assert names(M0, measured(M1, field, at)) == []
+    (alarm,) = alarms([M0, measured(M1, field, beyond)], LIMITS)
     assert (alarm.iteration, alarm.name, alarm.threshold) == (1, name, getattr(LIMITS, name))
     expected = 1.51 if name == "max_length_growth" else beyond
     assert alarm.value == pytest.approx(expected)
     assert alarm.message.startswith("M1: ")
     assert f"(health.{name}={getattr(LIMITS, name):g})" in alarm.message
     assert "\n" not in alarm.message
-    off = replace(LIMITS, **{name: None})
-    assert names(M0, replace(M1, **{field: beyond}), limits=off) == []
+    changes: dict[str, Any] = {name: None}
+    off = replace(LIMITS, **changes)
+    assert names(M0, measured(M1, field, beyond), limits=off) == []
 
 
 def test_a_judge_that_is_pleased_alone_raises_an_alarm() -> None:

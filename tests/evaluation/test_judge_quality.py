@@ -21,6 +21,7 @@ from iterdpo.evaluation.judge_quality import (
 )
 from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.evaluation.statistics import mean_ci
+from tests.narrowing import present
 
 
 def mean_over(values_of: Any, rankings: Any, **more: Any) -> Any:
@@ -121,8 +122,8 @@ def test_every_measure_has_the_interval_of_its_kind() -> None:
     exact = [exact_match([answers]) for answers in prompts]
     found = win_rate_ci({i: [share] for i, share in enumerate(exact) if share is not None})
     assert quality.ci95["exact_match"] == (found.low, found.high)
-    low, high = quality.ci95["pairwise_accuracy"]
-    assert 0 < low < quality.pairwise_accuracy < high < 1
+    low, high = map(present, quality.ci95["pairwise_accuracy"])
+    assert 0 < low < present(quality.pairwise_accuracy) < high < 1
 
 
 def test_a_judge_without_a_mistake_is_not_certain() -> None:
@@ -149,18 +150,22 @@ def test_ranges_and_mirror(prompts: list[list[tuple[float | None, float]]]) -> N
         [[(None if j is None else 5 - j, gold) for j, gold in answers] for answers in prompts]
     )
     if quality.pairwise_accuracy is not None:
-        assert quality.pairwise_accuracy + turned.pairwise_accuracy == pytest.approx(1)
+        assert quality.pairwise_accuracy + present(turned.pairwise_accuracy) == pytest.approx(1)
     if quality.kendall_tau is not None:
-        assert quality.kendall_tau == pytest.approx(-turned.kendall_tau)
-        assert quality.spearman == pytest.approx(-turned.spearman)
+        assert quality.kendall_tau == pytest.approx(-present(turned.kendall_tau))
+        assert quality.spearman == pytest.approx(-present(turned.spearman))
     perfect = judge_quality([[(gold, gold) for _, gold in answers] for answers in prompts])
     assert {perfect.pairwise_accuracy, perfect.exact_match} <= {1.0, None}
     assert perfect.five_best in (1.0, None)
 
 
+def sign(number: float) -> int:
+    return (number > 0) - (number < 0)
+
+
 def tau_b(pairs: list[tuple[float, float]]) -> float:
     """Kendall's τ-b as defined: concordant less discordant over the geometric mean of untied."""
-    signs = [(np.sign(a - b), np.sign(x - y)) for (a, x), (b, y) in combinations(pairs, 2)]
+    signs = [(sign(a - b), sign(x - y)) for (a, x), (b, y) in combinations(pairs, 2)]
     numerator = sum(a * b for a, b in signs)
     return numerator / math.sqrt(sum(a != 0 for a, _ in signs) * sum(b != 0 for _, b in signs))
 
@@ -177,14 +182,17 @@ def test_correlations_are_as_defined(ranking: list[tuple[float, float]]) -> None
     assert rank_correlation([ranking], "spearman") == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
 
+Scores = dict[str, list[float | None]]
+
+
 def test_agreement_by_hand() -> None:
     # p: 1 2 3 against 1 3 2, two of three pairs agree: (2 - 1) / 3. q: turned around, -1.
     # r: two answers are left, and agree: 1. s: one judge gives all one score, and says nothing.
-    first = {"p": [1, 2, 3], "q": [1, 2], "r": [1, None, 4, 2], "s": [3, 3]}
-    second = {"p": [1, 3, 2], "q": [5, 4], "r": [0, 2, 5, None], "s": [1, 2]}
-    assert agreement(first, second).mean == pytest.approx(fmean([1 / 3, -1, 1]))
-    assert agreement(first, second).clusters == 3
-    assert agreement(first, first).mean == 1
+    first: Scores = {"p": [1, 2, 3], "q": [1, 2], "r": [1, None, 4, 2], "s": [3, 3]}
+    second: Scores = {"p": [1, 3, 2], "q": [5, 4], "r": [0, 2, 5, None], "s": [1, 2]}
+    assert present(agreement(first, second)).mean == pytest.approx(fmean([1 / 3, -1, 1]))
+    assert present(agreement(first, second)).clusters == 3
+    assert present(agreement(first, first)).mean == 1
     assert agreement({"s": [3, 3]}, {"s": [1, 2]}) is None
     assert agreement({}, {}) is None
 

@@ -7,6 +7,7 @@ from scipy.special import expit
 
 from iterdpo.evaluation.length_control import Lengths, length_controlled
 from iterdpo.evaluation.resampling import win_rate_ci
+from tests.narrowing import bounds, present
 
 Comparisons = dict[int, list[Lengths]]
 
@@ -40,19 +41,19 @@ def test_agrees_with_a_general_minimizer() -> None:
             0, logits
         )
         tie = (np.logaddexp(0, -beta[0]) + np.logaddexp(0, beta[0])) / 2
-        return log_loss.sum() + tie + beta[1] ** 2 / 2.5**2 / 2
+        return float(log_loss.sum() + tie + beta[1] ** 2 / 2.5**2 / 2)
 
     best = scipy.optimize.minimize(loss, np.zeros(2), tol=1e-12).x
-    assert length_controlled(comparisons).mean == pytest.approx(expit(best[0]), abs=1e-6)
+    assert present(length_controlled(comparisons)).mean == pytest.approx(expit(best[0]), abs=1e-6)
 
 
 def test_it_takes_away_what_length_won() -> None:
     # Two equal models, but one writes longer and the judge likes that.
     comparisons = drawn(np.random.default_rng(0), 1000, 1, 0.0, 1.5, 0.6)
-    assert win_rate_ci(raw(comparisons)).low > 0.6
-    controlled = length_controlled(comparisons)
-    assert controlled.low < 0.5 < controlled.high
-    assert controlled.high - controlled.low < 0.12
+    assert present(win_rate_ci(raw(comparisons)).low) > 0.6
+    low, high = bounds(length_controlled(comparisons))
+    assert low < 0.5 < high
+    assert high - low < 0.12
 
 
 def test_equal_models_of_different_length_seldom_differ() -> None:
@@ -60,9 +61,9 @@ def test_equal_models_of_different_length_seldom_differ() -> None:
     alarms = raw_alarms = 0
     for run in range(600):
         comparisons = drawn(rng, 80, 1, 0.0, 1.0, 0.4)
-        estimate = length_controlled(comparisons, resamples=300, seed=run)
-        alarms += not estimate.low <= 0.5 <= estimate.high
-        raw_alarms += win_rate_ci(raw(comparisons), resamples=300).low > 0.5
+        low, high = bounds(length_controlled(comparisons, resamples=300, seed=run))
+        alarms += not low <= 0.5 <= high
+        raw_alarms += present(win_rate_ci(raw(comparisons), resamples=300).low) > 0.5
     assert alarms <= 39  # 6.5 %
     assert raw_alarms > 150
 
@@ -72,8 +73,8 @@ def test_the_truth_is_covered_at_its_level() -> None:
     covered = 0
     for run in range(600):
         comparisons = drawn(rng, 80, 1, -1.5, -0.8, 0.3)
-        estimate = length_controlled(comparisons, resamples=300, seed=run)
-        covered += estimate.low <= expit(-1.5) <= estimate.high
+        low, high = bounds(length_controlled(comparisons, resamples=300, seed=run))
+        covered += low <= expit(-1.5) <= high
     assert 558 <= covered <= 582  # 93 to 97 %
 
 
@@ -91,16 +92,16 @@ def test_always_as_much_longer_tells_nothing() -> None:
 def test_swapping_the_models_mirrors_it() -> None:
     comparisons = drawn(np.random.default_rng(3), 50, 2, 0.7, 1.0, 0.5)
     turned = {k: [(1 - p, b, a) for p, a, b in items] for k, items in comparisons.items()}
-    here, there = length_controlled(comparisons), length_controlled(turned)
+    here, there = present(length_controlled(comparisons)), present(length_controlled(turned))
     assert there.mean == pytest.approx(1 - here.mean)
-    width = here.high - here.low
-    assert (there.low, there.high) == pytest.approx((1 - here.high, 1 - here.low), abs=width / 10)
+    low, high = bounds(here)
+    assert (there.low, there.high) == pytest.approx((1 - high, 1 - low), abs=(high - low) / 10)
 
 
 def test_the_unit_of_length_does_not_matter() -> None:
     comparisons = drawn(np.random.default_rng(3), 50, 1, 0.7, 1.0, 0.5)
     times = {k: [(p, 4 * a, 4 * b) for p, a, b in items] for k, items in comparisons.items()}
-    here, there = length_controlled(comparisons), length_controlled(times)
+    here, there = present(length_controlled(comparisons)), present(length_controlled(times))
     assert (there.mean, there.low) == pytest.approx((here.mean, here.low))
 
 
@@ -112,22 +113,23 @@ def test_finite_where_nothing_is_lost(winner: str) -> None:
         key: [(1.0 if winner == "model" else (0.5 if a == b else float(a > b)), a, b)]
         for key, (a, b) in enumerate(pairs.tolist())
     }
-    estimate = length_controlled(comparisons)
+    estimate = present(length_controlled(comparisons))
+    low, high = bounds(estimate)
     if winner == "model":
-        assert 0.9 < estimate.low < estimate.mean < estimate.high <= 1
+        assert 0.9 < low < estimate.mean < high <= 1
     else:
-        assert estimate.low < 0.5 < estimate.high
+        assert low < 0.5 < high
 
 
 def test_every_prompt_weighs_the_same() -> None:
     base = drawn(np.random.default_rng(5), 40, 1, 0.3, 0.5, 0.2)
     copied = {key: items * (5 if items[0][0] == 1 else 1) for key, items in base.items()}
-    once, often = length_controlled(base), length_controlled(copied)
+    once, often = present(length_controlled(base)), present(length_controlled(copied))
     # Copies change only the spread of the lengths that the tanh is scaled by.
     assert often.mean == pytest.approx(once.mean, abs=0.01)
     assert (often.low, often.high) == pytest.approx((once.low, once.high), abs=0.03)
     assert (often.n, often.clusters) == (sum(map(len, copied.values())), 40)
-    assert length_controlled({0: [(1.0, 5, 4), (0.0, 3, 9)]}).low is None
+    assert present(length_controlled({0: [(1.0, 5, 4), (0.0, 3, 9)]})).low is None
 
 
 @pytest.mark.parametrize(

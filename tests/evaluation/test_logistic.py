@@ -22,11 +22,11 @@ def test_agrees_with_a_general_minimizer() -> None:
     features = np.stack([np.ones(40), rng.normal(size=40), rng.normal(size=40)], axis=1)
     outcomes = rng.choice([0, 0.3, 0.5, 1], size=40)
     weights = rng.exponential(size=(5, 40))
-    penalty = np.array([0, 0.5, 2])
+    penalty = [0, 0.5, 2]
     fits = logistic_fit(features, outcomes, weights, penalty)
     for fit, row in zip(fits, weights, strict=True):
         best = scipy.optimize.minimize(
-            loss, np.zeros(3), args=(features, outcomes, row, penalty), tol=1e-12
+            loss, np.zeros(3), args=(features, outcomes, row, np.array(penalty)), tol=1e-12
         )
         assert fit == pytest.approx(best.x, abs=1e-5)
 

@@ -26,6 +26,9 @@ class Length:
     name = "length"
     perfect = 5.0
 
+    def knows(self, prompt: str) -> bool:
+        return True
+
     def score(self, prompt: str, response: str) -> float:
         return float(min(5, len(response.split())))
 

@@ -14,7 +14,7 @@ def estimate(mean: float, half: float | None = 0.1) -> dict[str, float | int | N
     return {"mean": mean, "low": low, "high": high, "n": 40, "clusters": 10}
 
 
-def judge(accuracy: float | None, agreement: float | None) -> dict[str, object]:
+def judge(accuracy: float | None, agreement: float | None) -> dict[str, Any]:
     measures = {"five_best": 0.5, "exact_match": 0.25, "spearman": 0.4, "kendall_tau": 0.3}
     return {
         "fixed_set": {"pairwise_accuracy": accuracy, **measures},
@@ -25,7 +25,7 @@ def judge(accuracy: float | None, agreement: float | None) -> dict[str, object]:
     }
 
 
-def model(name: str, mean: float, gain: dict[str, object] | None) -> dict[str, object]:
+def model(name: str, mean: float, gain: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "name": name,
         "quality": {
@@ -40,7 +40,7 @@ def model(name: str, mean: float, gain: dict[str, object] | None) -> dict[str, o
 
 
 @pytest.fixture
-def summary() -> Any:
+def summary() -> dict[str, Any]:
     gain = {"over_previous": estimate(0.5), "over_initial": estimate(0.5),
             "over_control": estimate(-0.1)}  # fmt: skip
     return {

@@ -55,7 +55,7 @@ def step(answer: Any = judge, **settings: object) -> WriteEftData:
     return WriteEftData(**usual | settings)  # type: ignore[arg-type]
 
 
-def test_verdicts_that_agree_are_kept_with_their_words(stages: Any, m0: Any) -> None:
+def test_verdicts_that_agree_are_kept_with_their_words(stages: Stages, m0: Stored[Policy]) -> None:
     made = stages.run(step(), m0)
     assert len(made.value) == 5 * 3
     first = made.value[0]
@@ -70,7 +70,7 @@ def test_verdicts_that_agree_are_kept_with_their_words(stages: Any, m0: Any) -> 
     assert [(v.question, v.answer, v.sample) for v in said[:3]] == [(0, 0, 0), (0, 0, 1), (0, 1, 0)]
 
 
-def test_what_cannot_be_read_is_no_number(stages: Any, m0: Any) -> None:
+def test_what_cannot_be_read_is_no_number(stages: Stages, m0: Stored[Policy]) -> None:
     def mumble(request: Request, policy: Policy, sample: int) -> str:
         cut = "question 0" in request.messages[-1].content
         # The score is there, and its end is not.
@@ -81,7 +81,9 @@ def test_what_cannot_be_read_is_no_number(stages: Any, m0: Any) -> None:
     assert made.metrics["dropped"]["unreadable"] == 2 * 3
 
 
-def test_a_question_that_does_not_fit_the_context_is_counted(stages: Any, m0: Any) -> None:
+def test_a_question_that_does_not_fit_the_context_is_counted(
+    stages: Stages, m0: Stored[Policy]
+) -> None:
     long = RankedAnswers("long " * 900, ("good one", "bad one"), "line 9")
     limited = step(ranked=(*RANKED, long))
     limited.engine.context = 800
@@ -93,7 +95,7 @@ def test_a_question_that_does_not_fit_the_context_is_counted(stages: Any, m0: An
         assert verdict.reason is UnscoredReason.PROMPT_TOO_LONG
 
 
-def test_no_example_at_all_stops_with_the_reasons(stages: Any, m0: Any) -> None:
+def test_no_example_at_all_stops_with_the_reasons(stages: Stages, m0: Stored[Policy]) -> None:
     with pytest.raises(UserError, match=r"none of 36 verdicts by M0 was kept \(36 unreadable\)"):
         stages.run(step(lambda *_: "Hm."), m0)
 

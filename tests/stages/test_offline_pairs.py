@@ -19,6 +19,7 @@ from iterdpo.stages.offline_pairs import (
     SelectOfflinePrompts,
 )
 from iterdpo.store.runner import Stages
+from tests.checkpoints import CheckpointOf
 
 USER, ANSWER, SYSTEM = ("user", "Hi"), ("assistant", "Hello."), ("system", "Be kind.")
 LAST = ("user", "Why <|im_end|>?")
@@ -36,7 +37,7 @@ ROWS = [
 
 
 @pytest.fixture
-def given(checkpoint_of: Any, tmp_path: Path) -> Any:
+def given(checkpoint_of: CheckpointOf, tmp_path: Path) -> Any:
     """A function from a system message to the stored records of ``ROWS``, by kind."""
     prompts = PairPrompts(ROWS, "pairs.jsonl", evaluates=False)
     stages = Stages(tmp_path)
@@ -66,7 +67,7 @@ def texts(given: Any, checkpoint: Any, system: str | None = None) -> dict[str, t
 
 
 def test_a_conversation_is_rendered_with_its_turns_and_every_answer_ends(
-    given: Any, checkpoint_of: Any
+    given: Any, checkpoint_of: CheckpointOf
 ) -> None:
     found = texts(given, checkpoint_of("qwen"), "Be brief.")
     assert found["pairs.jsonl, line 1"] == (

@@ -104,7 +104,9 @@ def texts(stored: Stored[tuple[Prompt, ...]]) -> list[str]:
     return [prompt.text for prompt in stored.value]
 
 
-def test_what_is_written_is_kept_in_order_and_counted(step: Any, stages: Any, m0: Any) -> None:
+def test_what_is_written_is_kept_in_order_and_counted(
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
+) -> None:
     made = stages.run(step(Writer()), 1, m0)
     assert texts(made) == [task(n) for n in range(12)]
     assert made.value[4].source == "self-instruct, iteration 1, round 0, request 1"
@@ -114,7 +116,9 @@ def test_what_is_written_is_kept_in_order_and_counted(step: Any, stages: Any, m0
     assert sum(metrics["dropped"].values()) == 0
 
 
-def test_it_samples_as_it_is_told_with_seeds_of_its_own(step: Any, stages: Any, m0: Any) -> None:
+def test_it_samples_as_it_is_told_with_seeds_of_its_own(
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
+) -> None:
     first = step(Writer(), count=2)
     stages.run(first, 1, m0)
     stages.run(first, 2, m0)
@@ -124,7 +128,7 @@ def test_it_samples_as_it_is_told_with_seeds_of_its_own(step: Any, stages: Any, 
 
 
 def test_no_held_out_text_is_shown_and_every_shot_is_short_enough(
-    step: Any, stages: Any, m0: Any, seeds: Any
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy], seeds: FilePrompts
 ) -> None:
     writer = Writer()
     stages.run(step(writer, count=30), 1, m0)
@@ -140,7 +144,7 @@ def test_no_held_out_text_is_shown_and_every_shot_is_short_enough(
 
 
 def test_nothing_that_resembles_a_held_out_text_enters_the_loop(
-    step: Any, stages: Any, m0: Any, seeds: Any
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy], seeds: FilePrompts
 ) -> None:
     secret = seeds.texts("evaluation")[0]
     near = f"{secret} please"
@@ -160,7 +164,7 @@ def test_nothing_that_resembles_a_held_out_text_enters_the_loop(
 
 
 def test_its_own_instructions_are_shown_in_later_rounds_and_iterations(
-    step: Any, stages: Any, m0: Any
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
 ) -> None:
     writer = Writer()
     first = step(writer)
@@ -176,7 +180,7 @@ def test_its_own_instructions_are_shown_in_later_rounds_and_iterations(
 
 
 def test_its_own_instructions_are_shown_from_the_second_round_on(
-    step: Any, stages: Any, m0: Any
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
 ) -> None:
     def one_of_three(request: Request, policy: Policy, sample: int) -> str:
         asked.append(request)
@@ -192,7 +196,7 @@ def test_its_own_instructions_are_shown_from_the_second_round_on(
 
 
 def test_what_an_earlier_iteration_has_is_not_written_again(
-    step: Any, stages: Any, m0: Any
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
 ) -> None:
     one = stages.run(step(Writer(), count=6), 1, m0)
     two = stages.run(step(Writer(), count=6), 2, m0, one)  # writes the same tasks from the start
@@ -200,7 +204,9 @@ def test_what_an_earlier_iteration_has_is_not_written_again(
     assert two.metrics["dropped"]["duplicate"] == 6
 
 
-def test_every_instruction_is_kept_or_counted(step: Any, stages: Any, m0: Any) -> None:
+def test_every_instruction_is_kept_or_counted(
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
+) -> None:
     def answer(request: Request, policy: Policy, sample: int) -> str:
         count.append(1)
         bad = ["Too short", "Show it as a graph now", "(as above, but longer)", "Über alles in all"]
@@ -220,7 +226,9 @@ def test_every_instruction_is_kept_or_counted(step: Any, stages: Any, m0: Any) -
     assert kept == metrics["prompts"] + metrics["surplus"] == 2 * (metrics["requests"] - 1)
 
 
-def test_the_drafts_are_kept_as_they_were_written(step: Any, stages: Any, m0: Any) -> None:
+def test_the_drafts_are_kept_as_they_were_written(
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
+) -> None:
     made = stages.run(step(Writer(), count=3), 1, m0)
     (draft,) = read_records(made.directory / RAW_GENERATIONS_FILE, RawGeneration)
     assert draft.text == "\n".join(f"{n}. {task(n)}" for n in range(3))
@@ -228,7 +236,7 @@ def test_the_drafts_are_kept_as_they_were_written(step: Any, stages: Any, m0: An
 
 
 def test_too_few_stop_the_run_with_the_reasons_and_more_tries_go_on(
-    step: Any, stages: Any, m0: Any
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
 ) -> None:
     def answer(request: Request, policy: Policy, sample: int) -> str:
         count.append(1)
@@ -253,7 +261,7 @@ def test_too_few_stop_the_run_with_the_reasons_and_more_tries_go_on(
 
 
 def test_how_long_it_tries_changes_nothing_of_what_is_written(
-    step: Any, tmp_path: Path, m0: Any
+    step: Callable[..., SelfInstruct], tmp_path: Path, m0: Stored[Policy]
 ) -> None:
     def one_of_three(request: Request, policy: Policy, sample: int) -> str:
         return slow(request, policy, sample).splitlines()[0]
@@ -277,7 +285,10 @@ def test_how_long_it_tries_changes_nothing_of_what_is_written(
 
 
 def test_fewer_tries_leave_what_was_written_for_more(
-    step: Any, stages: Any, m0: Any, caplog: pytest.LogCaptureFixture
+    step: Callable[..., SelfInstruct],
+    stages: Stages,
+    m0: Stored[Policy],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with pytest.raises(UserError):
         stages.run(step(lambda *_: "1. short", count=2, asked=1, max_tries=40.0), 1, m0)
@@ -306,7 +317,9 @@ def slow(request: Request, policy: Policy, sample: int) -> str:
     return f"1. {task(seed % 10_007)}\n2. {task(seed % 20_011)}\n3. graph of this and that"
 
 
-def test_a_stopped_stage_goes_on_with_the_same_result(step: Any, tmp_path: Path, m0: Any) -> None:
+def test_a_stopped_stage_goes_on_with_the_same_result(
+    step: Callable[..., SelfInstruct], tmp_path: Path, m0: Stored[Policy]
+) -> None:
     whole = Stages(tmp_path / "whole").run(step(slow, count=20), 1, m0)
     assert whole.metrics["rounds"] > 1
     with pytest.raises(KeyboardInterrupt):
@@ -324,14 +337,16 @@ def test_a_stopped_stage_goes_on_with_the_same_result(step: Any, tmp_path: Path,
     assert drafts[0] == drafts[1]
 
 
-def test_requests_that_do_not_fit_the_context_are_counted(step: Any, stages: Any, m0: Any) -> None:
+def test_requests_that_do_not_fit_the_context_are_counted(
+    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
+) -> None:
     few = step(Writer(), count=3, max_tries=2.0)
     few.engine.context = 10
     with pytest.raises(UserError, match=r"dropped: 5 requests too long\)"):
         stages.run(few, 1, m0)
 
 
-def test_what_changes_instructions_is_in_the_settings(step: Any) -> None:
+def test_what_changes_instructions_is_in_the_settings(step: Callable[..., SelfInstruct]) -> None:
     usual = step(Writer()).settings
     changes: list[dict[str, object]] = [
         {"count": 13}, {"seed": 1}, {"shots": 5}, {"written_shots": 0}, {"asked": 4},
@@ -355,7 +370,7 @@ def test_what_changes_instructions_is_in_the_settings(step: Any) -> None:
         (10_000, 8, 0, 0, ROUND_REQUESTS),
     ],
 )
-def test_the_size_of_a_round(missing: int, asked: int, kept: int, requests: int, size: Any) -> None:
+def test_the_size_of_a_round(missing: int, asked: int, kept: int, requests: int, size: int) -> None:
     assert round_size(missing, asked, kept, requests) == size
 
 

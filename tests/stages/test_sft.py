@@ -30,6 +30,7 @@ from iterdpo.stages.sft import Merge, SupervisedFineTuning
 from iterdpo.stages.sft_tokens import cut, lesson_of, sft_examples_of
 from iterdpo.store.runner import Stages, stage_identity
 from iterdpo.training.spec import SftExample
+from tests.checkpoints import CheckpointOf
 
 TEXTS = (("Name three animals.", "Score: 4"), ("def add(a, b):", "return a + b"), ("0 1", "2 3"))
 
@@ -80,12 +81,12 @@ def make_tune(config_of: Any, engine: Any) -> Any:
 
 
 @pytest.fixture
-def base(checkpoint_of: Any) -> PrepareBase:
+def base(checkpoint_of: CheckpointOf) -> PrepareBase:
     checkpoint = checkpoint_of("llama")
     return PrepareBase(checkpoint, checkpoint_sha256(checkpoint), "nf4", "float32", False)
 
 
-def test_a_lesson_is_what_the_engine_reads_and_should_write(checkpoint_of: Any) -> None:
+def test_a_lesson_is_what_the_engine_reads_and_should_write(checkpoint_of: CheckpointOf) -> None:
     chat = Chat(load_tokenizer(str(checkpoint_of("llama"))))
     (lesson,) = sft_examples_of(
         [demonstration("Name three animals.", "Score: 4")], str(checkpoint_of("llama")), None
@@ -110,7 +111,7 @@ def test_the_end_of_an_answer_is_cut_first() -> None:
 
 
 def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(
-    make_tune: Any, base: Any, checkpoint_of: Any, tmp_path: Path
+    make_tune: Any, base: PrepareBase, checkpoint_of: CheckpointOf, tmp_path: Path
 ) -> None:
     stages = Stages(tmp_path)
     path = str(checkpoint_of("llama"))
@@ -122,7 +123,7 @@ def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(
 
 
 def test_the_adapter_is_merged_into_the_unquantized_weights(
-    make_tune: Any, base: Any, engine: Any, tmp_path: Path
+    make_tune: Any, base: PrepareBase, engine: Any, tmp_path: Path
 ) -> None:
     stages = Stages(tmp_path)
     bare = stages.run(base)
@@ -158,7 +159,7 @@ def test_the_adapter_is_merged_into_the_unquantized_weights(
 
 
 def test_an_engine_that_serves_the_bare_base_for_the_merged_one_is_caught(
-    make_tune: Any, base: Any, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_tune: Any, base: PrepareBase, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = Stages(tmp_path)
     bare = stages.run(base)
@@ -189,7 +190,7 @@ def key_of(step: SupervisedFineTuning) -> str:
         {"demonstrations": [dataclasses.replace(demonstration(*t), row="row 7") for t in TEXTS]},
     ],
 )
-def test_what_changes_no_result_changes_no_key(make_tune: Any, changes: Any) -> None:
+def test_what_changes_no_result_changes_no_key(make_tune: Any, changes: dict[str, Any]) -> None:
     assert key_of(make_tune(**changes)) == key_of(make_tune())
 
 
@@ -212,7 +213,7 @@ def test_what_changes_no_result_changes_no_key(make_tune: Any, changes: Any) -> 
         },
     ],
 )
-def test_what_is_learned_and_how_is_in_the_key(make_tune: Any, changes: Any) -> None:
+def test_what_is_learned_and_how_is_in_the_key(make_tune: Any, changes: dict[str, Any]) -> None:
     assert key_of(make_tune(**changes)) != key_of(make_tune())
 
 
