@@ -5,7 +5,8 @@ candidate -> prompt, policy and seed; pair -> judgments -> judge policy and raw 
 score distribution. Ids are hashes over the parents' ids, the sample's index and the text, so two
 equal answers to one prompt stay distinct records.
 
-This module imports nothing of the package and nothing heavy.
+A field that is added later has a neutral value, at which no id and no stored row knows of it (see
+``settings``). This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any
+
+from iterdpo.conversation import Message, RubricItem
+from iterdpo.settings import Neutral, key_settings
 
 
 def record_id(kind: str, parents: Sequence[str], index: int, text: str) -> str:
@@ -26,8 +31,6 @@ def record_id(kind: str, parents: Sequence[str], index: int, text: str) -> str:
 
 POLICY_JUDGES = ("self", "pairwise")
 """The kinds of judges in whose judgments a policy of the run speaks, and is named as the judge."""
-
-
 OFFLINE = "given"
 """In records, the writer of answers that came with a dataset; and the kind of their judge."""
 
@@ -39,17 +42,31 @@ def judge_fingerprint(identity: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One instruction, as the user would type it."""
+    """One instruction: a text as the user would type it, or a conversation."""
 
     id: str
     text: str
     source: str
     """Where it came from: ``lab``, or the file's name and line."""
+    messages: Annotated[tuple[Message, ...], Neutral(())] = ()
+    """The conversation up to the answer; empty where ``text`` is all there is of it."""
+    reference: Annotated[str | None, Neutral(None)] = None
+    """A right answer, for verifiers and judges that compare with one."""
+    rubric: Annotated[tuple[RubricItem, ...], Neutral(())] = ()
+    """What answers to this very prompt are judged by."""
+    metadata: Annotated[Mapping[str, Any], Neutral({})] = field(default_factory=dict, hash=False)
+    """Whatever else its source knows of it, as JSON."""
 
     @classmethod
-    def of(cls, text: str, source: str) -> Prompt:
-        """Name a prompt by its text alone: the same text is the same prompt everywhere."""
-        return cls(record_id("prompt", (), 0, text), text, source)
+    def of(cls, text: str, source: str, **more: Any) -> Prompt:
+        """Name a prompt by what it is: the same text is the same prompt everywhere.
+
+        ``source`` is no part of its name; the fields in ``more`` are, where they are not empty.
+        """
+        made = cls("", text, source, **more)
+        own = {k: v for k, v in key_settings(made).items() if k not in ("id", "source", "text")}
+        what = json.dumps({"text": text, **own}, sort_keys=True) if own else text
+        return replace(made, id=record_id("prompt", (), 0, what))
 
 
 class FinishReason(StrEnum):

@@ -14,12 +14,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "iterdpo"
 
 LAYERS = (
-    ("__init__", "errors", "records"),
+    ("__init__", "errors"),
+    ("conversation", "settings"),
+    ("records",),
     ("runtime",),
     ("store",),
     ("models",),
-    ("config", "data", "pairing"),
-    ("engines", "training"),
+    ("config", "data"),
+    ("engines", "pairing", "training"),
     ("judging",),
     ("lab",),
     ("evaluation", "prompts"),

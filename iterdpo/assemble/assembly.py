@@ -13,10 +13,12 @@ from iterdpo.assemble.judges import make_judge
 from iterdpo.assemble.offline_pairs import read_offline_pairs, with_offline_pairs
 from iterdpo.assemble.prompts import make_prompts
 from iterdpo.assemble.recipe import make_recipe
+from iterdpo.config.choices import build
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.evaluation.oracles import LabOracle, Oracle
+from iterdpo.pairing.offline import OfflineDataset
 from iterdpo.recipe import Recipe
 from iterdpo.tracking.base import NoTracker
 from iterdpo.tracking.safe import SafeTracker
@@ -50,13 +52,16 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     config = resolved(config)
     require_optimizers(config)
     require_processes(config)
-    given = read_offline_pairs(config)
-    prompts = given.prompts if given and config.prompts.source == "pairs" else make_prompts(config)
+    pairs = build("pairs", config.pairs.choice)
+    offline = read_offline_pairs(config, pairs) if isinstance(pairs, OfflineDataset) else None
+    prompts = (
+        offline.prompts if offline and config.prompts.source == "pairs" else make_prompts(config)
+    )
     verified = VerifiedEngine(engine or make_engine(config))
     oracle = LabOracle() if config.evaluation.oracle == "lab" else None
     recipe = make_recipe(config, verified, prompts, make_judge(config, verified), oracle)
-    if given is not None:
-        recipe = with_offline_pairs(recipe, config, given)
+    if offline is not None:
+        recipe = with_offline_pairs(recipe, config, offline)
     return Assembly(recipe, verified, oracle, make_tracker(config, run_dir))
 
 

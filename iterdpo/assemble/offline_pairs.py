@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from iterdpo.config.offline_pairs import OfflinePairsConfig
 from iterdpo.config.schema import Config
 from iterdpo.data.converting import require_fields
 from iterdpo.data.preferences import OfflinePairs, PairFields, read_pairs
@@ -14,6 +13,7 @@ from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
 from iterdpo.errors import UserError
 from iterdpo.models.loading import declared_context
+from iterdpo.pairing.offline import OfflineDataset, PairsDataset
 from iterdpo.prompts.pairs import PairPrompts
 from iterdpo.recipe import Recipe
 from iterdpo.stages.offline_pairs import (
@@ -33,18 +33,17 @@ class OfflineSource:
     prompts: PairPrompts
     left_out: Mapping[str, int]
     """Rows that are no pair, by reason; only reasons that there were."""
+    per_iteration: int | None
+    """Prompts an iteration; None for all."""
 
 
-def read_offline_pairs(config: Config) -> OfflineSource | None:
-    """Read the configured pairs; None where the loop makes its own.
+def read_offline_pairs(config: Config, offline: OfflineDataset) -> OfflineSource:
+    """Read the configured pairs.
 
     Raises:
         UserError: the dataset cannot be read, or nothing in it can be used.
     """
-    pairs, given = config.pairs, config.pairs.dataset
-    if pairs.strategy != "given":
-        return None
-    assert given is not None
+    given = offline.dataset
     source = RowSource(
         path=given.path,
         key="pairs.dataset.path",
@@ -53,7 +52,7 @@ def read_offline_pairs(config: Config) -> OfflineSource | None:
         revision=given.revision,
         files=given.files,
     )
-    read = _read(source, given, pairs.min_margin)
+    read = _read(source, given, config.pairs.min_margin)
     left_out = {reason.value: count for reason, count in read.dropped.items() if count}
     from_pairs = config.prompts.source == "pairs"
     held_out = None
@@ -73,7 +72,7 @@ def read_offline_pairs(config: Config) -> OfflineSource | None:
         f"{len(read.kept) - prompts.held_out_pairs:,}", f"{len(prompts.asked):,}",
         f" (left out: {said})" if said else "",
     )  # fmt: skip
-    return OfflineSource(prompts, left_out)
+    return OfflineSource(prompts, left_out, given.per_iteration)
 
 
 def with_offline_pairs(recipe: Recipe, config: Config, source: OfflineSource) -> Recipe:
@@ -81,14 +80,13 @@ def with_offline_pairs(recipe: Recipe, config: Config, source: OfflineSource) ->
 
     Whoever evaluates stays: the recipe's judge measures the models, though it makes no pairs.
     """
-    given, prompts = config.pairs.dataset, source.prompts
-    assert given is not None
+    prompts = source.prompts
     context = declared_context(str(recipe.base.checkpoint))
     limits = (config.training.max_length, config.model.context, context)
     longest = min((limit for limit in limits if limit is not None), default=None)
     return replace(
         recipe,
-        select=SelectOfflinePrompts(prompts, given.per_iteration, config.seed, source.left_out),
+        select=SelectOfflinePrompts(prompts, source.per_iteration, config.seed, source.left_out),
         generate=ReadOfflineCandidates(
             prompts, config.prompts.system, config.model.trust_remote_code
         ),
@@ -100,7 +98,7 @@ def with_offline_pairs(recipe: Recipe, config: Config, source: OfflineSource) ->
     )
 
 
-def _read(source: RowSource, given: OfflinePairsConfig, min_margin: float) -> OfflinePairs:
+def _read(source: RowSource, given: PairsDataset, min_margin: float) -> OfflinePairs:
     fields = PairFields(
         chosen=given.chosen,
         rejected=given.rejected,

@@ -8,6 +8,7 @@ from iterdpo.assemble.arbiters import make_comparison
 from iterdpo.assemble.checkpoint import quantization_name, resolve_checkpoint
 from iterdpo.assemble.prompts import make_select
 from iterdpo.assemble.sft import make_sft
+from iterdpo.config.choices import build
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine, Sampling
 from iterdpo.errors import UserError
@@ -15,9 +16,7 @@ from iterdpo.evaluation.oracles import Oracle
 from iterdpo.judging.base import Judge
 from iterdpo.models.checkpoint import checkpoint_sha256
 from iterdpo.models.prequantized import Packing, checkpoint_problem
-from iterdpo.pairing.base import Strategy
-from iterdpo.pairing.best_worst import BestWorst
-from iterdpo.pairing.top_bottom import TopBottom
+from iterdpo.pairing.offline import OfflineDataset
 from iterdpo.prompts.base import PromptSource
 from iterdpo.recipe import Recipe
 from iterdpo.stages.base import PrepareBase
@@ -25,6 +24,7 @@ from iterdpo.stages.evaluate import Measure
 from iterdpo.stages.generate import Generate, SelectPrompts
 from iterdpo.stages.health import CheckHealth
 from iterdpo.stages.judge import JudgeCandidates
+from iterdpo.stages.offline_pairs import KeepOfflinePairs
 from iterdpo.stages.pairs import BuildPairs
 from iterdpo.stages.sft import Merge
 from iterdpo.stages.train import Train
@@ -104,8 +104,9 @@ def make_recipe(
     )
 
 
-def make_pairing(config: Config) -> BuildPairs:
-    """Return the step with the configured strategy."""
-    pairs = config.pairs
-    strategy: Strategy = BestWorst() if pairs.strategy == "best_worst" else TopBottom(pairs.k)
-    return BuildPairs(strategy, pairs.strategy, pairs.k, pairs.min_margin)
+def make_pairing(config: Config) -> BuildPairs | KeepOfflinePairs:
+    """Return the stage with the configured strategy."""
+    source = build("pairs", config.pairs.choice)
+    if isinstance(source, OfflineDataset):
+        return KeepOfflinePairs(longest=None)
+    return BuildPairs(source, config.pairs.min_margin)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from iterdpo.config.check_judge import judge_problems
-from iterdpo.config.check_pairs import offline_pairs_problems
+from iterdpo.config.check_pairs import pairs_problems
+from iterdpo.config.choices import checked_choices
 from iterdpo.config.evaluation import EvaluationConfig
 from iterdpo.config.hub import hub_problems
+from iterdpo.config.messages import line_of
 from iterdpo.config.prequantized import prequantized_problems
 from iterdpo.config.schema import Config
 from iterdpo.config.secrets import token_problems
@@ -32,56 +33,30 @@ def load(values: Mapping[str, Any]) -> Config:
     """
     if secrets := token_problems(values):  # before anything could show a value
         raise ConfigError(secrets)
+    values, made, problems = checked_choices(values, Config)
     try:
         config = TypeAdapter(Config).validate_json(json.dumps(values))
     except ValidationError as error:
-        raise ConfigError([_line(item) for item in error.errors()]) from None
-    if problems := list(_contradictions(config)):
+        raise ConfigError([*(line_of(item) for item in error.errors()), *problems]) from None
+    if problems := [*problems, *_contradictions(config, made)]:
         raise ConfigError(problems)
     return config
 
 
-_UNION_MEMBER: Final = re.compile(r"(tuple|literal|constrained)\b[\[-].*|str")
+def _contradictions(config: Config, made: Mapping[str, Any]) -> list[str]:
+    """Return what each field allows but all of them together do not.
 
-
-def _line(item: Any) -> str:
-    # pydantic adds the tried member of a union to the location; a user knows only the key.
-    parts = [str(part) for part in item["loc"] if not _UNION_MEMBER.fullmatch(str(part))]
-    key = ".".join(parts)
-    if item["type"] == "missing":
-        return f"{key}: is missing"
-    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{key}: no such setting"
-    if item["type"] == "dataclass_type":
-        return (
-            f"{key}={_shown(item['input'])}: is a group of settings; set them one by one, "
-            f"{key}.NAME=VALUE, or {key}=null where none are allowed too"
-        )
-    said = item["msg"][0].lower() + item["msg"][1:]
-    return f"{key}={_shown(item['input'])}: {said}"
-
-
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _contradictions(config: Config) -> list[str]:
-    """Return what each field allows but all of them together do not."""
+    Args:
+        config: the typed configuration.
+        made: by section, the object that its choice names; none of a choice that is wrong.
+    """
     problems = []
-    training, pairs = config.training, config.pairs
+    training = config.training
     problems += _method_problems(training)
     problems += judge_problems(config.judge)
-    if pairs.strategy == "best_worst" and pairs.k != 1:
-        problems.append(f"pairs.k={pairs.k}: pairs=best_worst makes 1; use pairs=top_bottom")
-    if 2 * pairs.k > config.candidates.n:
-        problems.append(
-            f"pairs.k={pairs.k}: needs 2 answers a pair but candidates.n={config.candidates.n}; "
-            "lower pairs.k or raise candidates.n"
-        )
     problems += weight_problems(config)
     problems += prequantized_problems(config)
-    problems += offline_pairs_problems(config)
+    problems += pairs_problems(config, made.get("pairs"))
     problems += _prompt_problems(config.prompts)
     problems += _evaluation_problems(config.evaluation)
     problems += _engine_problems(config)

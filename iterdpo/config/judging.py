@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from iterdpo.config.offline_pairs import OfflinePairsConfig
+from iterdpo.config.choices import Choice
 from iterdpo.config.types import Count, NonNegative, Place, Positive, Share, checked
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -142,15 +142,11 @@ class JudgeConfig:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class PairsConfig:
-    """How judged candidates become preference pairs."""
+    """How judged candidates become preference pairs, or where pairs come from that are there."""
 
-    strategy: Literal["best_worst", "top_bottom", "given"]
-    """``given``: those of ``dataset``, as they stand; nothing is written or judged for them."""
-    k: Count
-    """Prospective pairs a prompt (1 for ``best_worst`` and ``given``)."""
+    choice: Choice
+    """A ``pairing.Strategy``, or ``pairing.offline.OfflineDataset``."""
     min_margin: NonNegative
     """Smallest score difference of a pair."""
     on_empty: Literal["stop", "skip"]
     """When an iteration yields no pair: stop, or keep the policy and go on."""
-    dataset: OfflinePairsConfig | None
-    """Pairs that somebody gave, for ``given``."""

@@ -34,3 +34,5 @@ Place = Annotated[Path, BeforeValidator(_named), AfterValidator(_at_home)]
 """A file or directory; ``~`` is the user's home, which no shell puts behind ``key=``."""
 
 checked = with_config(ConfigDict(extra="forbid", strict=True))
+allowing_any = with_config(ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True))
+"""The same for settings of a class that we do not know."""

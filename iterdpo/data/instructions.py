@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from iterdpo.conversation import Message
 from iterdpo.data.converting import convert
 from iterdpo.data.rows import Row
 from iterdpo.data.turns import UNREAD, messages_of, require_text_alone
 from iterdpo.data.values import RowError, column_names, excerpt, field_of, kind_of, text_of
-from iterdpo.models.chat_messages import Message
 
 CONVERSATIONS: Final = ("messages", "conversations", "conversation")
 """Fields that hold a whole conversation, in the order in which they are looked for."""

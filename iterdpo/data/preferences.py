@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from iterdpo.conversation import Message
 from iterdpo.data.converting import convert
 from iterdpo.data.rows import Row
 from iterdpo.data.turns import (
@@ -26,7 +27,6 @@ from iterdpo.data.turns import (
     transcript_messages,
 )
 from iterdpo.data.values import RowError, excerpt, field_of, kind_of, text_of
-from iterdpo.models.chat_messages import Message
 
 
 class PairDrop(StrEnum):

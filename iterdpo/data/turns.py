@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from iterdpo.conversation import Message
 from iterdpo.data.values import RowError, excerpt, kind_of, text_of
-from iterdpo.models.chat_messages import Message
 
 ROLES: Final[Mapping[str, str]] = {
     "system": "system",

@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
+from iterdpo.conversation import Message
 from iterdpo.errors import UserError
-from iterdpo.models.chat_messages import Message, Request
+from iterdpo.models.chat_messages import Request
 
 _ZERO_WIDTH_SPACE = "\u200b"
 

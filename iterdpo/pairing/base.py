@@ -8,12 +8,14 @@ it pairs must differ in text and in score, by the margin asked for.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar
 
+from iterdpo.errors import UserError
 from iterdpo.records import Candidate, Judgment, Pair, Prompt, record_id
 
 
@@ -51,17 +53,29 @@ class Ranked:
     score: float
 
 
-class Strategy(Protocol):
-    """Says which answers of a prompt to compare."""
+class PairSource(ABC):
+    """Where an iteration's pairs come from."""
 
-    @property
-    def k(self) -> int:
-        """Prospective pairs a prompt."""
+    name: ClassVar[str]
+    """Of ours: what keys and records call it, whatever becomes of the class's own name."""
+    version: ClassVar[int]
+    """Of ours: raised when the same settings would pair otherwise than before."""
 
-    def __call__(self, ranked: Sequence[Ranked]) -> Sequence[tuple[Ranked, Ranked]]:
-        """Return (chosen, rejected) for at most ``k`` pairs, no answer in two of them.
 
-        ``ranked`` is best first: by falling score and, where scores are equal, rising index.
+class Strategy(PairSource):
+    """Says which answers of a prompt to compare: a frozen dataclass of its settings."""
+
+    k: int
+    """Prospective pairs a prompt: a setting, a property or a constant."""
+
+    @abstractmethod
+    def pair(self, prompt: Prompt, ranked: Sequence[Ranked]) -> Sequence[tuple[Ranked, Ranked]]:
+        """Return (chosen, rejected) for at most ``k`` pairs of answers to one prompt.
+
+        Args:
+            prompt: what was answered.
+            ranked: the usable answers, best first: by falling score and, where scores are equal,
+                rising index.
         """
 
 
@@ -94,6 +108,7 @@ def build_pairs(
     Raises:
         ValueError: a prompt is given twice, a candidate has no judgment or two of them or belongs
             to no prompt, or the two answers of a pair have different writers or judges.
+        UserError: the strategy makes more pairs of a prompt than its ``k``.
     """
     answers = _usable_or_reason(prompts, candidates, judgments)
     kept: list[Pair] = []
@@ -102,7 +117,12 @@ def build_pairs(
         usable = [item for item in answers[prompt.id] if isinstance(item, Ranked)]
         aside = {item for item in answers[prompt.id] if isinstance(item, DropReason)}
         usable.sort(key=lambda item: (-item.score, item.candidate.index))
-        formed = strategy(usable)
+        formed = strategy.pair(prompt, usable)
+        if len(formed) > strategy.k:
+            raise UserError(
+                f"pairs: {type(strategy).__name__} makes {len(formed)} pairs of a prompt, its k is "
+                f"{strategy.k}; raise k, so that kept and dropped pairs add up"
+            )
         for chosen, rejected in formed:
             reason = _drop_reason(chosen, rejected, min_margin)
             if reason is None:

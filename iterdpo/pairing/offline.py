@@ -1,15 +1,82 @@
-"""The pairs that somebody gave, as they stand: nothing is ranked and nothing chosen."""
+"""Offline preference pairs, as they stand in a dataset: nothing is ranked and nothing chosen."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
-from iterdpo.pairing.base import DropReason, Pairing, Ranked, make_pair
+from iterdpo.config.types import Count, checked
+from iterdpo.pairing.base import DropReason, Pairing, PairSource, Ranked, make_pair
 from iterdpo.records import Candidate, Judgment, Prompt
 
 CHOSEN, REJECTED = "chosen", "rejected"
 """What a row's two answers are called, and the remainders of their indices by 2: 0 and 1."""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class PairsDataset:
+    """Which rows of a dataset are preference pairs, and what their fields are called.
+
+    A prompt is a text or a list of messages and may be left to the conversations in ``chosen`` and
+    ``rejected``: the formats of TRL, UltraFeedback-binarized and HH-RLHF are read.
+    """
+
+    path: str
+    """A file (JSONL, JSON, CSV or Parquet), a directory or a hub id."""
+    subset: str | None
+    """The dataset's configuration, where it has several."""
+    split: str
+    evaluation_split: str | None
+    """With ``prompts=pairs``, the split whose prompts are held out for evaluation. Null holds out
+    ``prompts.held_out_share`` of ``split``, chosen by a hash of the text."""
+    revision: str | None
+    """Branch, tag or commit on the hub; null for the default branch. A commit stays the same."""
+    files: tuple[str, ...]
+    """Files of the repository to read instead of a split."""
+    chosen: str
+    rejected: str
+    prompt: str
+    """The field of the prompt; where there is none, it is what both conversations share."""
+    system: str
+    """The field of a system message, where there is one."""
+    chosen_score: str
+    """The field of the chosen answer's score. Where a row lacks one of the two scores, the chosen
+    answer counts 1 and the rejected one 0."""
+    rejected_score: str
+    max_rows: Count | None
+    """Read no more rows than these, the first ones; null reads all."""
+    per_iteration: Count | None
+    """Distinct prompts an iteration, each with all of its pairs: iterations get disjoint ones until
+    all are dealt out. Null gives every iteration all of them."""
+
+
+@dataclass(frozen=True)
+class OfflineDataset(PairSource):
+    """The pairs of a dataset, in place of those that the loop would make itself."""
+
+    name: ClassVar[str] = "offline"
+    version: ClassVar[int] = 1
+
+    dataset: PairsDataset
+
+    def __post_init__(self) -> None:
+        dataset, split = self.dataset, self.dataset.evaluation_split
+        if split is None:
+            return
+        key = f"dataset.evaluation_split={split}"
+        if dataset.files or Path(dataset.path).expanduser().is_file():
+            raise ValueError(
+                f"{key}: a file has no splits; set it to null, and a share of the prompts is held "
+                "out"
+            )
+        if split == dataset.split:
+            raise ValueError(
+                f"{key}: is the split that is trained on; name another, or set it to null"
+            )
 
 
 def keep_offline_pairs(

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from iterdpo.pairing.base import Ranked
+from iterdpo.pairing.base import Ranked, Strategy
+from iterdpo.records import Prompt
 
 
 @dataclass(frozen=True)
-class TopBottom:
+class TopBottom(Strategy):
     """Up to ``k`` pairs a prompt, the widest first; no answer stands in two of them."""
+
+    name: ClassVar[str] = "top_bottom"
+    version: ClassVar[int] = 1
 
     k: int
 
@@ -22,6 +27,6 @@ class TopBottom:
         if self.k < 1:
             raise ValueError(f"k={self.k}: must be at least 1")
 
-    def __call__(self, ranked: Sequence[Ranked]) -> Sequence[tuple[Ranked, Ranked]]:
+    def pair(self, prompt: Prompt, ranked: Sequence[Ranked]) -> Sequence[tuple[Ranked, Ranked]]:
         formed = min(self.k, len(ranked) // 2)
         return [(ranked[j], ranked[-1 - j]) for j in range(formed)]

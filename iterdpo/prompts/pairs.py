@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
+from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
 from iterdpo.data.turns import first_user_text
 from iterdpo.errors import UserError
-from iterdpo.models.chat_messages import Message
 from iterdpo.prompts.base import folded, iteration_slice, texts_sha256
 from iterdpo.prompts.pool import Pool
 from iterdpo.prompts.text_pool import require_share, split_of

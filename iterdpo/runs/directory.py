@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from iterdpo.config.choices import shape
 from iterdpo.config.schema import Config
 from iterdpo.errors import UserError
 from iterdpo.models.layout import ADAPTER_DIR, DEQUANTIZED_DIR, REPORT_FILE
@@ -90,7 +91,7 @@ class Run:
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            return TypeAdapter(Config).validate_json(json.dumps(self.values))
+            return TypeAdapter(Config).validate_json(json.dumps(shape(self.values, Config)))
         except ValidationError as error:
             raise UserError(
                 f"{self.directory / CONFIG_FILE}: {error.error_count()} settings are not what this "

@@ -12,6 +12,7 @@ from typing import Any
 
 from iterdpo import loop
 from iterdpo.assemble import assemble, library_versions
+from iterdpo.config.choices import as_values
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.runs import summary
@@ -19,7 +20,7 @@ from iterdpo.runs.directory import CONFIG_FILE, KEY_DIGITS, LINKS_DIR, SUMMARY_F
 from iterdpo.runtime.quiet import quiet_libraries
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.store.atomic import disk_errors_named, write_text
-from iterdpo.store.hashing import plain, sha256_of
+from iterdpo.store.hashing import sha256_of
 from iterdpo.store.peak_memory import highest
 from iterdpo.store.registry import RegisteredRun
 from iterdpo.store.runner import Stages, Stored
@@ -53,10 +54,10 @@ def execute(
     """
     quiet_libraries()
     run_dir.mkdir(parents=True, exist_ok=True)
-    registered = RegisteredRun(config.store.root, run_dir, sha256_of(plain(config)))
+    registered = RegisteredRun(config.store.root, run_dir, sha256_of(as_values(config)))
     with registered.living():
         with _named(run_dir):
-            write_text(run_dir / CONFIG_FILE, json.dumps(plain(config), indent=1) + "\n")
+            write_text(run_dir / CONFIG_FILE, json.dumps(as_values(config), indent=1) + "\n")
             with registered.continued() as stopped:
                 if stopped:
                     log.info("going on with what %s left in %s", stopped, config.store.root)
@@ -80,7 +81,7 @@ def _execute(
     )
     made = summary.Summary(config, assembly.oracle)
     result = made.values
-    tracker.start(json.loads(json.dumps(plain(config))), stages.versions, run_dir)
+    tracker.start(json.loads(json.dumps(as_values(config))), stages.versions, run_dir)
     finished = False
     try:
         with closing(assembly.engine):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from iterdpo.config.choices import as_values
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.engines.verified import CanaryResult
@@ -235,7 +236,7 @@ def run_entry(
     return {
         "engine": {**engine.identity, "starts": engine.starts, **asdict(engine.usage)},
         "seed": config.seed,
-        "config_sha256": sha256_of(plain(config)),
+        "config_sha256": sha256_of(as_values(config)),
         "wall_seconds": round(wall_seconds, 1),
         # A list, because trackers make a column of every key.
         "stage_seconds": [

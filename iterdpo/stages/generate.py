@@ -103,7 +103,7 @@ class Generate(RecordStep[Candidate]):
 
     def _write(self, prompts: Sequence[Prompt], policy: Policy) -> Iterator[list[Candidate]]:
         """Yield the answers to one prompt after the other."""
-        requests = [Request.of(prompt.text, self.system) for prompt in prompts]
+        requests = [Request.to(prompt, self.system) for prompt in prompts]
         answers = self.engine.generate(requests, policy, self.sampling)
         for request, group in groupby(answers, key=lambda answer: answer.request):
             yield [

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
 from iterdpo.engines.usage import Usage
 from iterdpo.judging.base import judgment
-from iterdpo.models.chat_messages import Message, Request
+from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, stop_token_ids
 from iterdpo.models.loading import declared_stop_tokens, load_tokenizer
 from iterdpo.pairing.offline import CHOSEN, REJECTED, keep_offline_pairs

@@ -14,6 +14,7 @@ from iterdpo.records import (
     Pair,
     Prompt,
 )
+from iterdpo.settings import identity
 from iterdpo.stages.base import RECORDS_FILE, Metrics
 from iterdpo.store.atomic import write_text
 from iterdpo.store.runner import Stored, Work
@@ -48,13 +49,11 @@ class BuildPairs(PairingStep):
     """Preference pairs from judged candidates, and why the others were dropped."""
 
     strategy: Strategy
-    strategy_name: str
-    k: int
     min_margin: float
 
     @property
     def settings(self) -> Mapping[str, object]:
-        return {"strategy": self.strategy_name, "k": self.k, "min_margin": self.min_margin}
+        return {"strategy": identity(self.strategy), "min_margin": self.min_margin}
 
     def compute(
         self,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iterdpo.config.choices import name_of
 from iterdpo.config.keyless import ALWAYS
 from iterdpo.tracking.base import Label
 from iterdpo.tracking.jsonable import HIDDEN, clipped, is_secret, without_logins
@@ -101,7 +102,7 @@ def tags_of(values: Mapping[str, Any]) -> tuple[str, ...]:
         "judge": model if kind == "self" else f"{kind}-{model}" if model else kind,
         "score": judge["score"],
         "rubric": Path(judge["rubric"]).stem if judge["rubric"] else None,
-        "pairs": values["pairs"]["strategy"],
+        "pairs": name_of(values["pairs"]),
         "loss": "+".join(training["loss"]) or training["method"],
         "reference": training["reference"],
     }

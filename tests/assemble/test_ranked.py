@@ -17,10 +17,10 @@ from iterdpo.assemble.sft import make_sft
 from iterdpo.cli import plan
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
+from iterdpo.conversation import Message
 from iterdpo.data.instructions import RankedAnswers
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import ConfigError, UserError
-from iterdpo.models.chat_messages import Message
 from iterdpo.prompts.base import folded
 from iterdpo.prompts.lab import LabPrompts
 

@@ -42,7 +42,7 @@ def test_an_unknown_key_names_the_closest_one(here: Any) -> None:
 
 def test_an_unknown_choice_lists_the_choices(here: Any) -> None:
     assert problems("pairs=beast_worst") == (
-        "pairs=beast_worst: no such choice; there are best_worst, dataset, top_bottom, "
+        "pairs=beast_worst: no such choice; there are best_worst, custom, dataset, top_bottom, "
         "ultrafeedback_binarized",
     )
 
@@ -206,7 +206,7 @@ def test_help_helps(here: Any) -> None:
 
 def test_a_wrong_command_loads_nothing_heavy(here: Any) -> None:
     code = (
-        "import sys; from iterdpo import command\n"
+        "import sys; from iterdpo.cli import overrides as command\n"
         "from iterdpo.errors import ConfigError\n"
         "try:\n    command.check(['iterations=0'])\n"
         "except ConfigError: pass\n"
@@ -252,7 +252,7 @@ def test_a_device_that_is_not_there_is_named(here: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("where", ["command.check", "job"])
+@pytest.mark.parametrize("where", ["overrides.check", "job"])
 def test_ctrl_c_before_a_run_listens_for_it_is_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
@@ -260,7 +260,7 @@ def test_ctrl_c_before_a_run_listens_for_it_is_a_line(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "check", lambda _: None)
-    monkeypatch.setattr(f"iterdpo.__main__.{where}", interrupted)
+    monkeypatch.setattr(f"iterdpo.cli.run.{where}", interrupted)
     with pytest.raises(SystemExit) as ended:
         program.main()
     assert ended.value.code == 130

@@ -61,7 +61,7 @@ def test_its_label_compares_it_with_its_sibling(job: Any) -> None:
     assert run.display_name == f"seed={job.run_dir.name}"
     assert (run.run_group, run.job_type, run.project) == ("a sweep", "loop", "iterdpo")
     assert run.run_id == (job.run_dir / "wandb-run-id").read_text("utf-8")
-    assert {"mine", "model:lab", "judge:current", "pairs:top_bottom"} <= set(run.tags)
+    assert {"mine", "model:lab", "judge:current", "pairs:TopBottom"} <= set(run.tags)
 
 
 def test_its_configuration_is_the_run_s_own(job: Any) -> None:

@@ -47,8 +47,7 @@ ANOTHER = {
     "judge.reward_model": None,
     "judge.endpoint": None,
     "judge.labels": None,
-    "pairs.strategy": None,  # with pairs.k
-    "pairs.dataset": None,  # with pairs.strategy: see tests/loop/test_offline_pairs_run.py
+    "pairs._target_": None,  # with its settings: see the test of every class
     "pairs.on_empty": "skip",
     "sft.method": None,  # with sft.path: see tests/steps
     "sft.ranked": None,  # a section of its own: see tests/assemble

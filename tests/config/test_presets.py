@@ -175,7 +175,7 @@ def test_the_recipe_is_the_papers(name: str, config_of: Any) -> None:
     assert (answers.n, answers.temperature, answers.top_p) == (4, 0.7, 0.9)
     assert (judge.model, judge.rubric) == ("current", "additive")
     assert (judge.score, judge.samples) == ("sampled", 3)
-    assert (config.pairs.strategy, config.pairs.k) == ("best_worst", 1)
+    assert config.pairs.choice.name == "BestWorst"
     assert (training.loss, training.beta, training.batch_size) == (("sigmoid",), 0.1, 16)
     assert training.reference == "previous"
     assert training.max_length == 2048
@@ -246,7 +246,7 @@ def test_self_rewarding_is_the_papers_from_the_base_on(config_of: Any) -> None:
     assert (judge.model, judge.rubric, judge.score, judge.samples) == (
         "current", "additive", "sampled", 3,
     )  # fmt: skip
-    assert (config.pairs.strategy, config.pairs.min_margin) == ("best_worst", 0.0)
+    assert (config.pairs.choice.name, config.pairs.min_margin) == ("BestWorst", 0.0)
     assert (training.loss, training.beta, training.batch_size) == (("sigmoid",), 0.1, 16)
     ranked, writing = config.sft.ranked, config.prompts.self_instruct
     assert ranked is not None

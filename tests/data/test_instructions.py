@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from iterdpo.conversation import Message
 from iterdpo.data.instructions import (
     Demonstration,
     RankedAnswers,
@@ -14,7 +15,6 @@ from iterdpo.data.instructions import (
 )
 from iterdpo.data.rows import Row
 from iterdpo.errors import UserError
-from iterdpo.models.chat_messages import Message
 
 ASKED = (Message("user", "Name a fish."),)
 SYSTEM = Message("system", "Be brief.")

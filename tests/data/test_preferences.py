@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair, OfflinePairs, PairDrop, PairFields, read_pairs
 from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
 from iterdpo.errors import UserError
-from iterdpo.models.chat_messages import Message
 
 USER, GOOD, BAD = (
     {"role": "user", "content": "Name a fish."},

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iterdpo.conversation import Message
 from iterdpo.data.turns import first_user_text, is_transcript, messages_of, transcript_messages
 from iterdpo.data.values import RowError
-from iterdpo.models.chat_messages import Message
 
 TALK = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Why?"))
 

@@ -273,12 +273,15 @@ def test_keys_follow_what_is_read_and_not_where_it_lies(own: Any, tmp_path: Path
     assert keys(own(PLAIN, "training=orpo"))["adapter"] != usual["adapter"]
 
 
+BEST_WORST = "iterdpo.pairing.best_worst.BestWorst"
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["pairs.strategy=best_worst"], r"pairs\.dataset: pairs\.strategy=best_worst does not"),
-        (["pairs.dataset=null"], r"pairs\.dataset=null: pairs\.strategy=given needs it"),
-        (["pairs.k=2"], r"pairs\.k=2: given pairs are taken as they are"),
+        ([f"pairs._target_={BEST_WORST}"], r"pairs\.dataset: no such setting of"),
+        (["pairs.dataset=null"], r"pairs\.dataset=null: is a group of settings"),
+        (["+pairs.k=2"], r"pairs\.k: no such setting of .*OfflineDataset, which has dataset"),
         (["pairs.dataset.evaluation_split=test"], r"evaluation_split=test: a file has no splits"),
         (["training=orpo", "training.reference=previous"], r"reference=previous: .*=orpo measures"),
         (["training=orpo", "training.loss=[ipo]"], r"training\.loss=\['ipo'\]: .* loss of its own"),

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from iterdpo.cli import execute as run
+from iterdpo.config.choices import as_values
 from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
 from iterdpo.errors import NoPairsError, UserError
-from iterdpo.store.hashing import plain, sha256_of
+from iterdpo.store.hashing import sha256_of
 from iterdpo.store.registry import RegisteredRun, entries
 
 PROMPTS = 40
@@ -117,7 +118,9 @@ def test_a_run_is_gone_on_from_when_it_has_failed_and_not_while_it_lives(
     found = []
 
     def look() -> None:
-        another = RegisteredRun(config.store.root, tmp_path / "another", sha256_of(plain(config)))
+        another = RegisteredRun(
+            config.store.root, tmp_path / "another", sha256_of(as_values(config))
+        )
         with another.continued() as stopped:
             found.append(stopped)
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iterdpo.conversation import Message
 from iterdpo.errors import UserError
-from iterdpo.models.chat_messages import Message, Request
+from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, fold_system
 from tests.checkpoints import STYLES, make_tokenizer
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
 from iterdpo.errors import UserError
-from iterdpo.models.chat_messages import Message
 from iterdpo.prompts.base import assert_held_out, folded
 from iterdpo.prompts.pairs import PairPrompts, prompt_of
 from iterdpo.records import Prompt

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
-from iterdpo.models.chat_messages import Message
 from iterdpo.prompts.pairs import PairPrompts
 from iterdpo.records import FinishReason, judge_fingerprint
 from iterdpo.stages.base import PrepareBase

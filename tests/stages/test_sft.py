@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 
 from iterdpo.assemble.sft import make_sft
 from iterdpo.config.compose import conf_directory, typed
+from iterdpo.conversation import Message
 from iterdpo.data.instructions import Demonstration
 from iterdpo.engines.base import TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.errors import LineageError, UserError
 from iterdpo.models.canary import Canary
-from iterdpo.models.chat_messages import Message, Request
+from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat
 from iterdpo.models.checkpoint import checkpoint_sha256
 from iterdpo.models.loading import load_tokenizer

@@ -32,7 +32,7 @@ CONFIG: dict[str, Any] = {
     "model": {"name": "lab", "path": "lab"},
     "prompts": {"source": "lab"},
     "judge": {"kind": "self", "model": "current", "score": "expected", "rubric": "my/rubric.jinja"},
-    "pairs": {"strategy": "top_bottom"},
+    "pairs": {"_target_": "iterdpo.pairing.top_bottom.TopBottom"},
     "training": {"loss": ["sigmoid", "sft"], "reference": "previous", "beta": 0.1},
     "tracking": {"group": None, "tags": ["mine"]},
 }

@@ -132,7 +132,7 @@ def test_overrides_in_brief(overrides: list[tuple[str, str]], expected: str) -> 
 def test_tags_name_the_choices_after_the_user_s_own() -> None:
     assert tags_of(CONFIG) == (
         "mine", "model:lab", "prompts:lab", "judge:current", "score:expected", "rubric:rubric",
-        "pairs:top_bottom", "loss:sigmoid+sft", "reference:previous",
+        "pairs:TopBottom", "loss:sigmoid+sft", "reference:previous",
     )  # fmt: skip
     long = {**CONFIG, "tracking": {"group": None, "tags": ["a" * 100, "model:lab"]}}
     assert [len(tag) for tag in tags_of(long)][:1] == [TAG_LENGTH]

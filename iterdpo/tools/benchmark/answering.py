@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from iterdpo.conversation import Message
 from iterdpo.engines.base import Engine, Sampling
-from iterdpo.models.chat_messages import Message, Request
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy
 from iterdpo.runtime.progress import progress
 from iterdpo.tools.benchmark.formats import Question

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from iterdpo.conversation import Message
 from iterdpo.engines.base import Sampling
 from iterdpo.errors import UserError
-from iterdpo.models.chat_messages import Message, Request
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy
 from iterdpo.tools.chat.talker import Talker
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from iterdpo.config.choices import name_of
 from iterdpo.config.hub import PAIRS_SUFFIX
 from iterdpo.evaluation.table import table
 from iterdpo.runs.directory import Run
@@ -95,7 +96,7 @@ def _judging(run: Run) -> str:
     return (
         f"Judge: {escaped(judge['kind'])}"
         + (f" with the rubric {code(judge['rubric'])}" if judge["rubric"] else "")
-        + f"{scale}. Pairs: {escaped(pairs['strategy'])}, margin at least "
+        + f"{scale}. Pairs: {escaped(name_of(pairs))}, margin at least "
         f"{pairs['min_margin']:g}."
     )
 

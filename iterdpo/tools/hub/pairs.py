@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iterdpo.config.choices import name_of
+from iterdpo.pairing.offline import OfflineDataset
 from iterdpo.records import OFFLINE, POLICY_JUDGES, Pair
 from iterdpo.runs.directory import Run
 
@@ -34,7 +36,7 @@ class PairsFile:
 
 def given(run: Run) -> bool:
     """Tell whether somebody gave the pairs, so that nothing here wrote or judged them."""
-    return bool(run.values["pairs"]["strategy"] == OFFLINE)
+    return name_of(run.values["pairs"]) == OfflineDataset.__name__
 
 
 def judged_by_policy(run: Run) -> bool:

@@ -27,8 +27,8 @@ def shipped() -> Settings:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    from iterdpo.config.choices import as_values
     from iterdpo.config.compose import conf_directory, typed
-    from iterdpo.store.hashing import plain
 
     # A run that is going on has started Hydra, which can be started once only.
     running = GlobalHydra.instance().is_initialized()
@@ -37,7 +37,7 @@ def shipped() -> Settings:
         if running
         else initialize_config_dir(str(conf_directory()), version_base="1.3")
     ):
-        values = plain(typed(compose("config")))
+        values = as_values(typed(compose("config")))
     assert isinstance(values, dict)
     return flat(values)
 

@@ -78,7 +78,10 @@ def test_the_recipe_holds_what_is_not_as_shipped_and_no_place(
     plain: Any, finished_run: Any, changed: Any
 ) -> None:
     for card in plain.values():
-        assert "| `pairs.strategy` | `best_worst` | `top_bottom` |" in card
+        assert (
+            "| `pairs._target_` | `iterdpo.pairing.best_worst.BestWorst` | `iterdpo.pairing.top_bottom.TopBottom` |"
+            in card
+        )
         assert "`prompts.txt`" in card
         assert str(finished_run.parent) not in card
         assert "store.root" not in card
@@ -142,7 +145,8 @@ def test_the_limits_are_those_of_the_run(plain: Any, changed: Any, finished_run:
 def given_pairs(path: Any, **dataset: Any) -> Any:
     fields = {"path": path, "subset": None, "split": "train", "revision": None, **dataset}
     return {
-        "pairs.strategy": "given", "pairs.dataset": fields, "prompts.source": "pairs",
+        "pairs._target_": "iterdpo.pairing.offline.OfflineDataset", "pairs.dataset": fields,
+        "prompts.source": "pairs",
         "prompts.path": None,
     }  # fmt: skip
 

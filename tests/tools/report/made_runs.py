@@ -14,9 +14,10 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
+from iterdpo.config.choices import as_values
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.records import Candidate, FinishReason, Judgment, Pair, Prompt, Scored, record_id
-from iterdpo.store.hashing import plain, sha256_of
+from iterdpo.store.hashing import sha256_of
 from iterdpo.store.tables import write_records
 
 WRITER = "aaaaaaaaaaaaaaaa"
@@ -63,7 +64,7 @@ class MadeRun:
         hydra.joinpath("hydra.yaml").write_text(
             json.dumps({"hydra": {"runtime": {"cwd": "/here"}}})
         )
-        self.directory.joinpath("config.json").write_text(json.dumps(plain(config)))
+        self.directory.joinpath("config.json").write_text(json.dumps(as_values(config)))
         models = [self.model(i, scores) for i, scores in enumerate(self.scores)]
         summary = {
             "models": models,

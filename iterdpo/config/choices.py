@@ -1,0 +1,266 @@
+"""Choices: classes that a configuration names by ``_target_``, ours or the user's own.
+
+A section such as ``judge`` holds settings of its own place, which every choice has, and the name of
+a class with the settings of that class alone. They are checked as strictly as the others, before
+anything heavy loads: the class is found and its parameters' types are read.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, get_type_hints
+
+from iterdpo.config.classes import find_class
+from iterdpo.config.messages import line_of
+from iterdpo.config.types import allowing_any
+from iterdpo.errors import ConfigError
+from iterdpo.settings import Setting, settings_of
+from iterdpo.store.hashing import plain
+
+TARGET: Final = "_target_"
+
+JSON = Any
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A class and the settings that it is to have."""
+
+    target: str
+    """Where it is found: ``package.module.Class``, or ``path/to/file.py:Class``."""
+    settings: Mapping[str, JSON]
+    """Values as in YAML, checked against the class, its defaults included."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it: the name of its class."""
+        return self.target.rpartition(":")[2].rpartition(".")[2]
+
+    @property
+    def values(self) -> dict[str, JSON]:
+        """The choice as it stands in YAML."""
+        return {TARGET: self.target, **self.settings}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A section of the configuration whose class can be chosen."""
+
+    kind: str
+    """The class that a choice must derive from."""
+    base: str
+    """The one that a user's own should derive from, as it is imported."""
+
+
+PLACES: Final = MappingProxyType(
+    {
+        "pairs": Place("iterdpo.pairing.base.PairSource", "iterdpo.pairing.Strategy"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A choice that was found to be right."""
+
+    choice: Choice
+    value: Any
+    """An instance with these settings, in which nothing that a run provides is there yet: good for
+    what follows from settings alone."""
+
+
+def checked_choices(
+    values: Mapping[str, JSON], schema: type
+) -> tuple[dict[str, JSON], dict[str, Any], list[str]]:
+    """Check every choice of a configuration.
+
+    Args:
+        values: the composed values.
+        schema: the configuration's class.
+
+    Returns:
+        The values as ``schema`` reads them, with every choice's defaults filled in; by place, the
+        object that its choice names (see ``Checked.value``); and what is wrong, one line each.
+    """
+    shaped = shape(values, schema)
+    made: dict[str, Any] = {}
+    problems: list[str] = []
+    for key, place in PLACES.items():
+        node = _node(shaped, key)
+        if node is None:
+            continue
+        try:
+            found = checked(key, {TARGET: node["target"], **node["settings"]}, place)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        node["settings"] = dict(found.choice.settings)
+        made[key] = found.value
+    return shaped, made, problems
+
+
+def shape(values: Mapping[str, JSON], schema: type) -> dict[str, JSON]:
+    """Return values as ``schema`` reads them: what is a choice's own apart from its place's."""
+    shaped: dict[str, JSON] = json.loads(json.dumps(dict(values)))
+    for key in PLACES:
+        *path, name = key.split(".")
+        section: JSON = shaped
+        kind: Any = schema
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None
+            kind = get_type_hints(kind)[part]
+        node = section.get(name) if isinstance(section, dict) else None
+        if not isinstance(node, dict):
+            continue  # nothing is chosen, or the schema says what is wrong
+        hint = get_type_hints(kind)[name]
+        own = {item.name for item in fields(hint)} - {"choice"} if is_dataclass(hint) else set()
+        own = set() if hint is Choice else own
+        settings = {k: v for k, v in node.items() if k not in own and k != TARGET}
+        choice = {"target": node.get(TARGET) or "", "settings": settings}
+        kept = {k: v for k, v in node.items() if k in own}
+        section[name] = {**kept, "choice": choice} if own else choice
+    return shaped
+
+
+def as_values(config: Any) -> JSON:
+    """Return a configuration as it stands in YAML, and as ``shape`` reads it back."""
+    if isinstance(config, Choice):
+        return dict(config.values)
+    if is_dataclass(config) and not isinstance(config, type):
+        values: dict[str, JSON] = {}
+        for item in fields(config):
+            own = as_values(getattr(config, item.name))
+            values |= own if item.name == "choice" else {item.name: own}
+        return values
+    return plain(config)
+
+
+def name_of(section: Mapping[str, JSON]) -> str:
+    """Return what reports call the choice of a section, as ``as_values`` gave it."""
+    return Choice(str(section.get(TARGET, "")), {}).name
+
+
+def _node(shaped: Mapping[str, JSON], key: str) -> Any:
+    node: Any = shaped
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node.get("choice", node) if isinstance(node, dict) else None
+
+
+def checked(key: str, values: Mapping[str, JSON], place: Place) -> Checked:
+    """Find the class that ``values`` names and check its settings.
+
+    Args:
+        key: the section, for messages.
+        values: the section's values, less those of its place.
+        place: what may stand there.
+
+    Raises:
+        ConfigError: the class is not there or is no such class, or a setting is wrong.
+    """
+    values = dict(values)
+    target = values.pop(TARGET, None)
+    if not isinstance(target, str) or not target:
+        raise ConfigError(
+            [f"{key}.{TARGET}: is missing; name a class that derives from {place.base}, or choose "
+             f"one of those in conf/{key.replace('.', '/')}"]
+        )  # fmt: skip
+    own = find_class(target, f"{key}.{TARGET}={target}", place.kind, place.base)
+    try:
+        parameters = settings_of(own)
+    except TypeError as error:
+        raise ConfigError([f"{key}.{TARGET}={target}: {error}"]) from None
+    settings = [item for item in parameters if not item.provided]
+    python = _typed(key, target, settings, values)
+    absent = {item.name: Absent(item.name) for item in parameters if item.provided}
+    try:
+        made = own(**python, **absent)
+    except ValueError as error:  # of ``__post_init__``: what settings allow only one by one
+        raise ConfigError([_placed(key, text) for text in str(error).splitlines()]) from None
+    shown = {item.name: _shown(values, item, python[item.name]) for item in settings}
+    return Checked(Choice(target, shown), made)
+
+
+def build(key: str, choice: Choice, **provided: object) -> Any:
+    """Return the object that a checked choice names, with what the run provides.
+
+    Args:
+        key: its place.
+        choice: the class and its settings.
+        provided: what the run provides there, by name.
+
+    Raises:
+        ConfigError: it asks for something that is not provided here.
+    """
+    place = PLACES[key]
+    said = f"{key}.{TARGET}={choice.target}"
+    own = find_class(choice.target, said, place.kind, place.base)
+    parameters = settings_of(own)
+    settings = [item for item in parameters if not item.provided]
+    wanted = [item.name for item in parameters if item.provided]
+    if missing := [name for name in wanted if name not in provided]:
+        raise ConfigError(
+            [f"{key}.{TARGET}={choice.target}: asks for {missing[0]}, and a run provides "
+             f"{', '.join(provided) or 'nothing'} here"]
+        )  # fmt: skip
+    python = _typed(key, choice.target, settings, choice.settings)
+    return own(**python, **{name: provided[name] for name in wanted})
+
+
+class Absent:
+    """Stands for what a run provides, while nothing but settings is looked at."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self._name} is not there before the run: read it when it is needed")
+
+
+def _typed(
+    key: str, target: str, settings: list[Setting], values: Mapping[str, JSON]
+) -> dict[str, Any]:
+    """Return the values as the types that the class declares."""
+    from pydantic import TypeAdapter, ValidationError
+
+    fields = [
+        (item.name, item.hint)
+        if item.default is MISSING
+        else (item.name, item.hint, field(default_factory=functools.partial(_same, item.default)))
+        for item in settings
+    ]
+    kind: Any = allowing_any(make_dataclass("Settings", fields, frozen=True, kw_only=True))
+    try:
+        made = TypeAdapter(kind).validate_json(json.dumps(dict(values)))
+    except ValidationError as error:
+        raise ConfigError(list(_lines(key, target, settings, error))) from None
+    return {item.name: getattr(made, item.name) for item in settings}
+
+
+def _same(value: T) -> T:
+    return value
+
+
+def _lines(key: str, target: str, settings: list[Setting], error: Any) -> Iterator[str]:
+    names = ", ".join(item.name for item in settings) or "none"
+    for item in error.errors():
+        line = line_of(item, key)
+        if line.endswith(": no such setting"):
+            line += f" of {target}, which has {names}"
+        yield line
+
+
+def _placed(key: str, text: str) -> str:
+    """Return a message of a class, with its section where it names a setting."""
+    return f"{key}.{text}" if text.split("=")[0].split(":")[0].isidentifier() else f"{key}: {text}"
+
+
+def _shown(values: Mapping[str, JSON], item: Setting, python: Any) -> JSON:
+    from pydantic_core import to_jsonable_python
+
+    return values[item.name] if item.name in values else to_jsonable_python(python)
