@@ -89,7 +89,7 @@ def test_the_work_goes_on_when_nobody_reads_any_more() -> None:
     read, write = os.pipe()
     os.close(read)
     code = (
-        "import sys\nfrom iterdpo import console\n"
+        "import sys\nfrom iterdpo.cli import console\n"
         "with console.printing() as out:\n    out.print('a table')\n"
         "print('a line')\nprint('went on', file=sys.stderr)"
     )
