@@ -78,10 +78,9 @@ def test_the_recipe_holds_what_is_not_as_shipped_and_no_place(
     plain: Any, finished_run: Any, changed: Any
 ) -> None:
     for card in plain.values():
-        assert (
-            "| `pairs._target_` | `iterdpo.pairing.best_worst.BestWorst` | `iterdpo.pairing.top_bottom.TopBottom` |"
-            in card
-        )
+        targets = ("best_worst.BestWorst", "top_bottom.TopBottom")
+        row = " | ".join(f"`iterdpo.pairing.{target}`" for target in targets)
+        assert f"| `pairs._target_` | {row} |" in card
         assert "`prompts.txt`" in card
         assert str(finished_run.parent) not in card
         assert "store.root" not in card
