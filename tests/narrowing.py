@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 
 import pytest
 
-from iterdpo.engines.base import Completion, PromptTooLong
+from iterdpo.engines.base import PromptTooLong
 from iterdpo.evaluation.statistics import Estimate
 
 T = TypeVar("T")
@@ -32,10 +32,10 @@ def near(value: float, within: float | None = None) -> float:
     return cast("float", pytest.approx(value, abs=within))
 
 
-def completions(results: Iterable[Completion | PromptTooLong]) -> list[Completion]:
-    """Return an engine's results to requests that all fit into its context."""
-    written = []
+def answered(results: Iterable[T | PromptTooLong]) -> list[T]:
+    """Return what an engine said to requests that all fit into its context."""
+    fitting: list[T] = []
     for result in results:
-        assert isinstance(result, Completion), result
-        written.append(result)
-    return written
+        assert not isinstance(result, PromptTooLong), result
+        fitting.append(result)
+    return fitting

@@ -17,7 +17,7 @@ from tests.evaluation.test_table import estimate, model, summary  # noqa: F401
 
 
 @pytest.fixture
-def result(summary: dict[str, Any]) -> Any:
+def result(summary: dict[str, Any]) -> dict[str, Any]:
     values = copy.deepcopy(summary)
     for number, entry in enumerate(values["models"]):
         entry["iteration"] = number
@@ -29,13 +29,13 @@ def result(summary: dict[str, Any]) -> Any:
     return values | {"iterations": [made], "alarms": [], "stopped": None}
 
 
-def shown(result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def shown(result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     console.show(result, tmp_path)
     return capsys.readouterr().out.splitlines()
 
 
 def test_the_table_marks_the_best_model_and_says_why(
-    result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = shown(result, tmp_path, capsys)
     assert lines[1].split() == [
@@ -50,12 +50,12 @@ def test_the_table_marks_the_best_model_and_says_why(
     assert max(map(len, lines)) <= console.WIDTH
 
 
-def test_the_heads_are_as_many_as_the_cells(result: Any) -> None:
+def test_the_heads_are_as_many_as_the_cells(result: dict[str, Any]) -> None:
     assert {len(console.row(entry, result)) for entry in result["models"]} == {len(console.COLUMNS)}
 
 
 def test_one_prompt_and_no_oracle_are_shown_as_they_are(
-    result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result["models"][0]["quality"] = None
     result["models"][1]["quality"]["ci95"] = [None, None]
@@ -67,14 +67,14 @@ def test_one_prompt_and_no_oracle_are_shown_as_they_are(
 
 
 def test_a_run_that_an_alarm_ended_says_so(
-    result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result["stopped"] = {"iteration": 1, "message": "stopped after iteration 1 of 3 by [x]"}
     assert "stopped after iteration 1 of 3 by [x]" in shown(result, tmp_path, capsys)
 
 
 def test_alarms_are_told_with_their_own_model(
-    result: Any, caplog: pytest.LogCaptureFixture
+    result: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     result["alarms"] = [
         {"iteration": 0, "message": "an old one"}, {"iteration": 1, "message": "M1: too many ties"}

@@ -24,37 +24,37 @@ def problems(*arguments: str) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_a_right_command_passes(here: Any) -> None:
+def test_a_right_command_passes(here: Path) -> None:
     check(["iterations=3", "training.beta=0.3", "pairs=best_worst", "candidates.n=4"])
     assert list(here.iterdir()) == []
 
 
-def test_an_unknown_key_names_the_closest_one(here: Any) -> None:
+def test_an_unknown_key_names_the_closest_one(here: Path) -> None:
     assert problems("training.betta=0.1") == (
         "training.betta: no such setting; did you mean training.beta?",
     )
 
 
-def test_an_unknown_choice_lists_the_choices(here: Any) -> None:
+def test_an_unknown_choice_lists_the_choices(here: Path) -> None:
     assert problems("pairs=beast_worst") == (
         "pairs=beast_worst: no such choice; there are best_worst, custom, dataset, top_bottom, "
         "ultrafeedback_binarized",
     )
 
 
-def test_two_wrong_values_are_two_lines(here: Any) -> None:
+def test_two_wrong_values_are_two_lines(here: Path) -> None:
     found = problems("training.beta=-1", "iterations=none")
     assert len(found) == 2
     assert any("training.beta=-1" in line for line in found)
     assert any("iterations=none" in line for line in found)
 
 
-def test_wrong_keys_choices_and_values_are_all_reported(here: Any) -> None:
+def test_wrong_keys_choices_and_values_are_all_reported(here: Path) -> None:
     found = problems("trainin.beta=1", "engine=vlm", "iterations=0", "seed=1")
     assert len(found) == 3
 
@@ -69,27 +69,27 @@ def test_wrong_keys_choices_and_values_are_all_reported(here: Any) -> None:
     ],
 )
 def test_a_misspelled_group_and_a_setting_without_its_section_are_found(
-    here: Any, typed: str, meant: str
+    here: Path, typed: str, meant: str
 ) -> None:
     key = typed.partition("=")[0]
     assert problems(typed) == (f"{key}: no such setting; did you mean {meant}?",)
 
 
 @pytest.mark.parametrize("arguments", [["judge=null"], ["-m", "judge=lab,null"]])
-def test_no_choice_at_all_is_not_one_of_them(here: Any, arguments: list[str]) -> None:
+def test_no_choice_at_all_is_not_one_of_them(here: Path, arguments: list[str]) -> None:
     (line,) = problems(*arguments)
     assert line.startswith("judge=null: no such choice; there are additive, ")
     assert line.endswith("; leave it out for none of them")
 
 
-def test_a_group_that_a_run_needs_cannot_be_deleted(here: Any) -> None:
+def test_a_group_that_a_run_needs_cannot_be_deleted(here: Path) -> None:
     assert problems("~engine", "engine.device=cpu")[0] == (
         "~engine: a run needs it; choose one of auto, transformers, vllm"
     )
     check(["~experiment"])
 
 
-def test_choices_of_ones_own_stand_beside_the_packages(here: Any) -> None:
+def test_choices_of_ones_own_stand_beside_the_packages(here: Path) -> None:
     (here / "own" / "experiment").mkdir(parents=True)
     (here / "own" / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ntraining:\n  beta: -7\n"
@@ -102,7 +102,7 @@ def test_choices_of_ones_own_stand_beside_the_packages(here: Any) -> None:
     assert " mine," in line
 
 
-def test_flags_of_hydra_that_lead_nowhere_are_refused(here: Any) -> None:
+def test_flags_of_hydra_that_lead_nowhere_are_refused(here: Path) -> None:
     (line,) = problems("--config-dir=nowhere")
     assert line == "--config-dir nowhere: no such directory; check the path"
     for flag in ("--config-name=other", f"--config-path={here}"):
@@ -110,7 +110,7 @@ def test_flags_of_hydra_that_lead_nowhere_are_refused(here: Any) -> None:
         assert line.startswith(f"{flag}: there is one configuration; ")
 
 
-def test_values_with_signs_in_them_are_to_be_quoted_twice(here: Any) -> None:
+def test_values_with_signs_in_them_are_to_be_quoted_twice(here: Path) -> None:
     (line,) = problems("prompts.path=a=b")
     assert line.endswith("""in quotes, and they must pass the shell: 'prompts.path="a=b"'""")
     assert problems('prompts.path="a=b"', "prompts=file") == ("prompts.path=a=b: no such file",)
@@ -119,67 +119,67 @@ def test_values_with_signs_in_them_are_to_be_quoted_twice(here: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["store.root", "hydra.run.dir"])
-def test_an_empty_path_is_not_this_directory(here: Any, key: str) -> None:
+def test_an_empty_path_is_not_this_directory(here: Path, key: str) -> None:
     (line,) = problems(f"{key}=")
     assert line.startswith(f"{key}=: is empty; name a ")
 
 
-def test_what_is_not_an_override_says_so(here: Any) -> None:
+def test_what_is_not_an_override_says_so(here: Path) -> None:
     assert problems("iterations") == ("iterations: is not key=value",)
 
 
 @pytest.mark.parametrize("value", ["~/store", "/data/my store (2)/s", "it's"])
-def test_a_value_that_must_be_quoted_comes_with_its_quotes(here: Any, value: str) -> None:
+def test_a_value_that_must_be_quoted_comes_with_its_quotes(here: Path, value: str) -> None:
     (line,) = problems(f"store.root={value}")
     said, _, advice = line.partition(" the shell: ")
     assert said.startswith(f"store.root={value}: this value is read only in quotes")
     check(shlex.split(advice))
 
 
-def test_no_such_directory_of_configuration(here: Any) -> None:
+def test_no_such_directory_of_configuration(here: Path) -> None:
     assert problems("--config-dir", "nowhere") == (
         "--config-dir nowhere: no such directory; check the path",
     )
 
 
-def test_several_values_need_m(here: Any) -> None:
+def test_several_values_need_m(here: Path) -> None:
     (line,) = problems("training.beta=0.1,0.2")
     assert "need -m" in line
     check(["-m", "training.beta=0.1,0.2"])
 
 
-def test_a_sweep_over_an_unknown_key_or_choice_is_refused_at_once(here: Any) -> None:
+def test_a_sweep_over_an_unknown_key_or_choice_is_refused_at_once(here: Path) -> None:
     assert len(problems("-m", "training.betta=0.1,0.2", "judge=lab,nobody")) == 2
 
 
-def test_a_value_that_must_be_set_is_named(here: Any) -> None:
+def test_a_value_that_must_be_set_is_named(here: Path) -> None:
     assert problems("model=local") == ("model.path: must be set, model.path=...",)
 
 
-def test_a_missing_model_path(here: Any) -> None:
+def test_a_missing_model_path(here: Path) -> None:
     (line,) = problems("model=local", "model.path=/no/such/dir")
     assert line.startswith("model.path=/no/such/dir: no checkpoint there")
 
 
 @pytest.mark.parametrize("key", ["hydra.run.dir", "store.root"])
-def test_a_directory_that_cannot_be_written_to(here: Any, key: str) -> None:
+def test_a_directory_that_cannot_be_written_to(here: Path, key: str) -> None:
     (here / "file").write_text("in the way")
     (line,) = problems(f"{key}={here}/file/below")
     assert line.startswith(f"{key}={here}/file/below: cannot be written to")
 
 
 @pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"]])
-def test_help_and_cfg_need_no_check_of_directories(here: Any, flag: list[str]) -> None:
+def test_help_and_cfg_need_no_check_of_directories(here: Path, flag: list[str]) -> None:
     check(flag)
     assert list(here.iterdir()) == []
 
 
-def run(*arguments: str, cwd: Any) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "iterdpo", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_the_program_ends_with_status_2_and_one_line_a_problem(here: Any) -> None:
+def test_the_program_ends_with_status_2_and_one_line_a_problem(here: Path) -> None:
     done = run("training.beta=-1", "iterationss=3", cwd=here)
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
@@ -188,7 +188,7 @@ def test_the_program_ends_with_status_2_and_one_line_a_problem(here: Any) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_a_prompts_file_with_a_broken_line_is_named_by_line(here: Any) -> None:
+def test_a_prompts_file_with_a_broken_line_is_named_by_line(here: Path) -> None:
     (here / "prompts.jsonl").write_text('{"prompt": "fine"}\n{"prompt": oops}\n')
     done = run("prompts=file", "prompts.path=prompts.jsonl", "tracking=none", cwd=here)
     assert done.returncode == 2
@@ -197,14 +197,14 @@ def test_a_prompts_file_with_a_broken_line_is_named_by_line(here: Any) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_help_helps(here: Any) -> None:
+def test_help_helps(here: Path) -> None:
     done = run("--help", cwd=here)
     assert done.returncode == 0
     for part in ("python -m iterdpo iterations=3", "training.beta", "best_worst", "Groups"):
         assert part in done.stdout or part.split(".")[-1] in done.stdout, part
 
 
-def test_a_wrong_command_loads_nothing_heavy(here: Any) -> None:
+def test_a_wrong_command_loads_nothing_heavy(here: Path) -> None:
     code = (
         "import sys; from iterdpo.cli import overrides as command\n"
         "from iterdpo.errors import ConfigError\n"
@@ -218,19 +218,19 @@ def test_a_wrong_command_loads_nothing_heavy(here: Any) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_launcher_is_one_that_is_there(here: Any) -> None:
+def test_a_launcher_is_one_that_is_there(here: Path) -> None:
     done = run("-m", "hydra/launcher=nope", "training.beta=0.1,0.2", cwd=here)
     assert done.returncode == 2
     assert "hydra/launcher=nope: no such choice; there are basic, cluster" in done.stderr
 
 
-def test_cfg_of_a_sweep_is_refused_in_a_line(here: Any) -> None:
+def test_cfg_of_a_sweep_is_refused_in_a_line(here: Path) -> None:
     done = run("-m", "--cfg", "job", "training.beta=0.1,0.2", cwd=here)
     assert done.returncode == 2
     assert done.stderr.startswith("iterdpo: --cfg: shows one run")
 
 
-def test_a_reader_who_has_seen_enough_of_the_help_is_no_error(here: Any) -> None:
+def test_a_reader_who_has_seen_enough_of_the_help_is_no_error(here: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "iterdpo", "--help"]
@@ -239,7 +239,7 @@ def test_a_reader_who_has_seen_enough_of_the_help_is_no_error(here: Any) -> None
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_device_that_is_not_there_is_named(here: Any) -> None:
+def test_a_device_that_is_not_there_is_named(here: Path) -> None:
     assert "should match pattern" in problems("engine.device=gpu")[0]
     done = subprocess.run(
         [sys.executable, "-m", "iterdpo", "engine.device=cuda:7", "tracking=none"],

@@ -4,30 +4,31 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
 from iterdpo.cli.plan import Estimate, said, total_of
-from tests.loop.conftest import configure  # noqa: F401
+from iterdpo.config.schema import Config
+from tests.loop.conftest import Configure, configure  # noqa: F401
 from tests.loop.sizes import SMALL
+from tests.narrowing import present
 
 SMOKE = ("experiment=smoke", "iterations=2", *SMALL)
 
 
-def steps_of(config: Any) -> Any:
+def steps_of(config: Config) -> list[plan.Step]:
     return [step for _, steps in plan.plan(config) for step in steps]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("plan") / "store"
 
 
 @pytest.fixture(scope="module")
-def planned_and_run(libraries: None, store: Any) -> Any:
+def planned_and_run(libraries: None, store: Path) -> tuple[Config, list[plan.Step]]:
     """What was planned over an empty store, and what the run then stored."""
     from hydra import compose, initialize_config_dir
 
@@ -46,7 +47,7 @@ def planned_and_run(libraries: None, store: Any) -> Any:
 
 
 def test_over_an_empty_store_everything_runs_under_the_keys_it_then_has(
-    planned_and_run: Any, store: Any
+    planned_and_run: tuple[Config, list[plan.Step]], store: Path
 ) -> None:
     _, planned = planned_and_run
     assert {step.state for step in planned} == {"runs"}
@@ -57,7 +58,9 @@ def test_over_an_empty_store_everything_runs_under_the_keys_it_then_has(
     assert candidates[0].estimate == Estimate(8 * 6 * 48, at_most=True)  # prompts x n x longest
 
 
-def test_after_the_run_everything_is_cached(planned_and_run: Any) -> None:
+def test_after_the_run_everything_is_cached(
+    planned_and_run: tuple[Config, list[plan.Step]],
+) -> None:
     config, planned = planned_and_run
     again = steps_of(config)
     assert {step.state for step in again} == {"cached"}
@@ -65,21 +68,24 @@ def test_after_the_run_everything_is_cached(planned_and_run: Any) -> None:
 
 
 def test_a_changed_setting_is_named_where_it_first_tells(
-    planned_and_run: Any, configure: Any, store: Any
+    planned_and_run: tuple[Config, list[plan.Step]], configure: Configure, store: Path
 ) -> None:
     config = configure(*SMOKE, "training.beta=0.7", f"store.root={store}")
     by_state = {step.key: step for step in steps_of(config)}
     runs = [step for step in by_state.values() if step.state == "runs"]
     assert runs[0].stage == "adapter"
     assert runs[0].details == ("settings.training.beta: 0.1 -> 0.7",)
-    assert runs[0].estimate.seconds > 0
+    assert present(runs[0].estimate.seconds) > 0
     later = next(step for step in runs if step.stage == "candidates")
     assert later.details == (f"after adapter {runs[0].key[:8]}",)
-    assert 8 * 6 < later.estimate.tokens < 8 * 6 * 48
+    assert 8 * 6 < present(later.estimate.tokens) < 8 * 6 * 48
 
 
 def test_a_half_done_stage_says_how_far_it_is(
-    planned_and_run: Any, store: Any, tmp_path: Path, configure: Any
+    planned_and_run: tuple[Config, list[plan.Step]],
+    store: Path,
+    tmp_path: Path,
+    configure: Configure,
 ) -> None:
     import shutil
 
@@ -95,7 +101,10 @@ def test_a_half_done_stage_says_how_far_it_is(
 
 
 def test_other_library_versions_are_told(
-    planned_and_run: Any, store: Any, tmp_path: Path, configure: Any
+    planned_and_run: tuple[Config, list[plan.Step]],
+    store: Path,
+    tmp_path: Path,
+    configure: Configure,
 ) -> None:
     import shutil
 
@@ -110,7 +119,7 @@ def test_other_library_versions_are_told(
 
 
 def test_the_command_prints_the_plan_and_leaves_no_run(
-    planned_and_run: Any, store: Any, tmp_path: Path
+    planned_and_run: tuple[Config, list[plan.Step]], store: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "iterdpo", "plan=true", *SMOKE, "tracking=none",
                "engine.device=cpu", "training.beta=0.7", f"store.root={store}"]  # fmt: skip

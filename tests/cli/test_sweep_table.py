@@ -34,7 +34,7 @@ class Job:
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("tracked") / "a sweep"
     command = [
         sys.executable, "-m", "iterdpo", "-m", "experiment=smoke", "iterations=1", "seed=0,1",
@@ -50,13 +50,13 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module", params=[0, 1])
-def job(request: pytest.FixtureRequest, sweep: Any) -> Any:
+def job(request: pytest.FixtureRequest, sweep: Path) -> Job:
     run_dir = sweep / str(request.param)
     (directory,) = (run_dir / "wandb").glob("offline-run-*")
     return Job(run_dir, OfflineRun.read(directory))
 
 
-def test_its_label_compares_it_with_its_sibling(job: Any) -> None:
+def test_its_label_compares_it_with_its_sibling(job: Job) -> None:
     run = job.written.run
     assert run.display_name == f"seed={job.run_dir.name}"
     assert (run.run_group, run.job_type, run.project) == ("a sweep", "loop", "iterdpo")
@@ -64,7 +64,7 @@ def test_its_label_compares_it_with_its_sibling(job: Any) -> None:
     assert {"mine", "model:lab", "judge:current", "pairs:TopBottom"} <= set(run.tags)
 
 
-def test_its_configuration_is_the_run_s_own(job: Any) -> None:
+def test_its_configuration_is_the_run_s_own(job: Job) -> None:
     config = job.written.config
     own = job.json("config.json")
     assert {name: config[name] for name in own} == own
@@ -73,7 +73,7 @@ def test_its_configuration_is_the_run_s_own(job: Any) -> None:
     assert set(config) == {*own, "versions", "git", "run_directory", "_wandb"}
 
 
-def test_its_numbers_are_those_of_the_summary(job: Any) -> None:
+def test_its_numbers_are_those_of_the_summary(job: Job) -> None:
     summary = job.json("summary.json")
     told: dict[int, dict[str, float]] = {}
     for row in job.written.rows_with("iteration"):
@@ -86,7 +86,7 @@ def test_its_numbers_are_those_of_the_summary(job: Any) -> None:
     assert "quality/mean" in told[0]
 
 
-def test_its_result_is_that_of_the_last_model(job: Any) -> None:
+def test_its_result_is_that_of_the_last_model(job: Job) -> None:
     summary = job.json("summary.json")
     result = job.written.summary
     assert result["result"] == summary
@@ -95,7 +95,7 @@ def test_its_result_is_that_of_the_last_model(job: Any) -> None:
     assert [record.exit_code for record in job.written.of("exit")] == [0]
 
 
-def test_its_curve_is_the_training_s_history(job: Any) -> None:
+def test_its_curve_is_the_training_s_history(job: Job) -> None:
     history = json.loads((job.stage("adapter") / "training.json").read_text("utf-8"))["history"]
     rows = job.written.rows_with("train/M1/step")
     assert [row["train/M1/step"] for row in rows] == [entry["step"] for entry in history]
@@ -107,7 +107,7 @@ def test_its_curve_is_the_training_s_history(job: Any) -> None:
     assert job.written.steps["train/M1/rewards/margins"] == "train/M1/step"
 
 
-def test_its_tables_show_all_answers_to_the_prompts_shown(job: Any) -> None:
+def test_its_tables_show_all_answers_to_the_prompts_shown(job: Job) -> None:
     (row,) = job.written.rows_with("samples.path")
     table = job.written.table(row["samples.path"])
     answers = [dict(zip(table["columns"], cells, strict=True)) for cells in table["data"]]
@@ -123,7 +123,7 @@ def test_its_tables_show_all_answers_to_the_prompts_shown(job: Any) -> None:
     assert row["preference_pairs.nrows"] == 12
 
 
-def test_its_histograms_count_everything(job: Any) -> None:
+def test_its_histograms_count_everything(job: Job) -> None:
     made = job.json("summary.json")["iterations"][0]
     (row,) = job.written.rows_with("distribution/score.values")
     assert row["iteration"] == 1
@@ -132,7 +132,7 @@ def test_its_histograms_count_everything(job: Any) -> None:
     assert sum(row["distribution/tokens.values"]) == made["candidates"]
 
 
-def test_its_artifacts_lie_in_the_store_with_the_hash_they_name(job: Any) -> None:
+def test_its_artifacts_lie_in_the_store_with_the_hash_they_name(job: Job) -> None:
     model = job.json("summary.json")["models"][1]
     artifacts = {item.type: item for item in job.written.of("artifact")}
     assert set(artifacts) == {"model", "dataset", "run_table"}

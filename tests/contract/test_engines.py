@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from iterdpo.engines.base import Completion, PromptTooLong, Sampling, TokenSequence
+from iterdpo.engines.base import Completion, Engine, PromptTooLong, Sampling, TokenSequence
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Base, FinishReason, Policy
 from tests.checkpoints import CheckpointOf
+from tests.narrowing import answered
+
+if TYPE_CHECKING:
+    from iterdpo.engines.vllm import VllmEngine
 
 REQUESTS = [Request.of(f"Name {n} animals.", system="Be brief.") for n in ("two", "six", "ten")]
 
@@ -24,7 +28,7 @@ CONTEXT = 200
 
 
 @pytest.fixture(scope="module")
-def vllm_engine(vllm: Any) -> Iterator[Any]:
+def vllm_engine(vllm: None) -> Iterator[VllmEngine]:
     """One vLLM for all tests: it takes seconds to start."""
     from iterdpo.engines.vllm import VllmEngine
     from iterdpo.engines.vllm_process import VllmSettings
@@ -35,7 +39,9 @@ def vllm_engine(vllm: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(params=["scripted", "transformers", "vllm"])
-def engine_and_policy(request: pytest.FixtureRequest, checkpoint_of: CheckpointOf) -> Any:
+def engine_and_policy(
+    request: pytest.FixtureRequest, checkpoint_of: CheckpointOf
+) -> tuple[Engine, Policy]:
     if request.param == "scripted":
         base = Base("nowhere", "0", "none", "float32", "nowhere")
         engine = ScriptedEngine(
@@ -53,38 +59,38 @@ def engine_and_policy(request: pytest.FixtureRequest, checkpoint_of: CheckpointO
 
 
 @pytest.fixture
-def engine(engine_and_policy: Any) -> Any:
+def engine(engine_and_policy: tuple[Engine, Policy]) -> Engine:
     return engine_and_policy[0]
 
 
 @pytest.fixture
-def policy(engine_and_policy: Any) -> Any:
+def policy(engine_and_policy: tuple[Engine, Policy]) -> Policy:
     return engine_and_policy[1]
 
 
-def test_completions_come_in_the_order_asked(engine: Any, policy: Any) -> None:
-    done = list(engine.generate(REQUESTS, policy, Sampling(n=3, max_tokens=6)))
+def test_completions_come_in_the_order_asked(engine: Engine, policy: Policy) -> None:
+    done = answered(engine.generate(REQUESTS, policy, Sampling(n=3, max_tokens=6)))
     assert [(c.request, c.sample) for c in done] == [(r, s) for r in range(3) for s in range(3)]
 
 
-def test_a_completion_holds_its_tokens_and_their_logprobs(engine: Any, policy: Any) -> None:
-    for completion in engine.generate(REQUESTS, policy, Sampling(max_tokens=6)):
+def test_a_completion_holds_its_tokens_and_their_logprobs(engine: Engine, policy: Policy) -> None:
+    for completion in answered(engine.generate(REQUESTS, policy, Sampling(max_tokens=6))):
         assert len(completion.token_ids) == len(completion.logprobs) > 0
         assert all(value <= 0 and math.isfinite(value) for value in completion.logprobs)
         assert completion.prompt_token_ids
         assert isinstance(completion.finish_reason, FinishReason)
 
 
-def test_the_same_seed_writes_the_same_and_is_recorded(engine: Any, policy: Any) -> None:
+def test_the_same_seed_writes_the_same_and_is_recorded(engine: Engine, policy: Policy) -> None:
     sampling = Sampling(n=2, max_tokens=8, seed=11)
-    first = list(engine.generate(REQUESTS, policy, sampling))
-    assert first == list(engine.generate(REQUESTS, policy, sampling))
-    other = list(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=8, seed=12)))
+    first = answered(engine.generate(REQUESTS, policy, sampling))
+    assert first == answered(engine.generate(REQUESTS, policy, sampling))
+    other = answered(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=8, seed=12)))
     assert {c.seed for c in first}.isdisjoint(c.seed for c in other)
 
 
 def test_a_prompt_that_does_not_fit_is_answered_by_its_length_and_the_others_as_ever(
-    engine: Any, policy: Any
+    engine: Engine, policy: Policy
 ) -> None:
     requests = [REQUESTS[0], Request.of("word " * 300), REQUESTS[1]]
     first, long, last = engine.generate(requests, policy, Sampling(max_tokens=6))
@@ -97,43 +103,46 @@ def test_a_prompt_that_does_not_fit_is_answered_by_its_length_and_the_others_as_
     assert [kind is PromptTooLong for kind in kinds] == [False, True, False]
 
 
-def test_choices_get_the_logprob_of_being_next(engine: Any, policy: Any) -> None:
-    answers = list(engine.choice_logprobs(REQUESTS, ["0", "3", "5"], policy))
+def test_choices_get_the_logprob_of_being_next(engine: Engine, policy: Policy) -> None:
+    answers = answered(engine.choice_logprobs(REQUESTS, ["0", "3", "5"], policy))
     assert [answer.request for answer in answers] == [0, 1, 2]
     for answer in answers:
         assert len(answer.logprobs) == 3
         assert sum(math.exp(value) for value in answer.logprobs) <= 1 + 1e-6
 
 
-def test_choices_do_not_depend_on_what_else_is_asked(engine: Any, policy: Any) -> None:
-    together = [a.logprobs for a in engine.choice_logprobs(REQUESTS, ["0", "5"], policy)]
+def test_choices_do_not_depend_on_what_else_is_asked(engine: Engine, policy: Policy) -> None:
+    together = [a.logprobs for a in answered(engine.choice_logprobs(REQUESTS, ["0", "5"], policy))]
     for request, expected in zip(REQUESTS, together, strict=True):
-        (alone,) = engine.choice_logprobs([request], ["0", "5"], policy)
+        (alone,) = answered(engine.choice_logprobs([request], ["0", "5"], policy))
         assert alone.logprobs == pytest.approx(expected, abs=1e-5)
 
 
-def test_sequences_are_scored_as_they_were_written(engine: Any, policy: Any) -> None:
+def test_sequences_are_scored_as_they_were_written(engine: Engine, policy: Policy) -> None:
     if isinstance(engine, ScriptedEngine):
         pytest.skip("a table has no probabilities: every token counts -1")
-    done = list(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=6, seed=3)))
+    done = answered(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=6, seed=3)))
     texts = [TokenSequence(c.prompt_token_ids, c.token_ids) for c in done]
     expected = [sum(c.logprobs) for c in done]
     assert engine.sequence_logprobs(texts, policy) == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_caller_may_stop_early_and_ask_again(engine: Any, policy: Any) -> None:
+def test_a_caller_may_stop_early_and_ask_again(engine: Engine, policy: Policy) -> None:
     sampling = Sampling(n=2, max_tokens=6, seed=3)
-    whole = list(engine.generate(REQUESTS, policy, sampling))
+    whole = answered(engine.generate(REQUESTS, policy, sampling))
     answers = engine.generate(REQUESTS, policy, sampling)
     assert next(iter(answers)) == whole[0]
+    assert isinstance(answers, Generator)
     answers.close()
-    assert list(engine.generate(REQUESTS, policy, sampling)) == whole
+    assert answered(engine.generate(REQUESTS, policy, sampling)) == whole
 
 
-def test_an_answer_that_fills_the_budget_is_truncated(engine: Any, policy: Any) -> None:
+def test_an_answer_that_fills_the_budget_is_truncated(engine: Engine, policy: Policy) -> None:
     if isinstance(engine, ScriptedEngine):
         pytest.skip("a table writes what stands in it")
-    for completion in engine.generate(REQUESTS, policy, Sampling(n=3, max_tokens=3, seed=1)):
+    for completion in answered(
+        engine.generate(REQUESTS, policy, Sampling(n=3, max_tokens=3, seed=1))
+    ):
         full = len(completion.token_ids) == 3 and completion.token_ids[-1] not in stop_ids(policy)
         assert (completion.finish_reason is FinishReason.LENGTH) == full
 
@@ -143,29 +152,29 @@ def stop_ids(policy: Policy) -> set[int]:
     return {json.loads((Path(policy.base.path) / "config.json").read_text())["eos_token_id"]}
 
 
-def test_tokens_are_counted(engine: Any, policy: Any) -> None:
+def test_tokens_are_counted(engine: Engine, policy: Policy) -> None:
     before = engine.usage
-    done = list(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=5, seed=2)))
+    done = answered(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=5, seed=2)))
     spent = engine.usage - before
     assert spent.generated_tokens == sum(len(c.token_ids) for c in done)
     assert spent.prompt_tokens == sum(len(c.prompt_token_ids) for c in done)
     assert 0 <= spent.cached_prompt_tokens <= spent.prompt_tokens
 
 
-def test_nothing_asked_is_nothing_answered(engine: Any, policy: Any) -> None:
-    assert list(engine.generate([], policy, Sampling())) == []
+def test_nothing_asked_is_nothing_answered(engine: Engine, policy: Policy) -> None:
+    assert answered(engine.generate([], policy, Sampling())) == []
     assert list(engine.choice_logprobs([], ["0"], policy)) == []
     assert engine.sequence_logprobs([], policy) == []
 
 
-def test_an_engine_works_after_sleeping(engine: Any, policy: Any) -> None:
-    before = list(engine.generate(REQUESTS, policy, Sampling(max_tokens=4)))
+def test_an_engine_works_after_sleeping(engine: Engine, policy: Policy) -> None:
+    before = answered(engine.generate(REQUESTS, policy, Sampling(max_tokens=4)))
     engine.sleep()
     engine.wake()
-    assert list(engine.generate(REQUESTS, policy, Sampling(max_tokens=4))) == before
+    assert answered(engine.generate(REQUESTS, policy, Sampling(max_tokens=4))) == before
 
 
-def test_the_identity_is_plain_data(engine: Any, policy: Any) -> None:
+def test_the_identity_is_plain_data(engine: Engine, policy: Policy) -> None:
     from iterdpo.store.hashing import sha256_of
 
     assert sha256_of(dict(engine.identity))

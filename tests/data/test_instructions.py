@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from iterdpo.conversation import Message
@@ -20,11 +22,11 @@ ASKED = (Message("user", "Name a fish."),)
 SYSTEM = Message("system", "Be brief.")
 
 
-def rows(*fields: dict[str, object]) -> list[Row]:
+def rows(*fields: Mapping[str, object]) -> list[Row]:
     return [Row(f"line {n}", item) for n, item in enumerate(fields, start=1)]
 
 
-def shown(fields: dict[str, object], **settings: object) -> Demonstration:
+def shown(fields: Mapping[str, object], **settings: object) -> Demonstration:
     (one,) = read_demonstrations(rows(fields), key="k", **settings)  # type: ignore[arg-type]
     return one
 
@@ -89,10 +91,11 @@ def test_broken_rows_are_named() -> None:
 def test_a_chat_that_is_more_than_its_texts_is_refused() -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     calling = [turns[0], {**turns[1], "tool_calls": [{"function": {"name": "sonar"}}]}]
-    for broken, said in (
+    refused: tuple[tuple[dict[str, object], str], ...] = (
         ({"messages": turns, "tools": [{"name": "sonar"}]}, "line 1: tools="),
         ({"messages": calling}, "line 1: messages, turn 2 calls tools"),
-    ):
+    )
+    for broken, said in refused:
         with pytest.raises(UserError, match=said):
             read_demonstrations(rows(broken), key="k")
     assert read_demonstrations(rows({"messages": turns, "tools": []}), key="k")
@@ -145,7 +148,10 @@ def test_rankings_of_ones_own() -> None:
     assert read_ranked(given, key="k") == [
         RankedAnswers("Name a fish.", ("Trout.", "Whale."), "line 1")
     ]
-    for broken in ({"prompt": "a", "responses": "b"}, {"prompt": "a", "responses": []},
-                   {"prompt": "a", "responses": ["b", ""]}, {"prompt": "a"}):  # fmt: skip
+    refused: tuple[dict[str, object], ...] = (
+                   {"prompt": "a", "responses": "b"}, {"prompt": "a", "responses": []},
+                   {"prompt": "a", "responses": ["b", ""]}, {"prompt": "a"},
+    )  # fmt: skip
+    for broken in refused:
         with pytest.raises(UserError, match="line 1"):
             read_ranked(rows(broken), key="k")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ PROMPT = (Message("user", "Name a fish."),)
 BRIEF = (Message("system", "Be brief."), *PROMPT)
 
 
-def read(*rows: dict[str, object], **settings: object) -> OfflinePairs:
+def read(*rows: Mapping[str, object], **settings: object) -> OfflinePairs:
     numbered = [Row(f"line {n}", row) for n, row in enumerate(rows, start=1)]
     made = read_pairs(numbered, key="preferences.path=FILE", **settings)  # type: ignore[arg-type]
     assert len(made.kept) + sum(made.dropped.values()) == len(rows)
@@ -33,12 +34,12 @@ def read(*rows: dict[str, object], **settings: object) -> OfflinePairs:
     return made
 
 
-def pair(*rows: dict[str, object]) -> OfflinePair:
+def pair(*rows: Mapping[str, object]) -> OfflinePair:
     (one,) = read(*rows).kept
     return one
 
 
-def refusal(*rows: dict[str, object]) -> str:
+def refusal(*rows: Mapping[str, object]) -> str:
     with pytest.raises(UserError) as error:
         read(*rows)
     assert "\n" not in str(error.value)
@@ -109,7 +110,8 @@ def test_a_prompt_that_is_more_than_its_texts_is_refused(field: str, value: obje
     row: dict[str, object] = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
     assert f"line 1: {field}=" in refusal(row | {field: value})
     assert "only texts are read" in refusal(row | {field: value})
-    for nothing in (None, "", "[]", [], {}):
+    absent: tuple[object, ...] = (None, "", "[]", [], {})
+    for nothing in absent:
         assert pair(row | {field: nothing}) == pair(row)
     calling = {**GOOD, "tool_calls": [{"function": {"name": "sonar"}}]}
     assert "chosen, turn 1 calls tools" in refusal(row | {"chosen": [calling]})
@@ -160,7 +162,7 @@ def test_what_is_dropped_and_why(row: dict[str, object], reason: PairDrop | None
 
 
 def test_a_margin_drops_close_scores_only() -> None:
-    row = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    row: dict[str, object] = {"prompt": "p", "chosen": "a", "rejected": "b"}
     rows = [row | {"score_chosen": score, "score_rejected": 2} for score in (2, 2.5, 3, 4)]
     made = read(*rows, row, min_margin=1.0)
     assert [item.chosen_score for item in made.kept] == [3, 4, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +37,7 @@ def refusal(path: object, **settings: object) -> str:
     return str(error.value)
 
 
-def jsonl(rows: list[dict[str, object]]) -> bytes:
+def jsonl(rows: Sequence[Mapping[str, object]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 

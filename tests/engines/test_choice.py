@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import pytest
 
@@ -20,7 +21,7 @@ from iterdpo.errors import UserError
     ],
 )
 def test_auto_takes_vllm_where_it_can_run_and_says_why(
-    asked: str, vllm: bool, cuda: bool, name: str, why: str
+    asked: Literal["auto", "vllm", "transformers"], vllm: bool, cuda: bool, name: str, why: str
 ) -> None:
     choice = choose_engine(asked, vllm=vllm, cuda=cuda, dtype="bfloat16")
     assert choice.name == name

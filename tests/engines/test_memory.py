@@ -23,6 +23,7 @@ from iterdpo.engines.memory import (
     trainer_bytes,
 )
 from tests.checkpoints import CheckpointOf
+from tests.narrowing import present
 
 # The sizes as the checkpoints' config.json give them.
 LLAMA_3_8B = {
@@ -39,22 +40,26 @@ QWEN_7B = {
 LLAMA = ModelShape(4096, 32, 32, 8, 128, 14336, 128256, tied=False)
 
 
+def shape_of(config: dict[str, Any]) -> ModelShape:
+    return present(ModelShape.of(config))
+
+
 def test_the_parameters_of_real_models() -> None:
-    assert ModelShape.of(LLAMA_3_8B).parameters == 8_030_261_248
-    assert ModelShape.of(MISTRAL_7B).parameters == 7_248_023_552
-    assert ModelShape.of(QWEN_7B).parameters == pytest.approx(7_615_616_512, rel=1e-3)
+    assert shape_of(LLAMA_3_8B).parameters == 8_030_261_248
+    assert shape_of(MISTRAL_7B).parameters == 7_248_023_552
+    assert shape_of(QWEN_7B).parameters == pytest.approx(7_615_616_512, rel=1e-3)
 
 
 def test_a_shape_is_read_in_every_spelling() -> None:
     assert ModelShape.of(LLAMA_3_8B) == LLAMA
     assert ModelShape.of({"text_config": LLAMA_3_8B, "vision_config": {}}) == LLAMA
     assert ModelShape.of(LLAMA_3_8B | {"head_dim": None}) == LLAMA
-    assert ModelShape.of(LLAMA_3_8B | {"head_dim": 256}).head_dim == 256
+    assert shape_of(LLAMA_3_8B | {"head_dim": 256}).head_dim == 256
     alone = {key: value for key, value in LLAMA_3_8B.items() if key != "num_key_value_heads"}
-    assert ModelShape.of(alone).kv_heads == 32
+    assert shape_of(alone).kv_heads == 32
     silent = {key: value for key, value in LLAMA_3_8B.items() if key != "tie_word_embeddings"}
-    assert ModelShape.of(silent).tied
-    assert not ModelShape.of({"text_config": silent, "tie_word_embeddings": False}).tied
+    assert shape_of(silent).tied
+    assert not shape_of({"text_config": silent, "tie_word_embeddings": False}).tied
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_counts_are_those_of_the_libraries(checkpoint_of: CheckpointOf, style: s
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    shape = ModelShape.at(checkpoint_of(style))
+    shape = present(ModelShape.at(checkpoint_of(style)))
     model = AutoModelForCausalLM.from_pretrained(checkpoint_of(style))
     modules = dict(model.named_modules())
     linear = {name: m for name, m in modules.items() if isinstance(m, torch.nn.Linear)}
@@ -117,8 +122,8 @@ def test_training_llama_8b_by_hand() -> None:
     context = 644_245_094
     same = base + adapters + layer + dequantized + logits + context
 
-    def trainer(**changes: Any) -> Any:
-        given = {
+    def trainer(**changes: Any) -> int:
+        given: dict[str, Any] = {
             "quantization": "nf4-double", "dtype_bytes": 2, "rank": 16, "micro_batch": 1,
             "length": 2048, "gradient_checkpointing": True,
         }  # fmt: skip
@@ -163,7 +168,7 @@ def test_activations_are_what_autograd_keeps(eager: bool) -> None:
         "hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2,
         "intermediate_size": 768, "vocab_size": 64,
     }  # fmt: skip
-    shape = ModelShape.of(sizes)
+    shape = shape_of(sizes)
 
     def saved(layers: int) -> int:
         config = AutoConfig.for_model("llama", **sizes | {"num_hidden_layers": layers})
@@ -173,9 +178,10 @@ def test_activations_are_what_autograd_keeps(eager: bool) -> None:
         adapter = LoraConfig(r=1, target_modules="all-linear", task_type="CAUSAL_LM")
         model = get_peft_model(model, adapter).train()
         own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-        kept, alive = {}, []
+        kept: dict[int, int] = {}
+        alive = []
 
-        def note(tensor: Any) -> Any:
+        def note(tensor: torch.Tensor) -> torch.Tensor:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in own:
                 kept[storage.data_ptr()] = storage.nbytes()
@@ -264,7 +270,7 @@ servings = st.fixed_dictionaries({"dtype_bytes": counts, "context": counts, "seq
 QUANTIZATIONS = ["nf4-double", "nf4", "int8", "none"]
 
 
-def raised(values: Any, name: Any) -> Any:
+def raised(values: dict[str, Any], name: str) -> dict[str, Any]:
     """Return ``values`` with one of them made larger; a switch goes where it costs more."""
     costly = {"tied": False, "gradient_checkpointing": False, "eager_attention": True}
     return values | {name: costly.get(name, values[name] + 1)}
@@ -272,7 +278,7 @@ def raised(values: Any, name: Any) -> Any:
 
 @given(shapes, trainings, st.sampled_from(QUANTIZATIONS), st.data())
 def test_training_never_takes_less_of_something_more(
-    shape: Any, training: Any, quantization: Any, data: Any
+    shape: ModelShape, training: dict[str, Any], quantization: str, data: st.DataObject
 ) -> None:
     before = trainer_bytes(shape, quantization, **training)
     name = data.draw(st.sampled_from(sorted(training)))
@@ -285,7 +291,9 @@ def test_training_never_takes_less_of_something_more(
 
 
 @given(shapes, servings, st.data())
-def test_serving_never_takes_less_of_something_more(shape: Any, serving: Any, data: Any) -> None:
+def test_serving_never_takes_less_of_something_more(
+    shape: ModelShape, serving: dict[str, Any], data: st.DataObject
+) -> None:
     before = engine_bytes(shape, **serving)
     name = data.draw(st.sampled_from(sorted(serving)))
     assert engine_bytes(shape, **raised(serving, name)) >= before
@@ -295,7 +303,7 @@ def test_serving_never_takes_less_of_something_more(shape: Any, serving: Any, da
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(0, 10**12))
 def test_the_share_leaves_room_for_the_trainer_and_the_reserve(
-    card: Any, engine: Any, trainer: Any
+    card: int, engine: int, trainer: int
 ) -> None:
     estimate = MemoryEstimate(card, engine, trainer)
     share = engine_share(estimate)

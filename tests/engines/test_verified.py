@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from iterdpo.engines.base import Sampling
+from iterdpo.engines.base import Sampling, TokenSequence
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.engines.verified import VerifiedEngine, judge_canary
 from iterdpo.errors import LineageError
@@ -52,13 +52,13 @@ class Measuring(ScriptedEngine):
 
     values: tuple[float, ...] = ()
 
-    def sequence_logprobs(self, sequences: Any, policy: Any) -> Any:
+    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
         super().sequence_logprobs(sequences, policy)
         return list(self.values)
 
 
 @pytest.fixture
-def policy(tmp_path: Path) -> Any:
+def policy(tmp_path: Path) -> Policy:
     canary = Canary(TEXTS, 0.01)
     (tmp_path / "canary.json").write_text(json.dumps(dataclasses.asdict(canary)))
     base = Base("b", "0", "none", "float32", "b")
@@ -72,12 +72,21 @@ def engine_measuring(*values: float) -> VerifiedEngine:
     return VerifiedEngine(inner)
 
 
-def test_an_engine_that_applies_the_adapter_writes_and_is_asked_once(policy: Any) -> None:
+def methods(engine: VerifiedEngine) -> list[str]:
+    """Return what the engine inside was asked for."""
+    return [method for method, _, _ in scripted(engine).calls]
+
+
+def scripted(engine: VerifiedEngine) -> ScriptedEngine:
+    assert isinstance(engine.engine, ScriptedEngine)
+    return engine.engine
+
+
+def test_an_engine_that_applies_the_adapter_writes_and_is_asked_once(policy: Policy) -> None:
     engine = engine_measuring(-1.0, -6.0)
     for _ in range(2):
         assert len(list(engine.generate([Request.of("a")], policy, Sampling()))) == 1
-    methods = [method for method, *_ in engine.engine.calls]
-    assert methods == ["sequence_logprobs", "generate", "generate"]
+    assert methods(engine) == ["sequence_logprobs", "generate", "generate"]
     assert engine.results[policy.fingerprint].outcome == "applied"
 
 
@@ -91,7 +100,7 @@ def test_an_engine_that_applies_the_adapter_writes_and_is_asked_once(policy: Any
     ],
 )
 def test_an_engine_that_lies_about_the_adapter_writes_and_judges_nothing(
-    policy: Any, method: str, values: tuple[float, float], said: str
+    policy: Policy, method: str, values: tuple[float, float], said: str
 ) -> None:
     engine = engine_measuring(*values)
     argument = Sampling() if method == "generate" else ["0"]
@@ -99,24 +108,26 @@ def test_an_engine_that_lies_about_the_adapter_writes_and_judges_nothing(
     arguments = (policy, argument) if method == "generate" else (argument, policy)
     with pytest.raises(LineageError, match=said):
         list(call([Request.of("a")], *arguments))
-    assert [called for called, *_ in engine.engine.calls] == ["sequence_logprobs"]
+    assert methods(engine) == ["sequence_logprobs"]
 
 
-def test_a_parent_is_proven_by_its_childs_canary_once_that_is_known(policy: Any) -> None:
+def test_a_parent_is_proven_by_its_childs_canary_once_that_is_known(policy: Policy) -> None:
     parent = Policy("M1", policy.base, Adapter("elsewhere/adapter", "ab"))
     engine = engine_measuring(*AFTER)
     engine.verify(parent)  # nothing is known of it yet
     engine.verify(policy)
     with pytest.raises(LineageError, match="asked for M1 and answers like M2"):
         engine.verify(parent)
-    engine.engine.values = BEFORE
+    inner = engine.engine
+    assert isinstance(inner, Measuring)
+    inner.values = BEFORE
     engine.verify(parent)
     assert engine.results[parent.fingerprint].outcome == "applied"
 
 
 @pytest.mark.parametrize("sleeps", [True, False])
 def test_after_a_real_sleep_the_canary_runs_again(
-    policy: Any, sleeps: bool, monkeypatch: pytest.MonkeyPatch
+    policy: Policy, sleeps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Measuring, "sleep", lambda self: sleeps)
     engine = engine_measuring(-1.0, -6.0)
@@ -124,7 +135,7 @@ def test_after_a_real_sleep_the_canary_runs_again(
     engine.sleep()
     engine.wake()
     engine.verify(policy)
-    calls = [method for method, *_ in engine.engine.calls]
+    calls = methods(engine)
     assert calls.count("sequence_logprobs") == (2 if sleeps else 1)
 
 
@@ -137,7 +148,7 @@ class Loading(ScriptedEngine):
     held: str | None = None
     stuck = False
 
-    def sequence_logprobs(self, sequences: Any, policy: Any) -> Any:
+    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
         super().sequence_logprobs(sequences, policy)
         if policy.base.sha256 != self.held:
             self.starts += 1
@@ -148,7 +159,7 @@ class Loading(ScriptedEngine):
 
 
 @pytest.fixture
-def checkpoints(tmp_path: Path) -> Any:
+def checkpoints(tmp_path: Path) -> tuple[Policy, Policy]:
     """Two policies that are checkpoints of their own: the second was trained from the first."""
     first = Policy("M0", Base("b", "0", "none", "float32", "b"))
     place = tmp_path / "checkpoint"
@@ -158,22 +169,26 @@ def checkpoints(tmp_path: Path) -> Any:
     return first, second
 
 
-def leave_canary(policy: Any, texts: Any) -> None:
-    policy.trained_in.mkdir(exist_ok=True)
-    canary = dataclasses.asdict(Canary(texts, 0.01))
-    (policy.trained_in / "canary.json").write_text(json.dumps(canary))
+def leave_canary(policy: Policy, texts: Sequence[CanaryText]) -> None:
+    place = policy.trained_in
+    assert place is not None
+    place.mkdir(exist_ok=True)
+    canary = dataclasses.asdict(Canary(tuple(texts), 0.01))
+    (place / "canary.json").write_text(json.dumps(canary))
 
 
 def loading() -> VerifiedEngine:
     return VerifiedEngine(Loading(answer=lambda request, policy, sample: "x"))
 
 
-def asked(engine: Any) -> Any:
+def asked(engine: VerifiedEngine) -> list[int]:
     """Return how many texts each canary had that the engine was asked for."""
-    return [count for method, _, count in engine.engine.calls if method == "sequence_logprobs"]
+    return [count for method, _, count in scripted(engine).calls if method == "sequence_logprobs"]
 
 
-def test_each_load_of_other_weights_is_proven_by_one_canary(checkpoints: Any) -> None:
+def test_each_load_of_other_weights_is_proven_by_one_canary(
+    checkpoints: tuple[Policy, Policy],
+) -> None:
     first, second = checkpoints
     engine, counts = loading(), []
     for policy in (second, second, first, first, second, second, first, second):
@@ -184,7 +199,7 @@ def test_each_load_of_other_weights_is_proven_by_one_canary(checkpoints: Any) ->
 
 
 def test_after_a_load_only_the_most_telling_canary_is_asked_again(
-    checkpoints: Any, tmp_path: Path
+    checkpoints: tuple[Policy, Policy], tmp_path: Path
 ) -> None:
     first, second = checkpoints
     base = Base("c", "2", "none", "float32", str(tmp_path / "other" / "checkpoint"))
@@ -201,26 +216,30 @@ def test_after_a_load_only_the_most_telling_canary_is_asked_again(
     assert asked(engine) == [4, 4, 2, 2, 2, 2]
 
 
-def test_a_load_that_leaves_the_old_weights_in_place_is_found(checkpoints: Any) -> None:
+def test_a_load_that_leaves_the_old_weights_in_place_is_found(
+    checkpoints: tuple[Policy, Policy],
+) -> None:
     first, second = checkpoints
     engine = loading()
     engine.verify(second)
     engine.verify(first)
-    engine.engine.stuck = True
+    inner = engine.engine
+    assert isinstance(inner, Loading)
+    inner.stuck = True
     with pytest.raises(LineageError, match="asked for M1 and answers like the policy before"):
         engine.verify(second)
 
 
-def test_an_engine_that_was_closed_and_is_asked_again_proves_itself_again(policy: Any) -> None:
+def test_an_engine_that_was_closed_and_is_asked_again_proves_itself_again(policy: Policy) -> None:
     engine = engine_measuring(-1.0, -6.0)
     engine.verify(policy)
     engine.close()
     engine.verify(policy)
-    calls = [method for method, *_ in engine.engine.calls]
+    calls = methods(engine)
     assert calls.count("sequence_logprobs") == 2
 
 
-def test_the_bare_base_needs_no_canary(policy: Any) -> None:
+def test_the_bare_base_needs_no_canary(policy: Policy) -> None:
     engine = engine_measuring()
     list(engine.generate([Request.of("a")], Policy("M0", policy.base), Sampling()))
-    assert [method for method, *_ in engine.engine.calls] == ["generate"]
+    assert methods(engine) == ["generate"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from iterdpo.engines.base import Sampling, TokenSequence
+from iterdpo.engines.base import Completion, Sampling, TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.engines.vllm import VllmEngine
@@ -26,6 +26,7 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.records import Adapter, Base, Policy, Prompt
 from iterdpo.stages.generate import candidate_of
 from tests.checkpoints import CheckpointOf
+from tests.narrowing import answered, present
 
 pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
 
@@ -35,7 +36,7 @@ SCORES = ("0", "1", "2", "3", "4", "5")
 
 
 @pytest.fixture(scope="module")
-def policies(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def policies(tmp_path_factory: pytest.TempPathFactory) -> list[Policy]:
     """The lab's M0 and three adapters on it that write differently."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -48,7 +49,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Any:
         model = AutoModelForCausalLM.from_pretrained(SEED_MODEL)
         lora = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
         place = tmp_path_factory.mktemp(f"m{number}") / "adapter"
-        lora.save_pretrained(place)
+        lora.save_pretrained(str(place))
         torch.manual_seed(number)
         weights = {
             name: torch.randn_like(tensor) * 0.03
@@ -64,14 +65,14 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Iterator[Any]:
+def reference() -> Iterator[TransformersEngine]:
     engine = TransformersEngine(TransformersSettings(device="cpu", attention="eager"))
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
+def engine() -> Iterator[VllmEngine]:
     engine = VllmEngine(VllmSettings(device="cpu", cache_gib=0.3))
     yield engine
     engine.close()
@@ -81,19 +82,22 @@ def requests(count: int) -> list[Request]:
     return [Request.of(text) for text in instructions("evaluation")[:count]]
 
 
+Written = list[tuple[Policy, list[Completion]]]
+
+
 @pytest.fixture(scope="module")
-def written(engine: Any, policies: Any) -> Any:
+def written(engine: VllmEngine, policies: list[Policy]) -> Written:
     """Greedy answers to 64 prompts by each policy, in turns over one engine, twice over."""
     turns = [*policies, *reversed(policies)]
-    return [(policy, list(engine.generate(requests(64), policy, GREEDY))) for policy in turns]
+    return [(policy, answered(engine.generate(requests(64), policy, GREEDY))) for policy in turns]
 
 
 def test_greedy_text_is_that_of_transformers_token_for_token(
-    written: Any, reference: Any, engine: Any
+    written: Written, reference: TransformersEngine, engine: VllmEngine
 ) -> None:
     texts = set()
     for policy, answers in written:
-        expected = list(reference.generate(requests(64), policy, GREEDY))
+        expected = answered(reference.generate(requests(64), policy, GREEDY))
         assert [a.token_ids for a in answers] == [a.token_ids for a in expected]
         assert [a.finish_reason for a in answers] == [a.finish_reason for a in expected]
         texts.add(tuple(a.text for a in answers))
@@ -101,7 +105,9 @@ def test_greedy_text_is_that_of_transformers_token_for_token(
     assert engine.starts == 1
 
 
-def test_logprobs_of_its_own_answers_are_those_of_the_model(written: Any, reference: Any) -> None:
+def test_logprobs_of_its_own_answers_are_those_of_the_model(
+    written: Written, reference: TransformersEngine
+) -> None:
     for policy, answers in written[:4]:
         sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
         theirs = reference.sequence_logprobs(sequences, policy)
@@ -109,35 +115,35 @@ def test_logprobs_of_its_own_answers_are_those_of_the_model(written: Any, refere
 
 
 def test_score_distributions_are_those_of_the_model(
-    engine: Any, reference: Any, policies: Any
+    engine: VllmEngine, reference: TransformersEngine, policies: list[Policy]
 ) -> None:
     import math
 
     for policy in policies:
-        ours = engine.choice_logprobs(requests(64), SCORES, policy)
-        theirs = reference.choice_logprobs(requests(64), SCORES, policy)
+        ours = answered(engine.choice_logprobs(requests(64), SCORES, policy))
+        theirs = answered(reference.choice_logprobs(requests(64), SCORES, policy))
         for one, other in zip(ours, theirs, strict=True):
             shares = [math.exp(value) for value in one.logprobs]
             assert shares == pytest.approx([math.exp(v) for v in other.logprobs], abs=1e-3)
 
 
 def test_sampled_logprobs_are_of_the_model_and_not_of_the_temperature(
-    engine: Any, reference: Any, policies: Any
+    engine: VllmEngine, reference: TransformersEngine, policies: list[Policy]
 ) -> None:
     hot = Sampling(n=2, temperature=2.0, top_p=0.9, top_k=20, max_tokens=12, seed=4)
-    answers = list(engine.generate(requests(16), policies[1], hot))
+    answers = answered(engine.generate(requests(16), policies[1], hot))
     sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
     theirs = reference.sequence_logprobs(sequences, policies[1])
     assert [sum(a.logprobs) for a in answers] == pytest.approx(theirs, abs=1e-3)
 
 
-def test_every_sample_has_a_seed_of_its_own(engine: Any, policies: Any) -> None:
-    answers = list(engine.generate(requests(16), policies[0], Sampling(n=4, max_tokens=12)))
+def test_every_sample_has_a_seed_of_its_own(engine: VllmEngine, policies: list[Policy]) -> None:
+    answers = answered(engine.generate(requests(16), policies[0], Sampling(n=4, max_tokens=12)))
     assert len({answer.seed for answer in answers}) == 64
     assert len({answer.text for answer in answers if answer.request == 0}) > 1
 
 
-def test_memory_does_not_grow_over_twenty_swaps(engine: Any, policies: Any) -> None:
+def test_memory_does_not_grow_over_twenty_swaps(engine: VllmEngine, policies: list[Policy]) -> None:
     sizes = []
     for swap in range(23):
         policy = policies[1 + swap % 3]
@@ -150,28 +156,28 @@ def test_memory_does_not_grow_over_twenty_swaps(engine: Any, policies: Any) -> N
 def resident_bytes() -> int:
     """Return what this process has written itself: pages of files go when others need the room."""
     text = Path("/proc/self/status").read_text("ascii")
-    return int(re.search(r"RssAnon:\s+(\d+) kB", text)[1]) * 1024
+    return int(present(re.search(r"RssAnon:\s+(\d+) kB", text))[1]) * 1024
 
 
 @pytest.fixture
-def proven(policies: Any, reference: Any) -> Iterator[Any]:
+def proven(policies: list[Policy], reference: TransformersEngine) -> Iterator[Policy]:
     """M1 with the canary that its training would have left beside it."""
     before, after = policies[0], policies[1]
-    answers = list(reference.generate(requests(16), before, GREEDY))
+    answers = answered(reference.generate(requests(16), before, GREEDY))
     sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
     values = [reference.sequence_logprobs(sequences, policy) for policy in (before, after)]
     texts = tuple(
         CanaryText(s.prompt_token_ids, s.token_ids, old, new)
         for s, old, new in zip(sequences, *values, strict=True)
     )
-    path = Path(after.adapter.path).parent / "canary.json"
+    path = Path(present(after.adapter).path).parent / "canary.json"
     path.write_text(json.dumps(dataclasses.asdict(Canary(texts, 1e-4))))
     yield after
     path.unlink()
 
 
 def test_the_real_engine_passes_the_canary_for_the_adapter_and_the_base(
-    engine: Any, policies: Any, proven: Any
+    engine: VllmEngine, policies: list[Policy], proven: Policy
 ) -> None:
     verified = VerifiedEngine(engine)
     for policy in (proven, policies[0], proven):
@@ -182,7 +188,7 @@ def test_the_real_engine_passes_the_canary_for_the_adapter_and_the_base(
 
 
 def test_an_adapter_that_is_silently_ignored_is_caught(
-    engine: Any, proven: Any, monkeypatch: pytest.MonkeyPatch
+    engine: VllmEngine, proven: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(VllmProcess, "_adapter", lambda self, policy: None)
     with pytest.raises(LineageError, match="asked for M1 and answers like the policy before"):
@@ -190,7 +196,7 @@ def test_an_adapter_that_is_silently_ignored_is_caught(
 
 
 def test_a_name_and_id_pointed_at_another_path_is_caught(
-    engine: Any, policies: Any, proven: Any, monkeypatch: pytest.MonkeyPatch
+    engine: VllmEngine, policies: list[Policy], proven: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a loop does that saves every iteration's adapter as "policy" with the id 1."""
     from vllm.lora.request import LoRARequest
@@ -199,7 +205,7 @@ def test_a_name_and_id_pointed_at_another_path_is_caught(
         VllmProcess, "_adapter",
         lambda self, policy: LoRARequest("policy", 999, policy.adapter.path, load_inplace=False),
     )  # fmt: skip
-    texts = Canary.read(Path(proven.adapter.path).parent / "canary.json").texts
+    texts = Canary.read(Path(present(proven.adapter).path).parent / "canary.json").texts
     asked = [TokenSequence(text.prompt_ids, text.token_ids) for text in texts]
     engine.sequence_logprobs(asked, policies[2])
     with pytest.raises(LineageError, match=r"asked for M1 and answers neither|of M1's texts like"):
@@ -208,7 +214,11 @@ def test_a_name_and_id_pointed_at_another_path_is_caught(
 
 @pytest.mark.parametrize("asked", ["adapter", "base"])
 def test_rows_of_two_policies_in_one_call_are_caught(
-    engine: Any, policies: Any, proven: Any, monkeypatch: pytest.MonkeyPatch, asked: str
+    engine: VllmEngine,
+    policies: list[Policy],
+    proven: Policy,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
 ) -> None:
     policy, other = (proven, policies[0]) if asked == "adapter" else (policies[0], proven)
     run = VllmProcess.run
@@ -238,7 +248,7 @@ def test_the_rubric_comes_from_the_prefix_cache(checkpoint_of: CheckpointOf) -> 
     asked = [Request.of(prompt.text) for prompt in prompts]
     answers = [
         candidate_of(answer, prompts[answer.request], policy)
-        for answer in engine.generate(asked, policy, Sampling(n=8, max_tokens=48))
+        for answer in answered(engine.generate(asked, policy, Sampling(n=8, max_tokens=48)))
     ]
     before = engine.usage
     settings = JudgeSettings(score="expected", rubric="additive", min_mass=0.0)
@@ -251,7 +261,7 @@ def test_the_rubric_comes_from_the_prefix_cache(checkpoint_of: CheckpointOf) -> 
     assert spent.cached_prompt_tokens >= 0.7 * spent.prompt_tokens
 
 
-def test_a_restart_gives_memory_back_and_answers_the_same(policies: Any) -> None:
+def test_a_restart_gives_memory_back_and_answers_the_same(policies: list[Policy]) -> None:
     engine = VllmEngine(VllmSettings(device="cpu", residency="restart", cache_gib=0.5))
     before = list(engine.generate(requests(8), policies[1], GREEDY))
     full = resident_bytes()
@@ -271,7 +281,7 @@ def test_an_engine_that_does_not_start_says_why_in_a_line(tmp_path: Path) -> Non
         list(VllmEngine(VllmSettings(device="cpu")).generate(requests(1), policy, GREEDY))
 
 
-def test_a_rank_that_vllm_cannot_serve_is_refused(policies: Any) -> None:
+def test_a_rank_that_vllm_cannot_serve_is_refused(policies: list[Policy]) -> None:
     engine = VllmEngine(VllmSettings(device="cpu", lora_rank=1024))
     with pytest.raises(
         UserError, match=r"model\.adapter\.rank=1024: vLLM serves .* up to rank 512"
@@ -294,7 +304,7 @@ def test_sleep_on_cpu_is_refused_before_anything_runs(tmp_path: Path) -> None:
         make_engine(config)
 
 
-def test_a_device_that_this_vllm_was_not_built_for_is_refused(policies: Any) -> None:
+def test_a_device_that_this_vllm_was_not_built_for_is_refused(policies: list[Policy]) -> None:
     engine = VllmEngine(VllmSettings(device="cuda:1"))
     with pytest.raises(UserError, match=r"engine\.device=cuda:1: the vLLM that is installed"):
         list(engine.generate(requests(1), policies[0], GREEDY))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -11,14 +11,16 @@ from hydra import compose, initialize_config_dir
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 
+Configure = Callable[..., Config]
+
 
 @pytest.fixture(scope="session", autouse=True)
-def loaded(libraries: Any) -> None:
+def loaded(libraries: None) -> None:
     """Every test here trains."""
 
 
 @pytest.fixture
-def configure(tmp_path: Path) -> Any:
+def configure(tmp_path: Path) -> Configure:
     """A function from overrides to a configuration that writes below ``tmp_path`` only."""
 
     def get(*overrides: str, store: str = "store") -> Config:

@@ -26,7 +26,7 @@ from iterdpo.models.prequantized import (
 )
 from iterdpo.records import Adapter, Base, Policy
 from tests.checkpoints import CheckpointOf
-from tests.narrowing import completions
+from tests.narrowing import answered
 from tests.prequantized import AWQ, FORMATS, GPTQ, Format, declare, make_packed, pack_layer
 
 
@@ -334,7 +334,7 @@ def test_the_transformers_engine_serves_the_checkpoint_itself(
     ):
         engine = TransformersEngine(TransformersSettings(device="cpu"))
         done = engine.generate(requests, Policy("M0", base), Sampling(n=2, max_tokens=8, seed=1))
-        written.append([(one.token_ids, one.logprobs) for one in completions(done)])
+        written.append([(one.token_ids, one.logprobs) for one in answered(done)])
         engine.close()
     assert written[0] == written[1]
 
@@ -369,9 +369,7 @@ def test_vllm_serves_the_same_checkpoint_with_adapters(
         for policy in policies:
             requests = [Request.of(f"Name {count} animals.") for count in ("two", "six", "ten")]
             done = theirs.generate(requests, policy, Sampling(max_tokens=12, seed=3))
-            texts = [
-                TokenSequence(one.prompt_token_ids, one.token_ids) for one in completions(done)
-            ]
+            texts = [TokenSequence(one.prompt_token_ids, one.token_ids) for one in answered(done)]
             sums = [engine.sequence_logprobs(texts, policy) for engine in (ours, theirs)]
             for text, one, other in zip(texts, *sums, strict=True):
                 assert abs(one - other) < most * len(text.token_ids)
