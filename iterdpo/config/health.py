@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from iterdpo.config.types import NonNegative, Positive, Share, checked
+from iterdpo.settings import Keyless
 
 
 @checked
@@ -16,7 +17,10 @@ class HealthConfig:
     They are rules of thumb: an alarm says where to look, not what is wrong.
     """
 
-    on_alarm: Literal["warn", "stop", "keep_best"]
+    on_alarm: Annotated[
+        Literal["warn", "stop", "keep_best"],
+        Keyless("decides what follows an alarm: nothing differs before one"),
+    ]
     """``warn``: say so and go on. ``stop``: end the run after that iteration, everything stored.
     ``keep_best``: the next iteration starts from the best model so far: it writes, judges (with
     ``judge.model: current``) and is trained on, the reference ``previous`` is it, and the next

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from iterdpo.config.choices import Choice
 from iterdpo.config.types import Count, NonNegative, Place, Positive, Share, checked
+from iterdpo.settings import Keyless
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -115,7 +116,7 @@ class JudgeConfig:
     max_tokens: Count | None
     min_readable: Share | None
     """With a smaller readable share of its verdicts or comparisons, a judgment is unscored."""
-    min_scored: Share
+    min_scored: Annotated[Share, Keyless("stops a run, changes none")]
     """An iteration stops when a smaller share of its answers got a score."""
     min_mass: Share | None
     """With less probability on what may be answered, an expected score or a comparison is
@@ -148,5 +149,5 @@ class PairsConfig:
     """A ``pairing.Strategy``, or ``pairing.offline.OfflineDataset``."""
     min_margin: NonNegative
     """Smallest score difference of a pair."""
-    on_empty: Literal["stop", "skip"]
+    on_empty: Annotated[Literal["stop", "skip"], Keyless("stops a run, changes none")]
     """When an iteration yields no pair: stop, or keep the policy and go on."""

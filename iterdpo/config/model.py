@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from iterdpo.config.types import Count, Positive, Share, checked
+from iterdpo.settings import Keyless
 
 
 @checked
@@ -31,11 +32,11 @@ class LoraConfig:
 class ModelConfig:
     """The base model and how it is held."""
 
-    name: str
+    name: Annotated[str, Keyless("what reports call it")]
     """What reports call it."""
-    path: str
+    path: Annotated[str, Keyless("counts by what lies there: its files' hash")]
     """A checkpoint directory, a hub id, or ``lab`` for the seed model in the package."""
-    revision: str | None
+    revision: Annotated[str | None, Keyless("likewise")]
     """Hub revision (branch, tag or commit); null for the default branch."""
     quantization: Literal["nf4", "int8", "none", "gptq", "awq"]
     """How the frozen base is stored while training. ``nf4`` and ``int8`` quantize it on loading
@@ -50,7 +51,7 @@ class ModelConfig:
     attention where it is installed and the GPU and the type allow it, else ``sdpa``."""
     context: Count | None
     """Tokens of prompt and answer together; null for what the checkpoint declares."""
-    trust_remote_code: bool
+    trust_remote_code: Annotated[bool, Keyless("whether code may run, not what it does")]
     """Run Python code that comes with the checkpoint. Leave it off unless you have read it."""
     adapter: LoraConfig | None
     """Null trains every weight: with ``quantization: none``, in float32, two models in memory."""
@@ -68,25 +69,30 @@ class EngineConfig:
     serve: Literal["dequantized", "original"]
     """``dequantized``: the very weights that training sees; of gptq and awq, the checkpoint itself.
     ``original``: those before quantization, which differ from them."""
-    residency: Literal["auto", "resident", "sleep", "restart"]
+    residency: Annotated[
+        Literal["auto", "resident", "sleep", "restart"],
+        Keyless("where the engine waits while training"),
+    ]
     """On one GPU, while training: stay beside the trainer, sleep (weights in the CPU's memory), or
     shut down and start again. ``auto``: stay when a memory estimate says that both fit."""
-    max_gap: Positive | None
+    max_gap: Annotated[Positive | None, Keyless("stops a run, changes none")]
     """Largest allowed difference of an answer's log-prob between engine and trainer, in nats a
     token; more means that another policy wrote it. Null allows any."""
-    threads: Count | None
+    threads: Annotated[
+        Count | None, Keyless("speed; sums may round differently, as on another machine")
+    ]
     """CPU threads; null leaves it to torch. Sums are rounded differently with another number."""
     part_rows: Count
     """Answers or judgments that are written down together: what a kill costs at most."""
     batch_size: Count
     """transformers: answers written side by side, never across two parts."""
-    max_sequences: Count
+    max_sequences: Annotated[Count, Keyless("speed of vLLM, whose rows are independent")]
     """vLLM: most answers written side by side."""
-    tensor_parallel: Count
+    tensor_parallel: Annotated[Count, Keyless("place")]
     """vLLM: GPUs that one model is split over."""
-    memory_share: Annotated[float, Field(gt=0, lt=1)] | None
+    memory_share: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Keyless("memory")]
     """vLLM: share of a GPU's memory that it may take; null for what training leaves."""
-    cache_gib: Positive
+    cache_gib: Annotated[Positive, Keyless("memory")]
     """vLLM on CPU: memory of the key-value cache, in GiB."""
-    eager: bool | None
+    eager: Annotated[bool | None, Keyless("speed")]
     """vLLM: run without compiling; null compiles on a GPU only."""

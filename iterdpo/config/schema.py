@@ -6,6 +6,7 @@ Every field is required: a default belongs in YAML, where a user sees it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from iterdpo.config.evaluation import EvaluationConfig
 from iterdpo.config.health import HealthConfig
@@ -17,6 +18,7 @@ from iterdpo.config.sft import SftConfig
 from iterdpo.config.training import TrainingConfig
 from iterdpo.config.types import Count, Seed, checked
 from iterdpo.config.writing import CandidatesConfig, PromptsConfig
+from iterdpo.settings import Keyless
 
 
 @checked
@@ -26,9 +28,9 @@ class Config:
 
     iterations: Count
     seed: Seed
-    plan: bool
+    plan: Annotated[bool, Keyless("looks, and runs nothing")]
     """Print what each stage would do, and why, and run nothing."""
-    report: bool
+    report: Annotated[bool, Keyless("writes a page")]
     """Write ``report.html`` into the run's directory, after every iteration."""
     model: ModelConfig
     prompts: PromptsConfig
@@ -40,6 +42,6 @@ class Config:
     training: TrainingConfig
     evaluation: EvaluationConfig
     health: HealthConfig
-    tracking: TrackingConfig
-    hub: HubConfig
-    store: StoreConfig
+    tracking: Annotated[TrackingConfig, Keyless("where metrics go, and what is shown there")]
+    hub: Annotated[HubConfig, Keyless("what is uploaded, and where to")]
+    store: Annotated[StoreConfig, Keyless("place")]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from iterdpo.config.types import Count, NonNegative, Positive, Share, checked
+from iterdpo.settings import Keyless
 
 Loss = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
@@ -39,15 +40,17 @@ class OptimizerConfig:
     max_length: Count | None
     """Longest prompt plus answer in tokens; longer ends are cut, and what is cut off before its
     answer is left out. Given pairs are not cut but dropped. Null for no limit."""
-    checkpoint_steps: Count | None
+    checkpoint_steps: Annotated[Count | None, Keyless("what a kill costs")]
     """Optimizer steps between checkpoints: the most that a kill costs. Null for none."""
-    process: Literal["inline", "spawn", "launch"]
+    process: Annotated[Literal["inline", "spawn", "launch"], Keyless("place")]
     """Train in this process, in a child that gives its memory back for certain, or in several
     children that share each step, one a GPU."""
-    processes: Count | None
+    processes: Annotated[
+        Count | None, Keyless("place; sums are added in another order, as on another machine")
+    ]
     """Of ``launch``: how many, each with the whole model. Null for one a visible GPU. The step and
     its gradient are the same for any number, up to rounding."""
-    step0_tolerance: Positive
+    step0_tolerance: Annotated[Positive, Keyless("stops a run, changes none")]
     """Largest allowed difference, in nats, between the first batch's loss and log-probs and
     independently computed ones."""
 
@@ -69,6 +72,9 @@ class TrainingConfig(OptimizerConfig):
     loss_weights: tuple[NonNegative, ...]
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
     """Share of flipped labels assumed by ``robust`` and ``exo_pair``."""
-    reference: Literal["previous", "initial", "base", "none"]
+    reference: Annotated[
+        Literal["previous", "initial", "base", "none"],
+        Keyless("enters as the reference's own key: nothing differs before M2"),
+    ]
     """What DPO measures against: the policy that an iteration starts from, M0, or the bare base.
     ``none`` for ``orpo``, and only there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
@@ -13,6 +13,7 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.prompts.base import PromptSource
 from iterdpo.records import Candidate, Policy, Prompt, record_id
 from iterdpo.runtime.progress import progress
+from iterdpo.settings import key_settings
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.packed import packed_floats, packed_ids
 from iterdpo.store.runner import Stored, Work
@@ -69,7 +70,7 @@ class Generate(RecordStep[Candidate]):
     def settings(self) -> Mapping[str, object]:
         return {
             "engine": dict(self.engine.identity),
-            "sampling": asdict(self.sampling),
+            "sampling": key_settings(self.sampling),
             "system": self.system,
         }
 

@@ -21,6 +21,7 @@ from iterdpo.evaluation.statistics import Estimate
 from iterdpo.models.layout import REPORT_FILE
 from iterdpo.pairing.base import DropReason, Pairing
 from iterdpo.records import OFFLINE, Candidate, Comparison, Judgment, Policy
+from iterdpo.settings import key_settings
 from iterdpo.stages.base import Metrics
 from iterdpo.store.atomic import write_text
 from iterdpo.store.runner import Stored, Work
@@ -54,9 +55,7 @@ class CheckHealth:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        limits = dataclasses.asdict(self.thresholds)
-        del limits["on_alarm"]  # what is done about an alarm is the loop's matter
-        return {"thresholds": limits, "scale": self.scale}
+        return {"thresholds": key_settings(self.thresholds), "scale": self.scale}
 
     def compute(
         self,

@@ -21,6 +21,7 @@ from iterdpo.judging.verdicts import parse_score
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import FinishReason, Policy, Unscored, UnscoredReason, Verdict
 from iterdpo.runtime.progress import progress
+from iterdpo.settings import key_settings
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.runner import Stored, Work
@@ -67,7 +68,7 @@ class WriteEftData(RecordStep[JudgingExample]):
             "ranked": sha256_of([asdict(item) for item in self.ranked]),
             "engine": dict(self.engine.identity),
             "rubric": self.rubric.sha256,
-            "sampling": asdict(self.sampling),
+            "sampling": key_settings(self.sampling),
             "low": self.low,
             "high": self.high,
             "system": self.system,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
 
@@ -23,6 +23,7 @@ from iterdpo.prompts.self_instruct import (
 from iterdpo.prompts.text_pool import TextPool
 from iterdpo.records import FinishReason, Policy, Prompt
 from iterdpo.runtime.progress import Bar
+from iterdpo.settings import key_settings
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.hashing import derive_seed
 from iterdpo.store.runner import Stored, Work
@@ -102,7 +103,7 @@ class SelfInstruct(RecordStep[Prompt]):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_tokens,
-            "rules": asdict(self.rules),
+            "rules": key_settings(self.rules),
         }
 
     def compute(

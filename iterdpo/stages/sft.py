@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from iterdpo.config.model import LoraConfig
@@ -16,10 +16,11 @@ from iterdpo.engines.base import Engine, TokenSequence
 from iterdpo.errors import UserError
 from iterdpo.models.layout import DEQUANTIZED_DIR, MODEL_DIR
 from iterdpo.records import Base, Policy
+from iterdpo.settings import key_settings
 from iterdpo.stages.base import Metrics, policy_in
 from iterdpo.stages.judging_sft_data import WriteEftData
 from iterdpo.stages.sft_tokens import sft_examples_of
-from iterdpo.stages.train import CHECKPOINTS_DIR, INERT_SETTINGS
+from iterdpo.stages.train import CHECKPOINTS_DIR
 from iterdpo.store.atomic import write_text
 from iterdpo.store.hashing import derive_seed, sha256_of
 from iterdpo.store.runner import Stored, Work
@@ -61,15 +62,11 @@ class SupervisedFineTuning:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        sft = {
-            name: value for name, value in asdict(self.sft).items() if name not in INERT_SETTINGS
-        }
-        # What is made of the adapter afterwards, the files, which count by what is learned of
-        # them, and a limit that counts as ``longest``.
-        del sft["method"], sft["path"], sft["ranked"], sft["max_length"]
+        sft = key_settings(self.sft)
+        del sft["max_length"]  # counts as ``longest``
         return {
             "data": sha256_of([(item.prompt, item.response) for item in self.demonstrations]),
-            "lora": asdict(self.lora) if self.lora else None,
+            "lora": key_settings(self.lora) if self.lora else None,
             "sft": sft,
             "longest": self.longest,
             "attention": self.attention,

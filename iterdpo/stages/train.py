@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from iterdpo.records import (
     Pair,
     Policy,
 )
+from iterdpo.settings import key_settings
 from iterdpo.stages.base import Metrics, policy_in
 from iterdpo.store.hashing import derive_seed
 from iterdpo.store.runner import Stored, Work
@@ -32,8 +33,6 @@ from iterdpo.training.spec import Example, OrpoSpec, TrainSpec
 log = logging.getLogger(__name__)
 
 CHECKPOINTS_DIR = "checkpoints"
-INERT_SETTINGS = ("process", "processes", "checkpoint_steps", "step0_tolerance")
-"""Of a training: where it runs and what it tolerates change no result."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,9 @@ class Train:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        training = asdict(self.training)
-        for name in INERT_SETTINGS:
-            del training[name]
-        del training["reference"]  # enters as an argument
         return {
-            "lora": asdict(self.lora) if self.lora else None,
-            "training": training,
+            "lora": key_settings(self.lora) if self.lora else None,
+            "training": key_settings(self.training),
             "attention": self.attention,
             "seed": self.seed,
         }

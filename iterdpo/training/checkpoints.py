@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from iterdpo.settings import key_settings
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, set_aside
 from iterdpo.store.hashing import JSON, file_sha256, files_sha256, plain, sha256_of
 from iterdpo.training.spec import Spec
@@ -38,12 +39,6 @@ _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbyte
 _INERT = (
     "checkpoints", "checkpoint_steps", "author", "max_engine_gap", "engine_logprobs",
     "reference_base",
-)  # fmt: skip
-# Of its settings: besides those, what is made of the policy afterwards, and where the examples come
-# from, which count by what they are.
-_INERT_SETTINGS = (
-    "process", "processes", "step0_tolerance", "reference", "checkpoint_steps", "method", "path",
-    "ranked",
 )  # fmt: skip
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
@@ -147,8 +142,7 @@ def identity_of(spec: Spec, reference_sha256: str | None, device: str) -> dict[s
     values = dataclasses.asdict(spec)
     for name in _INERT:
         values.pop(name, None)
-    for name in _INERT_SETTINGS:
-        values["training"].pop(name, None)
+    values["training"] = key_settings(spec.training)
     values["kind"] = type(spec).__name__
     values["base"] = spec.base.fingerprint
     values["examples"] = file_sha256(Path(spec.examples))
