@@ -122,7 +122,7 @@ def test_command(
         # A random model writes no readable verdict: its score distribution is read instead.
         arguments += [
             "prompts.per_iteration=4", "candidates.max_tokens=300", "judge.score=expected",
-            "judge.min_mass=0", "evaluation.prompts=2", "evaluation.fixed_prompts=2",
+            "judge.min_mass=0", "evaluation.prompts=2", "evaluation.reference_prompts=2",
             "pairs.on_empty=skip", "iterations=1", "engine.batch_size=64",
         ]  # fmt: skip
     elif "experiment=smoke" not in arguments:

@@ -49,9 +49,9 @@ def make_recipe(
         seed=seed,
     )
     few = replace(sampling, n=evaluation.samples)
-    fixed = replace(sampling, n=evaluation.fixed_samples)
+    fixed = replace(sampling, n=evaluation.reference_samples)
     measured = oracle or evaluation.arbiter != "none"
-    cooled = evaluation.control_temperatures if measured else ()
+    cooled = evaluation.baseline_temperatures if measured else ()
     baselines = [replace(few, temperature=temperature) for temperature in cooled]
     scale = config.judge.scale
     greedy = Sampling(n=1, temperature=0.0, max_tokens=sampling.max_tokens, seed=seed)
@@ -65,7 +65,7 @@ def make_recipe(
         ),
         select=make_select(config, engine, prompts),
         held_out=SelectPrompts(prompts, "evaluation", evaluation.prompts, seed),
-        labelled=SelectPrompts(prompts, "labelled", evaluation.fixed_prompts, seed),
+        labelled=SelectPrompts(prompts, "labelled", evaluation.reference_prompts, seed),
         generate=Generate(engine, sampling, system, "answers"),
         answer=Generate(engine, few, system, "is evaluated", "answers"),
         answer_greedily=Generate(engine, greedy, system, "is evaluated, greedy", "answers"),

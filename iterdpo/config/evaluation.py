@@ -19,10 +19,12 @@ class EvaluationConfig:
     """Held-out prompts."""
     samples: Count
     """Sampled answers to each, at the candidates' settings."""
-    fixed_prompts: Count
-    """Held-out prompts whose answers by M0 are the judge's fixed labelled set."""
-    fixed_samples: Count
-    control_temperatures: tuple[Positive, ...]
+    reference_prompts: Count
+    """Held-out prompts of the judge reference set: M0 answers them, and every judge scores these
+    answers."""
+    reference_samples: Count
+    """M0's answers to each of them."""
+    baseline_temperatures: tuple[Positive, ...]
     """M0 also answers at each of these, below the candidates' own: what sharpening alone would
     gain, without any training. The oracle scores them; an ``arbiter`` that is none compares every
     model with each, and the greedy answers of both. Not read without one of the two."""

@@ -146,7 +146,7 @@ def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong: Any) -> None
         ({"engine.name": "transformers", "engine.tensor_parallel": 2}, "engine.tensor_parallel=2"),
         ({"evaluation.oracle": "none"}, "evaluation.arbiter=oracle: there is none"),
         ({"evaluation.arbiter": "external"}, "evaluation.arbiter_model=null"),
-        ({"evaluation.control_temperatures": [0]}, "evaluation.control_temperatures.0=0"),
+        ({"evaluation.baseline_temperatures": [0]}, "evaluation.baseline_temperatures.0=0"),
         ({"hub.push": True}, "hub.repo=null: hub.push=true needs a repository"),
         ({"hub.push": True, "hub.models": "none", "hub.pairs": False}, "hub.models=none: "),
         ({"hub.repo": "owner/name/more"}, "hub.repo=owner/name/more: is no repository's name"),

@@ -122,7 +122,7 @@ ANOTHER = {
     "evaluation.oracle": "none",  # with evaluation.arbiter
     "evaluation.arbiter": "initial",
     "evaluation.arbiter_model": "org/name",
-    "evaluation.control_temperatures": [0.5],
+    "evaluation.baseline_temperatures": [0.5],
     "health.on_alarm": "keep_best",
     "tracking.name": "none",
     "tracking.mode": "offline",

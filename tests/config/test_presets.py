@@ -294,7 +294,7 @@ def test_lima_pairrm_leaves_instructions_to_compare_on(config_of: Any) -> None:
     assert (config.judge.kind, config.model.name) == ("pairrm", "Mistral-7B-Instruct-v0.3")
     # LIMA has 1,030 instructions; of those held out, ten are to be seen by no evaluation.
     held_out = 1030 * config.prompts.held_out_share
-    assert held_out - config.evaluation.prompts - config.evaluation.fixed_prompts > 30
+    assert held_out - config.evaluation.prompts - config.evaluation.reference_prompts > 30
     assert 1030 - held_out > 3 * 50
 
 

@@ -19,7 +19,7 @@ TINY = (
     "candidates.max_tokens=200", "engine.batch_size=64", "judge.score=expected",
     "judge.min_mass=0", "training.batch_size=4", "training.micro_batch_size=2",
     "training.learning_rate=1e-3", "training.max_length=null", "evaluation.prompts=3",
-    "evaluation.fixed_prompts=3", "evaluation.fixed_samples=2",
+    "evaluation.reference_prompts=3", "evaluation.reference_samples=2",
 )  # fmt: skip
 
 

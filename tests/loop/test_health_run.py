@@ -70,7 +70,7 @@ def test_m0_compares_in_both_orders_and_every_comparison_is_kept(
 def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted: Any, tmp_path: Path) -> None:
     asked: list[str] = []
     config, engine = scripted(
-        answer, choose("M1", asked), *MEASURED, "evaluation.control_temperatures=[0.4]"
+        answer, choose("M1", asked), *MEASURED, "evaluation.baseline_temperatures=[0.4]"
     )
     result = run.execute(config, tmp_path / "run", engine)
     cold, greedy = result["against_controls"]

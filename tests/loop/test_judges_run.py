@@ -27,8 +27,8 @@ def judged(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
             "experiment=own_model", f"model.path={checkpoint_of('llama')}",
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",
             "candidates.n=3", "training.batch_size=2", "training.micro_batch_size=2",
-            "iterations=1", "evaluation.prompts=2", "evaluation.fixed_prompts=2",
-            "evaluation.fixed_samples=2", "evaluation.arbiter=none", "engine.max_gap=null",
+            "iterations=1", "evaluation.prompts=2", "evaluation.reference_prompts=2",
+            "evaluation.reference_samples=2", "evaluation.arbiter=none", "engine.max_gap=null",
             *overrides,
         )  # fmt: skip
         engine = ScriptedEngine(lambda _, policy, sample: f"{policy.name} says {sample}")

@@ -32,7 +32,7 @@ TINY = (
     "training.micro_batch_size=2", "training.learning_rate=0.01", "training.warmup=0",
     "training.process=inline", "candidates.max_tokens=40", "judge.score=expected",
     "judge.min_mass=0", "evaluation.prompts=2", "evaluation.samples=1",
-    "evaluation.fixed_prompts=2", "evaluation.fixed_samples=2",
+    "evaluation.reference_prompts=2", "evaluation.reference_samples=2",
 )  # fmt: skip
 THINGS = ("tea", "rain", "glass", "bees", "salt", "moss", "ink", "wool", "clay", "bread")
 

@@ -63,8 +63,8 @@ def own_model(configure: Any, checkpoint_of: Any, instructions: Any) -> Any:
             "training.batch_size=4",
             "training.micro_batch_size=4",
             "evaluation.prompts=3",
-            "evaluation.fixed_prompts=3",
-            "evaluation.fixed_samples=2",
+            "evaluation.reference_prompts=3",
+            "evaluation.reference_samples=2",
             "iterations=1",
             *overrides,
         )

@@ -21,7 +21,7 @@ SMALL = (
     "judge.score=expected", "judge.min_mass=0", "prompts.per_iteration=6",
     "candidates.max_tokens=40", "training.process=inline", "training.learning_rate=0.01",
     "training.warmup=0", "training.batch_size=4", "evaluation.prompts=2", "evaluation.samples=1",
-    "evaluation.fixed_prompts=2", "evaluation.fixed_samples=2",
+    "evaluation.reference_prompts=2", "evaluation.reference_samples=2",
 )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ TINY = (
     "model.dtype=float32", "model.context=4096", "engine.batch_size=64", "sft.process=inline",
     "training.process=inline", "training.learning_rate=0.01", "training.warmup=0",
     "candidates.max_tokens=80", "evaluation.prompts=2", "evaluation.samples=1",
-    "evaluation.fixed_prompts=2", "evaluation.fixed_samples=2",
+    "evaluation.reference_prompts=2", "evaluation.reference_samples=2",
 )  # fmt: skip
 TOPICS = (
     "tea", "rain", "glass", "bees", "salt", "moss", "ink", "wool", "clay", "bread", "maps", "wind",

@@ -33,7 +33,8 @@ def scripted(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",
             "candidates.n=3", "judge.score=expected", "judge.min_mass=0.5",
             "training.batch_size=2", "training.micro_batch_size=2", "iterations=1",
-            "evaluation.prompts=1", "evaluation.fixed_prompts=1", "evaluation.fixed_samples=2",
+            "evaluation.prompts=1", "evaluation.reference_prompts=1",
+            "evaluation.reference_samples=2",
             "engine.max_gap=null",  # a table's log-probs are no model's
             *overrides,
         )  # fmt: skip

@@ -33,7 +33,8 @@ def configured(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=6",
             "candidates.n=3", "judge.score=expected", "judge.min_mass=0.5",
             "training.batch_size=2", "training.micro_batch_size=2", "iterations=2",
-            "evaluation.prompts=2", "evaluation.fixed_prompts=2", "evaluation.fixed_samples=2",
+            "evaluation.prompts=2", "evaluation.reference_prompts=2",
+            "evaluation.reference_samples=2",
             "engine.max_gap=null", "pairs.on_empty=skip", *overrides,
         )  # fmt: skip
 

@@ -23,7 +23,7 @@ from iterdpo.tools.store.policies import policy_chain
 SMALL = (
     "experiment=smoke", "iterations=1", "tracking=none", "report=false", "training.warmup=0",
     "candidates.n=4", "pairs=best_worst",
-    "prompts.per_iteration=8", "evaluation.prompts=2", "evaluation.fixed_prompts=2",
+    "prompts.per_iteration=8", "evaluation.prompts=2", "evaluation.reference_prompts=2",
     "evaluation.samples=1", "engine.device=cpu",
 )  # fmt: skip
 ALL_WEIGHTS = ("model.adapter=null", "model.quantization=none")

@@ -33,7 +33,7 @@ def render(document: Document) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("iterdpo.report", "page"),
+        loader=PackageLoader("iterdpo.tools.report", "page"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=lambda value: harmless(value) if type(value) is str else value,
