@@ -6,8 +6,8 @@ say of each other is compared on the way: a disagreement is reported, never smoo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -21,6 +21,7 @@ from iterdpo.records import (
     Prompt,
     judge_fingerprint,
 )
+from iterdpo.settings import settings_of
 from iterdpo.store.identity import Ref, parents
 from iterdpo.store.inventory import RECORDS_FILE, Finished, Inventory
 from iterdpo.tools.store.policies import (
@@ -209,16 +210,19 @@ def _rows(stage: Finished, record: type, wanted: Any) -> list[Row]:
 
     path = stage.directory / RECORDS_FILE
     try:
-        table = pyarrow.parquet.read_table(path, columns=list(_columns(record)), filters=wanted)
+        columns = list(_columns(record, set(pyarrow.parquet.read_schema(path).names)))
+        table = pyarrow.parquet.read_table(path, columns=columns, filters=wanted)
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: {_line(error)}") from error
     rows: list[Row] = table.to_pylist()
     return rows
 
 
-def _columns(record: type) -> Iterable[str]:
-    for item in fields(record):
-        yield from _VERDICT if item.name == "verdict" else (item.name,)
+def _columns(record: type, there: Set[str]) -> Iterator[str]:
+    """Yield a table's columns; a field at its neutral value in every record has none."""
+    for item in settings_of(record):
+        if item.name in there or not item.has_neutral:
+            yield from _VERDICT if item.name == "verdict" else (item.name,)
 
 
 def _line(error: Exception) -> str:
