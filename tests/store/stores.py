@@ -195,7 +195,7 @@ def answered(text: str, good: str, bad: str, writer: str, judge: str) -> Any:
     ids = [candidate.id for candidate in candidates]
     parents = (*ids, *(judgment.id for judgment in judgments))
     pair = Pair(
-        record_id("pair", parents, 0, ""), prompt.id, *ids, text, good, bad, 4.5, 1.25, writer,
-        judge,
+        record_id("pair", parents, 0, ""), prompt.id, ids[0], ids[1], text, good, bad, 4.5, 1.25,
+        writer, judge,
     )  # fmt: skip
     return prompt, candidates, judgments, pair

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from iterdpo.engines.base import Sampling
+from iterdpo.engines.base import Completion, PromptTooLong, Sampling
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import UserError
+from iterdpo.models.chat_messages import Request
 from iterdpo.records import Base, Policy
 from iterdpo.tools.benchmark.answering import answer_questions, request_of
 from iterdpo.tools.benchmark.formats import (
+    Format,
     Question,
     read_questions,
     write_alpaca_eval,
@@ -25,7 +28,7 @@ from iterdpo.tools.benchmark.formats import (
 POLICY = Policy("M1", Base("p", "s", "none", "float32", "p"))
 
 
-def saved(tmp_path: Path, name: Any, *entries: Any, lines: Any = True) -> Any:
+def saved(tmp_path: Path, name: str, *entries: Any, lines: bool = True) -> Path:
     place = tmp_path / name
     text = "".join(json.dumps(entry) + "\n" for entry in entries) if lines else json.dumps(entries)
     place.write_text(text)
@@ -93,7 +96,7 @@ def test_mt_bench(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_of_something_else_is_refused(
-    tmp_path: Path, kind: str, entry: Any, said: str
+    tmp_path: Path, kind: Format, entry: dict[str, Any] | list[str], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
         read_questions(saved(tmp_path, "q.jsonl", entry), kind)
@@ -113,11 +116,16 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_questions(tmp_path / "latin", "mt_bench")
 
 
+@dataclass
 class Asked(ScriptedEngine):
     """Keeps what it is asked."""
 
-    def generate(self, requests: Any, policy: Any, sampling: Any) -> Iterator[Any]:
-        self.__dict__.setdefault("seen", []).append(
+    seen: list[tuple[float, list[list[str]]]] = field(default_factory=list)
+
+    def generate(
+        self, requests: Sequence[Request], policy: Policy, sampling: Sampling
+    ) -> Iterator[Completion | PromptTooLong]:
+        self.seen.append(
             (sampling.temperature, [[m.content for m in request.messages] for request in requests])
         )
         yield from super().generate(requests, policy, sampling)

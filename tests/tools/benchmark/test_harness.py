@@ -64,7 +64,7 @@ def test_the_whole_call() -> None:
 
 
 def test_metrics_are_read_by_their_filter() -> None:
-    results = {
+    results: dict[str, dict[str, Any]] = {
         "gsm8k": {
             "alias": "gsm8k",
             "exact_match,strict-match": 0.5,
@@ -93,9 +93,9 @@ def test_tasks_with_commas_and_spaces() -> None:
 
 
 def test_the_evaluation_stops_where_the_harness_is_missing(
-    monkeypatch: pytest.MonkeyPatch, finished_run: Any, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, finished_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(harness.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["lm_eval", str(finished_run), "--tasks", "x"]) == 2
     said = capsys.readouterr().err
     assert said == (
@@ -115,9 +115,9 @@ def test_the_evaluation_stops_where_the_harness_is_missing(
 )
 def test_errors_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
-    finished_run: Any,
+    finished_run: Path,
     capsys: pytest.CaptureFixture[str],
-    option: Any,
+    option: list[str],
     said: str,
 ) -> None:
     monkeypatch.setattr(harness, "require_harness", lambda: None)
@@ -127,7 +127,7 @@ def test_errors_are_one_line(
 
 def test_results_of_each_model_are_kept_and_shown(
     monkeypatch: pytest.MonkeyPatch,
-    finished_run: Any,
+    finished_run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -153,7 +153,7 @@ def test_results_of_each_model_are_kept_and_shown(
 
 @pytest.mark.skipif(not INSTALLED, reason="lm-eval is an extra: pip install 'iterdpo[benchmarks]'")
 def test_a_tiny_task_of_ones_own(
-    finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"q": f"{n} 1", "choices": [" 2", " 3"], "gold": n % 2} for n in range(4)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -175,7 +175,7 @@ def test_a_tiny_task_of_ones_own(
 
 
 def test_answers_from_end_to_end(
-    finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     questions = tmp_path / "q.jsonl"
     questions.write_text(json.dumps({"question_id": 1, "turns": ["a", "b"]}) + "\n")

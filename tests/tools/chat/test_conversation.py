@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,7 +28,8 @@ class ScriptedTalker:
     """Says who it is and what it heard, word by word; Ctrl-C comes with the word ``interrupt``."""
 
     def __init__(self, context: int = 1000) -> None:
-        self.context, self.asked, self.stopped = context, [], 0
+        self.context, self.stopped = context, 0
+        self.asked: list[tuple[Request, str, Sampling]] = []
 
     def reply(self, request: Request, policy: Policy, sampling: Sampling) -> Iterator[str]:
         self.asked.append((request, policy.name, sampling))
@@ -62,7 +62,8 @@ class Talk:
         self.conversation = Conversation(
             self.talker, POLICIES, "M2", Sampling(temperature=0.7, seed=5), system
         )
-        self.out, self.notes, self.shown = io.StringIO(), io.StringIO(), []
+        self.out, self.notes = io.StringIO(), io.StringIO()
+        self.shown: list[str] = []
         waiting = iter(lines)
 
         def read(prompt: str) -> str:
@@ -159,11 +160,10 @@ def test_ctrl_c_stops_the_answer_and_not_the_program() -> None:
 
 def test_ctrl_c_before_the_first_word_leaves_no_question_without_an_answer() -> None:
     class Silent(ScriptedTalker):
-        def reply(
-            self, request: pytest.FixtureRequest, policy: Any, sampling: Any
-        ) -> Iterator[Any]:
-            raise KeyboardInterrupt
-            yield
+        def reply(self, request: Request, policy: Policy, sampling: Sampling) -> Iterator[str]:
+            if request:
+                raise KeyboardInterrupt
+            yield ""
 
     conversation = Conversation(Silent(), POLICIES, "M2", Sampling())
     with pytest.raises(KeyboardInterrupt):
@@ -173,9 +173,7 @@ def test_ctrl_c_before_the_first_word_leaves_no_question_without_an_answer() -> 
 
 def test_another_answer_that_does_not_come_leaves_the_one_before() -> None:
     class Tired(ScriptedTalker):
-        def reply(
-            self, request: pytest.FixtureRequest, policy: Any, sampling: Any
-        ) -> Iterator[Any]:
+        def reply(self, request: Request, policy: Policy, sampling: Sampling) -> Iterator[str]:
             if self.asked:
                 raise KeyboardInterrupt
             yield from super().reply(request, policy, sampling)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,35 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.runs.directory import Run
 from iterdpo.tools.chat.__main__ import main
 from iterdpo.tools.chat.talker import ContextFullError, StreamingEngine
+from tests.narrowing import answered
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
 REQUEST = Request.of("Name three animals in alphabetical order.")
 
 
 @pytest.fixture(scope="module")
-def run(finished_run: Any) -> Any:
+def run(finished_run: Path) -> Run:
     return Run.open(finished_run)
 
 
 @pytest.fixture(scope="module")
-def talker() -> Iterator[Any]:
+def talker() -> Iterator[StreamingEngine]:
     engine = StreamingEngine(TransformersSettings(device="cpu"))
     yield engine
     engine.close()
 
 
 @pytest.mark.parametrize("name", ["M0", "M2"])
-def test_greedy_text_is_that_of_the_engine(run: Any, talker: Any, name: str) -> None:
+def test_greedy_text_is_that_of_the_engine(run: Run, talker: StreamingEngine, name: str) -> None:
     policy = run.policy(name)
     engine = TransformersEngine(TransformersSettings(device="cpu"))
-    (whole,) = engine.generate([REQUEST], policy, GREEDY)
+    (whole,) = answered(engine.generate([REQUEST], policy, GREEDY))
     assert "".join(talker.reply(REQUEST, policy, GREEDY)) == whole.text
 
 
-def test_it_comes_in_pieces_and_the_same_seed_says_the_same(run: Any, talker: Any) -> None:
+def test_it_comes_in_pieces_and_the_same_seed_says_the_same(
+    run: Run, talker: StreamingEngine
+) -> None:
     # Bytes of a random model are split at white space at best, so ask for many.
     sampling = Sampling(max_tokens=120, seed=1)
     pieces = list(talker.reply(REQUEST, run.policy("M1"), sampling))
@@ -50,16 +53,17 @@ def test_it_comes_in_pieces_and_the_same_seed_says_the_same(run: Any, talker: An
     assert "".join(talker.reply(REQUEST, run.policy("M1"), sampling)) == "".join(pieces)
 
 
-def test_closing_stops_the_thread(run: Any, talker: Any) -> None:
+def test_closing_stops_the_thread(run: Run, talker: StreamingEngine) -> None:
     answer = talker.reply(REQUEST, run.policy("M0"), Sampling(max_tokens=3000, seed=1))
     next(answer)
     (writer,) = (item for item in threading.enumerate() if item.name.endswith("(_write)"))
+    assert isinstance(answer, Generator)
     answer.close()
     assert not writer.is_alive()
 
 
 def test_a_failure_in_the_thread_is_raised_here(
-    run: Any, talker: Any, monkeypatch: pytest.MonkeyPatch
+    run: Run, talker: StreamingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
@@ -69,13 +73,15 @@ def test_a_failure_in_the_thread_is_raised_here(
         list(talker.reply(REQUEST, run.policy("M0"), GREEDY))
 
 
-def test_the_answer_ends_where_the_context_does(run: Any) -> None:
+def test_the_answer_ends_where_the_context_does(run: Run) -> None:
     with_chat = StreamingEngine(TransformersSettings(device="cpu", context=64))
     policy = run.policy("M0")
     engine = TransformersEngine(TransformersSettings(device="cpu"))
-    (whole,) = engine.generate([REQUEST], policy, Sampling(temperature=0.0, max_tokens=1))
+    (whole,) = answered(engine.generate([REQUEST], policy, Sampling(temperature=0.0, max_tokens=1)))
     room = 64 - len(whole.prompt_token_ids)
-    (fits,) = engine.generate([REQUEST], policy, Sampling(temperature=0.0, max_tokens=room))
+    (fits,) = answered(
+        engine.generate([REQUEST], policy, Sampling(temperature=0.0, max_tokens=room))
+    )
     more_than_fits = Sampling(temperature=0.0, max_tokens=1000)
     assert "".join(with_chat.reply(REQUEST, policy, more_than_fits)) == fits.text
     with pytest.raises(ContextFullError, match="the model holds 64"):
@@ -83,7 +89,7 @@ def test_the_answer_ends_where_the_context_does(run: Any) -> None:
 
 
 def test_the_tool_on_a_pipe(
-    finished_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("/models\nhello\n/model M0\n/all\n"))
     status = main([
@@ -98,7 +104,7 @@ def test_the_tool_on_a_pipe(
 
 
 def test_errors_are_one_line(
-    finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(tmp_path)]) == 2
     assert main([str(finished_run), "--model", "M9"]) == 2

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
 from iterdpo.errors import UserError
 from iterdpo.evaluation.oracles import LabOracle
-from iterdpo.prompts.base import folded
+from iterdpo.prompts.base import PromptSource, folded
 from iterdpo.records import Prompt
 from iterdpo.runs.directory import Run
 from iterdpo.tools.compare import compare
@@ -28,18 +28,20 @@ from tests.made_run import HOSTILE
 
 
 @pytest.fixture
-def run(finished_run: Any) -> Any:
+def run(finished_run: Path) -> Run:
     return Run.open(finished_run)
 
 
 @pytest.fixture
-def engine() -> Any:
+def engine() -> ScriptedEngine:
     return ScriptedEngine(
         answer=lambda request, policy, sample: f"{policy.name}: {request.messages[-1].content}"
     )
 
 
-def test_the_default_is_unseen_instructions_and_m0_against_the_last(run: Any, engine: Any) -> None:
+def test_the_default_is_unseen_instructions_and_m0_against_the_last(
+    run: Run, engine: ScriptedEngine
+) -> None:
     frame = compare(run, n=4, engine_for=lambda _: engine)
     assert list(frame.columns) == ["instruction", "seen", "M0", "M2"]
     assert list(frame["seen"]) == ["never"] * 4
@@ -54,7 +56,9 @@ def test_the_default_is_unseen_instructions_and_m0_against_the_last(run: Any, en
         assert list(frame[name]) == [f"{name}: {text}" for text in frame["instruction"]]
 
 
-def test_measured_instructions_follow_when_no_unseen_one_is_left(run: Any, engine: Any) -> None:
+def test_measured_instructions_follow_when_no_unseen_one_is_left(
+    run: Run, engine: ScriptedEngine
+) -> None:
     everything = compare(run, n=1000, engine_for=lambda _: engine)
     seen = list(everything["seen"])
     assert seen.count("evaluation") == 7  # 5 for writers and 2 for judges
@@ -63,14 +67,14 @@ def test_measured_instructions_follow_when_no_unseen_one_is_left(run: Any, engin
 
 
 def test_instructions_that_were_trained_on_are_marked_whatever_their_case(
-    run: Any, engine: Any
+    run: Run, engine: ScriptedEngine
 ) -> None:
     trained = run.made(2).prompts[0].text
     frame = compare(run, prompts=[f"  {trained.upper()}", "new"], engine_for=lambda _: engine)
     assert list(frame["seen"]) == ["training", "never"]
 
 
-def test_training_outweighs_evaluation(run: Any) -> None:
+def test_training_outweighs_evaluation(run: Run) -> None:
     history = History.of([run])
     known = {prompt.text for t in (1, 2) for prompt in run.made(t).prompts}
     assert {history[text] for text in known} == {"training"}
@@ -79,16 +83,16 @@ def test_training_outweighs_evaluation(run: Any) -> None:
 
 def test_no_held_out_instruction_that_was_trained_on() -> None:
     class Source:
-        def evaluation(self, count: Any, seed: Any) -> Any:
+        def evaluation(self, count: int, seed: int) -> list[Prompt]:
             return [Prompt.of("a", "t")]
 
         labelled = evaluation
 
     with pytest.raises(UserError, match="--prompts FILE"):
-        held_out(Source(), History({"a": "training"}), 3, 0)
+        held_out(cast("PromptSource", Source()), History({"a": "training"}), 3, 0)
 
 
-def test_a_file_keeps_its_order(run: Any, engine: Any, tmp_path: Path) -> None:
+def test_a_file_keeps_its_order(run: Run, engine: ScriptedEngine, tmp_path: Path) -> None:
     file = tmp_path / "own.jsonl"
     file.write_text("".join(json.dumps({"q": text}) + "\n" for text in ("z", "a", "m")))
     frame = compare(run, prompts=file, field="q", engine_for=lambda _: engine)
@@ -97,7 +101,9 @@ def test_a_file_keeps_its_order(run: Any, engine: Any, tmp_path: Path) -> None:
         compare(run, prompts=file, engine_for=lambda _: engine)
 
 
-def test_several_runs_are_told_apart_and_share_m0(run: Any, engine: Any, tmp_path: Path) -> None:
+def test_several_runs_are_told_apart_and_share_m0(
+    run: Run, engine: ScriptedEngine, tmp_path: Path
+) -> None:
     shutil.copytree(run.directory, tmp_path / "other", symlinks=True)
     frame = compare([run, tmp_path / "other"], ["M0", "M2"], n=2, engine_for=lambda _: engine)
     assert list(frame.columns[2:]) == ["M0", "run/M2", "other/M2"]
@@ -108,7 +114,7 @@ def test_several_runs_are_told_apart_and_share_m0(run: Any, engine: Any, tmp_pat
     assert list(frame.columns[2:]) == [f"{above}/run/M1", "b/run/M1"]
 
 
-def test_m0_and_the_best_model_are_the_default(run: Any) -> None:
+def test_m0_and_the_best_model_are_the_default(run: Run) -> None:
     def named(best: Any) -> Any:
         return default_names(Run(run.directory, run.values, {**run.summary, "best": best}))
 
@@ -120,7 +126,7 @@ def test_m0_and_the_best_model_are_the_default(run: Any) -> None:
     assert default_names(Run(run.directory, run.values, only)) == ["M0"]
 
 
-def test_sampling_is_the_runs_own_unless_asked_otherwise(run: Any) -> None:
+def test_sampling_is_the_runs_own_unless_asked_otherwise(run: Run) -> None:
     own = sampling_of(run, greedy=False, temperature=None, seed=None)
     candidates = run.config.candidates
     assert (own.n, own.temperature, own.top_p) == (1, candidates.temperature, candidates.top_p)
@@ -130,7 +136,7 @@ def test_sampling_is_the_runs_own_unless_asked_otherwise(run: Any) -> None:
 
 
 def test_long_instructions_and_cut_off_answers_are_told(
-    run: Any, caplog: pytest.LogCaptureFixture
+    run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = ScriptedEngine(answer=lambda request, policy, sample: "cut" + TRUNCATED, context=3)
     caplog.set_level("WARNING", "iterdpo")
@@ -216,7 +222,7 @@ def test_a_terminal_gets_a_wrapped_table(
     ],
 )
 def test_errors_are_one_line(
-    finished_run: Any, capsys: pytest.CaptureFixture[str], arguments: Any, said: str
+    finished_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     status = main([argument.format(run=finished_run) for argument in arguments])
     captured = capsys.readouterr()
@@ -227,7 +233,7 @@ def test_errors_are_one_line(
 
 @pytest.mark.parametrize("option", [["--n", "0"], ["--temperature", "-1"], ["--temperature", "x"]])
 def test_numbers_are_checked(
-    finished_run: Any, capsys: pytest.CaptureFixture[str], option: Any
+    finished_run: Path, capsys: pytest.CaptureFixture[str], option: list[str]
 ) -> None:
     with pytest.raises(SystemExit):
         main([str(finished_run), *option])
@@ -235,7 +241,7 @@ def test_numbers_are_checked(
 
 
 def test_the_tool_from_end_to_end(
-    finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The run's real checkpoint and adapters, through the run's real engine.
     target = tmp_path / "out.csv"

@@ -19,7 +19,9 @@ from iterdpo.models.checkpoint import checkpoint_sha256, save_dequantized
 from iterdpo.records import Adapter, Base, Policy
 from iterdpo.store.hashing import file_sha256
 from iterdpo.tools.export.__main__ import main
-from iterdpo.tools.export.checkpoint import LINEAGE_FILE, export
+from iterdpo.tools.export.checkpoint import LINEAGE_FILE, On, export
+from tests.checkpoints import CheckpointOf
+from tests.narrowing import present
 
 TEXTS = ((5, 9, 20, 31, 40, 17), (7, 8, 60, 61, 62))
 
@@ -38,14 +40,14 @@ def make_adapter(checkpoint: Path, directory: Path, scale: float) -> Adapter:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=scale)
     place = directory / "adapter"
-    model.save_pretrained(place)
+    model.save_pretrained(str(place))
     canary = Canary(tuple(CanaryText(text[:3], text[3:], 0.0, 0.0) for text in TEXTS), 0.0)
     (directory / "canary.json").write_text(json.dumps(dataclasses.asdict(canary)))
     return Adapter(str(place), file_sha256(place / "adapter_model.safetensors"))
 
 
 @pytest.fixture(scope="module")
-def policy(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Policy:
+def policy(checkpoint_of: CheckpointOf, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     """An adapter on an NF4 base with its dequantized checkpoint."""
     checkpoint = checkpoint_of("llama")
     place = tmp_path_factory.mktemp("policy")
@@ -55,34 +57,40 @@ def policy(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Poli
     return Policy("M1", base, make_adapter(checkpoint, place, 0.05), parent="bare")
 
 
-def logits(place: Any, adapter: Any = None, dtype: Any = torch.float32) -> Any:
+def logits(
+    place: Path | str, adapter: Adapter | None = None, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype).eval()
     if adapter:
-        model = PeftModel.from_pretrained(model, adapter)
+        model = PeftModel.from_pretrained(model, adapter.path)
     with torch.no_grad():
         return torch.cat([model(torch.tensor([text])).logits[0].float() for text in TEXTS])
 
 
 @pytest.mark.parametrize("on", ["original", "dequantized"])
-def test_what_transformers_loads_is_base_and_adapter(policy: Any, tmp_path: Path, on: str) -> None:
+def test_what_transformers_loads_is_base_and_adapter(
+    policy: Policy, tmp_path: Path, on: On
+) -> None:
     said = export(policy, tmp_path / "out", on=on)
     assert said.startswith("M1 merged, in float32: ")
-    under = {"original": policy.base.path, "dequantized": policy.base.dequantized}
+    under: dict[On, str] = {"original": policy.base.path, "dequantized": policy.base.dequantized}
     mine, other = under.pop(on), *under.values()
     found = logits(tmp_path / "out")
-    torch.testing.assert_close(found, logits(mine, policy.adapter.path), rtol=0, atol=1e-4)
-    assert (found - logits(other, policy.adapter.path)).abs().max() > 1e-2
+    torch.testing.assert_close(found, logits(mine, policy.adapter), rtol=0, atol=1e-4)
+    assert (found - logits(other, policy.adapter)).abs().max() > 1e-2
     lineage = json.loads((tmp_path / "out" / LINEAGE_FILE).read_text())
     assert (lineage["model"], lineage["fingerprint"]) == ("M1", policy.fingerprint)
-    assert (lineage["on"], lineage["adapter_sha256"]) == (on, policy.adapter.sha256)
+    assert (lineage["on"], lineage["adapter_sha256"]) == (on, present(policy.adapter).sha256)
     assert lineage["proof"]["texts"] == 2
     assert lineage["proof"]["lost"] < 1e-3
 
 
-def test_tokenizer_and_template_come_along_and_nothing_of_peft(policy: Any, tmp_path: Path) -> None:
+def test_tokenizer_and_template_come_along_and_nothing_of_peft(
+    policy: Policy, tmp_path: Path
+) -> None:
     from transformers import AutoTokenizer
 
     export(policy, tmp_path / "out", on="dequantized")
@@ -94,7 +102,7 @@ def test_tokenizer_and_template_come_along_and_nothing_of_peft(policy: Any, tmp_
     ).apply_chat_template(turns, tokenize=False)
 
 
-def test_the_written_type_is_the_declared_one(policy: Any, tmp_path: Path) -> None:
+def test_the_written_type_is_the_declared_one(policy: Policy, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     export(policy, tmp_path / "out", dtype="bfloat16")
@@ -103,13 +111,13 @@ def test_the_written_type_is_the_declared_one(policy: Any, tmp_path: Path) -> No
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["dtype"] == "bfloat16"
     assert "quantization_config" not in config
-    exact = logits(policy.base.path, policy.adapter.path)
+    exact = logits(policy.base.path, policy.adapter)
     off = (logits(tmp_path / "out") - exact).square().mean().sqrt() / exact.std()
     assert 1e-4 < off < 8 / 128
 
 
 def test_what_rounding_would_take_away_is_not_written(
-    policy: Any, checkpoint_of: Any, tmp_path: Path
+    policy: Policy, checkpoint_of: CheckpointOf, tmp_path: Path
 ) -> None:
     faint = make_adapter(checkpoint_of("llama"), tmp_path / "faint", 1e-5)
     with pytest.raises(UserError, match=r"--dtype bfloat16: rounding .* --dtype float32"):
@@ -118,7 +126,7 @@ def test_what_rounding_would_take_away_is_not_written(
 
 
 def test_a_merge_that_is_not_the_policy_is_not_published(
-    policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -131,14 +139,14 @@ def test_a_merge_that_is_not_the_policy_is_not_published(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_written_over(policy: Any, tmp_path: Path) -> None:
+def test_nothing_is_written_over(policy: Policy, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="exists already, and nothing is written over"):
         export(policy, tmp_path / "out")
 
 
 def test_a_place_that_cannot_be_written_to_is_a_line(
-    policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(target: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
@@ -148,7 +156,7 @@ def test_a_place_that_cannot_be_written_to_is_a_line(
         export(policy, tmp_path / "out")
 
 
-def test_own_weights_are_copied(checkpoint_of: Any, tmp_path: Path) -> None:
+def test_own_weights_are_copied(checkpoint_of: CheckpointOf, tmp_path: Path) -> None:
     checkpoint = shutil.copytree(checkpoint_of("llama"), tmp_path / "model")
     (checkpoint / "README.md").write_text("of another model")
     base = Base(str(checkpoint), checkpoint_sha256(checkpoint), "none", "float32", str(checkpoint))
@@ -166,7 +174,7 @@ def test_own_weights_are_copied(checkpoint_of: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_a_bare_base_as_training_saw_it(policy: Any, tmp_path: Path) -> None:
+def test_a_bare_base_as_training_saw_it(policy: Policy, tmp_path: Path) -> None:
     bare = Policy("M0", policy.base)
     export(bare, tmp_path / "out", on="dequantized")
     torch.testing.assert_close(
@@ -175,20 +183,22 @@ def test_a_bare_base_as_training_saw_it(policy: Any, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "tokenizer.json").is_file()
 
 
-def test_packed_weights_are_not_merged_into(policy: Any, tmp_path: Path) -> None:
+def test_packed_weights_are_not_merged_into(policy: Policy, tmp_path: Path) -> None:
     packed = dataclasses.replace(policy, base=dataclasses.replace(policy.base, quantization="gptq"))
     with pytest.raises(UserError, match=r"comes quantized \(gptq\), .* take --on dequantized"):
         export(packed, tmp_path / "out")
     assert export(packed, tmp_path / "out", on="dequantized").startswith("M1 merged")
 
 
-def test_weights_that_are_gone_are_named(policy: Any, tmp_path: Path) -> None:
+def test_weights_that_are_gone_are_named(policy: Policy, tmp_path: Path) -> None:
     moved = Policy("M1", dataclasses.replace(policy.base, path="/no/such"), policy.adapter)
     with pytest.raises(UserError, match=r"^/no/such: the weights under M1 are no longer there"):
         export(moved, tmp_path / "out", on="dequantized")
 
 
-def test_the_command(finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "m1"
     assert main([str(finished_run), "--model", "M1", "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: M1 merged, in float32: ")
@@ -210,10 +220,10 @@ def test_the_command(finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFi
     ],
 )  # fmt: skip
 def test_the_best_model_is_written_unless_another_is_named(
-    finished_run: Any,
+    finished_run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    best: Any,
+    best: dict[str, str] | None,
     written: str,
     said: str,
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -23,7 +21,7 @@ def test_the_difference_is_measured_less_each_positions_mean() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), [("bfloat16", 8 / 128), ("float16", 8 / 1024)])
-def test_what_is_allowed_is_eight_epsilons(dtype: str, allowed: Any) -> None:
+def test_what_is_allowed_is_eight_epsilons(dtype: str, allowed: float) -> None:
     logits = [torch.tensor([[1.0, 3.0]])]
     assert compared(logits, logits, logits, dtype).tolerance == allowed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import pytest
 
 from iterdpo.config.hub import HubConfig
 from iterdpo.runs.directory import Run
-from tests.tools.hub.standin import TOKEN, standing_in
+from tests.tools.hub.standin import TOKEN, StandIn, standing_in
+
+Asked = Callable[..., HubConfig]
+Changed = Callable[..., Run]
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     """The stand-in, logged in to, over plain LFS and without the waits between tries."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
@@ -27,18 +30,24 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def asked(hub: Any) -> Any:
+def asked(hub: StandIn) -> Asked:
     """A function from changes to what is to be shared of a run."""
 
     def make(**changes: Any) -> HubConfig:
-        usual = {"push": True, "repo": "me/tiny", "private": True, "models": "last", "pairs": True}
+        usual: dict[str, Any] = {
+            "push": True,
+            "repo": "me/tiny",
+            "private": True,
+            "models": "last",
+            "pairs": True,
+        }
         return HubConfig(**{**usual, "endpoint": hub.url, **changes})
 
     return make
 
 
 @pytest.fixture
-def changed(finished_run: Any, tmp_path: Path) -> Any:
+def changed(finished_run: Path, tmp_path: Path) -> Changed:
     """A function from changes of configuration and summary to a run that has them."""
 
     def make(config: Any = (), summary: Any = ()) -> Run:
@@ -51,7 +60,7 @@ def changed(finished_run: Any, tmp_path: Path) -> Any:
     return make
 
 
-def _change(path: Path, changes: dict) -> None:
+def _change(path: Path, changes: dict[str, Any]) -> None:
     values = json.loads(path.read_text())
     for key, value in changes.items():
         *sections, name = key.split(".")

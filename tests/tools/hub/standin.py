@@ -6,10 +6,11 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 TOKEN = "hf_" + "SecretOfTheTests" * 2
@@ -21,26 +22,27 @@ class StandIn:
     """What the stand-in holds and was asked."""
 
     url: str
-    repos: dict[tuple[str, str], dict] = field(default_factory=dict)
+    repos: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """(type, owner/name) -> private, and ``files`` by path."""
     storage: dict[str, bytes] = field(default_factory=dict)
     """What LFS holds, by sha256."""
-    created: list[dict] = field(default_factory=list)
+    created: list[dict[str, Any]] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     """The sha256 of every large file of which all bytes arrived."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     cut_after: int | None = None
     """Large files that still arrive whole; of further ones the connection is cut."""
-    answers: dict[str, tuple[int, dict]] = field(default_factory=dict)
+    answers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
     """(status, headers) with which a request is refused, by a part of its path."""
     tokens: set[str] = field(default_factory=set)
 
     def files(self, kind: str, repo: str) -> dict[str, bytes]:
-        return self.repos[kind, repo]["files"]
+        files: dict[str, bytes] = self.repos[kind, repo]["files"]
+        return files
 
 
 @contextmanager
-def standing_in() -> Iterator[Any]:
+def standing_in() -> Iterator[StandIn]:
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,7 +69,7 @@ def standing_in() -> Iterator[Any]:
                 raise AssertionError("a length is expected")
             self.serve(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
-        def serve(self, body: Any) -> None:
+        def serve(self, body: bytes) -> None:
             path = self.path.split("?")[0]
             with lock:
                 hub.asked.append((self.command, path))
@@ -79,7 +81,7 @@ def standing_in() -> Iterator[Any]:
                 else:
                     self.route(path, body)
 
-        def route(self, path: Any, body: Any) -> None:
+        def route(self, path: str, body: bytes) -> None:
             parts = path.strip("/").split("/")
             match parts:
                 case ["api", "whoami-v2"]:
@@ -106,7 +108,7 @@ def standing_in() -> Iterator[Any]:
                 case _:
                     self.reply({"error": f"unknown: {path}"}, 404)
 
-        def describe(self, kind: Any, repo: Any) -> None:
+        def describe(self, kind: str, repo: str) -> None:
             found = hub.repos.get((kind, repo))
             if found is None:
                 self.reply({"error": "not found"}, 404, {"X-Error-Code": "RepoNotFound"})
@@ -114,7 +116,7 @@ def standing_in() -> Iterator[Any]:
             known = {"id": repo, "private": found["private"], "sha": "0" * 40, "tags": []}
             self.reply({**known, "siblings": [], "downloads": 0, "likes": 0})
 
-        def create(self, asked: Any) -> None:
+        def create(self, asked: dict[str, Any]) -> None:
             hub.created.append(asked)
             kind = asked.get("type", "model")
             repo = f"{asked['organization'] or 'me'}/{asked['name']}"
@@ -125,7 +127,7 @@ def standing_in() -> Iterator[Any]:
             prefix = "datasets/" if kind == "dataset" else ""
             self.reply({"url": f"{hub.url}/{prefix}{repo}"}, 409 if known else 200)
 
-        def preupload(self, files: Any, asked: Any) -> None:
+        def preupload(self, files: dict[str, bytes], asked: dict[str, Any]) -> None:
             self.reply(
                 {
                     "files": [
@@ -140,16 +142,16 @@ def standing_in() -> Iterator[Any]:
                 }
             )
 
-        def batch(self, asked: Any) -> None:
+        def batch(self, asked: dict[str, Any]) -> None:
             objects = []
             for item in asked["objects"]:
-                entry = {"oid": item["oid"], "size": item["size"]}
+                entry: dict[str, Any] = {"oid": item["oid"], "size": item["size"]}
                 if item["oid"] not in hub.storage:
                     entry["actions"] = {"upload": {"href": f"{hub.url}/lfs/{item['oid']}"}}
                 objects.append(entry)
             self.reply({"transfer": "basic", "objects": objects})
 
-        def commit(self, kind: Any, repo: Any, body: Any) -> None:
+        def commit(self, kind: str, repo: str, body: bytes) -> None:
             files = hub.files(kind, repo)
             for line in body.decode().splitlines():
                 item = json.loads(line)
@@ -162,10 +164,12 @@ def standing_in() -> Iterator[Any]:
             url = f"{hub.url}/{prefix}{repo}/commit/{'0' * 40}"
             self.reply({"commitUrl": url, "commitOid": "0" * 40})
 
-        def reply(self, body: Any, status: Any = 200, headers: Any = ()) -> None:
+        def reply(
+            self, body: object, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
+        ) -> None:
             raw = json.dumps(body).encode()
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(raw)), **dict(headers)}.items():
+            for name, value in {"Content-Length": str(len(raw)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(raw)
@@ -192,7 +196,7 @@ def standing_in() -> Iterator[Any]:
         thread.join()
 
 
-def oid(path: Any, content: Any) -> Any:
+def oid(path: str, content: bytes | None) -> str | None:
     """Return the hash that the Hub names a file by, in its two kinds; None where there is none."""
     if content is None:
         return None

@@ -6,23 +6,23 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.engines.scripted import ScriptedEngine
+from tests.checkpoints import CheckpointOf
 from tests.made_run import answer, choose, config_of
-from tests.tools.hub.standin import TOKEN
+from tests.tools.hub.standin import TOKEN, StandIn
 
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_run_shares_itself(
     refused: bool,
-    finished_run: Any,
-    checkpoint_of: Any,
+    finished_run: Path,
+    checkpoint_of: CheckpointOf,
     tmp_path: Path,
-    hub: Any,
+    hub: StandIn,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Every stage is in the store already, so nothing is computed again.

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
+from iterdpo.config.hub import Models
 from iterdpo.errors import UserError
 from iterdpo.runs.directory import Run
 from iterdpo.tools.hub.folder import folders
 from tests.made_run import HOSTILE, PROMPTS
+from tests.narrowing import present
+from tests.tools.hub.conftest import Changed
 
 HEADINGS = ["Load", "Results", "Recipe", "Data", "Lineage", "Limits"]
 
 
-def cards(run: Any, models: Any = "last", pairs: Any = True) -> Any:
+def cards(run: Run, models: Models = "last", pairs: bool = True) -> dict[str, str]:
     with folders(run, "me/tiny", models, pairs=pairs) as made:
         return {folder.kind: (folder.directory / "README.md").read_text() for folder in made}
 
 
-def metadata(card: Any) -> Any:
+def metadata(card: str) -> Any:
     _, front, _ = card.split("---\n", 2)
     return OmegaConf.to_container(OmegaConf.create(front))
 
 
 @pytest.fixture(scope="module")
-def plain(finished_run: Any) -> Any:
+def plain(finished_run: Path) -> dict[str, str]:
     return cards(Run.open(finished_run))
 
 
-def test_the_model_card_names_what_the_hub_indexes(plain: Any, changed: Any) -> None:
+def test_the_model_card_names_what_the_hub_indexes(plain: dict[str, str], changed: Changed) -> None:
     front = metadata(plain["model"])
     assert front["library_name"] == "peft"
     assert front["datasets"] == ["me/tiny-pairs"]
@@ -44,7 +48,7 @@ def test_the_model_card_names_what_the_hub_indexes(plain: Any, changed: Any) -> 
     assert "self-rewarding" not in front["tags"]
 
 
-def test_the_dataset_card_names_its_files(plain: Any) -> None:
+def test_the_dataset_card_names_its_files(plain: dict[str, str]) -> None:
     front = metadata(plain["dataset"])
     assert front["size_categories"] == ["n<1K"]
     assert [item["config_name"] for item in front["configs"]] == [
@@ -53,21 +57,23 @@ def test_the_dataset_card_names_its_files(plain: Any) -> None:
     assert "12 preference pairs" in plain["dataset"]
 
 
-def test_the_model_card_has_every_part_in_order(plain: Any) -> None:
+def test_the_model_card_has_every_part_in_order(plain: dict[str, str]) -> None:
     assert re.findall(r"^## (.*)$", plain["model"], flags=re.MULTILINE) == HEADINGS
 
 
-def test_results_are_the_papers_tables(plain: Any, finished_run: Any) -> None:
+def test_results_are_the_papers_tables(plain: dict[str, str], finished_run: Path) -> None:
     from iterdpo.evaluation.table import markdown
 
     assert markdown(Run.open(finished_run).summary).strip() in plain["model"]
     assert "5 held-out prompts, 2 sampled answers to each" in plain["model"]
 
 
-def test_the_lineage_names_parents_judges_and_hashes(plain: Any, finished_run: Any) -> None:
+def test_the_lineage_names_parents_judges_and_hashes(
+    plain: dict[str, str], finished_run: Path
+) -> None:
     run = Run.open(finished_run)
     m2 = run.policy("M2")
-    row = f"| M2 | M1 | M1 | previous | `{m2.fingerprint}` | `{m2.adapter.sha256}` |"
+    row = f"| M2 | M1 | M1 | previous | `{m2.fingerprint}` | `{present(m2.adapter).sha256}` |"
     m0 = run.policy("M0")
     for card in plain.values():
         assert row in card
@@ -75,7 +81,7 @@ def test_the_lineage_names_parents_judges_and_hashes(plain: Any, finished_run: A
 
 
 def test_the_recipe_holds_what_is_not_as_shipped_and_no_place(
-    plain: Any, finished_run: Any, changed: Any
+    plain: dict[str, str], finished_run: Path, changed: Changed
 ) -> None:
     for card in plain.values():
         targets = ("best_worst.BestWorst", "top_bottom.TopBottom")
@@ -93,7 +99,9 @@ def test_the_recipe_holds_what_is_not_as_shipped_and_no_place(
     assert all(command in card for card in cards(run).values())
 
 
-def test_no_prompt_and_no_answer_stands_in_a_card(plain: Any, finished_run: Any) -> None:
+def test_no_prompt_and_no_answer_stands_in_a_card(
+    plain: dict[str, str], finished_run: Path
+) -> None:
     run = Run.open(finished_run)
     texts = {pair.chosen for number in (1, 2) for pair in run.made(number).pairs}
     texts |= {HOSTILE[:20], *(f"Prompt {n}." for n in range(PROMPTS))}
@@ -101,7 +109,7 @@ def test_no_prompt_and_no_answer_stands_in_a_card(plain: Any, finished_run: Any)
         assert not [text for text in texts if text in card]
 
 
-def test_a_hostile_setting_stays_text(changed: Any) -> None:
+def test_a_hostile_setting_stays_text(changed: Changed) -> None:
     hostile = "`</code><script>x</script>| [a](b)\n## Heading"
     run = changed({"prompts.system": hostile})
     for card in cards(run).values():
@@ -110,7 +118,7 @@ def test_a_hostile_setting_stays_text(changed: Any) -> None:
         assert "`` `</code><script>x</script>\\| [a](b) ## Heading ``" in line
 
 
-def test_the_lines_to_load_by(plain: Any, changed: Any, finished_run: Any) -> None:
+def test_the_lines_to_load_by(plain: dict[str, str], changed: Changed, finished_run: Path) -> None:
     assert "PeftModel.from_pretrained(model, 'me/tiny')" in plain["model"]
     assert "is a checkpoint that is not on the Hub" in plain["model"]
     run = Run.open(finished_run)
@@ -121,7 +129,9 @@ def test_the_lines_to_load_by(plain: Any, changed: Any, finished_run: Any) -> No
     assert "from_pretrained(base, revision='v2', dtype='float32')" in card
 
 
-def test_the_limits_are_those_of_the_run(plain: Any, changed: Any, finished_run: Any) -> None:
+def test_the_limits_are_those_of_the_run(
+    plain: dict[str, str], changed: Changed, finished_run: Path
+) -> None:
     limits = plain["model"].partition("## Limits")[2]
     assert "the judge was each policy, itself" in limits
     assert "There is no exact measure of quality" in limits
@@ -141,7 +151,7 @@ def test_the_limits_are_those_of_the_run(plain: Any, changed: Any, finished_run:
     assert "Alarm" not in limits
 
 
-def given_pairs(path: Any, **dataset: Any) -> Any:
+def given_pairs(path: str, **dataset: Any) -> dict[str, Any]:
     fields = {"path": path, "subset": None, "split": "train", "revision": None, **dataset}
     return {
         "pairs._target_": "iterdpo.pairing.offline.OfflineDataset", "pairs.dataset": fields,
@@ -150,7 +160,7 @@ def given_pairs(path: Any, **dataset: Any) -> Any:
     }  # fmt: skip
 
 
-def test_pairs_that_somebody_gave_are_not_called_the_model_s(changed: Any) -> None:
+def test_pairs_that_somebody_gave_are_not_called_the_model_s(changed: Changed) -> None:
     run = changed(given_pairs("org/pairs", split="train_prefs", revision="v3"))
     made = cards(run)
     assert set(made) == {"model"}  # they are somebody's already
@@ -170,7 +180,7 @@ def test_pairs_that_somebody_gave_are_not_called_the_model_s(changed: Any) -> No
 
 
 @pytest.mark.parametrize("path", ["data/pairs.jsonl", "/home/me/pairs.parquet"])
-def test_a_file_of_given_pairs_is_no_dataset_of_the_hub(changed: Any, path: str) -> None:
+def test_a_file_of_given_pairs_is_no_dataset_of_the_hub(changed: Changed, path: str) -> None:
     card = cards(changed(given_pairs(path)))["model"]
     assert "datasets" not in metadata(card)
     assert "/home" not in card
@@ -187,7 +197,7 @@ def test_a_file_of_given_pairs_is_no_dataset_of_the_hub(changed: Any, path: str)
     ],
 )
 def test_the_method_is_called_by_its_name(
-    changed: Any, training: Any, method: str, paper: str
+    changed: Changed, training: dict[str, Any], method: str, paper: str
 ) -> None:
     for kind, card in cards(changed(training)).items():
         assert f"iterative {method} with iterdpo" in card
@@ -197,7 +207,7 @@ def test_the_method_is_called_by_its_name(
             assert {method.lower(), f"iterative-{method.lower()}"} <= set(metadata(card)["tags"])
 
 
-def test_what_the_first_model_was_tuned_on_is_told(plain: Any, changed: Any) -> None:
+def test_what_the_first_model_was_tuned_on_is_told(plain: dict[str, str], changed: Changed) -> None:
     assert "fine-tuned first" not in plain["model"]
     ranked = {"path": "org/ranked"}
     sft = {"sft.method": "qlora", "sft.path": ["/home/me/ift.jsonl"], "sft.ranked": ranked}

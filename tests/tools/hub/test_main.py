@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.tools.hub.__main__ import main
-from tests.tools.hub.standin import TOKEN
+from tests.tools.hub.standin import TOKEN, StandIn
 
 
 def test_a_dry_run_writes_cards_pairs_and_a_list(
-    finished_run: Any,
+    finished_run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -46,7 +45,11 @@ def test_a_dry_run_writes_cards_pairs_and_a_list(
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(
-    finished_run: Any, hub: Any, arguments: Any, said: str, capsys: pytest.CaptureFixture[str]
+    finished_run: Path,
+    hub: StandIn,
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main([str(finished_run), *arguments]) == 2
     shown = capsys.readouterr().err

@@ -20,7 +20,7 @@ LETTERS = st.sampled_from("\\`*_{}[]()<>#+-.!|~&$@:/=\"' \n\tab1é\u202e\x1b")
 TEXTS = st.one_of(st.text(LETTERS, max_size=40), st.sampled_from(HOSTILE[:17]))
 
 
-def tokens(source: Any) -> Any:
+def tokens(source: str) -> Any:
     """Return the inline tokens of the only cell of a table's only row."""
     parsed = PARSER.parse(table(["head"], [[source]]))
     cells = [item for item in parsed if item.type == "inline"]

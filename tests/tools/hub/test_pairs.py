@@ -11,9 +11,11 @@ from iterdpo.records import Pair
 from iterdpo.runs.directory import Run
 from iterdpo.tools.hub.folder import folders
 from iterdpo.tools.hub.pairs import PairsFile, write_pairs
+from tests.checkpoints import CheckpointOf
+from tests.tools.hub.conftest import Changed
 
 
-def loaded(directory: Any, tmp_path: Path, name: Any = None) -> Any:
+def loaded(directory: Path, tmp_path: Path, name: str | None = None) -> Any:
     import datasets
 
     return datasets.load_dataset(
@@ -21,7 +23,7 @@ def loaded(directory: Any, tmp_path: Path, name: Any = None) -> Any:
     )
 
 
-def test_load_dataset_gives_every_pair(finished_run: Any, tmp_path: Path) -> None:
+def test_load_dataset_gives_every_pair(finished_run: Path, tmp_path: Path) -> None:
     run = Run.open(finished_run)
     with folders(run, "me/tiny", "none", pairs=True) as (folder,):
         rows = loaded(folder.directory, tmp_path)
@@ -41,7 +43,7 @@ def test_load_dataset_gives_every_pair(finished_run: Any, tmp_path: Path) -> Non
 
 
 def test_trl_trains_on_it_as_it_stands(
-    finished_run: Any, checkpoint_of: Any, tmp_path: Path
+    finished_run: Path, checkpoint_of: CheckpointOf, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer
@@ -60,14 +62,15 @@ def test_trl_trains_on_it_as_it_stands(
         processing_class=tokenizer,
     )  # fmt: skip
     # The answer and the token that ends it, and before them the template's turn.
-    row, learned = rows[0], trainer.train_dataset[0]
-    answer = tokenizer.decode(learned["chosen_ids"])
+    dataset: Any = trainer.train_dataset
+    row, learned = rows[0], dataset[0]
+    answer = str(tokenizer.decode(learned["chosen_ids"]))
     assert answer.startswith(row["chosen"][0]["content"])
     assert row["prompt"][0]["content"] in tokenizer.decode(learned["prompt_ids"])
     assert trainer.train().training_loss == pytest.approx(0.6931, abs=1e-3)  # ln 2: step 0
 
 
-def test_the_system_message_stands_first(changed: Any, tmp_path: Path) -> None:
+def test_the_system_message_stands_first(changed: Changed, tmp_path: Path) -> None:
     import pyarrow.parquet
 
     run = changed({"prompts.system": "Be *brief*."})
@@ -81,7 +84,7 @@ def test_the_system_message_stands_first(changed: Any, tmp_path: Path) -> None:
     assert row["prompt"][0]["content"] == "Be *brief*."
 
 
-def test_the_same_run_gives_the_same_bytes(finished_run: Any, tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_bytes(finished_run: Path, tmp_path: Path) -> None:
     run = Run.open(finished_run)
     for place in ("a", "b"):
         write_pairs(run, tmp_path / place)
@@ -91,7 +94,7 @@ def test_the_same_run_gives_the_same_bytes(finished_run: Any, tmp_path: Path) ->
 
 
 def test_an_iteration_without_pairs_has_no_file_and_a_foreign_judge_its_kind(
-    finished_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run.open(finished_run)
     (pair, *_), none = run.made(1).pairs, ()

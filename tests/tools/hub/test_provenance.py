@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.runs.directory import Run
 from iterdpo.tools.hub.provenance import Origin, without_places
+from tests.tools.hub.conftest import Changed
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -30,7 +30,9 @@ def test_directories_of_this_machine_are_cut_off(text: str, shown: str) -> None:
     assert without_places(text) == shown
 
 
-def test_a_checkpoint_of_the_hub_has_the_commit_that_was_read(changed: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_hub_has_the_commit_that_was_read(
+    changed: Changed, tmp_path: Path
+) -> None:
     cache = tmp_path / "models--org--base" / "snapshots" / COMMIT
     run = changed({"model.path": "org/base", "model.revision": "main"})
     models = [dict(model, checkpoint=str(cache)) for model in run.models]
@@ -39,12 +41,14 @@ def test_a_checkpoint_of_the_hub_has_the_commit_that_was_read(changed: Any, tmp_
     assert Origin.of(run).as_python == "'org/base'"
 
 
-def test_a_checkpoint_of_the_hub_that_lay_elsewhere_has_what_was_asked_for(changed: Any) -> None:
+def test_a_checkpoint_of_the_hub_that_lay_elsewhere_has_what_was_asked_for(
+    changed: Changed,
+) -> None:
     run = changed({"model.path": "org/base", "model.revision": "v2"})
     assert Origin.of(run) == Origin("org/base", "v2", "org/base")
 
 
-def test_a_local_checkpoint_and_the_labs(finished_run: Any, changed: Any) -> None:
+def test_a_local_checkpoint_and_the_labs(finished_run: Path, changed: Changed) -> None:
     local = Origin.of(Run.open(finished_run))
     assert (local.hub_id, local.revision) == (None, None)
     assert "/" not in local.shown

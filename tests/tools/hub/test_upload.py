@@ -16,11 +16,13 @@ from iterdpo.errors import UserError
 from iterdpo.runs.directory import Run
 from iterdpo.tools.hub.folder import folders
 from iterdpo.tools.hub.share import share, share_at_the_end
-from tests.tools.hub.standin import TOKEN
+from tests.narrowing import present
+from tests.tools.hub.conftest import Asked, Changed
+from tests.tools.hub.standin import TOKEN, StandIn
 
 
 def test_the_right_files_with_the_right_bytes_arrive(
-    finished_run: Any, hub: Any, asked: Any
+    finished_run: Path, hub: StandIn, asked: Asked
 ) -> None:
     run = Run.open(finished_run)
     urls = share(run, asked())
@@ -30,7 +32,7 @@ def test_the_right_files_with_the_right_bytes_arrive(
             expected = {path: (folder.directory / path).read_bytes() for path, _ in folder.files}
             assert hub.files(folder.kind, folder.repo) == expected
     weights = hub.files("model", "me/tiny")["adapter_model.safetensors"]
-    assert hashlib.sha256(weights).hexdigest() == run.policy("M2").adapter.sha256
+    assert hashlib.sha256(weights).hexdigest() == present(run.policy("M2").adapter).sha256
     assert set(hub.files("dataset", "me/tiny-pairs")) == {
         "README.md", "data/iteration-1.parquet", "data/iteration-2.parquet",
     }  # fmt: skip
@@ -39,7 +41,7 @@ def test_the_right_files_with_the_right_bytes_arrive(
 
 @pytest.mark.parametrize("private", [True, False])
 def test_repositories_are_as_private_as_asked(
-    finished_run: Any, hub: Any, asked: Any, private: bool
+    finished_run: Path, hub: StandIn, asked: Asked, private: bool
 ) -> None:
     share(Run.open(finished_run), asked(private=private))
     assert {repo["private"] for repo in hub.repos.values()} == {private}
@@ -47,7 +49,7 @@ def test_repositories_are_as_private_as_asked(
 
 
 def test_a_public_repository_is_not_written_to_when_private_was_asked_for(
-    finished_run: Any, hub: Any, asked: Any
+    finished_run: Path, hub: StandIn, asked: Asked
 ) -> None:
     run = Run.open(finished_run)
     hub.repos["model", "me/tiny"] = {"private": False, "files": {}}
@@ -58,15 +60,15 @@ def test_a_public_repository_is_not_written_to_when_private_was_asked_for(
     assert "adapter_model.safetensors" in hub.files("model", "me/tiny")
 
 
-def test_a_name_alone_is_the_users_own(finished_run: Any, hub: Any, asked: Any) -> None:
+def test_a_name_alone_is_the_users_own(finished_run: Path, hub: StandIn, asked: Asked) -> None:
     urls = share(Run.open(finished_run), asked(repo="tiny", models="none"))
     assert urls == [f"{hub.url}/datasets/me/tiny-pairs"]
     assert b"load_dataset('me/tiny-pairs'" in hub.files("dataset", "me/tiny-pairs")["README.md"]
 
 
-def test_an_upload_that_was_cut_goes_on(finished_run: Any, hub: Any, asked: Any) -> None:
+def test_an_upload_that_was_cut_goes_on(finished_run: Path, hub: StandIn, asked: Asked) -> None:
     run, wanted = Run.open(finished_run), asked(models="all", pairs=False)
-    adapters = {run.policy(name).adapter.sha256 for name in ("M1", "M2")}
+    adapters = {present(run.policy(name).adapter).sha256 for name in ("M1", "M2")}
     hub.cut_after = 1
     with pytest.raises(UserError, match="connection was cut") as caught:
         share(run, wanted)
@@ -85,7 +87,7 @@ def test_an_upload_that_was_cut_goes_on(finished_run: Any, hub: Any, asked: Any)
     }  # fmt: skip
 
 
-def test_sharing_again_sends_nothing(finished_run: Any, hub: Any, asked: Any) -> None:
+def test_sharing_again_sends_nothing(finished_run: Path, hub: StandIn, asked: Asked) -> None:
     run = Run.open(finished_run)
     share(run, asked())
     sent, before = len(hub.sent), len(hub.asked)
@@ -108,7 +110,13 @@ def test_sharing_again_sends_nothing(finished_run: Any, hub: Any, asked: Any) ->
     ],
 )
 def test_a_refusal_is_one_line(
-    finished_run: Any, hub: Any, asked: Any, path: str, status: int, headers: Any, said: str
+    finished_run: Path,
+    hub: StandIn,
+    asked: Asked,
+    path: str,
+    status: int,
+    headers: dict[str, str],
+    said: str,
 ) -> None:
     # A server may say back what it was sent.
     hub.answers[path] = (status, {"X-Error-Message": f"no: {TOKEN}", **headers})
@@ -121,14 +129,14 @@ def test_a_refusal_is_one_line(
     assert TOKEN not in text
 
 
-def test_a_refused_login_is_one_line(finished_run: Any, hub: Any, asked: Any) -> None:
+def test_a_refused_login_is_one_line(finished_run: Path, hub: StandIn, asked: Asked) -> None:
     hub.answers["whoami"] = (401, {})
     with pytest.raises(UserError, match=r"hub\.repo=tiny: the Hub does not know the login"):
         share(Run.open(finished_run), asked(repo="tiny"))
 
 
 def test_nobody_logged_in(
-    finished_run: Any, hub: Any, asked: Any, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, hub: StandIn, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     with pytest.raises(UserError, match="the Hub asks for a login: set HF_TOKEN"):
@@ -137,7 +145,11 @@ def test_nobody_logged_in(
 
 
 def test_a_hub_that_is_not_there_and_one_that_must_not_be_asked(
-    finished_run: Any, hub: Any, asked: Any, monkeypatch: pytest.MonkeyPatch, nobody_there: Any
+    finished_run: Path,
+    hub: StandIn,
+    asked: Asked,
+    monkeypatch: pytest.MonkeyPatch,
+    nobody_there: str,
 ) -> None:
     run = Run.open(finished_run)
     with pytest.raises(UserError, match=r"dataset me/tiny-pairs: the Hub was not reached"):
@@ -147,7 +159,7 @@ def test_a_hub_that_is_not_there_and_one_that_must_not_be_asked(
         share(run, asked())
 
 
-def test_a_damaged_adapter_is_not_uploaded(changed: Any, hub: Any, asked: Any) -> None:
+def test_a_damaged_adapter_is_not_uploaded(changed: Changed, hub: StandIn, asked: Asked) -> None:
     run = changed()
     place = run.directory_of(run.models[2]["stages"]["policy"])
     link = next(link for link in (run.directory / "stages").iterdir() if link.resolve() == place)
@@ -164,7 +176,7 @@ def test_a_damaged_adapter_is_not_uploaded(changed: Any, hub: Any, asked: Any) -
 
 
 def test_at_the_end_of_a_run_a_failure_is_a_warning(
-    finished_run: Any, hub: Any, asked: Any, caplog: pytest.LogCaptureFixture
+    finished_run: Path, hub: StandIn, asked: Asked, caplog: pytest.LogCaptureFixture
 ) -> None:
     share_at_the_end(asked(push=False), finished_run)
     assert hub.asked == []
@@ -185,14 +197,14 @@ def test_at_the_end_of_a_run_a_failure_is_a_warning(
     assert f"shared: {hub.url}/me/tiny" in caplog.messages
 
 
-def test_the_token_is_nowhere_on_disk(finished_run: Any, hub: Any, tmp_path: Path) -> None:
+def test_the_token_is_nowhere_on_disk(finished_run: Path, hub: StandIn, tmp_path: Path) -> None:
     """As a command of its own: every file that it could write to lies below one directory."""
     (tmp_path / "home").mkdir()
     environment = {
         **os.environ, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "home" / "hf"),
         "HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home" / "cache"),
         "TMPDIR": str(tmp_path), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
     }  # fmt: skip
 
     def run(*arguments: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from iterdpo.tools.label.annotations import EXPORT_FORMAT, Choice
 from iterdpo.tools.label.task import Kind, Question, Side, Task, make_task
@@ -29,7 +30,7 @@ def task_of(questions: Sequence[Question], kind: Kind = "pairs", seed: int = 0) 
     return make_task(kind, "run", ("good", "bad"), questions, len(questions), seed)
 
 
-def exported(task: Task, annotator: str, preferences: dict[str, float | None]) -> dict:
+def exported(task: Task, annotator: str, preferences: Mapping[str, float | None]) -> dict[str, Any]:
     """Return what the page exports of someone who prefers as told, by candidate id of ``first``.
 
     1 prefers the first answer, 0 the second, 1/2 ties, None skips; those left out are open.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.tools.label.annotations import check_marks, read_marks
 from iterdpo.tools.label.page import page_html
 from iterdpo.tools.label.result import result_of
+from iterdpo.tools.label.task import Task
+from tests.browser import Browser, Page
 from tests.made_run import HOSTILE
 from tests.tools.label.questions import question, task_of
 
@@ -26,13 +27,13 @@ URL.createObjectURL = (blob) => { window.blob = blob; return "blob:null/1"; };
 
 
 @pytest.fixture
-def task() -> Any:
+def task() -> Task:
     questions = [question(n) for n in range(4)]
     return task_of([*questions, question(4, HOSTILE, "", HOSTILE)])
 
 
 @pytest.fixture
-def page(chromium: Any, task: Any, tmp_path: Path) -> Iterator[Any]:
+def page(chromium: Browser, task: Task, tmp_path: Path) -> Iterator[Page]:
     file = tmp_path / "label.html"
     file.write_text(page_html(task), "utf-8")
     page = chromium.page()
@@ -41,17 +42,17 @@ def page(chromium: Any, task: Any, tmp_path: Path) -> Iterator[Any]:
     page.close()
 
 
-def export(page: Any) -> str:
+def export(page: Page) -> str:
     page.run(CATCH)
     page.click("#export")
-    return page.run("window.blob.text()")
+    return str(page.run("window.blob.text()"))
 
 
-def test_nothing_is_asked_for_and_nothing_is_wrong(page: Any) -> None:
+def test_nothing_is_asked_for_and_nothing_is_wrong(page: Page) -> None:
     assert (page.errors, page.requests) == ([], [])
 
 
-def test_hostile_texts_stay_text(page: Any, task: Any) -> None:
+def test_hostile_texts_stay_text(page: Page, task: Task) -> None:
     for item in task.items:
         assert page.run("document.getElementById('prompt').textContent") == item.prompt
         assert page.run("document.getElementById('left').textContent") == item.left
@@ -61,7 +62,7 @@ def test_hostile_texts_stay_text(page: Any, task: Any) -> None:
     assert (page.errors, page.requests) == ([], [])
 
 
-def test_the_policy_stops_what_it_does_not_know(page: Any) -> None:
+def test_the_policy_stops_what_it_does_not_know(page: Page) -> None:
     page.run(
         "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"hit=1\">'), "
         "new Promise(go => document.querySelector('img').addEventListener('error', () => go()))"
@@ -73,7 +74,7 @@ def test_the_policy_stops_what_it_does_not_know(page: Any) -> None:
 
 
 def test_keys_label_and_the_export_is_what_the_import_reads(
-    page: Any, task: Any, tmp_path: Path
+    page: Page, task: Task, tmp_path: Path
 ) -> None:
     assert page.text("#count") == "0 of 5"
     for key in ("1", "2", "0", "s"):
@@ -97,7 +98,7 @@ def test_keys_label_and_the_export_is_what_the_import_reads(
     assert (result["wins"], result["ties"], result["skips"]) == (first + second, 1, 1)
 
 
-def test_buttons_label_too_and_the_end_is_said(page: Any, task: Any) -> None:
+def test_buttons_label_too_and_the_end_is_said(page: Page, task: Task) -> None:
     for choice in ("left", "tie", "right", "skip", "left"):
         page.click(f"[data-choice={choice}]")
     assert "4 compared, 1 skipped" in page.text("#done")
@@ -106,7 +107,7 @@ def test_buttons_label_too_and_the_end_is_said(page: Any, task: Any) -> None:
     assert page.text("#count") == "5 of 5"
 
 
-def test_undo_shows_the_item_again(page: Any, task: Any) -> None:
+def test_undo_shows_the_item_again(page: Page, task: Task) -> None:
     page.press("1")
     page.press("2")
     page.press("u")
@@ -117,7 +118,7 @@ def test_undo_shows_the_item_again(page: Any, task: Any) -> None:
     assert page.text("#count") == "0 of 5"
 
 
-def test_typing_a_name_labels_nothing(page: Any) -> None:
+def test_typing_a_name_labels_nothing(page: Page) -> None:
     page.run("document.getElementById('annotator').focus()")
     for key in ("s", "1", "u"):
         page.press(key)
@@ -125,7 +126,7 @@ def test_typing_a_name_labels_nothing(page: Any) -> None:
     assert page.run("document.getElementById('annotator').value") == "s1u"
 
 
-def test_it_goes_on_where_it_was(page: Any, task: Any, tmp_path: Path) -> None:
+def test_it_goes_on_where_it_was(page: Page, task: Task, tmp_path: Path) -> None:
     page.type("Ann", "#annotator")
     page.press("Enter")  # leaves the field
     page.press("1")
@@ -139,7 +140,7 @@ def test_it_goes_on_where_it_was(page: Any, task: Any, tmp_path: Path) -> None:
 
 
 def test_another_browser_goes_on_from_an_export(
-    chromium: Any, page: Any, task: Any, tmp_path: Path
+    chromium: Browser, page: Page, task: Task, tmp_path: Path
 ) -> None:
     page.type("Ann", "#annotator")
     page.press("Enter")  # leaves the field
@@ -160,14 +161,14 @@ def test_another_browser_goes_on_from_an_export(
     ("text", "said"),
     [("{", "no exported file"), ('{"format": "x"}', "of another page")],
 )
-def test_a_wrong_file_imports_nothing(page: Any, text: str, said: str) -> None:
+def test_a_wrong_file_imports_nothing(page: Page, text: str, said: str) -> None:
     give(page, text)
     page.wait("document.getElementById('notice').textContent !== ''")
     assert said in page.text("#notice")
     assert page.text("#count") == "0 of 5"
 
 
-def test_kept_nonsense_is_not_taken_over(page: Any, task: Any, tmp_path: Path) -> None:
+def test_kept_nonsense_is_not_taken_over(page: Page, task: Task, tmp_path: Path) -> None:
     place = f"iterdpo-label-{task.hash}"
     kept = {"annotator": 3, "marks": {"strange": {"choice": "left", "seconds": 1},
             task.items[0].id: {"choice": "both", "seconds": 1}}, "order": ["strange"]}  # fmt: skip
@@ -177,7 +178,7 @@ def test_kept_nonsense_is_not_taken_over(page: Any, task: Any, tmp_path: Path) -
     assert page.errors == []
 
 
-def test_a_phone_needs_no_sideways_scrolling(page: Any) -> None:
+def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
     page.resize(360, 740, 2, mobile=True)
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
     boxes = page.run("['one', 'two'].map(id => document.getElementById(id)"
@@ -185,13 +186,13 @@ def test_a_phone_needs_no_sideways_scrolling(page: Any) -> None:
     assert boxes[1] > boxes[0]  # one answer below the other
 
 
-def test_dark_is_dark(page: Any) -> None:
+def test_dark_is_dark(page: Page) -> None:
     light = page.run("getComputedStyle(document.body).backgroundColor")
     page.media({"prefers-color-scheme": "dark"})
     assert page.run("getComputedStyle(document.body).backgroundColor") != light
 
 
-def give(page: Any, text: str) -> None:
+def give(page: Page, text: str) -> None:
     """Choose a file with ``text``, as a person would."""
     page.run(
         "(() => { const t = new DataTransfer();"

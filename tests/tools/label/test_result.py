@@ -15,10 +15,11 @@ from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.tools.label.annotations import check_marks, read_marks
 from iterdpo.tools.label.result import label_lines, result_of
 from iterdpo.tools.label.show import estimate, lines_of
+from iterdpo.tools.label.task import Task
 from tests.tools.label.questions import exported, question, task_of
 
 
-def saved(tmp_path: Path, *exports: Any) -> Any:
+def saved(tmp_path: Path, *exports: Any) -> list[Path]:
     places = []
     for number, export in enumerate(exports):
         places.append(tmp_path / f"{number}.json")
@@ -27,11 +28,11 @@ def saved(tmp_path: Path, *exports: Any) -> Any:
 
 
 @pytest.fixture
-def task() -> Any:
+def task() -> Task:
     return task_of([question(n, first=f"g{n}", second=f"b{n}") for n in range(6)])
 
 
-def test_the_win_rate_is_that_of_written_out_choices(tmp_path: Path, task: Any) -> None:
+def test_the_win_rate_is_that_of_written_out_choices(tmp_path: Path, task: Task) -> None:
     # Wins 3, ties 1, losses 1, and one skip: (3 + 0.5) / 5.
     chosen = {"00-good": 1, "01-good": 1, "02-good": 1, "03-good": 0.5, "04-good": 0,
               "05-good": None}  # fmt: skip
@@ -45,7 +46,7 @@ def test_the_win_rate_is_that_of_written_out_choices(tmp_path: Path, task: Any) 
     assert result["between_people"] is None
 
 
-def test_six_wins_of_six_leave_room_for_a_loss(tmp_path: Path, task: Any) -> None:
+def test_six_wins_of_six_leave_room_for_a_loss(tmp_path: Path, task: Task) -> None:
     chosen = {f"{n:02}-good": 1 for n in range(6)}
     result = result_of(task, read_marks(saved(tmp_path, exported(task, "ann", chosen))))
     assert result["preference"]["high"] == 1
@@ -63,7 +64,7 @@ def test_no_shuffle_changes_what_was_meant(
     assert result["preference"]["mean"] == pytest.approx(sum(wanted) / len(wanted))
 
 
-def test_several_people_are_clustered_by_prompt_and_compared(tmp_path: Path, task: Any) -> None:
+def test_several_people_are_clustered_by_prompt_and_compared(tmp_path: Path, task: Task) -> None:
     ann = exported(task, "ann", {"00-good": 1, "01-good": 0, "02-good": 1})
     bob = exported(task, "bob", {"00-good": 1, "01-good": 1})
     result = result_of(task, read_marks(saved(tmp_path, ann, bob)))
@@ -97,7 +98,7 @@ def test_identical_answers_count_as_ties_beside_the_rate(tmp_path: Path) -> None
     assert any("25 % of the pairs are the same text" in line for line in lines_of(result))
 
 
-def test_labels_are_lines_of_comparisons(tmp_path: Path, task: Any) -> None:
+def test_labels_are_lines_of_comparisons(tmp_path: Path, task: Task) -> None:
     marks = read_marks(saved(tmp_path, exported(task, "ann", {"00-good": 1, "01-good": None})))
     (line,) = label_lines(task, marks).splitlines()
     assert json.loads(line) == {
@@ -106,7 +107,7 @@ def test_labels_are_lines_of_comparisons(tmp_path: Path, task: Any) -> None:
     }  # fmt: skip
 
 
-def test_the_lines_say_what_was_found(tmp_path: Path, task: Any) -> None:
+def test_the_lines_say_what_was_found(tmp_path: Path, task: Task) -> None:
     everything = {f"{n:02}-good": 1 for n in range(5)} | {"05-good": 0}
     first, second = exported(task, "ann", everything), exported(task, "bob", everything)
     said = "\n".join(lines_of(result_of(task, read_marks(saved(tmp_path, first, second)))))
@@ -122,12 +123,12 @@ def test_estimates_without_an_interval() -> None:
     assert estimate(one) == "100.0 % (1 prompt: too few for an interval)"
 
 
-def refused(tmp_path: Path, task: Any, said: Any, *exports: Any) -> None:
+def refused(tmp_path: Path, task: Task, said: str, *exports: Any) -> None:
     with pytest.raises(UserError, match=said):
         check_marks(read_marks(saved(tmp_path, *exports)), task)
 
 
-def test_a_file_of_another_page_is_refused(tmp_path: Path, task: Any) -> None:
+def test_a_file_of_another_page_is_refused(tmp_path: Path, task: Task) -> None:
     other = task_of([question(n) for n in range(3)], seed=1)
     mine = exported(task, "ann", {"00-good": 1})
     theirs = exported(other, "bob", {"00-good": 1})
@@ -135,13 +136,13 @@ def test_a_file_of_another_page_is_refused(tmp_path: Path, task: Any) -> None:
     refused(tmp_path, task, "was labelled on another page", theirs)
 
 
-def test_an_edited_item_is_refused(tmp_path: Path, task: Any) -> None:
+def test_an_edited_item_is_refused(tmp_path: Path, task: Task) -> None:
     edited = exported(task, "ann", {"00-good": 1})
     edited["items"][0]["id"] = "0123456789abcdef"
     refused(tmp_path, task, "1 items are not on the page, such as 0123456789abcdef", edited)
 
 
-def test_a_person_counts_once(tmp_path: Path, task: Any) -> None:
+def test_a_person_counts_once(tmp_path: Path, task: Task) -> None:
     one = exported(task, "Ann", {"00-good": 1})
     two = exported(task, " ann ", {"01-good": 1})
     refused(tmp_path, task, "'ann' is the annotator of", one, two)
@@ -162,7 +163,9 @@ def test_a_person_counts_once(tmp_path: Path, task: Any) -> None:
         (lambda e: e["items"].__setitem__(0, 3), "item 1 has no id"),
     ],
 )
-def test_what_no_page_exports_is_refused(tmp_path: Path, task: Any, change: Any, said: str) -> None:
+def test_what_no_page_exports_is_refused(
+    tmp_path: Path, task: Task, change: Any, said: str
+) -> None:
     export = exported(task, "ann", {"00-good": 1})
     change(export)
     refused(tmp_path, task, said, export)

@@ -15,7 +15,8 @@ from iterdpo.errors import UserError
 from iterdpo.runs.directory import Run
 from iterdpo.tools.label.page import escaped_json, page_html
 from iterdpo.tools.label.sources import questions_of
-from iterdpo.tools.label.task import Item, key_text, make_task, read_key
+from iterdpo.tools.label.task import Item, Kind, key_text, make_task, read_key
+from tests.narrowing import present
 from tests.tools.label.questions import question, task_of
 
 MANY = [question(n) for n in range(200)]
@@ -112,7 +113,7 @@ def test_a_key_that_was_changed_is_refused(tmp_path: Path, change: Any, said: st
         read_key(place)
 
 
-def test_what_a_run_offers(finished_run: Any) -> None:
+def test_what_a_run_offers(finished_run: Path) -> None:
     run = Run.open(finished_run)
     names, questions = questions_of(run, "models", ("M0", "M2"), None, False)
     assert names == ("M2", "M0")
@@ -122,7 +123,7 @@ def test_what_a_run_offers(finished_run: Any) -> None:
     names, questions = questions_of(run, "pairs", ("M0", "M2"), None, False)
     assert names == ("chosen", "rejected")
     assert len(questions) == sum(len(run.made(t).pairs) for t in (1, 2))
-    assert all(q.first.score > q.second.score for q in questions)
+    assert all(present(q.first.score) > present(q.second.score) for q in questions)
     assert len(questions_of(run, "pairs", ("M0", "M2"), 1, False)[1]) == len(run.made(1).pairs)
     _, questions = questions_of(run, "candidates", ("M0", "M2"), 1, False)
     assert len(questions) == 6 * (4 * 3 // 2)  # every two of four answers to six prompts
@@ -139,7 +140,7 @@ def test_what_a_run_offers(finished_run: Any) -> None:
     ],
 )
 def test_what_a_run_does_not_have(
-    finished_run: Any, kind: str, models: Any, iteration: int | None, said: str
+    finished_run: Path, kind: Kind, models: tuple[str, str], iteration: int | None, said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
         questions_of(Run.open(finished_run), kind, models, iteration, False)

@@ -5,28 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.tools.label.__main__ import main
-from iterdpo.tools.label.task import read_key
+from iterdpo.tools.label.task import Task, read_key
 from tests.tools.label.questions import exported
 
 
 @pytest.fixture
-def run(finished_run: Any, tmp_path: Path) -> Any:
+def run(finished_run: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished_run, tmp_path / "run", symlinks=True)
     return tmp_path / "run"
 
 
-def prefer_first(task: Any, annotator: Any) -> Any:
+def prefer_first(task: Task, annotator: str) -> str:
     chosen = {item.question.first.candidate_id: 1 for item in task.items}
     return json.dumps(exported(task, annotator, chosen))
 
 
 def test_models_from_page_to_win_rate(
-    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(run), "--n", "4"]) == 0
     said = capsys.readouterr().out
@@ -45,7 +44,7 @@ def test_models_from_page_to_win_rate(
 
 
 def test_pairs_say_how_far_people_agree_with_the_judge(
-    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(run), "--kind", "pairs", "--out", str(tmp_path / "p.html")]) == 0
     task = read_key(tmp_path / "p.key.json")
@@ -58,7 +57,7 @@ def test_pairs_say_how_far_people_agree_with_the_judge(
     assert len((tmp_path / "p.labels.jsonl").read_text().splitlines()) == len(task.items)
 
 
-def test_a_key_is_not_lost_to_another_page(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_is_not_lost_to_another_page(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run), "--n", "3"]) == 0
     assert main([str(run), "--n", "3"]) == 0  # the same page
     assert main([str(run), "--n", "2"]) == 2
@@ -67,7 +66,7 @@ def test_a_key_is_not_lost_to_another_page(run: Any, capsys: pytest.CaptureFixtu
 
 
 def test_without_its_key_nothing_is_read(
-    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([str(run), "--n", "3", "--out", str(tmp_path / "elsewhere" / "p.html")])
     task = read_key(tmp_path / "elsewhere" / "p.key.json")
@@ -89,7 +88,7 @@ def test_without_its_key_nothing_is_read(
     ],
 )
 def test_errors_are_one_line(
-    run: Any, capsys: pytest.CaptureFixture[str], arguments: Any, said: str
+    run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     assert main([str(run), *arguments]) == 2
     captured = capsys.readouterr().err

@@ -93,7 +93,7 @@ class MadeRun:
         stage = self.stage("evaluation", {"number": number, **evaluation})
         (stage / "evaluation.json").write_text(json.dumps(evaluation))
         quality = {"mean": mean, "ci95": [mean - 0.1, mean + 0.1], "perfect_share": 0.1,
-                   "greedy_mean": mean, "n": len(values)} if values else None  # fmt: skip
+                   "greedy_mean": mean, "n": len(values)} if mean is not None else None  # fmt: skip
         measures = {"pairwise_accuracy": 0.8, "exact_match": 0.5, "spearman": 0.4,
                     "kendall_tau": 0.3, "n": 10,
                     "ci95": {"pairwise_accuracy": [0.75, 0.85],
@@ -122,13 +122,15 @@ class MadeRun:
         for place, item in enumerate(planted):
             prompt = Prompt.of(item.prompt, "lab")
             prompts[prompt.id] = prompt
-            sides = []
-            for side, text in enumerate((item.chosen, item.rejected)):
+            sides = (item.chosen, item.rejected)
+            names = [
+                record_id("candidate", (prompt.id, str(number)), 2 * place + side, text)
+                for side, text in enumerate(sides)
+            ]
+            for side, (name, text) in enumerate(zip(names, sides, strict=True)):
                 index = 2 * place + side
-                name = record_id("candidate", (prompt.id, str(number)), index, text)
                 score = (item.chosen_score, item.rejected_score)[side]
                 tokens = tuple(range(1 + len(text.split())))
-                sides.append(name)
                 candidates.append(
                     Candidate(name, prompt.id, index, text, (1,), tokens, (0.0,) * len(tokens),
                               FinishReason.STOP, WRITER, 7)
@@ -139,11 +141,16 @@ class MadeRun:
                              distribution=(0.1, 0.0, 0.2, 0.3, 0.4, 0.0), mass=0.98)
                 )  # fmt: skip
             pairs.append(
-                Pair(record_id("pair", sides, 0, ""), prompt.id, *sides, item.prompt, item.chosen,
-                     item.rejected, item.chosen_score, item.rejected_score, WRITER, WRITER)
+                Pair(record_id("pair", names, 0, ""), prompt.id, names[0], names[1], item.prompt,
+                     item.chosen, item.rejected, item.chosen_score, item.rejected_score, WRITER,
+                     WRITER)
             )  # fmt: skip
-        kinds = {"prompts": (Prompt, list(prompts.values())), "candidates": (Candidate, candidates),
-                 "judgments": (Judgment, judgments), "pairs": (Pair, pairs)}  # fmt: skip
+        kinds: dict[str, tuple[type[Any], list[Any]]] = {
+            "prompts": (Prompt, list(prompts.values())),
+            "candidates": (Candidate, candidates),
+            "judgments": (Judgment, judgments),
+            "pairs": (Pair, pairs),
+        }
         stages = {}
         for name, (kind, records) in kinds.items():
             made_of = [number, [record.id for record in records], self.store.name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -54,7 +53,7 @@ def judged(
     ],
 )
 def test_the_setting_of_the_judge_that_differs_is_named(
-    tmp_path: Path, overrides: Any, named: str
+    tmp_path: Path, overrides: list[str], named: str
 ) -> None:
     runs = [judged(tmp_path, "0", []), judged(tmp_path, "1", overrides)]
     (said,) = unlike(AGAINST_M0, runs)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.tools.report.write import write
+from tests.browser import Browser, Page
 from tests.tools.report.hostile import STORABLE
 from tests.tools.report.made_runs import MadeRun, Planted
 
@@ -32,18 +32,21 @@ CONTROLS = {
 
 
 @pytest.fixture(scope="module")
-def page_file(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("page")
     made = MadeRun(place / "run", place / "store", [], [FIRST, SECOND], SCORES, CONTROLS)
     return write([made.write()])
 
 
+Opened = Callable[..., Page]
+
+
 @pytest.fixture
-def opened(chromium: Any, page_file: Any) -> Iterator[Any]:
+def opened(chromium: Browser, page_file: Path) -> Iterator[Opened]:
     """A function that opens the page and checks at the end that all was quiet."""
     pages = []
 
-    def get(width: Any = 1280, height: Any = 900, **media: Any) -> Any:
+    def get(width: int = 1280, height: int = 900, **media: str) -> Page:
         page = chromium.page(width, height)
         pages.append(page)
         page.media({"prefers-reduced-motion": "reduce"} | media)
@@ -59,7 +62,7 @@ def opened(chromium: Any, page_file: Any) -> Iterator[Any]:
         page.close()
 
 
-def test_every_chart_is_drawn_and_has_its_data(opened: Any) -> None:
+def test_every_chart_is_drawn_and_has_its_data(opened: Opened) -> None:
     page = opened()
     names = page.run("[...document.querySelectorAll('[data-chart]')].map(e => e.dataset.chart)")
     assert {"quality", "judge", "outcomes", "scores", "lengths", "training-loss", "seconds"} <= set(
@@ -77,7 +80,7 @@ def test_every_chart_is_drawn_and_has_its_data(opened: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_no_legend_is_cut_off_or_lies_over_a_title(opened: Any, width: int) -> None:
+def test_no_legend_is_cut_off_or_lies_over_a_title(opened: Opened, width: int) -> None:
     page = opened(width)
     entries = page.run(
         "[...document.querySelectorAll('.plot')].map(plot => {"
@@ -93,7 +96,7 @@ def test_no_legend_is_cut_off_or_lies_over_a_title(opened: Any, width: int) -> N
     assert [entry for entry in found if entry[1:] != [True, True]] == []
 
 
-def test_no_word_of_a_table_is_broken_on_a_phone(opened: Any) -> None:
+def test_no_word_of_a_table_is_broken_on_a_phone(opened: Opened) -> None:
     page = opened(390)
     lines = page.run(
         "[...document.querySelectorAll('#training td.text')].map(cell => {"
@@ -106,7 +109,7 @@ def test_no_word_of_a_table_is_broken_on_a_phone(opened: Any) -> None:
     assert {count for _, count in lines} == {1}
 
 
-def test_the_wrong_label_at_the_top_leads_to_its_pair(opened: Any) -> None:
+def test_the_wrong_label_at_the_top_leads_to_its_pair(opened: Opened) -> None:
     page = opened()
     page.choose("[name=label]", "right")
     page.click(".mistake a")
@@ -116,7 +119,7 @@ def test_the_wrong_label_at_the_top_leads_to_its_pair(opened: Any) -> None:
     assert page.run("document.querySelector('[name=label]').value") == ""
 
 
-def test_a_charts_data_can_be_saved(opened: Any) -> None:
+def test_a_charts_data_can_be_saved(opened: Opened) -> None:
     page = opened()
     # Catch the file where the browser would save it.
     page.run("URL.createObjectURL = (blob) => { window.saved = blob.text(); return 'blob:none' }")
@@ -129,7 +132,7 @@ def test_a_charts_data_can_be_saved(opened: Any) -> None:
     assert lines[:3] == ["iteration,outcome,pairs,order", "for M1,kept,33,0", "for M1,tie,3,1"]
 
 
-def test_pairs_are_paged(opened: Any) -> None:
+def test_pairs_are_paged(opened: Opened) -> None:
     page = opened()
     assert page.text(".count") == "34 pairs"
     assert len(page.texts(".pair")) == 20
@@ -139,7 +142,7 @@ def test_pairs_are_paged(opened: Any) -> None:
     assert "page 2 of 2" in page.text(".pager")
 
 
-def test_pairs_are_filtered_by_iteration_label_and_margin(opened: Any) -> None:
+def test_pairs_are_filtered_by_iteration_label_and_margin(opened: Opened) -> None:
     page = opened()
     page.choose("[name=iteration]", "2")
     assert page.text(".count") == "1 of 34 pairs"
@@ -155,7 +158,7 @@ def test_pairs_are_filtered_by_iteration_label_and_margin(opened: Any) -> None:
     page.wait("document.querySelector('.pair').textContent.includes('name two drinks')")
 
 
-def test_pairs_are_searched_by_words_and_ids(opened: Any) -> None:
+def test_pairs_are_searched_by_words_and_ids(opened: Opened) -> None:
     page = opened()
     page.type("GOLD colors", "[name=search]")
     page.wait("document.querySelector('.count').textContent === '1 of 34 pairs'")
@@ -168,7 +171,7 @@ def test_pairs_are_searched_by_words_and_ids(opened: Any) -> None:
     assert "page 1 of 1" in page.text(".pager")
 
 
-def test_pairs_are_sorted(opened: Any) -> None:
+def test_pairs_are_sorted(opened: Opened) -> None:
     page = opened()
     page.choose("[name=order]", "wide")
     assert "name two tools" in page.text(".pair")
@@ -178,7 +181,9 @@ def test_pairs_are_sorted(opened: Any) -> None:
     assert "name two colors" in page.text(".pair")
 
 
-def test_one_pair_shows_the_difference_the_scores_the_reason_and_the_lineage(opened: Any) -> None:
+def test_one_pair_shows_the_difference_the_scores_the_reason_and_the_lineage(
+    opened: Opened,
+) -> None:
     page = opened()
     page.choose("[name=label]", "wrong")
     page.click(".pair")
@@ -194,7 +199,9 @@ def test_one_pair_shows_the_difference_the_scores_the_reason_and_the_lineage(ope
     assert page.texts(".detail") == []
 
 
-def test_a_pair_can_be_named_in_the_address(opened: Any, page_file: Any, chromium: Any) -> None:
+def test_a_pair_can_be_named_in_the_address(
+    opened: Opened, page_file: Path, chromium: Browser
+) -> None:
     identity = opened().run("document.querySelectorAll('.pair')[3].dataset.pair")
     page = chromium.page()
     page.open(f"{page_file.as_uri()}#pair-{identity}")
@@ -204,7 +211,7 @@ def test_a_pair_can_be_named_in_the_address(opened: Any, page_file: Any, chromiu
     page.close()
 
 
-def test_the_keyboard_is_enough(opened: Any) -> None:
+def test_the_keyboard_is_enough(opened: Opened) -> None:
     page = opened()
     page.press("Tab")
     assert page.run("document.activeElement.className") == "skip"
@@ -218,7 +225,7 @@ def test_the_keyboard_is_enough(opened: Any) -> None:
     assert page.texts(".detail") == []
 
 
-def test_colors_follow_the_system_and_can_be_chosen(opened: Any) -> None:
+def test_colors_follow_the_system_and_can_be_chosen(opened: Opened) -> None:
     page = opened(**{"prefers-color-scheme": "dark"})
     background = "getComputedStyle(document.body).backgroundColor"
     dark = page.run(background)
@@ -235,27 +242,27 @@ def test_colors_follow_the_system_and_can_be_chosen(opened: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
-def test_the_page_itself_never_scrolls_sideways(opened: Any, width: int) -> None:
+def test_the_page_itself_never_scrolls_sideways(opened: Opened, width: int) -> None:
     page = opened(width, 844)
     page.click(".pair")
     assert page.run("document.documentElement.scrollWidth") <= width
 
 
-def test_the_navigation_stays_and_marks_where_the_reader_is(opened: Any) -> None:
+def test_the_navigation_stays_and_marks_where_the_reader_is(opened: Opened) -> None:
     page = opened()
     page.run("document.querySelector('#training').scrollIntoView({behavior: 'instant'})")
     page.wait("document.querySelector('[aria-current]')?.hash === '#training'")
     assert page.run("document.querySelector('nav').getBoundingClientRect().top") == 0
 
 
-def test_paper_is_light_and_without_controls(opened: Any) -> None:
+def test_paper_is_light_and_without_controls(opened: Opened) -> None:
     page = opened(**{"prefers-color-scheme": "dark"})
     page.call("Emulation.setEmulatedMedia", media="print")
     assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(253, 252, 250)"
     assert page.run("getComputedStyle(document.querySelector('nav')).display") == "none"
 
 
-def test_hostile_texts_are_text(chromium: Any, tmp_path: Path) -> None:
+def test_hostile_texts_are_text(chromium: Browser, tmp_path: Path) -> None:
     planted = [Planted(f"{i} {text}", text, f"{text} other", raw=(text,))
                for i, text in enumerate(STORABLE)]  # fmt: skip
     run = MadeRun(tmp_path / "run", tmp_path / "store", [], [planted], SCORES[:2]).write()
@@ -282,7 +289,7 @@ def test_hostile_texts_are_text(chromium: Any, tmp_path: Path) -> None:
     page.close()
 
 
-def test_hostile_settings_are_text(chromium: Any, tmp_path: Path) -> None:
+def test_hostile_settings_are_text(chromium: Browser, tmp_path: Path) -> None:
     name = "<img src=x onerror='window.hacked=1'>"
     for number in range(2):
         MadeRun(tmp_path / "s" / f"{number}{name.replace('/', '')}", tmp_path / f"store{number}",
@@ -299,7 +306,7 @@ def test_hostile_settings_are_text(chromium: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_pairs_open_in_time_and_stay_small(chromium: Any, tmp_path: Path) -> None:
+def test_ten_thousand_pairs_open_in_time_and_stay_small(chromium: Browser, tmp_path: Path) -> None:
     planted = [
         Planted(f"pick three of lion ant fox horse bear without horse {i} , finish with bye",
                 f"ant bear fox bye {i}", f"lion ant horse bear {i} enough", 4.1, 2.0)
@@ -321,7 +328,7 @@ def test_ten_thousand_pairs_open_in_time_and_stay_small(chromium: Any, tmp_path:
     page.close()
 
 
-def test_what_does_not_fit_is_left_out_and_said(chromium: Any, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_left_out_and_said(chromium: Browser, tmp_path: Path) -> None:
     planted = [Planted(f"question {i} " + "long " * 3000, f"good {i} " + "answer " * 2900,
                        f"bad {i} " + "answer " * 2900) for i in range(200)]  # fmt: skip
     wrong = Planted("name two colors in alphabetical order", "red gold", "gold red")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from iterdpo.evaluation.head_to_head import head_to_head
 from iterdpo.records import Comparison
+from iterdpo.runs.directory import Run
 from iterdpo.tools.report.measures import AGAINST_M0
+from tests.narrowing import present
 
 
 def compared(number: int, forward: float | None, backward: float | None) -> Comparison:
@@ -19,12 +22,13 @@ def test_a_win_rate_is_the_one_that_the_run_itself_reports() -> None:
     # A sure win, a narrow one, a narrow loss, orders that disagree, and one that was not read.
     said = (compared(0, 1.0, 0.9), compared(1, 0.55, 0.6), compared(2, 0.4, 0.45),
             compared(3, 0.9, 0.3), compared(4, None, 0.5))  # fmt: skip
+    models = [{"name": "M0"}, {"name": "M1"}]
     run = SimpleNamespace(
-        models=[{"name": "M0"}, {"name": "M1"}],
+        models=models,
         summary={"comparisons": [{"model": "M1", "opponent": "M0", "stage": "comparisons/k"}]},
         records=lambda stage, kind: said,
     )
-    scores = AGAINST_M0.scores(run, run.models[1])
+    scores = AGAINST_M0.scores(cast("Run", run), models[1])
     assert scores == {"p0": [1.0], "p1": [1.0], "p2": [0.0], "p3": [0.5]}
-    rate = head_to_head(said, {"a": 1, "b": 1}).win_rate
+    rate = present(head_to_head(said, {"a": 1, "b": 1}).win_rate)
     assert sum(map(sum, scores.values())) / 4 == pytest.approx(rate.mean)

@@ -44,7 +44,7 @@ def test_embedded_data_stay_inside_their_element_and_come_back(text: Any) -> Non
 @pytest.mark.parametrize(
     "text", [text for text in HOSTILE if text], ids=lambda text: ascii(text[:9])
 )
-def test_no_text_makes_an_element(short_library: Any, text: Any) -> None:
+def test_no_text_makes_an_element(short_library: None, text: str) -> None:
     harmless, hostile = (page.render(document(said)) for said in ("harmless", text))
     plain, found = PageText(harmless), PageText(hostile)
     # The same elements with the same attributes, but for the policy's hashes and the labels.
@@ -59,7 +59,7 @@ def test_no_text_makes_an_element(short_library: Any, text: Any) -> None:
 
 
 def test_the_policy_forbids_everything_but_the_pages_own_scripts_and_style(
-    short_library: Any,
+    short_library: None,
 ) -> None:
     html = page.render(document("text"))
     policies = [

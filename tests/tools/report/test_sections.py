@@ -45,6 +45,11 @@ MORE = {
 }  # fmt: skip
 
 
+def shown(cell: str | Cell) -> tuple[str, str]:
+    assert isinstance(cell, Cell)
+    return cell.text, cell.note
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Document:
     scores = [{"p": [3.0], "q": [2.0]}, {"p": [4.0], "q": [3.0]}, {"p": [4.5], "q": [4.5]}]
@@ -162,7 +167,7 @@ def test_what_is_said_of_a_judge_has_its_interval(made: Document) -> None:
     assert (own["mean"], own["low"], own["high"]) == (0.7, None, None)  # a run of an older version
     rows = {row[0]: row[1] for row in tables["The models as judges"].rows}
     glue = "\N{NO-BREAK SPACE}…\N{NO-BREAK SPACE}"
-    said = {name: (cell.text, cell.note) for name, cell in rows.items()}
+    said = {name: shown(cell) for name, cell in rows.items()}
     assert said["pairwise accuracy, fixed set"] == ("0.800", f"0.750{glue}0.850")
     assert said["Spearman ρ, fixed set"] == ("0.400", f"−0.100{glue}0.900")
     assert said["pairwise accuracy, own answers"] == ("0.700", "")
@@ -171,7 +176,7 @@ def test_what_is_said_of_a_judge_has_its_interval(made: Document) -> None:
     assert said["score with length (ρ)"] == ("+0.20", f"+0.10{glue}+0.30")
     assert "5-best, fixed set" not in said
     labels = tables["What the iterations made"].rows[0][7]
-    assert (labels.text, labels.note) == ("90.0 %", f"80.0{glue}95.0 %")
+    assert shown(labels) == ("90.0 %", f"80.0{glue}95.0 %")
     (fact,) = (fact for fact in made.facts if fact.name == "labels right")
     assert fact.note == f"80{glue}95 %, for M2"
 
@@ -237,7 +242,7 @@ def test_log_probs_are_drawn_in_the_unit_that_they_were_logged_in(
      (MORE["comparisons"], "the head-to-head comparisons are the better measure")],
 )  # fmt: skip
 def test_without_an_oracle_the_page_names_a_better_measure_only_where_there_is_one(
-    tmp_path: Path, comparisons: Any, said: str
+    tmp_path: Path, comparisons: list[dict[str, Any]], said: str
 ) -> None:
     place = MadeRun(tmp_path / "run", tmp_path / "store", ["evaluation=judge"], [PAIRS], [{}, {}],
                     {"comparisons": comparisons}).write()  # fmt: skip
@@ -246,7 +251,7 @@ def test_without_an_oracle_the_page_names_a_better_measure_only_where_there_is_o
     assert said in text
 
 
-def test_computing_is_what_the_stages_took_and_not_the_last_start(made: Any) -> None:
+def test_computing_is_what_the_stages_took_and_not_the_last_start(made: Document) -> None:
     (fact,) = [fact for fact in made.facts if fact.name == "computing"]
     assert (fact.value, fact.note) == ("1 min 35 s", "2 iterations; last start 4.0 s")  # 30 + 65
 

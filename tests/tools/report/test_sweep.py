@@ -17,9 +17,17 @@ from iterdpo.tools.report.sweep import (
     lead,
     significant,
 )
+from tests.narrowing import bounds, present
 
 
-def member(index: Any, beta: Any, seed: Any, scores: Any, tokens: Any = 10.0, **more: Any) -> Any:
+def member(
+    index: int,
+    beta: str,
+    seed: str,
+    scores: dict[str, list[float]],
+    tokens: float = 10.0,
+    **more: Any,
+) -> Member:
     settings = {"training.beta": beta, "seed": seed, "store.root": f"store{index}", **more}
     return Member(index, settings, scores, tokens)
 
@@ -69,13 +77,13 @@ def test_the_lead_is_paired_by_seed_and_prompt() -> None:
 
 def test_trainings_are_shown_beside_an_interval_that_is_for_prompts() -> None:
     # All prompts agree and the seeds do not: 3.5 and 1 against 2 and 2.
-    def alike(score: Any) -> Any:
+    def alike(score: float) -> dict[str, list[float]]:
         return {prompt: [score] for prompt in ("a", "b", "c")}
 
     best = [member(0, "0.1", "10", alike(3.5)), member(1, "0.1", "2", alike(1.0))]
     next_ = [member(2, "0.3", seed, alike(2.0)) for seed in ("2", "10")]
     compared = compare([*next_, *best])
-    assert (compared.ahead[1].low, compared.ahead[1].high) == (0.25, 0.25)
+    assert bounds(compared.ahead[1]) == (0.25, 0.25)
     assert compared.best.by_seed == [("2", 1.0), ("10", 3.5)]
     assert compared.ahead_by_seed == ((), (-1.0, 1.5))
     assert deviation([1.0, 3.5]) == pytest.approx(2.5 / math.sqrt(2))
@@ -122,7 +130,9 @@ def test_settings_that_share_no_prompt_have_no_difference() -> None:
         ([], []),
     ],
 )
-def test_the_front_holds_what_no_other_beats_in_both(points: Any, expected: Any) -> None:
+def test_the_front_holds_what_no_other_beats_in_both(
+    points: list[tuple[int, float]], expected: list[bool]
+) -> None:
     assert front(points) == expected
 
 
@@ -131,7 +141,7 @@ def test_shares_have_the_interval_of_a_win_rate() -> None:
     settings = {"training.beta": "0.1", "seed": "0"}
     best = compare([Member(0, settings, won, 10.0, share=True)]).best
     assert best.quality.high == 1
-    assert best.quality.low < 0.95, "sixteen wins of sixteen prove less than certainty"
+    assert present(best.quality.low) < 0.95, "sixteen wins of sixteen prove less than certainty"
     assert compare([Member(0, settings, won, 10.0)]).best.quality.low == 1
 
 

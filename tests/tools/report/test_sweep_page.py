@@ -9,7 +9,6 @@ import random
 import re
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import pytest
 from scipy import stats
@@ -26,8 +25,11 @@ RIGHT = [
 ]
 
 
+Drawn = tuple[Path, float, dict[float, list[dict[str, list[float]]]]]
+
+
 @pytest.fixture(scope="module", params=[0, 1])
-def sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     """A sweep in which the best beta is drawn: (its directory, the best beta, scores by beta)."""
     draw = random.Random(request.param)
     place = tmp_path_factory.mktemp("sweep")
@@ -58,7 +60,7 @@ def clustered(runs: list[dict[str, list[float]]]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def test_a_reader_names_the_best_beta_its_interval_and_a_wrong_label(sweep: Any) -> None:
+def test_a_reader_names_the_best_beta_its_interval_and_a_wrong_label(sweep: Drawn) -> None:
     directory, best, scores = sweep
     page = read(write([directory]))
     number = r"([+−]?\d\.\d{3})"
@@ -98,7 +100,7 @@ def test_the_wrong_label_at_the_top_is_the_best_setting_s_widest(tmp_path: Path)
     assert "The judge gave the chosen answer 4.75" in text
 
 
-def test_the_page_says_whether_the_best_differs_from_the_next(sweep: Any) -> None:
+def test_the_page_says_whether_the_best_differs_from_the_next(sweep: Drawn) -> None:
     directory, best, scores = sweep
     text = read(write([directory])).text
     order = sorted(scores, key=lambda beta: -clustered(scores[beta])[0])
@@ -114,7 +116,7 @@ def test_the_page_says_whether_the_best_differs_from_the_next(sweep: Any) -> Non
     assert f"Ahead at {sum(lead > 0 for lead in leads)} of 2 seeds: {said}." in text
 
 
-def test_only_what_differs_is_listed_and_every_run_has_its_command(sweep: Any) -> None:
+def test_only_what_differs_is_listed_and_every_run_has_its_command(sweep: Drawn) -> None:
     directory, _, _ = sweep
     page = read(write([directory]))
     assert "python -m iterdpo iterations=1 training.beta=0.1 seed=1" in page.text

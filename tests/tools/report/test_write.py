@@ -19,7 +19,7 @@ PAIRS = [Planted("name two tools", "axe saw", "saw"), Planted("name two drinks",
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Any:
+def made(tmp_path: Path) -> Path:
     run = MadeRun(
         tmp_path / "runs" / "one",
         tmp_path / "store",
@@ -31,7 +31,7 @@ def made(tmp_path: Path) -> Any:
 
 
 def test_the_page_of_a_run_is_written_beside_it(
-    made: Any, capsys: pytest.CaptureFixture[str]
+    made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tool.main([str(made)]) == 0
     assert capsys.readouterr().out == f"{made}/report.html\n"
@@ -44,14 +44,14 @@ def test_the_page_of_a_run_is_written_beside_it(
     assert "setting this run shipped iterations 1 3 training.beta 0.2" in text
 
 
-def test_what_was_not_measured_is_absent(made: Any) -> None:
+def test_what_was_not_measured_is_absent(made: Path) -> None:
     text = read(write([made])).text
     assert "Head to head" not in text
     assert "M0 at lower temperatures" not in text
     assert "cut off" not in text
 
 
-def test_another_file_can_be_named(made: Any, tmp_path: Path) -> None:
+def test_another_file_can_be_named(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "page.html"
     assert write([made], out) == out
     assert out.is_file()
@@ -59,7 +59,7 @@ def test_another_file_can_be_named(made: Any, tmp_path: Path) -> None:
 
 
 def test_several_runs_make_one_page_in_the_current_directory(
-    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = MadeRun(tmp_path / "other", tmp_path / "store2", ["training.beta=0.3"], [PAIRS],
                     [{"p": [3.0], "q": [1.0]}, {"p": [3.0], "q": [2.0]}]).write()  # fmt: skip
@@ -68,7 +68,7 @@ def test_several_runs_make_one_page_in_the_current_directory(
     assert "training.beta=0.2 is best" in read(tmp_path / "report.html").text
 
 
-def test_a_sweeps_page_is_written_into_the_sweep(made: Any) -> None:
+def test_a_sweeps_page_is_written_into_the_sweep(made: Path) -> None:
     assert write([made.parent]) == made.parent / "report.html"
 
 
@@ -81,11 +81,11 @@ def test_a_sweeps_page_is_written_into_the_sweep(made: Any) -> None:
     ],
 )
 def test_what_a_user_can_put_right_is_one_line(
-    made: Any,
+    made: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    arguments: Any,
+    arguments: list[str],
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -96,7 +96,7 @@ def test_what_a_user_can_put_right_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_records_that_are_gone_are_named_and_the_rest_is_shown(made: Any) -> None:
+def test_records_that_are_gone_are_named_and_the_rest_is_shown(made: Path) -> None:
     for link in (made / "stages").glob("*-pairs-*"):
         (link.resolve() / "stage.json").unlink()
     page = read(write([made]))
@@ -132,11 +132,11 @@ def test_m0_alone_has_a_page(tmp_path: Path) -> None:
     assert "0 of 1 iterations are measured." in read(write([run])).text
 
 
-def test_writing_the_same_twice_gives_the_same_bytes(made: Any) -> None:
+def test_writing_the_same_twice_gives_the_same_bytes(made: Path) -> None:
     assert write([made]).read_bytes() == write([made]).read_bytes()
 
 
-def test_a_live_report_is_written_again_each_time(made: Any) -> None:
+def test_a_live_report_is_written_again_each_time(made: Path) -> None:
     live = LiveReport(made)
     live.write()
     first = (made / "report.html").read_text()
@@ -148,7 +148,7 @@ def test_a_live_report_is_written_again_each_time(made: Any) -> None:
 
 
 def test_a_live_report_that_fails_warns_once_and_never_stops_a_run(
-    made: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    made: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls = []
 
@@ -165,18 +165,18 @@ def test_a_live_report_that_fails_warns_once_and_never_stops_a_run(
     assert "was not written (ValueError: no room)" in caplog.text
 
 
-def test_a_report_that_is_off_writes_nothing(made: Any) -> None:
+def test_a_report_that_is_off_writes_nothing(made: Path) -> None:
     LiveReport(made, on=False).write()
     assert not (made / "report.html").exists()
 
 
-def test_a_failing_report_does_not_hide_a_stop(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_report_does_not_hide_a_stop(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vega, "bundle", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         LiveReport(made).write()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_that_may_not_be_written_to_is_said(made: Any) -> None:
+def test_a_directory_that_may_not_be_written_to_is_said(made: Path) -> None:
     made.chmod(0o500)
     assert tool.main([str(made)]) == 2

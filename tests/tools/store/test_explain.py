@@ -14,13 +14,15 @@ from tests.store.stores import Store, identity, put_loop
 
 PROMPTS = Ref("prompts", "a" * 64)
 OLD, NEW = Ref("adapter", "b" * 64), Ref("adapter", "c" * 64)
-BETA = {
+Known = dict[tuple[str, str], Any]
+
+BETA: Known = {
     OLD: identity("adapter", {"training": {"beta": 0.1, "loss": "sigmoid"}}, 1),
     NEW: identity("adapter", {"training": {"beta": 0.3, "loss": "sigmoid"}}, 1),
 }
 
 
-def lines(this: Any, that: Any, known: Any = None) -> Any:
+def lines(this: Any, that: Any, known: Known | None = None) -> list[str]:
     return [str(item) for item in difference(this, that, known or {})]
 
 
@@ -72,14 +74,14 @@ def test_an_argument_is_followed_to_the_stage_that_differs_first() -> None:
 
 
 def test_a_parent_that_is_planned_and_not_stored_is_given_in_the_mapping() -> None:
-    stored = {tuple(OLD): BETA[OLD]}
-    planned = {tuple(NEW): BETA[NEW]}
+    stored: Known = {(OLD.stage, OLD.key): BETA[OLD]}
+    planned: Known = {(NEW.stage, NEW.key): BETA[NEW]}
     before, after = identity("candidates", {}, OLD), identity("candidates", {}, NEW)
     assert lines(after, before, stored | planned) == ["settings.training.beta: 0.1 -> 0.3"]
     assert lines(after, before, stored) == ["args[0]: adapter bbbbbbbb -> adapter cccccccc"]
 
 
-def generations(beta: float, count: int) -> Any:
+def generations(beta: float, count: int) -> tuple[list[Any], Known, list[Ref]]:
     """Return the identities of M1 .. M<count>, each trained from the one before."""
     made = [identity("adapter", {"beta": beta}, 1)]
     refs = []
@@ -111,7 +113,8 @@ def test_thousands_of_generations_are_no_deeper_than_one() -> None:
 
 
 def test_ways_that_meet_again_are_followed_once() -> None:
-    known, this, that = {}, Ref("s", "new-0"), Ref("s", "old-0")
+    known: Known = {}
+    this, that = Ref("s", "new-0"), Ref("s", "old-0")
     known[this], known[that] = identity("s", {"x": 2}), identity("s", {"x": 1})
     for number in range(1, 100):  # each made twice of the one before: 2**99 ways
         made = identity("s", {}, this, this), identity("s", {}, that, that)

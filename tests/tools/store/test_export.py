@@ -10,27 +10,29 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.models.layout import MODEL_DIR
 from iterdpo.records import Candidate, FinishReason, Prompt
-from iterdpo.store.inventory import read_store
+from iterdpo.store.identity import Ref
+from iterdpo.store.inventory import Finished, read_store
 from iterdpo.tools.store.export import export
-from tests.store.stores import Store, put_loop
+from tests.checkpoints import CheckpointOf
+from tests.store.stores import Loop, Store, put_loop
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
+def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
 @pytest.fixture
-def loop(store: Any) -> Any:
+def loop(store: Store) -> Loop:
     return put_loop(store)
 
 
-def stage(store: Any, ref: Any) -> Any:
+def stage(store: Store, ref: Ref) -> Finished:
     return read_store(store.root).finished[ref]
 
 
 def test_pairs_become_json_lines_with_the_columns_that_trl_reads(
-    store: Any, loop: Any, tmp_path: Path
+    store: Store, loop: Loop, tmp_path: Path
 ) -> None:
     target = tmp_path / "out" / "pairs.jsonl"
     assert export(stage(store, loop.pairs), target) == "1 records, as JSON lines"
@@ -41,7 +43,7 @@ def test_pairs_become_json_lines_with_the_columns_that_trl_reads(
     assert (row["chosen_score"], row["rejected_score"]) == (4.5, 1.25)
 
 
-def test_each_record_is_one_line_whatever_its_text(store: Any, tmp_path: Path) -> None:
+def test_each_record_is_one_line_whatever_its_text(store: Store, tmp_path: Path) -> None:
     texts = ["two\nlines\r", "β 好", '\u2028 \x00 "quoted"', ""] * 600  # more than one batch
     ref = store.put("prompts", {}, records=[Prompt(str(n), t, "lab") for n, t in enumerate(texts)])
     assert export(stage(store, ref), tmp_path / "p.jsonl") == "2400 records, as JSON lines"
@@ -50,7 +52,7 @@ def test_each_record_is_one_line_whatever_its_text(store: Any, tmp_path: Path) -
     assert [json.loads(line)["text"] for line in lines] == texts
 
 
-def test_numbers_that_json_does_not_know_are_null_and_counted(store: Any, tmp_path: Path) -> None:
+def test_numbers_that_json_does_not_know_are_null_and_counted(store: Store, tmp_path: Path) -> None:
     candidate = Candidate(
         "c", "p", 0, "t", (1,), (2, 3, 4), (-0.5, float("-inf"), float("nan")), FinishReason.STOP,
         "m", 7,
@@ -61,13 +63,13 @@ def test_numbers_that_json_does_not_know_are_null_and_counted(store: Any, tmp_pa
     assert json.loads((tmp_path / "c.jsonl").read_text())["logprobs"] == [-0.5, None, None]
 
 
-def test_parquet_is_the_stores_own_file(store: Any, loop: Any, tmp_path: Path) -> None:
+def test_parquet_is_the_stores_own_file(store: Store, loop: Loop, tmp_path: Path) -> None:
     assert export(stage(store, loop.pairs), tmp_path / "p.parquet") == "1 records, as Parquet"
     stored = (store.at(loop.pairs) / "records.parquet").read_bytes()
     assert (tmp_path / "p.parquet").read_bytes() == stored
 
 
-def test_a_directory_is_what_datasets_loads(store: Any, loop: Any, tmp_path: Path) -> None:
+def test_a_directory_is_what_datasets_loads(store: Store, loop: Loop, tmp_path: Path) -> None:
     import datasets
 
     target = tmp_path / "pairs-v1.0"
@@ -79,7 +81,9 @@ def test_a_directory_is_what_datasets_loads(store: Any, loop: Any, tmp_path: Pat
     assert {"prompt", "chosen", "rejected"} < set(dataset.column_names)
 
 
-def test_an_adapter_is_what_peft_loads(store: Any, tmp_path: Path, checkpoint_of: Any) -> None:
+def test_an_adapter_is_what_peft_loads(
+    store: Store, tmp_path: Path, checkpoint_of: CheckpointOf
+) -> None:
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -93,7 +97,7 @@ def test_an_adapter_is_what_peft_loads(store: Any, tmp_path: Path, checkpoint_of
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.constant_(parameter, 0.25)
-    model.save_pretrained(tmp_path / "made")
+    model.save_pretrained(str(tmp_path / "made"))
     ref = store.put("adapter", {}, 1, trees={"adapter": tmp_path / "made"})
     target = tmp_path / "exported"
     said = export(stage(store, ref), target)
@@ -106,7 +110,7 @@ def test_an_adapter_is_what_peft_loads(store: Any, tmp_path: Path, checkpoint_of
 
 @pytest.mark.parametrize("name", ["sft", "merged", "adapter"])
 def test_weights_are_what_transformers_loads(
-    store: Any, tmp_path: Path, checkpoint_of: Any, name: str
+    store: Store, tmp_path: Path, checkpoint_of: CheckpointOf, name: str
 ) -> None:
     """Of a fine-tuning of every weight, a merge, and an iteration of training every weight."""
     import torch
@@ -132,7 +136,7 @@ def test_weights_are_what_transformers_loads(
 
 
 def test_a_checkpoint_that_no_export_wrote_is_never_replaced(
-    store: Any, tmp_path: Path, checkpoint_of: Any
+    store: Store, tmp_path: Path, checkpoint_of: CheckpointOf
 ) -> None:
     ref = store.put("adapter", {}, 1, trees={MODEL_DIR: checkpoint_of("llama")})
     mine, made = tmp_path / "mine", tmp_path / "made"
@@ -147,7 +151,9 @@ def test_a_checkpoint_that_no_export_wrote_is_never_replaced(
     assert (made / "config.json").read_text() != "older"
 
 
-def test_what_exists_is_replaced_only_when_asked_for(store: Any, loop: Any, tmp_path: Path) -> None:
+def test_what_exists_is_replaced_only_when_asked_for(
+    store: Store, loop: Loop, tmp_path: Path
+) -> None:
     lines, table = tmp_path / "p.jsonl", tmp_path / "p.parquet"
     for target in (lines, table):
         target.write_text("mine")
@@ -160,7 +166,7 @@ def test_what_exists_is_replaced_only_when_asked_for(store: Any, loop: Any, tmp_
 
 
 def test_an_exported_directory_is_replaced_and_no_other(
-    store: Any, loop: Any, tmp_path: Path
+    store: Store, loop: Loop, tmp_path: Path
 ) -> None:
     target = tmp_path / "adapter"
     export(stage(store, loop.adapter), target)
@@ -195,7 +201,7 @@ def test_an_exported_directory_is_replaced_and_no_other(
     ],
 )
 def test_a_target_that_does_not_fit_is_one_line(
-    store: Any, loop: Any, tmp_path: Path, name: str, target: str, line: str
+    store: Store, loop: Loop, tmp_path: Path, name: str, target: str, line: str
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=line) as caught:
@@ -205,7 +211,9 @@ def test_a_target_that_does_not_fit_is_one_line(
 
 
 @pytest.mark.parametrize("name", ["pairs", "adapter"])
-def test_a_damaged_stage_is_not_exported(store: Any, loop: Any, tmp_path: Path, name: str) -> None:
+def test_a_damaged_stage_is_not_exported(
+    store: Store, loop: Loop, tmp_path: Path, name: str
+) -> None:
     ref = getattr(loop, name)
     damaged = {"pairs": "records.parquet", "adapter": "adapter/adapter_config.json"}[name]
     path = store.at(ref) / damaged
@@ -216,7 +224,7 @@ def test_a_damaged_stage_is_not_exported(store: Any, loop: Any, tmp_path: Path, 
 
 
 def test_a_target_that_cannot_be_written_is_one_line_and_leaves_nothing(
-    store: Any, loop: Any, tmp_path: Path
+    store: Store, loop: Loop, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     for ref in (loop.pairs, loop.adapter):

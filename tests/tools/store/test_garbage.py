@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import read_store
+from iterdpo.store.run_roots import Root, read_roots
 from iterdpo.tools.store import garbage as garbage_module
-from iterdpo.tools.store.garbage import delete, find_garbage, in_use
+from iterdpo.tools.store.garbage import Garbage, Sorted, delete, find_garbage, in_use
 from tests.store.stores import WHEN, Store, put_loop
 
 KEY = "ab" * 32
@@ -31,18 +33,18 @@ with locked(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
+def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
 @pytest.fixture
-def run_dir(tmp_path: Path) -> Any:
+def run_dir(tmp_path: Path) -> Path:
     (tmp_path / "run").mkdir()
     return tmp_path / "run"
 
 
 @contextmanager
-def held(path: Any) -> Iterator[Any]:
+def held(path: Path) -> Iterator[int]:
     """Another process holds the lock of ``path``."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -55,15 +57,15 @@ def held(path: Any) -> Iterator[Any]:
         process.stdin.close()
 
 
-def collect(store: Any, **options: Any) -> Any:
+def collect(store: Store, **options: Any) -> Sorted:
     return find_garbage(read_store(store.root), now=NOW, **options)
 
 
-def named(items: Any) -> Any:
+def named(items: Iterable[Garbage]) -> list[tuple[str, str]]:
     return [(item.stage, item.path.name) for item in items]
 
 
-def snapshot(root: Any) -> Any:
+def snapshot(root: Path) -> dict[str, bytes]:
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in root.rglob("*")
@@ -72,7 +74,7 @@ def snapshot(root: Any) -> Any:
 
 
 def test_what_no_run_asked_for_goes_and_parents_of_what_stays_stay(
-    store: Any, run_dir: Any
+    store: Store, run_dir: Path
 ) -> None:
     loop = put_loop(store)
     # The adapter alone: its parents are in use although the run does not name them.
@@ -86,7 +88,7 @@ def test_what_no_run_asked_for_goes_and_parents_of_what_stays_stay(
 
 
 def test_the_directory_of_a_run_that_is_gone_is_the_reason(
-    store: Any, run_dir: Any, tmp_path: Path
+    store: Store, run_dir: Path, tmp_path: Path
 ) -> None:
     loop = put_loop(store)
     store.register(run_dir, loop.pairs, name="1" * 16)
@@ -104,7 +106,7 @@ def test_the_directory_of_a_run_that_is_gone_is_the_reason(
     assert [delete(store.root, item) for item in found.garbage] == [None] * 5
 
 
-def test_without_a_run_that_counts_nothing_is_garbage(store: Any, tmp_path: Path) -> None:
+def test_without_a_run_that_counts_nothing_is_garbage(store: Store, tmp_path: Path) -> None:
     loop = put_loop(store)
     with pytest.raises(UserError, match="no run is registered; everything would count"):
         collect(store)
@@ -113,7 +115,7 @@ def test_without_a_run_that_counts_nothing_is_garbage(store: Any, tmp_path: Path
         collect(store)
 
 
-def test_what_a_run_uses_must_be_known(store: Any, run_dir: Any) -> None:
+def test_what_a_run_uses_must_be_known(store: Store, run_dir: Path) -> None:
     loop = put_loop(store)
     store.register(run_dir, loop.adapter)
     bad = store.root / ".runs" / "bad.json"
@@ -126,7 +128,7 @@ def test_what_a_run_uses_must_be_known(store: Any, run_dir: Any) -> None:
         collect(store)
 
 
-def test_a_stage_of_another_version_that_no_run_needs_goes(store: Any, run_dir: Any) -> None:
+def test_a_stage_of_another_version_that_no_run_needs_goes(store: Store, run_dir: Path) -> None:
     old, new = store.put("s", {"x": 1}), store.put("s", {"x": 2})
     (store.at(old) / "stage.json").write_text("[]")
     store.register(run_dir, new)
@@ -134,7 +136,7 @@ def test_a_stage_of_another_version_that_no_run_needs_goes(store: Any, run_dir: 
     assert (item.key, item.why[:40]) == (old.key, "no registered run uses it; stage.json ha")
 
 
-def test_unfinished_work_stays_as_long_as_a_run_asks_for_it(store: Any, run_dir: Any) -> None:
+def test_unfinished_work_stays_as_long_as_a_run_asks_for_it(store: Store, run_dir: Path) -> None:
     done = store.put("s", {})
     asked, other = Ref("s", "1" * 64), Ref("s", "2" * 64)
     for ref in (done, asked, other):
@@ -148,7 +150,7 @@ def test_unfinished_work_stays_as_long_as_a_run_asks_for_it(store: Any, run_dir:
 
 
 def test_leftovers_of_killed_writes_go_unless_they_may_still_be_written(
-    store: Any, run_dir: Any
+    store: Store, run_dir: Path
 ) -> None:
     ref = store.put("s", {})
     store.register(run_dir, ref)
@@ -161,7 +163,9 @@ def test_leftovers_of_killed_writes_go_unless_they_may_still_be_written(
     assert found.kept[0].why == "may still be being written"
 
 
-def test_what_was_set_aside_as_damaged_goes_only_when_asked_for(store: Any, run_dir: Any) -> None:
+def test_what_was_set_aside_as_damaged_goes_only_when_asked_for(
+    store: Store, run_dir: Path
+) -> None:
     ref = store.put("s", {})
     store.register(run_dir, ref)
     store.leave(f"s/{KEY}.corrupt-1/stage.json")
@@ -183,7 +187,7 @@ def test_what_was_set_aside_as_damaged_goes_only_when_asked_for(store: Any, run_
     assert [path.name for path in (store.root / "s").iterdir()] == [ref.key]
 
 
-def test_what_is_young_stays(store: Any, run_dir: Any) -> None:
+def test_what_is_young_stays(store: Store, run_dir: Path) -> None:
     refs = [store.put("s", {"x": x}) for x in range(3)]  # 1,440, 1,439 and 1,438 minutes ago
     store.register(run_dir, refs[2])
     found = collect(store, older_than_days=1.0)
@@ -192,7 +196,7 @@ def test_what_is_young_stays(store: Any, run_dir: Any) -> None:
 
 
 def test_a_clock_that_is_behind_keeps_nothing_that_nobody_asked_to_keep(
-    store: Any, run_dir: Any
+    store: Store, run_dir: Path
 ) -> None:
     refs = [store.put("s", {"x": x}) for x in range(2)]
     store.register(run_dir, refs[1])
@@ -200,7 +204,7 @@ def test_a_clock_that_is_behind_keeps_nothing_that_nobody_asked_to_keep(
     assert named(found.garbage) == [("s", refs[0].key)]
 
 
-def test_garbage_is_deleted_and_nothing_else_changes(store: Any, run_dir: Any) -> None:
+def test_garbage_is_deleted_and_nothing_else_changes(store: Store, run_dir: Path) -> None:
     loop = put_loop(store)
     store.register(run_dir, loop.pairs, loop.base)
     store.leave(f"pairs/.partial-{KEY[:12]}-abc/x")
@@ -220,7 +224,7 @@ def test_garbage_is_deleted_and_nothing_else_changes(store: Any, run_dir: Any) -
     assert collect(store).garbage == ()
 
 
-def test_what_a_live_process_holds_is_left_and_named(store: Any, run_dir: Any) -> None:
+def test_what_a_live_process_holds_is_left_and_named(store: Store, run_dir: Path) -> None:
     refs = [store.put("s", {"x": x}) for x in range(2)]
     store.register(run_dir, refs[1])
     store.leave(f"t/.work-{KEY}/parts/x")
@@ -230,14 +234,14 @@ def test_what_a_live_process_holds_is_left_and_named(store: Any, run_dir: Any) -
         said = {item.path.name: delete(store.root, item) for item in found.garbage}
         assert said[refs[0].key] is None
         for name in (f".work-{KEY}", f".partial-{KEY[:12]}-abc"):
-            assert said[name] is not None
-            assert said[name].startswith(f"in use by process {pid} of ")
+            assert (line := said[name]) is not None
+            assert line.startswith(f"in use by process {pid} of ")
             assert (store.root / "t" / name).is_dir()
     assert [delete(store.root, item) for item in collect(store).garbage] == [None, None]
     assert list((store.root / "t").iterdir()) == []
 
 
-def test_looking_whether_something_is_in_use_makes_no_lock(store: Any, run_dir: Any) -> None:
+def test_looking_whether_something_is_in_use_makes_no_lock(store: Store, run_dir: Path) -> None:
     ref = store.put("s", {"x": 1})
     store.register(run_dir, store.put("s", {"x": 2}))
     (item,) = collect(store).garbage
@@ -249,20 +253,19 @@ def test_looking_whether_something_is_in_use_makes_no_lock(store: Any, run_dir: 
 
 @pytest.mark.parametrize("moment", [1, 2], ids=["before it moves", "when it has moved"])
 def test_a_stage_that_a_run_asks_for_meanwhile_is_there_again(
-    store: Any, run_dir: Any, monkeypatch: pytest.MonkeyPatch, moment: int
+    store: Store, run_dir: Path, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
     loop = put_loop(store)
     store.register(run_dir, loop.pairs)
     item = next(item for item in collect(store).garbage if item.stage == "adapter")
     looked = []
 
-    def read(root: Any) -> Any:
+    def read(root: Path) -> list[Root]:
         looked.append(item.path.exists())
         if len(looked) == moment:
             store.register(run_dir, loop.pairs, loop.adapter)
         return read_roots(root)
 
-    read_roots = garbage_module.read_roots
     monkeypatch.setattr(garbage_module, "read_roots", read)
     before = snapshot(store.at(loop.adapter))
     assert delete(store.root, item) == "a run has asked for it meanwhile"
@@ -270,7 +273,9 @@ def test_a_stage_that_a_run_asks_for_meanwhile_is_there_again(
     assert snapshot(store.at(loop.adapter)) == before
 
 
-def test_a_link_goes_and_what_it_points_to_stays(store: Any, run_dir: Any, tmp_path: Path) -> None:
+def test_a_link_goes_and_what_it_points_to_stays(
+    store: Store, run_dir: Path, tmp_path: Path
+) -> None:
     ref = store.put("s", {"x": 1})
     store.register(run_dir, store.put("s", {"x": 2}))
     store.at(ref).rename(tmp_path / "elsewhere")
@@ -282,7 +287,7 @@ def test_a_link_goes_and_what_it_points_to_stays(store: Any, run_dir: Any, tmp_p
 
 
 def test_what_cannot_be_deleted_is_one_line(
-    store: Any, run_dir: Any, monkeypatch: pytest.MonkeyPatch
+    store: Store, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put("s", {"x": 1})
     store.register(run_dir, store.put("s", {"x": 2}))
@@ -291,7 +296,7 @@ def test_what_cannot_be_deleted_is_one_line(
     def fail(path: Any) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(garbage_module.shutil, "rmtree", fail)
+    monkeypatch.setattr(shutil, "rmtree", fail)
     with pytest.raises(UserError, match=r"cannot be deleted \(Permission denied\)"):
         delete(store.root, item)
     # What was renamed away is garbage the next time, and no half stage.
@@ -301,7 +306,7 @@ def test_what_cannot_be_deleted_is_one_line(
     assert delete(store.root, left) is None
 
 
-def test_what_somebody_else_deleted_is_gone(store: Any, run_dir: Any) -> None:
+def test_what_somebody_else_deleted_is_gone(store: Store, run_dir: Path) -> None:
     store.put("s", {"x": 1})
     store.register(run_dir, store.put("s", {"x": 2}))
     (item,) = collect(store).garbage
@@ -309,7 +314,7 @@ def test_what_somebody_else_deleted_is_gone(store: Any, run_dir: Any) -> None:
     assert delete(store.root, item) is None
 
 
-def test_a_registered_stage_that_is_not_there_yet_does_no_harm(store: Any, run_dir: Any) -> None:
+def test_a_registered_stage_that_is_not_there_yet_does_no_harm(store: Store, run_dir: Path) -> None:
     ref = store.put("s", {})
     entry = store.register(run_dir, ref, Ref("later", KEY))
     assert collect(store).garbage == ()

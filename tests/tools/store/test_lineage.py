@@ -18,15 +18,15 @@ from tests.store.stores import BASE_SETTINGS, Store, answered, put_loop
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
+def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def walk(store: Any, pair_id: Any) -> Any:
+def walk(store: Store, pair_id: str) -> Any:
     return lineages(read_store(store.root), pair_id)
 
 
-def test_a_pair_is_walked_back_to_everything_it_was_made_from(store: Any) -> None:
+def test_a_pair_is_walked_back_to_everything_it_was_made_from(store: Store) -> None:
     loop = put_loop(store)
     (found,) = walk(store, loop.pair.id)
     assert found.prompt == {"id": loop.pair.prompt_id, "text": "say more", "source": "lab"}
@@ -43,7 +43,7 @@ def test_a_pair_is_walked_back_to_everything_it_was_made_from(store: Any) -> Non
     assert (found.scale, found.disagreements) == ((0, 5), ())
 
 
-def test_policies_go_down_to_m0_each_with_its_files_hash(store: Any) -> None:
+def test_policies_go_down_to_m0_each_with_its_files_hash(store: Store) -> None:
     loop = put_loop(store)
     (found,) = walk(store, loop.pair.id)
     m1, m0 = found.policies
@@ -66,7 +66,7 @@ def test_fingerprints_are_those_of_the_records() -> None:
     assert policy("a" * 64) == Policy("M1", base, Adapter("x", "a" * 64)).fingerprint
 
 
-def test_a_judge_other_than_the_writer_is_named(store: Any) -> None:
+def test_a_judge_other_than_the_writer_is_named(store: Store) -> None:
     loop = put_loop(store, judge="m0")
     (found,) = walk(store, loop.pair.id)
     assert (found.writer, found.judge) == (loop.m1, loop.m0)
@@ -74,7 +74,7 @@ def test_a_judge_other_than_the_writer_is_named(store: Any) -> None:
     assert found.disagreements == ()
 
 
-def test_a_training_that_skipped_an_iteration_keeps_its_number(store: Any) -> None:
+def test_a_training_that_skipped_an_iteration_keeps_its_number(store: Store) -> None:
     loop = put_loop(store)
     adapter = store.put(
         "adapter", {}, 3, loop.adapter, loop.base, loop.second["pairs"], loop.second["candidates"],
@@ -85,7 +85,7 @@ def test_a_training_that_skipped_an_iteration_keeps_its_number(store: Any) -> No
     assert [node.parent for node in chain] == [chain[1].fingerprint, loop.m0, None]
 
 
-def test_a_beginning_of_the_id_is_enough_when_no_other_has_it(store: Any) -> None:
+def test_a_beginning_of_the_id_is_enough_when_no_other_has_it(store: Store) -> None:
     loop = put_loop(store)
     assert walk(store, loop.pair.id[:5])[0].pair["id"] == loop.pair.id
     with pytest.raises(UserError, match="pair : is the beginning of several ids"):
@@ -94,7 +94,7 @@ def test_a_beginning_of_the_id_is_enough_when_no_other_has_it(store: Any) -> Non
         walk(store, "nothing")
 
 
-def test_a_sweep_that_shares_the_records_shows_each_stage_once(store: Any) -> None:
+def test_a_sweep_that_shares_the_records_shows_each_stage_once(store: Store) -> None:
     loop = put_loop(store)
     parents = [loop.second[name] for name in ("prompts", "candidates", "judgments")]
     more = store.put("pairs", {"k": 2}, *parents, records=[loop.pair])
@@ -103,7 +103,7 @@ def test_a_sweep_that_shares_the_records_shows_each_stage_once(store: Any) -> No
     assert found.stages["candidates"] == (loop.second["candidates"].key,)
 
 
-def test_equal_records_of_different_stages_are_two_lineages(store: Any) -> None:
+def test_equal_records_of_different_stages_are_two_lineages(store: Store) -> None:
     loop = put_loop(store)
     prompts, candidates = loop.second["prompts"], loop.second["candidates"]
     _, _, judgments, _ = answered("say more", "well done", "worse", loop.m1, loop.m1)
@@ -133,7 +133,7 @@ def test_equal_records_of_different_stages_are_two_lineages(store: Any) -> None:
         ),
     ],
 )
-def test_what_does_not_agree_is_said(store: Any, change: Any, said: Any) -> None:
+def test_what_does_not_agree_is_said(store: Store, change: dict[str, Any], said: list[str]) -> None:
     loop = put_loop(store)
     names = Pair.__dataclass_fields__
     wrong = Pair(**{name: getattr(loop.pair, name) for name in names} | {"id": "wrong"} | change)
@@ -143,7 +143,7 @@ def test_what_does_not_agree_is_said(store: Any, change: Any, said: Any) -> None
     assert list(found.disagreements) == [line.format(m1=loop.m1) for line in said]
 
 
-def test_a_policy_whose_adapter_is_not_the_one_that_wrote_is_said(store: Any) -> None:
+def test_a_policy_whose_adapter_is_not_the_one_that_wrote_is_said(store: Store) -> None:
     loop = put_loop(store)
     path = store.at(loop.adapter) / "stage.json"
     values = json.loads(path.read_text())
@@ -153,7 +153,7 @@ def test_a_policy_whose_adapter_is_not_the_one_that_wrote_is_said(store: Any) ->
     assert [line[:14] for line in found.disagreements] == ["the pair says "] * 2
 
 
-def test_a_stage_that_is_missing_or_of_another_version_is_one_line(store: Any) -> None:
+def test_a_stage_that_is_missing_or_of_another_version_is_one_line(store: Store) -> None:
     loop = put_loop(store)
     path = store.at(loop.second["candidates"]) / "stage.json"
     kept = path.read_text()
@@ -166,7 +166,7 @@ def test_a_stage_that_is_missing_or_of_another_version_is_one_line(store: Any) -
         walk(store, loop.pair.id)
 
 
-def test_a_table_with_other_columns_is_one_line(store: Any) -> None:
+def test_a_table_with_other_columns_is_one_line(store: Store) -> None:
     loop = put_loop(store)
     parents = [loop.second[name] for name in ("prompts", "candidates", "judgments")]
     store.put("pairs", {"k": 9}, *parents, records=[Judgment("x", "c", "p", "m", Scored(1.0))])
@@ -175,7 +175,7 @@ def test_a_table_with_other_columns_is_one_line(store: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_json_holds_everything_and_no_character_that_a_terminal_acts_upon(store: Any) -> None:
+def test_json_holds_everything_and_no_character_that_a_terminal_acts_upon(store: Store) -> None:
     loop = put_loop(store, good="\x1b[2J β\u202e")
     text = show_lineage.as_json(walk(store, loop.pair.id))
     assert text.isascii()
@@ -187,7 +187,7 @@ def test_json_holds_everything_and_no_character_that_a_terminal_acts_upon(store:
     assert found["stages"]["pairs"] == [loop.second["pairs"].key]
 
 
-def test_a_lineage_reads_like_this(store: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lineage_reads_like_this(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     loop = put_loop(store, good="[bold]well\x1b[31m :smile:\nscored 5.000 of 0 to 5 by M0")
     show_lineage.lineage(walk(store, loop.pair.id)[0])
     said = capsys.readouterr().out
@@ -238,7 +238,7 @@ stages
     )
 
 
-def test_an_adapter_that_was_trained_from_nothing_known_is_one_line(store: Any) -> None:
+def test_an_adapter_that_was_trained_from_nothing_known_is_one_line(store: Store) -> None:
     ref = store.put("adapter", {}, 1, Ref("pairs", "0" * 64))
     with pytest.raises(UserError, match="was given no base or sft or merged or adapter: of"):
         policy_chain(read_store(store.root), ref)

@@ -7,23 +7,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from iterdpo.store.identity import Ref
 from tests.store.stores import Store, put_loop
 
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "vllm", "wandb", "hydra", "pydantic")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
+def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def tool(*arguments: Any, cwd: Path, **environment: Any) -> Any:
+def tool(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the tool; the store is ``./store`` unless the arguments say otherwise."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     settings = {"PYTHONPATH": str(root), "TZ": "UTC", "COLUMNS": "80"}
     return subprocess.run(
         [sys.executable, "-m", "iterdpo.store", *map(str, arguments)],
@@ -32,18 +32,18 @@ def tool(*arguments: Any, cwd: Path, **environment: Any) -> Any:
     )  # fmt: skip
 
 
-def lines(done: Any) -> Any:
+def lines(done: subprocess.CompletedProcess[str]) -> list[str]:
     assert (done.returncode, done.stderr) == (0, "")
     return [line.rstrip() for line in done.stdout.splitlines()]
 
 
-def refused(done: Any, text: Any) -> None:
+def refused(done: subprocess.CompletedProcess[str], text: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert text in done.stderr
 
 
-def test_list_shows_stages_leftovers_runs_and_totals(store: Any, tmp_path: Path) -> None:
+def test_list_shows_stages_leftovers_runs_and_totals(store: Store, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     loop = put_loop(store)
     store.register(tmp_path / "run", loop.pairs, name="1" * 16)
@@ -71,7 +71,7 @@ def test_list_shows_stages_leftovers_runs_and_totals(store: Any, tmp_path: Path)
     assert "2 stages" in some[4]
 
 
-def test_verify_names_damage_repairs_nothing_and_exits_1(store: Any, tmp_path: Path) -> None:
+def test_verify_names_damage_repairs_nothing_and_exits_1(store: Store, tmp_path: Path) -> None:
     loop = put_loop(store)
     assert lines(tool("verify", cwd=tmp_path)) == ["10 stages: every file is what its stage wrote"]
     path = store.at(loop.base) / "dequantized" / "model.safetensors"
@@ -85,7 +85,7 @@ def test_verify_names_damage_repairs_nothing_and_exits_1(store: Any, tmp_path: P
     assert path.read_text() == "Weights"
 
 
-def test_why_names_the_setting_that_differs(store: Any, tmp_path: Path) -> None:
+def test_why_names_the_setting_that_differs(store: Store, tmp_path: Path) -> None:
     store.put("s", {"n": 4}, versions={"torch": "2.12.0"})
     new = store.put("s", {"n": 8})
     assert lines(tool("why", "s", new.key[:6], cwd=tmp_path))[1:] == [
@@ -98,11 +98,11 @@ def test_why_names_the_setting_that_differs(store: Any, tmp_path: Path) -> None:
     ]
 
 
-def _other(store: Any, ref: Any) -> Any:
+def _other(store: Store, ref: Ref) -> str:
     return next(path.name[:8] for path in (store.root / "s").iterdir() if path.name != ref.key)
 
 
-def test_lineage_walks_a_pair_back(store: Any, tmp_path: Path) -> None:
+def test_lineage_walks_a_pair_back(store: Store, tmp_path: Path) -> None:
     loop = put_loop(store, good="\x1b[2J[red]β")
     shown = tool("lineage", loop.pair.id, cwd=tmp_path)
     assert "  | \\x1b[2J[red]β" in lines(shown)
@@ -114,7 +114,7 @@ def test_lineage_walks_a_pair_back(store: Any, tmp_path: Path) -> None:
     assert "  | \\x1b[2J[red]\\u03b2" in lines(poor)
 
 
-def test_a_lineage_that_does_not_agree_exits_1(store: Any, tmp_path: Path) -> None:
+def test_a_lineage_that_does_not_agree_exits_1(store: Store, tmp_path: Path) -> None:
     loop = put_loop(store)
     path = store.at(loop.adapter) / "stage.json"
     values = json.loads(path.read_text())
@@ -125,7 +125,7 @@ def test_a_lineage_that_does_not_agree_exits_1(store: Any, tmp_path: Path) -> No
     assert f"disagreement: the pair says that {loop.m1} wrote, its stage" in done.stdout
 
 
-def test_export_writes_and_refuses_to_overwrite(store: Any, tmp_path: Path) -> None:
+def test_export_writes_and_refuses_to_overwrite(store: Store, tmp_path: Path) -> None:
     loop = put_loop(store)
     command = ("export", "pairs", loop.pairs.key[:8], "p.jsonl")
     said = f"p.jsonl: pairs {loop.pairs.key[:8]}, 1 records, as JSON lines"
@@ -134,7 +134,7 @@ def test_export_writes_and_refuses_to_overwrite(store: Any, tmp_path: Path) -> N
     assert lines(tool(*command, "--force", cwd=tmp_path)) == [said]
 
 
-def test_gc_deletes_only_when_told_to(store: Any, tmp_path: Path) -> None:
+def test_gc_deletes_only_when_told_to(store: Store, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     loop = put_loop(store)
     refused(tool("gc", cwd=tmp_path), "no run is registered")
@@ -167,12 +167,14 @@ def test_gc_deletes_only_when_told_to(store: Any, tmp_path: Path) -> None:
         (("why", "pairs", "0"), "no store can be read there"),
     ],
 )
-def test_what_is_no_store_is_one_line(tmp_path: Path, arguments: Any, text: str) -> None:
+def test_what_is_no_store_is_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], text: str
+) -> None:
     refused(tool(*arguments, cwd=tmp_path), text)
 
 
 def test_a_store_of_another_version_is_a_line_for_all_of_its_stages(
-    store: Any, tmp_path: Path
+    store: Store, tmp_path: Path
 ) -> None:
     for x in range(3):
         ref = store.put("s", {"x": x})
@@ -183,7 +185,7 @@ def test_a_store_of_another_version_is_a_line_for_all_of_its_stages(
     refused(tool("why", "s", ref.key, cwd=tmp_path), "of another version")
 
 
-def test_what_is_typed_wrong_is_explained(store: Any, tmp_path: Path) -> None:
+def test_what_is_typed_wrong_is_explained(store: Store, tmp_path: Path) -> None:
     store.put("s", {})
     refused(tool("why", "t", "0", cwd=tmp_path), "t: no finished stage of that name; there are: s")
     refused(tool("list", "--stage", "t", cwd=tmp_path), "there are: s")
@@ -200,13 +202,13 @@ def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     assert "--store DIR" in done.stdout
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(store: Any, tmp_path: Path) -> None:
+def test_a_reader_that_has_seen_enough_is_no_error(store: Store, tmp_path: Path) -> None:
     for x in range(200):
         store.put("s", {"x": x})
     command = f"{sys.executable} -m iterdpo.store list | head -1"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}, check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}, check=False,
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.startswith("stage")
