@@ -3,6 +3,8 @@
 #   PYTHON=python3.12 make install       another interpreter (3.11 or newer)
 #   PLATFORM=cpu make install            cpu or cuda; unset, cuda where nvidia-smi lists a device
 #   VLLM=no make install                 without vLLM
+#   CONSTRAINTS=constraints/lowest.txt VLLM=no make install
+#                                        other versions: the lowest, or newest.txt
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make install
 #                                        PyTorch without CUDA, a far smaller download
 #   make demo ARGS="seed=1"              more arguments for the program or for pytest
@@ -10,6 +12,7 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STAMP := .venv/.installed
 
 # Installed is what is asked for; else what .venv was made for, so that a choice holds for later
@@ -47,7 +50,7 @@ CHOICE := $(PLATFORM) $(VLLM)
 CONSTRAINTS ?= constraints/$(PLATFORM).txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format seed-model bench bench-gpu torture clean
+.PHONY: help install demo test coverage check format build seed-model bench bench-gpu torture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,8 +61,10 @@ demo: $(STAMP)  ## run the loop M0 -> M1 -> M2 -> M3 in the lab (minutes on two 
 	$(BIN)/python -m iterdpo iterations=3 $(ARGS)
 
 test: $(STAMP)  ## run every test that this machine can run
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-		$(ARGS)
+	$(PYTEST) $(ARGS)
+
+coverage: $(STAMP)  ## the tests with the lines and branches they reach, into htmlcov/
+	$(PYTEST) --cov --cov-report term --cov-report html $(ARGS)
 
 check: $(STAMP)  ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -69,6 +74,10 @@ check: $(STAMP)  ## formatting, lint and types
 format: $(STAMP)  ## put the code in its form and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+build: $(STAMP)  ## build the source distribution and the wheel into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build
 
 seed-model: $(STAMP)  ## train the lab's seed model again, from its fixed seeds
 	$(BIN)/python -m iterdpo.lab.train_seed $(ARGS)
@@ -83,7 +92,7 @@ torture: $(STAMP)  ## kill a run 200 times and at every named write, and compare
 	$(BIN)/python -m experiments.torture $(ARGS)
 
 clean:  ## remove caches and build outputs; .venv, runs and the store stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find iterdpo tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is touched last, so an installation that broke off is taken up again. Another choice

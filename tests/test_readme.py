@@ -14,10 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 from hydra import compose, initialize_config_dir
 
-import iterdpo
 from iterdpo.assemble import engines
 from iterdpo.cli.overrides import check
 from iterdpo.config.compose import conf_directory, typed
@@ -232,11 +230,6 @@ def test_the_tree_names_what_is_there() -> None:
         name = line.split()[0]
         place = REPOSITORY / "iterdpo" / name if line.startswith("  ") else REPOSITORY / name
         assert place.exists(), name
-
-
-def test_the_citation_is_of_this_version() -> None:
-    said = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))
-    assert said["version"] == iterdpo.__version__
 
 
 def test_every_target_of_the_makefile_tells_what_it_does() -> None:
