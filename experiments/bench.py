@@ -42,8 +42,8 @@ from iterdpo.stages.base import PrepareBase
 from iterdpo.stages.generate import candidate_of
 from iterdpo.store.runner import Stages
 from iterdpo.store.tables import write_records
-from iterdpo.training.dpo import train
-from iterdpo.training.spec import Example, TrainSpec
+from iterdpo.training.spec import DpoSpec, PairExample
+from iterdpo.training.train import train
 from tests.checkpoints import make_checkpoint
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -121,14 +121,16 @@ class Lab:
             rows.setdefault(answer.prompt_id, []).append((judgment.score, gold))
         return judge_quality(list(rows.values())).pairwise_accuracy
 
-    def _spec(self, policy: Policy) -> TrainSpec:
+    def _spec(self, policy: Policy) -> DpoSpec:
         pairs = [
-            Example(a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs))
+            PairExample(
+                a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs)
+            )
             for a, b in zip(self.answers[:256:2], self.answers[1:256:2], strict=True)
         ]
         path = self.scratch / f"{policy.fingerprint}.parquet"
-        write_records(path, Example, pairs)
-        return TrainSpec(
+        write_records(path, PairExample, pairs)
+        return DpoSpec(
             base=policy.base,
             lora=self.config.model.adapter,
             training=self.config.training,

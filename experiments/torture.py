@@ -274,7 +274,7 @@ def main() -> None:
 
 def preload() -> None:
     """Load the libraries once, without computing anything: threads do not survive a fork."""
-    for name in ("torch", "peft", "trl", "iterdpo.training.trainer"):
+    for name in ("torch", "peft", "trl", "iterdpo.training.dpo_trainer"):
         importlib.import_module(name)
 
 

@@ -25,7 +25,7 @@ from iterdpo.store.atomic import write_text
 from iterdpo.store.hashing import derive_seed, sha256_of
 from iterdpo.store.runner import Stored, Work
 from iterdpo.store.tables import write_records
-from iterdpo.training.canary import sft_texts
+from iterdpo.training.canary import watched_texts
 from iterdpo.training.run import run_training
 from iterdpo.training.spec import SftExample, SftSpec
 
@@ -89,7 +89,7 @@ class SupervisedFineTuning:
                 f"sft.max_length={self.sft.max_length}: no answer of {self._sources} fits into "
                 f"{self.longest} tokens behind its prompt; raise it, or model.context"
             )
-        watched = [TokenSequence(*text) for text in sft_texts(lessons)]
+        watched = [TokenSequence(*text) for text in watched_texts(lessons)]
         engine_logprobs = tuple(self.engine.sequence_logprobs(watched, start))
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "lessons.parquet"
@@ -113,7 +113,7 @@ class SupervisedFineTuning:
             report = run_training(spec, work.directory, label, work.stop)
             self.engine.wake()
         return {
-            "lessons": report["lessons"],
+            "examples": report["examples"],
             "dropped_too_long": len(demonstrations) - len(lessons),
             "tokens": report["tokens"],
             "steps": report["steps"],

@@ -26,9 +26,9 @@ from iterdpo.stages.base import Metrics, policy_in
 from iterdpo.store.hashing import derive_seed
 from iterdpo.store.runner import Stored, Work
 from iterdpo.store.tables import write_records
-from iterdpo.training.canary import pair_texts
+from iterdpo.training.canary import watched_texts
 from iterdpo.training.run import run_training
-from iterdpo.training.spec import Example, OrpoSpec, TrainSpec
+from iterdpo.training.spec import DpoSpec, OrpoSpec, PairExample
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Train:
             log.warning("%s: these are not trained on", said)
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "examples.parquet"
-            write_records(file, Example, examples)
+            write_records(file, PairExample, examples)
             every: dict[str, Any] = {
                 "base": start.base,
                 "lora": self.lora,
@@ -102,10 +102,10 @@ class Train:
                 "checkpoint_steps": self.training.checkpoint_steps,
                 "engine_logprobs": self._measured(examples, start),
             }
-            spec: OrpoSpec | TrainSpec = (
+            spec: OrpoSpec | DpoSpec = (
                 OrpoSpec(**every)
                 if self.training.method == "orpo"
-                else TrainSpec(
+                else DpoSpec(
                     **every,
                     reference_adapter=against.adapter.path if against.adapter else None,
                     reference_base=None if self.lora else against.base,
@@ -129,23 +129,23 @@ class Train:
             "engine_gap": Canary.read(work.directory / CANARY_FILE).noise,
         }
 
-    def _measured(self, examples: Sequence[Example], start: Policy) -> tuple[float, ...]:
+    def _measured(self, examples: Sequence[PairExample], start: Policy) -> tuple[float, ...]:
         """Return the engine's log-probs of the watched texts, where it did not write them."""
         if examples[0].chosen_logprob is not None:
             return ()
-        texts, _ = pair_texts(examples)
-        return tuple(self.engine.sequence_logprobs([TokenSequence(*it) for it in texts], start))
+        texts = [TokenSequence(*text) for text in watched_texts(examples)]
+        return tuple(self.engine.sequence_logprobs(texts, start))
 
     def load(self, directory: Path, iteration: int, policy: Stored[Policy], *_: object) -> Policy:
         return policy_in(directory, f"M{iteration}", policy.value)
 
 
-def examples_of(pairs: Sequence[Pair], candidates: Sequence[Candidate]) -> Iterator[Example]:
+def examples_of(pairs: Sequence[Pair], candidates: Sequence[Candidate]) -> Iterator[PairExample]:
     """Yield each pair as the token ids, and the log-probs that its engine wrote down."""
     by_id = {candidate.id: candidate for candidate in candidates}
     for pair in pairs:
         chosen, rejected = by_id[pair.chosen_id], by_id[pair.rejected_id]
-        yield Example(
+        yield PairExample(
             prompt_ids=chosen.prompt_token_ids,
             chosen_ids=chosen.token_ids,
             rejected_ids=rejected.token_ids,
@@ -154,7 +154,7 @@ def examples_of(pairs: Sequence[Pair], candidates: Sequence[Candidate]) -> Itera
         )
 
 
-def with_room(examples: Sequence[Example], longest: int | None) -> list[Example]:
+def with_room(examples: Sequence[PairExample], longest: int | None) -> list[PairExample]:
     """Return the pairs of which some of each answer is left when all ends at ``longest`` tokens.
 
     Of another the loss is undefined where it is a mean over an answer's tokens, and a constant

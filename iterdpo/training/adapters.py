@@ -25,7 +25,7 @@ from iterdpo.training.checks import (
     adapter_sha256,
     check_adapter_gradients,
 )
-from iterdpo.training.spec import Spec, TrainSpec
+from iterdpo.training.spec import DpoSpec, Spec
 
 
 class AdapterLearner:
@@ -45,13 +45,15 @@ class AdapterLearner:
     def begin(self) -> None:
         restore_policy(self.model, self.spec, self._start)
         self._start.clear()
-        if isinstance(self.spec, TrainSpec):
+        if isinstance(self.spec, DpoSpec):
             set_reference(self.model, self.spec)
 
     def as_reference(self) -> AbstractContextManager[Any]:
         return active_adapter(self.model, REFERENCE)
 
-    def reference_sha256(self) -> str:
+    def reference_sha256(self) -> str | None:
+        if not isinstance(self.spec, DpoSpec):
+            return None
         return adapter_sha256(self.model, REFERENCE)
 
     def computing(self) -> AbstractContextManager[None]:
@@ -127,7 +129,7 @@ def restore_policy(model: Any, spec: Spec, weights: Mapping[str, Any]) -> None:
         )
 
 
-def set_reference(model: Any, spec: TrainSpec) -> None:
+def set_reference(model: Any, spec: DpoSpec) -> None:
     """Make the reference what ``spec`` names: an adapter, the bare base, or the start itself.
 
     Raises:

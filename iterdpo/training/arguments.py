@@ -1,9 +1,10 @@
-"""The arguments that every trainer here is made with."""
+"""What every trainer here is made with."""
 
 from __future__ import annotations
 
 import tempfile
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -12,36 +13,42 @@ from iterdpo.training.spec import Spec
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
-def arguments_of(spec: Spec) -> dict[str, Any]:
-    """Return the arguments that TRL's trainers share."""
+Arguments = TypeVar("Arguments")
+
+
+def arguments_of(kind: Callable[..., Arguments], spec: Spec, **own: Any) -> Arguments:
+    """Return the arguments of one of TRL's trainers, on the first GPU alone if there are several.
+
+    Args:
+        kind: their class.
+        spec: of the training, which all of TRL's trainers are told alike.
+        own: what this trainer is told besides.
+    """
     training = spec.training
-    return {
-        "output_dir": tempfile.gettempdir(),
-        "learning_rate": training.learning_rate,
-        "lr_scheduler_type": _SCHEDULES[training.schedule],
-        "num_train_epochs": training.epochs,
-        "per_device_train_batch_size": training.micro_batch_size,
-        "gradient_accumulation_steps": training.batch_size // training.micro_batch_size,
-        "max_grad_norm": training.max_grad_norm,
-        "weight_decay": training.weight_decay,
-        "optim": training.optimizer,
-        "gradient_checkpointing": training.gradient_checkpointing,
-        "bf16": spec.base.dtype == "bfloat16",
-        "fp16": spec.base.dtype == "float16",
-        "use_cpu": not torch.cuda.is_available(),
-        "seed": spec.seed,
-        "logging_steps": 1,
+    arguments: Any = kind(
+        output_dir=tempfile.gettempdir(),
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=_SCHEDULES[training.schedule],
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=training.micro_batch_size,
+        gradient_accumulation_steps=training.batch_size // training.micro_batch_size,
+        max_grad_norm=training.max_grad_norm,
+        weight_decay=training.weight_decay,
+        optim=training.optimizer,
+        gradient_checkpointing=training.gradient_checkpointing,
+        bf16=spec.base.dtype == "bfloat16",
+        fp16=spec.base.dtype == "float16",
+        use_cpu=not torch.cuda.is_available(),
+        seed=spec.seed,
+        logging_steps=1,
         # The filter would put the mean of earlier losses in the place of one that is not finite.
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",  # _Watch asks for checkpoints
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "remove_unused_columns": False,
-    }
-
-
-def on_one_device(arguments: Any) -> Any:
-    """Return training arguments that use the first GPU alone, however many are visible."""
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # _Watch asks for checkpoints
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        **own,
+    )
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
+    return cast(Arguments, arguments)

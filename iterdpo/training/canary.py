@@ -17,16 +17,12 @@ from iterdpo.models.canary import Canary, CanaryText
 from iterdpo.models.loading import free_memory
 from iterdpo.training.checks import batch_logprobs
 from iterdpo.training.memory import is_out_of_memory
-from iterdpo.training.spec import Example, SftExample, Spec
+from iterdpo.training.spec import AnyExample, Spec, Text
 
 if TYPE_CHECKING:
     import torch
 
-Text = tuple[tuple[int, ...], tuple[int, ...]]
-"""Prompt and answer, as token ids."""
-
-_WATCHED_PAIRS = 32
-_WATCHED_LESSONS = 32
+_WATCHED_EXAMPLES = 32
 _KEPT_TEXTS = 16
 _NOISE_FLOOR = {"bfloat16": 0.05, "float16": 0.01}
 """Noise of a text in nats, by the square root of its tokens: rounding errors add up like a random
@@ -80,30 +76,14 @@ def choose_canary(
     return WatchedTexts(tuple(texts), tuple(before), noise)
 
 
-def pair_texts(
-    examples: Sequence[Example], measured: Sequence[float] = ()
-) -> tuple[list[Text], list[float]]:
-    """Return the texts that training on pairs watches, both answers of the first pairs, and the
-    engine's log-prob of each.
-
-    Args:
-        examples: the pairs.
-        measured: by the engine, for answers that it did not write; if empty, what it noted while it
-            wrote them.
-    """
-    watched = examples[:_WATCHED_PAIRS]
-    texts = [
-        (tuple(item.prompt_ids), tuple(ids))
-        for item in watched
-        for ids in (item.chosen_ids, item.rejected_ids)
-    ]
-    noted = [x for item in watched for x in (item.chosen_logprob, item.rejected_logprob)]
-    return texts, list(measured) or [value for value in noted if value is not None]
+def watched_texts(examples: Sequence[AnyExample]) -> list[Text]:
+    """Return the texts that a training watches: all answers of its first examples."""
+    return [text for example in examples[:_WATCHED_EXAMPLES] for text in example.texts]
 
 
-def sft_texts(lessons: Sequence[SftExample]) -> list[Text]:
-    """Return the texts that a supervised fine-tuning watches: the first lessons."""
-    return [(item.prompt_ids, item.answer_ids) for item in lessons[:_WATCHED_LESSONS]]
+def noted_logprobs(examples: Sequence[AnyExample]) -> list[float]:
+    """Return log p of the watched texts, in nats, as the engine noted it while it wrote them."""
+    return [value for item in examples[:_WATCHED_EXAMPLES] for value in item.noted_logprobs]
 
 
 def check_author(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 POLICY = "default"
 REFERENCE = "ref"
+IGNORED_LABEL = -100
+"""Of a token that is not learned: what PyTorch's losses leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,8 @@ def check_likelihood(
 
     Args:
         model: the policy.
-        inputs: the batch: ``input_ids``, ``attention_mask``, and ``labels``, -100 where nothing is
-            learned.
+        inputs: the batch: ``input_ids``, ``attention_mask``, and ``labels``, ``IGNORED_LABEL``
+            where nothing is learned.
         loss: what the trainer made of it.
         tokens: learned in the whole step, which the loss is a mean over.
         tolerance: largest difference in nats.
@@ -134,7 +136,7 @@ def check_likelihood(
     Raises:
         LineageError: the loss differs.
     """
-    learned = (inputs["labels"] != -100).long()
+    learned = (inputs["labels"] != IGNORED_LABEL).long()
     sums, _ = batch_logprobs(model, inputs["input_ids"], inputs["attention_mask"], learned)
     expected = -sums.sum().item() / tokens
     if not math.isclose(loss, expected, rel_tol=tolerance, abs_tol=tolerance):

@@ -23,7 +23,7 @@ from iterdpo.models.checkpoint import (
 from iterdpo.models.layout import MODEL_DIR
 from iterdpo.records import Base
 from iterdpo.training.checks import check_all_gradients, tensors_sha256
-from iterdpo.training.spec import Spec, TrainSpec
+from iterdpo.training.spec import DpoSpec, Spec
 
 
 class FullLearner:
@@ -35,7 +35,7 @@ class FullLearner:
         for parameter in self.model.parameters():
             parameter.requires_grad_(True)
         self.reference: Any | None = None
-        if isinstance(spec, TrainSpec):
+        if isinstance(spec, DpoSpec):
             self.reference = self._load(spec.reference_base or spec.base)
             for parameter in self.reference.parameters():
                 parameter.requires_grad_(False)
@@ -47,8 +47,9 @@ class FullLearner:
     def as_reference(self) -> Iterator[Any]:
         yield self.reference
 
-    def reference_sha256(self) -> str:
-        assert self.reference is not None
+    def reference_sha256(self) -> str | None:
+        if self.reference is None:
+            return None
         return tensors_sha256(dict(self.reference.named_parameters()))
 
     def computing(self) -> AbstractContextManager[None]:

@@ -27,8 +27,8 @@ class Learner(Protocol):
     def as_reference(self) -> AbstractContextManager[Any]:
         """Yield the model that computes the reference within the block."""
 
-    def reference_sha256(self) -> str:
-        """Return the hash of the reference's weights as they are held now."""
+    def reference_sha256(self) -> str | None:
+        """Return the hash of the reference's weights as they are held now; None without one."""
 
     def computing(self) -> AbstractContextManager[None]:
         """Compute within the block in the type that training computes in."""

@@ -1,4 +1,4 @@
-"""TRL's ORPOTrainer, given the engine's own tokens and held to the run-time proofs.
+"""TRL's ORPOTrainer, given the engine's own tokens and held to the run-time checks.
 
 This module imports TRL at its top and is itself imported only when a training begins.
 """
@@ -9,23 +9,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from datasets import Dataset
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from iterdpo.runtime.signals import StopRequest
-from iterdpo.training.arguments import arguments_of, on_one_device
-from iterdpo.training.callbacks import Advance, watched
-from iterdpo.training.checks import StepZero, check_odds
+from iterdpo.training.arguments import arguments_of
+from iterdpo.training.checks import IGNORED_LABEL, StepZero, check_odds
 from iterdpo.training.learners import Learner
 from iterdpo.training.memory import Part, split
-from iterdpo.training.pairs_trainer import StepOfPairs, rows_of
-from iterdpo.training.spec import Example, OrpoSpec
+from iterdpo.training.pairs_trainer import PairsTrainer
+from iterdpo.training.spec import OrpoSpec, PairExample
 
 LIKELIHOOD, ODDS = "nll", "odds"
-_IGNORED = -100
 
 
-class OddsTrainer(StepOfPairs, ORPOTrainer):
+class ResumableOrpoTrainer(PairsTrainer, ORPOTrainer):
     """An ``ORPOTrainer`` of pairs that are token ids already.
 
     TRL's loss is taken as it is: the likelihood is a mean over all tokens of prompts and chosen
@@ -43,9 +42,26 @@ class OddsTrainer(StepOfPairs, ORPOTrainer):
     )  # fmt: skip
     losses = (LIKELIHOOD, ODDS)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    @staticmethod
+    def arguments(spec: OrpoSpec) -> ORPOConfig:
+        # TRL cuts texts that it tokenizes; these are cut by the collator.
+        return arguments_of(ORPOConfig, spec, beta=spec.training.beta, max_length=0)
+
+    @staticmethod
+    def facts(examples: Sequence[PairExample]) -> dict[str, Any]:
+        """Return that the history's log-probs are means over an answer's tokens."""
+        return {"logps": "mean"}
+
+    def __init__(
+        self, spec: OrpoSpec, learner: Learner, stop: StopRequest, train_dataset: Dataset, **kw: Any
+    ) -> None:
         self._of_tokens = self._of_pairs = 1.0
-        super().__init__(*args, **kwargs)
+        # Padding is masked, so any token will do; not every tokenizer has one for it.
+        collator = DataCollatorForPreference(pad_token_id=0, max_length=spec.training.max_length)
+        # Of rows that are there when it is made, TRL would tokenize texts.
+        none = train_dataset.select([])
+        super().__init__(spec, learner, stop, data_collator=collator, train_dataset=none, **kw)
+        self.train_dataset = train_dataset
         self._metrics = self._stored_metrics  # what the other trainers call it
 
     def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[Part]:
@@ -85,39 +101,10 @@ class OddsTrainer(StepOfPairs, ORPOTrainer):
 
 def by_side(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return a batch of ``2B`` rows under the names that ORPOTrainer gives the two halves."""
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, _IGNORED)
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED_LABEL)
     sides = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     return {
         f"{side}_{name}": half
         for name, tensor in (sides | {"labels": labels}).items()
         for side, half in zip(("chosen", "rejected"), tensor.chunk(2), strict=True)
     }
-
-
-def make_odds_trainer(
-    learner: Learner,
-    tokenizer: Any,
-    examples: Sequence[Example],
-    spec: OrpoSpec,
-    advance: Advance | None,
-    stop: StopRequest | None = None,
-) -> OddsTrainer:
-    """Return a trainer for ``examples``."""
-    training, rows = spec.training, rows_of(examples)
-    # TRL cuts texts that it tokenizes; these are cut by the collator.
-    arguments = ORPOConfig(**arguments_of(spec), beta=training.beta, max_length=0)
-    trainer = OddsTrainer(
-        spec,
-        learner,
-        stop or StopRequest(),
-        model=learner.model,
-        args=on_one_device(arguments),
-        processing_class=tokenizer,
-        # Padding is masked, so any token will do; not every tokenizer has one for it.
-        data_collator=DataCollatorForPreference(pad_token_id=0, max_length=training.max_length),
-        # Of rows that are there when it is made, TRL would tokenize texts.
-        train_dataset=rows.select([]),
-    )
-    trainer.train_dataset = rows
-    watched(trainer, advance)
-    return trainer

@@ -15,10 +15,10 @@ from datasets import Dataset
 
 from iterdpo.training.memory import Totals, pairs_in
 from iterdpo.training.resumable import ResumableTrainer
-from iterdpo.training.spec import Example
+from iterdpo.training.spec import PairExample
 
 
-class StepOfPairs(ResumableTrainer):
+class PairsTrainer(ResumableTrainer):
     """A trainer whose every step is the mean over all of the step's pairs.
 
     TRL divides each micro batch's mean by their number. Where they are unequal that is not the mean
@@ -34,6 +34,16 @@ class StepOfPairs(ResumableTrainer):
     loss_is_scaled_for_ga: Any = True
     """The weights of the parts hold their shares: nothing is to be divided any more."""
 
+    @staticmethod
+    def dataset(examples: Sequence[PairExample]) -> Dataset:
+        """Return the token ids of pairs as the collator reads them."""
+        columns = {
+            name: [np.asarray(getattr(example, name), np.int32) for example in examples]
+            for name in ("prompt_ids", "chosen_ids", "rejected_ids")
+        }
+        ids = pa.list_(pa.int32())
+        return Dataset(pa.table({name: pa.array(rows, ids) for name, rows in columns.items()}))
+
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         samples, items = super().get_batch_samples(*args, **kwargs)
         self._step = Totals.of(samples, self.counted)
@@ -41,13 +51,3 @@ class StepOfPairs(ResumableTrainer):
 
     def rows_in(self, inputs: dict[str, torch.Tensor]) -> int:
         return pairs_in(inputs)
-
-
-def rows_of(examples: Sequence[Example]) -> Dataset:
-    """Return the token ids of pairs as the collator reads them."""
-    columns = {
-        name: [np.asarray(getattr(example, name), np.int32) for example in examples]
-        for name in ("prompt_ids", "chosen_ids", "rejected_ids")
-    }
-    ids = pa.list_(pa.int32())
-    return Dataset(pa.table({name: pa.array(rows, ids) for name, rows in columns.items()}))

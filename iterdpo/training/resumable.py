@@ -72,6 +72,21 @@ class ResumableTrainer(Trainer):
         self._micro_batches: list[tuple[int, dict[str, torch.Tensor]]] = []
         super().__init__(**kwargs)
 
+    @staticmethod
+    def arguments(spec: Any) -> Any:
+        """Return what TRL's trainer is to be made with."""
+        raise NotImplementedError
+
+    @staticmethod
+    def dataset(examples: Any) -> Any:
+        """Return examples as the rows that the trainer's collator reads."""
+        raise NotImplementedError
+
+    @staticmethod
+    def facts(examples: Any) -> dict[str, Any]:
+        """Return what the report holds of a method besides what it does of every one."""
+        return {}
+
     def rows_in(self, inputs: dict[str, torch.Tensor]) -> int:
         """Return how many pairs or examples a micro batch holds."""
         raise NotImplementedError

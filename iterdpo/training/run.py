@@ -15,7 +15,7 @@ from iterdpo.runtime.progress import Bar
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.distributed import ProcessGroup
 from iterdpo.training.launch import FAILURE_FILE, POLL_SECONDS, launched, number_of_processes
-from iterdpo.training.spec import AnySpec, OrpoSpec, SftSpec
+from iterdpo.training.spec import AnySpec
 
 SPEC_FILE = "spec.json"
 
@@ -26,7 +26,7 @@ def run_training(
     """Train as ``spec.training.process`` says and return what ``training.json`` holds.
 
     Raises:
-        LineageError, UserError: as ``dpo.train``, from the child as well.
+        LineageError, UserError: as ``train.train``, from the child as well.
         UserError: a signal ended the child.
         Stopped: ``stop`` was requested; the child is told so and waited for.
     """
@@ -51,16 +51,10 @@ def run_training(
 def train_here(spec: AnySpec, out: Path, description: str, stop: StopRequest) -> dict[str, Any]:
     """Train in this process, with a progress bar, and give its memory back."""
     from iterdpo.models.loading import free_memory
-    from iterdpo.training.dpo import train
-    from iterdpo.training.orpo import train_by_odds
-    from iterdpo.training.sft import fine_tune
+    from iterdpo.training.train import train
 
     try:
         with Bar(description, "step", quiet=not ProcessGroup.here().is_main_process) as bar:
-            if isinstance(spec, SftSpec):
-                return fine_tune(spec, out, bar.update, stop)
-            if isinstance(spec, OrpoSpec):
-                return train_by_odds(spec, out, bar.update, stop)
             return train(spec, out, bar.update, stop)
     finally:
         free_memory()

@@ -19,9 +19,12 @@ from iterdpo.config.training import OptimizerConfig, TrainingConfig
 from iterdpo.records import Base
 from iterdpo.store.atomic import write_text
 
+Text = tuple[tuple[int, ...], tuple[int, ...]]
+"""Prompt and answer, as token ids."""
+
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class PairExample:
     """One preference pair as the token ids that the engine wrote, never tokenized again."""
 
     prompt_ids: Sequence[int]
@@ -32,16 +35,39 @@ class Example:
     that no engine wrote."""
     rejected_logprob: float | None
 
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        prompt = tuple(self.prompt_ids)
+        return (prompt, tuple(self.chosen_ids)), (prompt, tuple(self.rejected_ids))
+
+    @property
+    def noted_logprobs(self) -> tuple[float, ...]:
+        """Of the texts, as far as the engine noted them."""
+        noted = self.chosen_logprob, self.rejected_logprob
+        return tuple(value for value in noted if value is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class SftExample:
-    """One answer to be learned, as token ids: what the engine would read, and how it should go on.
+    """One answer to be learned, as token ids, behind the prompt that the engine would read.
 
     The last of ``answer_ids`` is the token that ends an answer, unless the answer was cut.
     """
 
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        return ((self.prompt_ids, self.answer_ids),)
+
+    @property
+    def noted_logprobs(self) -> tuple[float, ...]:
+        """None: no engine wrote the answer."""
+        return ()
+
+
+AnyExample = PairExample | SftExample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +102,8 @@ class Spec:
     how far engine and trainer disagree anyway. Empty where the engine wrote them and noted it then.
     No part of what identifies a training."""
 
+    record: ClassVar[type[AnyExample]]
+    """What ``examples`` holds."""
     section: ClassVar[str]
     """Where the settings of ``training`` stand in the configuration, for messages."""
     unit: ClassVar[str]
@@ -87,8 +115,8 @@ class Spec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSpec(Spec):
-    """Everything one DPO training depends on. Its examples are ``Example`` records."""
+class DpoSpec(Spec):
+    """Everything one DPO training depends on."""
 
     training: TrainingConfig
     reference_adapter: str | None
@@ -100,31 +128,34 @@ class TrainSpec(Spec):
     """Whether the reference is the very policy that training starts from, which also wrote the
     examples."""
 
+    record: ClassVar[type[AnyExample]] = PairExample
     section: ClassVar[str] = "training"
     unit: ClassVar[str] = "pair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrpoSpec(Spec):
-    """Everything one ORPO training depends on. Its examples are ``Example`` records."""
+    """Everything one ORPO training depends on. It has no reference."""
 
     training: TrainingConfig
 
+    record: ClassVar[type[AnyExample]] = PairExample
     section: ClassVar[str] = "training"
     unit: ClassVar[str] = "pair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftSpec(Spec):
-    """Everything one supervised fine-tuning depends on. Its examples are ``SftExample`` records."""
+    """Everything one supervised fine-tuning depends on. It has no reference."""
 
     training: SftConfig
 
+    record: ClassVar[type[AnyExample]] = SftExample
     section: ClassVar[str] = "sft"
     unit: ClassVar[str] = "example"
 
 
-AnySpec = TrainSpec | OrpoSpec | SftSpec
+AnySpec = DpoSpec | OrpoSpec | SftSpec
 
 
 def read_spec(path: Path) -> AnySpec:

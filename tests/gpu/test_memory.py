@@ -19,7 +19,7 @@ from iterdpo.records import Base
 from iterdpo.store.tables import write_records
 from iterdpo.training import dpo
 from iterdpo.training import lifecycle as course
-from iterdpo.training.spec import Example, TrainSpec
+from iterdpo.training.spec import DpoSpec, PairExample
 from tests.experiments.test_pool_seeds import load
 
 pytestmark = pytest.mark.gpu
@@ -55,19 +55,19 @@ def training(model: Any, device: Any, configure: Any, tmp_path: Path) -> Any:
     prompts, examples = tmp_path / "prompts.txt", tmp_path / "examples.parquet"
     prompts.write_text("Say hello.\n")
     rows = [
-        Example(ids(length // 4), ids(length * 3 // 4), ids(length * 3 // 4), 0.0, 0.0)
+        PairExample(ids(length // 4), ids(length * 3 // 4), ids(length * 3 // 4), 0.0, 0.0)
         for _ in range(PAIRS)
     ]
-    write_records(examples, Example, rows)
+    write_records(examples, PairExample, rows)
 
-    def get(*overrides: str) -> tuple[TrainSpec, int]:
+    def get(*overrides: str) -> tuple[DpoSpec, int]:
         config = configure(
             "experiment=own_model", f"model.path={checkpoint}", f"prompts.path={prompts}",
             f"model.dtype={dtype}", "model.attention=sdpa", f"training.batch_size={BATCH}",
             f"training.micro_batch_size={MICRO}", f"training.max_length={length}", *overrides,
         )  # fmt: skip
         quantization = quantization_name(config.model)
-        spec = TrainSpec(
+        spec = DpoSpec(
             base=Base(str(checkpoint), "0", quantization, dtype, str(checkpoint)),
             lora=config.model.adapter,
             training=config.training,

@@ -78,7 +78,7 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     """The micro batches of first steps, as the trainers were given them."""
     from iterdpo.training.orpo_trainer import OddsTrainer
-    from iterdpo.training.trainer import PairTrainer
+    from iterdpo.training.train import PairTrainer
 
     seen: list[dict[str, object]] = []
 

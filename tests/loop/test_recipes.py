@@ -58,7 +58,7 @@ QUESTIONS = tuple(
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     from iterdpo.training.sft_trainer import ResumableSftTrainer
-    from iterdpo.training.trainer import PairTrainer
+    from iterdpo.training.train import PairTrainer
 
     noted = Seen()
     learn, prefer = ResumableSftTrainer.check_first, PairTrainer.check_first
@@ -166,8 +166,8 @@ def test_self_rewarding_begins_with_a_base_and_its_own_judgments(
     first = manifest(config, f"sft/{baseline['key']}")
     assert [arg["stage"] for arg in first["identity"]["args"]] == ["base"]
     examples = records(config, examples_stage, JudgingExample)
-    assert first["metrics"]["lessons"] == 28
-    assert entry["metrics"]["lessons"] == 28 + len(examples)
+    assert first["metrics"]["examples"] == 28
+    assert entry["metrics"]["examples"] == 28 + len(examples)
     assert report(config, stage)["adapter_sha256"] == result["models"][0]["adapter_sha256"]
     assert report(config, stage) != report(config, f"sft/{baseline['key']}")
     assert {example.score for example in examples} == {1.0, 3.0, 5.0}

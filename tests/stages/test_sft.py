@@ -118,7 +118,7 @@ def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(
     path = str(checkpoint_of("llama"))
     lengths = [len(sft_examples_of([demonstration(*t)], path, None)[0].prompt_ids) for t in TEXTS]
     tuned = stages.run(make_tune(longest=sorted(lengths)[0] + 1, epochs=1), stages.run(base))
-    assert (tuned.metrics["lessons"], tuned.metrics["dropped_too_long"]) == (1, 2)
+    assert (tuned.metrics["examples"], tuned.metrics["dropped_too_long"]) == (1, 2)
     with pytest.raises(UserError, match=r"^sft\.max_length=2048: no answer of unread fits into 3"):
         stages.run(make_tune(longest=3), stages.run(base))
 

@@ -17,7 +17,7 @@ from iterdpo.stages import train as learning
 from iterdpo.stages.train import Train
 from iterdpo.store.runner import Work
 from iterdpo.store.tables import read_records
-from iterdpo.training.spec import Example
+from iterdpo.training.spec import PairExample
 from tests.training.conftest import TRAINING
 
 BASE = Base("/none", "0" * 64, "none", "float32", "/none")
@@ -39,10 +39,10 @@ def answered(number: int, prompt_tokens: int) -> tuple[Pair, list[Candidate]]:
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function from lengths of prompts to the metrics of a training and what it was given."""
-    seen: list[Example] = []
+    seen: list[PairExample] = []
 
     def note(spec: Any, out: Any, description: Any, stop: Any) -> Any:
-        seen[:] = read_records(spec.examples, Example)
+        seen[:] = read_records(spec.examples, PairExample)
         (out / CANARY_FILE).write_text(json.dumps({"texts": [], "noise": 0.0}))
         step0 = {"loss": 0.0, "expected_loss": 0.0, "largest_reward": 0.0}
         return {"pairs": len(seen), "steps": 1, "step0": step0, "history": [{"loss": 0.0}]}

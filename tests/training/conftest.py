@@ -18,10 +18,10 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.models.checkpoint import save_dequantized
 from iterdpo.records import Base, Policy
 from iterdpo.store.tables import write_records
-from iterdpo.training.canary import sft_texts
+from iterdpo.training.canary import watched_texts
 from iterdpo.training.checkpoints import identity_of
-from iterdpo.training.dpo import train
-from iterdpo.training.spec import Example, OrpoSpec, SftExample, SftSpec, TrainSpec
+from iterdpo.training.spec import DpoSpec, OrpoSpec, PairExample, SftExample, SftSpec
+from iterdpo.training.train import train
 
 TRAINING = TrainingConfig(
     method="dpo",
@@ -82,14 +82,14 @@ def engine() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def answers_of() -> Any:
     """A function from an engine, a policy and a number to pairs of the policy's own answers."""
-    written: dict[tuple[str, int], list[Example]] = {}
+    written: dict[tuple[str, int], list[PairExample]] = {}
 
-    def get(engine: Any, policy: Policy, pairs: int) -> list[Example]:
+    def get(engine: Any, policy: Policy, pairs: int) -> list[PairExample]:
         if (policy.fingerprint, pairs) not in written:
             requests = [Request.of(f"Name {n} animals.") for n in range(pairs)]
             done = list(engine.generate(requests, policy, Sampling(n=2, max_tokens=8, seed=5)))
             written[policy.fingerprint, pairs] = [
-                Example(
+                PairExample(
                     a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs)
                 )
                 for a, b in zip(done[::2], done[1::2], strict=True)
@@ -105,16 +105,16 @@ def make_spec(base_of: Any, answers_of: Any, engine: Any, tmp_path: Path) -> Any
 
     def make(
         quantization: str = "none", policy: Policy | None = None, pairs: int = 6, **changes: Any
-    ) -> TrainSpec:
+    ) -> DpoSpec:
         policy = policy or Policy("M0", base_of(quantization))
         path = tmp_path / "examples.parquet"
-        write_records(path, Example, answers_of(engine, policy, pairs))
+        write_records(path, PairExample, answers_of(engine, policy, pairs))
         spec_changes = {
             field.name: changes.pop(field.name)
-            for field in dataclasses.fields(TrainSpec)
+            for field in dataclasses.fields(DpoSpec)
             if field.name in changes
         }
-        spec = TrainSpec(
+        spec = DpoSpec(
             base=policy.base,
             lora=LoraConfig(rank=4, alpha=8, dropout=0.0, target_modules="all-linear"),
             training=dataclasses.replace(TRAINING, **changes),
@@ -131,7 +131,7 @@ def make_spec(base_of: Any, answers_of: Any, engine: Any, tmp_path: Path) -> Any
     return make
 
 
-def odds_spec(spec: TrainSpec) -> OrpoSpec:
+def odds_spec(spec: DpoSpec) -> OrpoSpec:
     """Return what asks for ORPO on the pairs of a DPO training."""
     training = dataclasses.replace(
         spec.training, method="orpo", loss=(), loss_weights=(), reference="none"
@@ -179,7 +179,7 @@ def make_lessons(base_of: Any, engine: Any, tmp_path: Path) -> Any:
             for field in dataclasses.fields(SftSpec)
             if field.name in changes
         }
-        watched = [TokenSequence(*text) for text in sft_texts(taught)]
+        watched = [TokenSequence(*text) for text in watched_texts(taught)]
         spec = SftSpec(
             base=base,
             lora=LoraConfig(rank=4, alpha=8, dropout=0.0, target_modules="all-linear"),
@@ -200,7 +200,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a spec to the directory that its training leaves when nothing stops it."""
     made: dict[str, Path] = {}
 
-    def get(spec: TrainSpec) -> Path:
+    def get(spec: DpoSpec) -> Path:
         key = identity_of(spec, "", "")["spec"]
         if key not in made:
             made[key] = tmp_path_factory.mktemp("trained") / "out"

@@ -12,9 +12,9 @@ from transformers import TrainerCallback
 
 from iterdpo.models.loading import load_tokenizer
 from iterdpo.store.tables import read_records, write_records
-from iterdpo.training.dpo import train
 from iterdpo.training.learners import load_learner
-from iterdpo.training.spec import Example, SftExample
+from iterdpo.training.spec import PairExample, SftExample
+from iterdpo.training.train import make_trainer, train
 
 PAIRS = 11  # an optimizer step of 8, and an incomplete one of 3
 STILL = {"optimizer": "sgd", "learning_rate": 1e-12, "max_grad_norm": 1e9}
@@ -34,19 +34,17 @@ class Gradients(TrainerCallback):
 
 def uneven(spec: Any) -> None:
     """Make the answers of a spec's examples 1 to 8 tokens long, in no order of length."""
-    examples = read_records(Path(spec.examples), Example)
+    examples = read_records(Path(spec.examples), PairExample)
     cut = [
         dataclasses.replace(example, chosen_ids=example.chosen_ids[: 1 + (5 * number) % 8])
         for number, example in enumerate(examples)
     ]
     assert len({len(example.chosen_ids) for example in cut}) > 3
-    write_records(Path(spec.examples), Example, cut)
+    write_records(Path(spec.examples), PairExample, cut)
 
 
 def gradients(spec: Any) -> tuple[list[torch.Tensor], list[float]]:
     """Return the gradient and the loss of every step of a training that moves nothing."""
-    from iterdpo.training.trainer import make_trainer
-
     torch.manual_seed(0)
     learner = load_learner(spec)
     if spec.lora is not None:  # a fresh adapter's update is zero, and so are half of its gradients
@@ -57,7 +55,7 @@ def gradients(spec: Any) -> tuple[list[torch.Tensor], list[float]]:
             {n: w.data.clone() for n, w in learner.model.named_parameters() if n in learner._start}
         )
     tokenizer = load_tokenizer(spec.base.path)
-    examples = read_records(Path(spec.examples), Example)
+    examples = read_records(Path(spec.examples), PairExample)
     trainer = make_trainer(learner, tokenizer, examples, spec, None)
     learner.begin()
     kept = Gradients()
@@ -86,12 +84,12 @@ def test_one_micro_batch_of_8_is_four_of_2(make_spec: Any, changes: Any, lora: s
 def test_a_micro_batch_that_adds_nothing_is_no_mistake(make_spec: Any, tmp_path: Path) -> None:
     """A batch whose ``sft`` has tokens in one of its micro batches only."""
     spec = make_spec(pairs=2, batch_size=2, micro_batch_size=1, loss=("sft",), **STILL)
-    one, other = read_records(Path(spec.examples), Example)
+    one, other = read_records(Path(spec.examples), PairExample)
     empty = dataclasses.replace(other, chosen_ids=(), chosen_logprob=0.0)
-    write_records(Path(spec.examples), Example, [one, empty])
+    write_records(Path(spec.examples), PairExample, [one, empty])
     report = train(spec, tmp_path)
     alone = make_spec(pairs=2, batch_size=1, micro_batch_size=1, loss=("sft",), **STILL)
-    write_records(Path(alone.examples), Example, [one])
+    write_records(Path(alone.examples), PairExample, [one])
     expected = train(alone, tmp_path / "alone")
     assert report["history"][0]["loss"] == pytest.approx(expected["history"][0]["loss"], rel=1e-5)
 
@@ -106,15 +104,13 @@ def test_step_0_is_proven_over_the_whole_first_step(make_spec: Any, tmp_path: Pa
 
 def test_lessons_count_by_their_tokens(make_lessons: Any) -> None:
     """``SFTTrainer`` is told the tokens of the whole step; parts for memory keep to it."""
-    from iterdpo.training.sft_trainer import make_lesson_trainer
-
     found = []
     for micro, memory in ((8, 8), (2, 2), (8, 3)):
         spec = make_lessons(batch_size=8, micro_batch_size=micro, **STILL)
         learner = load_learner(spec)
         lessons = read_records(Path(spec.examples), SftExample)
         assert len({len(lesson.answer_ids) for lesson in lessons}) > 3
-        trainer = make_lesson_trainer(learner, load_tokenizer(spec.base.path), lessons, spec, None)
+        trainer = make_trainer(learner, load_tokenizer(spec.base.path), lessons, spec, None)
         learner.begin()
         trainer.progress.micro_batch_sizes.append(memory)
         kept = Gradients()

@@ -13,9 +13,8 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.store.tables import read_records
 from iterdpo.training.disk_space import Writes, writes
-from iterdpo.training.dpo import train
-from iterdpo.training.sft import fine_tune
-from iterdpo.training.spec import Example
+from iterdpo.training.spec import PairExample
+from iterdpo.training.train import train
 
 GB = 10**9
 DISK = namedtuple("DISK", ["total", "used", "free"])
@@ -137,7 +136,7 @@ def test_fine_tuning_names_its_own_settings(make_lessons: Any, free: Any, tmp_pa
     spec = make_lessons(checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     free(0)
     with pytest.raises(UserError, match=r"sft\.checkpoint_steps=null"):
-        fine_tune(spec, tmp_path / "out")
+        train(spec, tmp_path / "out")
 
 
 def test_where_no_checkpoints_are_kept_nothing_is_looked_at(
@@ -145,5 +144,5 @@ def test_where_no_checkpoints_are_kept_nothing_is_looked_at(
 ) -> None:
     free(0)
     spec = make_spec(**STEPS)
-    assert len(read_records(spec.examples, Example)) == 6
+    assert len(read_records(spec.examples, PairExample)) == 6
     assert train(spec, tmp_path / "out")["steps"] == 3

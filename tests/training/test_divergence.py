@@ -14,8 +14,8 @@ from trl import DPOTrainer
 
 from iterdpo.errors import UserError
 from iterdpo.training.divergence import check_loss
-from iterdpo.training.dpo import train
 from iterdpo.training.resumable import ResumableTrainer
+from iterdpo.training.train import train
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records, write_records
 from iterdpo.training import __main__, adapters, run
 from iterdpo.training import checks as proofs
-from iterdpo.training.dpo import train
 from iterdpo.training.losses import LOSSES
-from iterdpo.training.spec import Example, TrainSpec
+from iterdpo.training.spec import DpoSpec, PairExample
+from iterdpo.training.train import make_trainer, train
 
 set_reference = adapters.set_reference
 
@@ -42,7 +42,7 @@ def policy_in(out: Any, base: Any, name: str = "M1") -> Policy:
     return Policy(name, base, Adapter(str(out / "adapter"), report["adapter_sha256"]))
 
 
-def policy_after(spec: TrainSpec, out: Any, name: str = "M1") -> Policy:
+def policy_after(spec: DpoSpec, out: Any, name: str = "M1") -> Policy:
     train(spec, out)
     return policy_in(out, spec.base, name)
 
@@ -130,7 +130,7 @@ def test_dpo_measures_against_the_reference_it_was_given(
     )
     report = train(spec, tmp_path / "three")
     # By the engine, which knows nothing of TRL: mean -log sigma(beta d) over all six pairs.
-    examples = read_records(tmp_path / "examples.parquet", Example)
+    examples = read_records(tmp_path / "examples.parquet", PairExample)
     chosen = [TokenSequence(e.prompt_ids, e.chosen_ids) for e in examples]
     rejected = [TokenSequence(e.prompt_ids, e.rejected_ids) for e in examples]
     ours, theirs = (
@@ -187,7 +187,7 @@ def test_an_adapter_file_that_does_not_fit_stops_the_training(
         train(make_spec_without_engine(make_spec, first, tmp_path), tmp_path / "second")
 
 
-def make_spec_without_engine(make_spec: Any, policy: Policy, tmp_path: Path) -> TrainSpec:
+def make_spec_without_engine(make_spec: Any, policy: Policy, tmp_path: Path) -> DpoSpec:
     # The engine would refuse the adapter as well: let the base write, and train from the adapter.
     bare = make_spec(policy=Policy("M0", policy.base))
     assert policy.adapter is not None
@@ -280,12 +280,11 @@ def test_a_child_that_fails_says_why(
 
 def test_the_trainer_sees_the_engines_tokens(make_spec: Any, tmp_path: Path) -> None:
     from iterdpo.models.loading import load_tokenizer
-    from iterdpo.training.trainer import make_trainer
 
     spec = make_spec()
     # Token ids that no tokenizer would write for their text: 5, 5, 5 is not how "555" is spelled.
-    odd = [Example((7, 8), (5, 5, 5), (6, 2), -1.0, -1.0)] * 3
-    write_records(tmp_path / "odd", Example, odd)
+    odd = [PairExample((7, 8), (5, 5, 5), (6, 2), -1.0, -1.0)] * 3
+    write_records(tmp_path / "odd", PairExample, odd)
     trainer = make_trainer(
         adapters.AdapterLearner(spec), load_tokenizer(spec.base.path), odd, spec, None
     )

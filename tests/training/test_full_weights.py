@@ -21,10 +21,9 @@ from iterdpo.models.checkpoint import checkpoint_sha256, copy_all_but_weights
 from iterdpo.records import Policy
 from iterdpo.stages.base import policy_in
 from iterdpo.store.tables import read_records
-from iterdpo.training.dpo import train
 from iterdpo.training.full_weights import FullLearner
-from iterdpo.training.sft import fine_tune
-from iterdpo.training.spec import Example
+from iterdpo.training.spec import PairExample
+from iterdpo.training.train import train
 
 WEIGHTS = "model/model.safetensors"
 
@@ -84,7 +83,7 @@ def test_dpo_measures_against_the_reference_it_was_given(
         reference_is_start=kind == "previous",
     )  # fmt: skip
     report = train(spec, tmp_path / "second")
-    examples = read_records(tmp_path / "examples.parquet", Example)
+    examples = read_records(tmp_path / "examples.parquet", PairExample)
     margins = []
     for policy in (first, reference):
         chosen, rejected = (
@@ -226,7 +225,7 @@ def test_fine_tuning_of_every_weight_makes_a_checkpoint(
     make_lessons: Any, engine: Any, tmp_path: Path
 ) -> None:
     spec = make_lessons(lora=None, learning_rate=3e-3, epochs=6)
-    report = fine_tune(spec, tmp_path)
+    report = train(spec, tmp_path)
     assert report["history"][-1]["loss"] < 0.7 * report["history"][0]["loss"]
     policy = policy_in(tmp_path, "M0", Policy("M0", spec.base))
     verified = VerifiedEngine(engine)

@@ -16,8 +16,8 @@ from trl import DPOTrainer
 from iterdpo.errors import UserError
 from iterdpo.store.tables import read_records, write_records
 from iterdpo.training import canary, memory
-from iterdpo.training.dpo import train
-from iterdpo.training.spec import Example
+from iterdpo.training.spec import PairExample
+from iterdpo.training.train import train
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 # Plain gradient descent: Adam would divide rounding errors of tiny gradients by themselves.
@@ -70,9 +70,9 @@ def test_micro_batches_are_halved_until_they_fit_and_the_steps_stay_the_same(
     spec = make_spec(**(changes | PLAIN), pairs=7, batch_size=5, micro_batch_size=5, epochs=2)
     uneven = [
         dataclasses.replace(example, chosen_ids=example.chosen_ids[: 1 + number])
-        for number, example in enumerate(read_records(Path(spec.examples), Example))
+        for number, example in enumerate(read_records(Path(spec.examples), PairExample))
     ]
-    write_records(Path(spec.examples), Example, uneven)
+    write_records(Path(spec.examples), PairExample, uneven)
     undisturbed = whole(spec)
     sizes = small_memory(2)
     report = train(spec, tmp_path / "out")

@@ -21,11 +21,11 @@ from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
 from iterdpo.training import orpo_trainer
 from iterdpo.training.adapters import AdapterLearner
-from iterdpo.training.canary import pair_texts
+from iterdpo.training.canary import noted_logprobs, watched_texts
 from iterdpo.training.full_weights import FullLearner
 from iterdpo.training.learners import load_learner
-from iterdpo.training.orpo import train_by_odds
-from iterdpo.training.spec import Example, OrpoSpec, read_spec
+from iterdpo.training.spec import OrpoSpec, PairExample, read_spec
+from iterdpo.training.train import make_trainer, train
 from tests.training.conftest import odds_spec
 from tests.training.test_accumulation import PAIRS, STILL, Gradients, uneven
 
@@ -56,7 +56,7 @@ def test_step_0_is_the_papers_arithmetic_and_the_loss_falls(
 
     monkeypatch.setattr(AdapterLearner, "begin", noted)
     spec = make_odds(quantization, epochs=8, batch_size=6, micro_batch_size=6)
-    report = train_by_odds(spec, tmp_path)
+    report = train(spec, tmp_path)
     assert report["step0"]["loss"] == pytest.approx(report["step0"]["expected_loss"], rel=1e-4)
     losses = [entry["loss"] for entry in report["history"]]
     assert len(losses) == report["steps"] == 8
@@ -79,13 +79,13 @@ def test_step_0_holds_in_half_types(make_odds: Any, tmp_path: Path, dtype: str, 
         pytest.skip("a CPU does not train in float16")
     base = dataclasses.replace(spec.base, dtype=dtype)
     spec = dataclasses.replace(spec, base=base, lora=spec.lora if lora == "adapter" else None)
-    report = train_by_odds(spec, tmp_path)
+    report = train(spec, tmp_path)
     assert report["step0"]["loss"] == pytest.approx(report["step0"]["expected_loss"], rel=1e-4)
 
 
 def test_the_engine_applies_what_was_trained(make_odds: Any, engine: Any, tmp_path: Path) -> None:
     spec = make_odds("nf4")
-    train_by_odds(spec, tmp_path)
+    train(spec, tmp_path)
     policy = policy_in(tmp_path, "M1", Policy("M0", spec.base))
     verified = VerifiedEngine(engine)
     verified.verify(policy)
@@ -97,17 +97,17 @@ def test_answers_of_others_are_measured_by_the_engine(
 ) -> None:
     """Their noise is what engine and trainer differ by on them, whoever wrote them."""
     spec = make_odds()
-    examples = read_records(Path(spec.examples), Example)
+    examples = read_records(Path(spec.examples), PairExample)
     given = [dataclasses.replace(e, chosen_logprob=None, rejected_logprob=None) for e in examples]
-    texts, noted = pair_texts(given)
-    assert noted == []
+    texts = watched_texts(given)
+    assert noted_logprobs(given) == []
     start = Policy("M0", spec.base)
     measured = tuple(engine.sequence_logprobs([TokenSequence(*text) for text in texts], start))
-    train_by_odds(dataclasses.replace(spec, engine_logprobs=measured), tmp_path / "out")
+    train(dataclasses.replace(spec, engine_logprobs=measured), tmp_path / "out")
     assert Canary.read(tmp_path / "out" / "canary.json").noise < 1e-4
     wrong = tuple(value - 9 for value in measured)
     with pytest.raises(LineageError, match=r"engine\.max_gap=0\.05"):
-        train_by_odds(
+        train(
             dataclasses.replace(spec, engine_logprobs=wrong, max_engine_gap=0.05), tmp_path / "no"
         )
 
@@ -123,7 +123,7 @@ def test_prompts_in_the_odds_stop_the_training(
 
     monkeypatch.setattr(orpo_trainer, "by_side", spoiled)
     with pytest.raises(LineageError, match="other tokens are learned"):
-        train_by_odds(make_odds(), tmp_path)
+        train(make_odds(), tmp_path)
     assert not (tmp_path / "adapter").exists()
 
 
@@ -138,28 +138,28 @@ def test_a_gradient_outside_the_adapter_stops_the_training(
 
     monkeypatch.setattr(AdapterLearner, "begin", thaw)
     with pytest.raises(LineageError, match="not the policy's adapter"):
-        train_by_odds(make_odds(), tmp_path)
+        train(make_odds(), tmp_path)
 
 
 def test_a_training_that_diverges_says_what_to_lower(make_odds: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"training\.learning_rate"):
-        train_by_odds(make_odds(learning_rate=1e30, epochs=4), tmp_path)
+        train(make_odds(learning_rate=1e30, epochs=4), tmp_path)
 
 
 def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
     make_odds: Any, files: Any, tmp_path: Path
 ) -> None:
     spec = make_odds(epochs=2, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
-    train_by_odds(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
+    train(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
 
     def stop(done: int, total: int) -> None:
         if done == 3:
             raise SystemExit
 
     with pytest.raises(SystemExit):
-        train_by_odds(spec, tmp_path / "interrupted", stop)
+        train(spec, tmp_path / "interrupted", stop)
     steps: list[int] = []
-    train_by_odds(spec, tmp_path / "again", lambda done, total: steps.append(done))
+    train(spec, tmp_path / "again", lambda done, total: steps.append(done))
     assert steps[0] == 3
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 
@@ -168,7 +168,7 @@ def test_a_batch_has_one_gradient_however_it_is_divided(make_odds: Any) -> None:
     spec = make_odds(pairs=PAIRS, batch_size=8, micro_batch_size=8, **STILL)
     uneven(spec)
     tokenizer = load_tokenizer(spec.base.path)
-    examples = read_records(Path(spec.examples), Example)
+    examples = read_records(Path(spec.examples), PairExample)
 
     def gradients(micro: int, memory: int) -> Any:
         torch.manual_seed(0)
@@ -179,7 +179,7 @@ def test_a_batch_has_one_gradient_however_it_is_divided(make_odds: Any) -> None:
             if "lora_B" in name:
                 weight.data.normal_(std=0.05)
                 learner._start[name] = weight.data.clone()
-        trainer = orpo_trainer.make_odds_trainer(learner, tokenizer, examples, asked, None)
+        trainer = make_trainer(learner, tokenizer, examples, asked, None)
         learner.begin()
         trainer.progress.micro_batch_sizes.append(memory)
         kept = Gradients()
@@ -205,7 +205,7 @@ def test_every_weight_is_trained_without_a_second_model(
     begin = FullLearner.begin
     monkeypatch.setattr(FullLearner, "begin", lambda self: (begin(self), learners.append(self)))
     spec = make_odds(lora=None, learning_rate=1e-3)
-    report = train_by_odds(spec, tmp_path)
+    report = train(spec, tmp_path)
     assert report["step0"]["loss"] == pytest.approx(report["step0"]["expected_loss"], rel=1e-4)
     assert learners[0].reference is None
     before = load_file(f"{spec.base.path}/model.safetensors")
@@ -215,10 +215,10 @@ def test_every_weight_is_trained_without_a_second_model(
 
 def test_the_trainer_sees_the_tokens_it_was_given(make_odds: Any) -> None:
     # Token ids that no tokenizer would write for their text.
-    odd = [Example((7, 8), (5, 5, 5), (6, 2), None, None)] * 3
+    odd = [PairExample((7, 8), (5, 5, 5), (6, 2), None, None)] * 3
     spec = make_odds()
     tokenizer = load_tokenizer(spec.base.path)
-    trainer = orpo_trainer.make_odds_trainer(load_learner(spec), tokenizer, odd, spec, None)
+    trainer = make_trainer(load_learner(spec), tokenizer, odd, spec, None)
     batch = next(iter(trainer.get_train_dataloader()))
     halves = orpo_trainer.by_side(batch)
     assert halves["chosen_input_ids"][0].tolist() == [7, 8, 5, 5, 5]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 from iterdpo.store.packed import packed_ids
-from iterdpo.training.spec import Example
+from iterdpo.training.spec import PairExample
 
 
 def test_packed_or_not_a_pair_is_the_same_row() -> None:
-    from iterdpo.training.pairs_trainer import rows_of
+    from iterdpo.training.pairs_trainer import PairsTrainer
 
-    plain = [Example((1, 2), (128_255,), (4, 5, 6), -1.0, -2.0), Example((7,), (), (8,), 0.0, -1.0)]
+    plain = [
+        PairExample((1, 2), (128_255,), (4, 5, 6), -1.0, -2.0),
+        PairExample((7,), (), (8,), 0.0, -1.0),
+    ]
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
     packed = [
         dataclasses.replace(item, **{name: packed_ids(getattr(item, name)) for name in columns})
@@ -22,4 +25,4 @@ def test_packed_or_not_a_pair_is_the_same_row() -> None:
         {"prompt_ids": [7], "chosen_ids": [], "rejected_ids": [8]},
     ]
     for examples in (plain, packed, [plain[0], packed[1]]):
-        assert rows_of(examples).to_list() == expected
+        assert PairsTrainer.dataset(examples).to_list() == expected

@@ -22,8 +22,8 @@ from iterdpo.records import Adapter, Base, Policy
 from iterdpo.stages.base import PrepareBase
 from iterdpo.store.runner import Work
 from iterdpo.training.adapters import load_policy
-from iterdpo.training.dpo import train
 from iterdpo.training.merging import merged_model
+from iterdpo.training.train import train
 from tests.prequantized import FORMATS, make_packed
 
 TRAINED = ("gptq", "gptq-reordered", "awq")

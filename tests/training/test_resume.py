@@ -23,8 +23,8 @@ from trl import DPOTrainer
 from iterdpo.errors import UserError
 from iterdpo.runtime.signals import Stopped, StopRequest
 from iterdpo.training import __main__, run
-from iterdpo.training.dpo import train
-from iterdpo.training.spec import TrainSpec
+from iterdpo.training.spec import DpoSpec
+from iterdpo.training.train import train
 from tests.training.waiting import (
     AFTER_A_CHECKPOINT,
     IN_STEP_THREE,
@@ -46,14 +46,14 @@ def stop_at(step: int) -> Any:
     return advance
 
 
-def stopped(spec: TrainSpec, out: Path, step: int) -> None:
+def stopped(spec: DpoSpec, out: Path, step: int) -> None:
     """Train until the update of ``step`` is done, which is before its checkpoint."""
     with pytest.raises(SystemExit):
         train(spec, out, stop_at(step))
     assert not out.exists()
 
 
-def steps_of(spec: TrainSpec, out: Path) -> list[int]:
+def steps_of(spec: DpoSpec, out: Path) -> list[int]:
     """Train to the end and return the steps that were taken."""
     steps: list[int] = []
     train(spec, out, lambda done, total: steps.append(done))
@@ -62,7 +62,7 @@ def steps_of(spec: TrainSpec, out: Path) -> list[int]:
 
 @pytest.fixture
 def make(make_spec: Any, tmp_path: Path) -> Any:
-    def make(*args: Any, **changes: Any) -> TrainSpec:
+    def make(*args: Any, **changes: Any) -> DpoSpec:
         changes = {"checkpoints": str(tmp_path / "kept"), "checkpoint_steps": 1} | changes
         return make_spec(*args, **(SIX_STEPS | changes))
 

@@ -25,12 +25,11 @@ from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
 from iterdpo.training import __main__, adapters
 from iterdpo.training.checks import batch_logprobs
-from iterdpo.training.dpo import train
 from iterdpo.training.learners import load_learner
 from iterdpo.training.memory import split_rows
-from iterdpo.training.sft import fine_tune
-from iterdpo.training.sft_trainer import make_lesson_trainer, row_of
-from iterdpo.training.spec import Example, SftExample, SftSpec, read_spec
+from iterdpo.training.sft_trainer import ResumableSftTrainer
+from iterdpo.training.spec import PairExample, SftExample, SftSpec, read_spec
+from iterdpo.training.train import make_trainer, train
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 FOUR_STEPS = {"epochs": 2, "batch_size": 8, "micro_batch_size": 4}
@@ -45,20 +44,18 @@ def policy_of(spec: SftSpec, out: Path) -> Policy:
 def tuned(make_lessons: Any, tmp_path: Path) -> Policy:
     """An M0 far from its base."""
     spec = make_lessons("nf4", epochs=3, learning_rate=3e-2)
-    fine_tune(spec, tmp_path / "sft")
+    train(spec, tmp_path / "sft")
     return policy_of(spec, tmp_path / "sft")
 
 
 def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(make_lessons: Any) -> None:
-    assert row_of(SftExample((7, 8), (5, 6, 2))) == {
+    assert ResumableSftTrainer.dataset([SftExample((7, 8), (5, 6, 2))])[0] == {
         "input_ids": [7, 8, 5, 6, 2],
         "labels": [-100, -100, 5, 6, 2],
     }
     spec = make_lessons(lessons=3)
     lessons = read_records(Path(spec.examples), SftExample)
-    trainer = make_lesson_trainer(
-        load_learner(spec), load_tokenizer(spec.base.path), lessons, spec, None
-    )
+    trainer = make_trainer(load_learner(spec), load_tokenizer(spec.base.path), lessons, spec, None)
     rows = sorted(
         zip(*(t.tolist() for t in next(iter(trainer.get_train_dataloader())).values()), strict=True)
     )
@@ -77,9 +74,9 @@ def test_the_answers_are_learned_and_nothing_else(
     make_lessons: Any, engine: Any, tmp_path: Path, quantization: str
 ) -> None:
     spec = make_lessons(quantization, epochs=20, batch_size=11, micro_batch_size=11)
-    report = fine_tune(spec, tmp_path)
+    report = train(spec, tmp_path)
     lessons = read_records(Path(spec.examples), SftExample)
-    assert report["lessons"] == 11
+    assert report["examples"] == 11
     assert report["tokens"] == sum(len(lesson.answer_ids) for lesson in lessons)
     texts = [TokenSequence(item.prompt_ids, item.answer_ids) for item in lessons]
     before = engine.sequence_logprobs(texts, Policy("M0", spec.base))
@@ -114,7 +111,7 @@ def test_a_trainer_that_learns_the_prompt_too_is_stopped(
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", compute_loss)
     with pytest.raises(LineageError, match="other tokens are learned"):
-        fine_tune(make_lessons(), tmp_path)
+        train(make_lessons(), tmp_path)
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -126,7 +123,7 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
     spec = make_lessons(
         **FOUR_STEPS, lora=lora, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1
     )
-    fine_tune(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
+    train(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
 
     def stop(done: int, total: int) -> None:
         assert total == 4
@@ -134,9 +131,9 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
             raise SystemExit
 
     with pytest.raises(SystemExit):
-        fine_tune(spec, tmp_path / "first", stop)
+        train(spec, tmp_path / "first", stop)
     steps: list[int] = []
-    fine_tune(spec, tmp_path / "again", lambda done, total: steps.append(done))
+    train(spec, tmp_path / "again", lambda done, total: steps.append(done))
     assert steps == list(range(step, 5))
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 
@@ -146,7 +143,7 @@ def test_dropout_is_off_where_log_probs_are_measured(
 ) -> None:
     lora = dataclasses.replace(make_lessons().lora, dropout=0.5)
     spec = make_lessons(lora=lora, epochs=4)
-    fine_tune(spec, tmp_path)
+    train(spec, tmp_path)
     texts = Canary.read(tmp_path / "canary.json").texts
     asked = [TokenSequence(text.prompt_ids, text.token_ids) for text in texts]
     measured = engine.sequence_logprobs(asked, policy_of(spec, tmp_path))
@@ -167,7 +164,7 @@ def test_a_base_that_brings_dropout_passes_its_proofs(
     spec = dataclasses.replace(
         spec, base=base, lora=spec.lora if weights == "adapter" else None, policy_adapter=None
     )
-    report = (fine_tune if learn == "lessons" else train)(spec, tmp_path / "out")
+    report = train(spec, tmp_path / "out")
     assert report["step0"]["loss"] == pytest.approx(report["step0"]["expected_loss"], abs=1e-5)
 
 
@@ -175,21 +172,21 @@ def test_what_a_user_is_told_names_the_settings_of_sft(
     make_lessons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match=r"lower sft\.learning_rate"):
-        fine_tune(make_lessons(learning_rate=1e30, epochs=4), tmp_path)
+        train(make_lessons(learning_rate=1e30, epochs=4), tmp_path)
 
     def full(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", full)
     with pytest.raises(UserError, match=r"on a single example, .*: try a shorter sft\.max_length"):
-        fine_tune(make_lessons(), tmp_path)
+        train(make_lessons(), tmp_path)
 
 
 def test_a_stop_is_heard(make_lessons: Any, tmp_path: Path) -> None:
     stop = StopRequest()
     stop.number = 15
     with pytest.raises(Stopped):
-        fine_tune(make_lessons(**FOUR_STEPS), tmp_path, stop=stop)
+        train(make_lessons(**FOUR_STEPS), tmp_path, stop=stop)
 
 
 def test_a_child_reads_the_spec_that_was_written(
@@ -207,7 +204,7 @@ def test_a_child_leaves_what_this_process_would(
     (tmp_path / "child").mkdir()
     spec.write(tmp_path / "spec.json")
     assert __main__.main(str(tmp_path / "spec.json"), str(tmp_path / "child"), "M0") == 0
-    fine_tune(spec, tmp_path / "here")
+    train(spec, tmp_path / "here")
     assert files(tmp_path / "child") == files(tmp_path / "here")
 
 
@@ -222,7 +219,7 @@ def test_rows_are_split_evenly() -> None:
 # DPO on what fine-tuning made.
 
 
-def batch_of(examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def batch_of(examples: list[PairExample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return ids, attention and completion mask of all chosen and then all rejected answers."""
     texts = [(e.prompt_ids, e.chosen_ids) for e in examples]
     texts += [(e.prompt_ids, e.rejected_ids) for e in examples]
@@ -235,7 +232,7 @@ def batch_of(examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor, torch
     return ids, attention, completion
 
 
-def independent(policy: Policy, adapter: str | None, examples: list[Example]) -> list[float]:
+def independent(policy: Policy, adapter: str | None, examples: list[PairExample]) -> list[float]:
     """Return log-probs by transformers and PEFT alone, one text after the other."""
     from peft import PeftModel
 
@@ -265,10 +262,8 @@ def test_the_reference_is_the_fine_tuned_policy_or_the_bare_base(
     spec = make_spec(policy=tuned, batch_size=6, micro_batch_size=6)
     if reference == "base":
         spec = dataclasses.replace(spec, reference_adapter=None, reference_is_start=False)
-    examples = read_records(Path(spec.examples), Example)
+    examples = read_records(Path(spec.examples), PairExample)
     learner = adapters.AdapterLearner(spec)
-    from iterdpo.training.trainer import make_trainer
-
     make_trainer(learner, load_tokenizer(spec.base.path), examples, spec, None)
     learner.begin()
     with learner.as_reference() as model:

@@ -12,7 +12,8 @@ import torch
 from iterdpo.models.loading import load_tokenizer
 from iterdpo.training.learners import load_learner
 from iterdpo.training.losses import ipo, orpo
-from iterdpo.training.spec import Example
+from iterdpo.training.spec import PairExample
+from iterdpo.training.train import make_trainer
 from tests.training.conftest import odds_spec
 from tests.training.test_losses import BETA, PAIR
 
@@ -23,10 +24,8 @@ IPO = (0.7 - 1) ** 2
 
 
 def test_ipo_takes_means_over_an_answers_tokens(make_spec: Any) -> None:
-    from iterdpo.training.trainer import make_trainer
-
     spec = make_spec(loss=("ipo",), beta=BETA)
-    examples = [Example((1, 2), (3,) * 4, (3,) * 5, -1.0, -1.0)]
+    examples = [PairExample((1, 2), (3,) * 4, (3,) * 5, -1.0, -1.0)]
     tokenizer = load_tokenizer(spec.base.path)
     trainer = make_trainer(load_learner(spec), tokenizer, examples, spec, None)
     inputs = trainer.data_collator([dict(trainer.train_dataset[0])])
@@ -51,18 +50,19 @@ def test_ipo_takes_means_over_an_answers_tokens(make_spec: Any) -> None:
 # log-probs are then logarithms of them, and odds(0.4) = 2/3, odds(0.2) = 1/4, odds(0.3) = 3/7,
 # odds(0.1) = 1/9. Ratios 8/3 and 27/7 give -log sigma(log 8/3) = log(11/8) and log(34/27).
 NEXT = (0.1, 0.2, 0.3, 0.4)
-PAIRS = [Example((0, 2), (3, 3), (1, 1, 1), None, None), Example((1, 2), (2,), (0, 0), None, None)]
+PAIRS = [
+    PairExample((0, 2), (3, 3), (1, 1, 1), None, None),
+    PairExample((1, 2), (2,), (0, 0), None, None),
+]
 ODDS = (math.log(11 / 8) + math.log(34 / 27)) / 2
 # Of the chosen rows the first token is not predicted: 2, 3, 3 and 2, 2 are.
 LIKELIHOOD = -(math.log(0.3) + 2 * math.log(0.4) + 2 * math.log(0.3)) / 5
 
 
 def test_orpo_takes_means_over_answers_and_the_likelihood_of_prompts_too(make_spec: Any) -> None:
-    from iterdpo.training.orpo_trainer import make_odds_trainer
-
     spec = odds_spec(make_spec(beta=0.25))
     tokenizer = load_tokenizer(spec.base.path)
-    trainer = make_odds_trainer(load_learner(spec), tokenizer, PAIRS, spec, None)
+    trainer = make_trainer(load_learner(spec), tokenizer, PAIRS, spec, None)
     inputs = trainer.data_collator([dict(row) for row in trainer.train_dataset])
 
     def model(ids: Any, **_: Any) -> Any:

@@ -1,35 +1,51 @@
-"""TRL's DPOTrainer, given the engine's own tokens and held to the run-time proofs.
+"""TRL's DPOTrainer, given the engine's own tokens and held to the run-time checks.
 
 This module imports TRL at its top and is itself imported only when a training begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from trl import DPOConfig, DPOTrainer
 
 from iterdpo.runtime.signals import StopRequest
-from iterdpo.training.arguments import arguments_of, on_one_device
-from iterdpo.training.callbacks import Advance, watched
+from iterdpo.training.arguments import arguments_of
 from iterdpo.training.checks import StepZero, check_step0
 from iterdpo.training.learners import Learner
 from iterdpo.training.memory import Part, split
-from iterdpo.training.pairs_trainer import StepOfPairs, rows_of
-from iterdpo.training.spec import Example, TrainSpec
+from iterdpo.training.pairs_trainer import PairsTrainer
+from iterdpo.training.spec import DpoSpec
 
 
-class PairTrainer(StepOfPairs, DPOTrainer):
+class ResumableDpoTrainer(PairsTrainer, DPOTrainer):
     """A ``DPOTrainer`` of the engine's own tokens."""
 
-    spec: TrainSpec
+    spec: DpoSpec
 
     recorded = (
         "loss", "grad_norm", "learning_rate", "rewards/chosen", "rewards/rejected",
         "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected", "entropy",
     )  # fmt: skip
+
+    @staticmethod
+    def arguments(spec: DpoSpec) -> DPOConfig:
+        training = spec.training
+        return arguments_of(
+            DPOConfig,
+            spec,
+            beta=training.beta,
+            loss_type=list(training.loss),
+            loss_weights=list(training.loss_weights),
+            label_smoothing=training.label_smoothing,
+            max_length=training.max_length,
+        )
+
+    def __init__(self, spec: DpoSpec, learner: Learner, stop: StopRequest, **kwargs: Any) -> None:
+        super().__init__(spec, learner, stop, ref_model=learner.reference, **kwargs)
+        self.losses = spec.training.loss
 
     def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[Part]:
         return split(inputs, rows, list(self.loss_types), list(self.loss_weights), self._step)
@@ -53,36 +69,3 @@ class PairTrainer(StepOfPairs, DPOTrainer):
             self.spec.reference_is_start,
             self.learner.as_reference,
         )
-
-
-def make_trainer(
-    learner: Learner,
-    tokenizer: Any,
-    examples: Sequence[Example],
-    spec: TrainSpec,
-    advance: Advance | None,
-    stop: StopRequest | None = None,
-) -> PairTrainer:
-    """Return a trainer for ``examples``. TRL adds the reference adapter while constructing it."""
-    training = spec.training
-    arguments = DPOConfig(
-        **arguments_of(spec),
-        beta=training.beta,
-        loss_type=list(training.loss),
-        loss_weights=list(training.loss_weights),
-        label_smoothing=training.label_smoothing,
-        max_length=training.max_length,
-    )
-    trainer = PairTrainer(
-        spec,
-        learner,
-        stop or StopRequest(),
-        model=learner.model,
-        ref_model=learner.reference,
-        args=on_one_device(arguments),
-        processing_class=tokenizer,
-        train_dataset=rows_of(examples),
-    )
-    trainer.losses = tuple(training.loss)
-    watched(trainer, advance)
-    return trainer
