@@ -61,6 +61,7 @@ def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> CheckpointOf:
 def libraries() -> Iterator[None]:
     """Load what a training loads, and let the garbage collector leave it alone: half the time."""
     import bitsandbytes  # noqa: F401
+
     import iterdpo.training.dpo_trainer
     import iterdpo.training.train  # noqa: F401
 

@@ -31,7 +31,7 @@ def test_every_micro_batch_is_computed_by_one_process() -> None:
 
 def test_a_process_that_trains_alone_asks_nobody() -> None:
     alone = ProcessGroup.here()
-    assert (alone, alone.first) == (ProcessGroup(0, 1), True)
+    assert (alone, alone.is_main_process) == (ProcessGroup(0, 1), True)
     assert alone.gather("value") == ["value"]
     assert alone.from_main_process(lambda: 3) == 3
     alone.assert_equal_across_ranks("anything", object())

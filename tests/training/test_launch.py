@@ -171,13 +171,13 @@ def test_a_failure_in_one_process_ends_all_with_its_message(
     script.write_text(
         "import os, sys\n"
         "from iterdpo.errors import LineageError\n"
-        "from iterdpo.training import __main__, watch\n"
-        "real = watch.check_loss\n"
+        "from iterdpo.training import __main__, callbacks\n"
+        "real = callbacks.check_loss\n"
         "def check(history, spec):\n"
         "    if len(history) == 2:\n"
         "        raise LineageError('the second process found something')\n"
         "if os.environ['RANK'] == '1':\n"
-        "    watch.check_loss = check\n"
+        "    callbacks.check_loss = check\n"
         "sys.exit(__main__.start(*sys.argv[1:]))\n"
     )
     monkeypatch.setattr(launch, "CHILD", (str(script),))
