@@ -24,6 +24,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from iterdpo.config.choices import PLACES, TARGET
 from iterdpo.config.compose import composed, conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.config.secrets import argument_problems
@@ -33,8 +34,12 @@ from iterdpo.store.atomic import write_text
 FAILURE_FILE = "failure.json"
 
 
-def check(arguments: Sequence[str]) -> None:
+def check(arguments: Sequence[str]) -> list[str]:
     """Check a command line: its overrides, and for a single run the whole configuration.
+
+    Returns:
+        The command line as Hydra takes it: of a user's own class, whose settings stand in no file
+        of ours, each ``key=value`` is one that is added.
 
     Raises:
         ConfigError: with one line for each problem.
@@ -43,7 +48,7 @@ def check(arguments: Sequence[str]) -> None:
         raise ConfigError(secrets)
     flags = get_args(list(arguments))
     if flags.help or flags.hydra_help or flags.info or flags.shell_completion:
-        return
+        return list(arguments)
     if flags.multirun and flags.cfg:
         raise ConfigError(["--cfg: shows one run; leave -m out, and give each key one value"])
     if flags.config_dir and not Path(flags.config_dir).is_dir():
@@ -60,17 +65,20 @@ def check(arguments: Sequence[str]) -> None:
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         if flags.config_dir:
             _look_into(Path(flags.config_dir))
-        problems = list(_problems(overrides, sweeping=flags.multirun))
+        added: dict[str, str] = {}
+        problems = list(_problems(overrides, added, sweeping=flags.multirun))
         if problems:
             raise ConfigError(problems)
+        ready = [added.get(text, text) for text in arguments]
         if flags.multirun or flags.cfg:
-            return
-        found = composed([override.input_line or "" for override in overrides])
+            return ready
+        found = composed([added.get(text, text) for text in flags.overrides])
     config = typed(found)
     if not found.hydra.run.dir:
         raise ConfigError(["hydra.run.dir=: is empty; name a directory"])
     require_writable("hydra.run.dir", Path(found.hydra.run.dir))
     require_writable("store.root", config.store.root)
+    return ready
 
 
 def require_writable(key: str, directory: Path) -> None:
@@ -132,8 +140,16 @@ def _look_into(directory: Path) -> None:
     hydra.config_loader = ConfigLoaderImpl(config_search_path=places)
 
 
-def _problems(overrides: Iterable[Override], *, sweeping: bool) -> Iterator[str]:
-    """Yield what is wrong with each override: an unknown group choice, an unknown key, a list."""
+def _problems(
+    overrides: Iterable[Override], added: dict[str, str], *, sweeping: bool
+) -> Iterator[str]:
+    """Yield what is wrong with each override: an unknown group choice, an unknown key, a list.
+
+    Args:
+        overrides: of the command line.
+        added: gets those that set something of a user's own class, as they are to be written.
+        sweeping: whether an override may have several values.
+    """
     loader = GlobalHydra.instance().config_loader()
     choices = {
         group: loader.get_group_options(group)
@@ -164,10 +180,14 @@ def _problems(overrides: Iterable[Override], *, sweeping: bool) -> Iterator[str]
             valid_groups.append(override)
     plain = [override.input_line or "" for override in valid_groups if not _sweeps(override)]
     base = composed(plain)
+    own = set(_places_of_own_classes(base, values))
     valid_values = []
     for override in values:
-        key = override.key_or_group
-        if not (override.is_add() or override.is_force_add()) and not _has(base, key):
+        key, line = override.key_or_group, override.input_line or ""
+        there = override.is_add() or override.is_force_add() or _has(base, key)
+        if not (there or override.is_delete()) and any(key.startswith(f"{at}.") for at in own):
+            there, added[line] = True, f"++{line}"
+        if not there:
             yield f"{key}: no such setting{_closest(key, base, list(choices))}"
         elif _sweeps(override) and not sweeping:
             yield (
@@ -179,10 +199,21 @@ def _problems(overrides: Iterable[Override], *, sweeping: bool) -> Iterator[str]
     if len(valid_values) + len(valid_groups) < len(overrides) and not sweeping:
         # Some line is wrong already; say what is wrong with the values of the others as well.
         lines = [override.input_line or "" for override in [*valid_groups, *valid_values]]
+        lines = [added.get(line, line) for line in lines]
         try:
             typed(composed(lines))
         except ConfigError as error:
             yield from error.problems
+
+
+def _places_of_own_classes(base: DictConfig, values: Iterable[Override]) -> Iterator[str]:
+    """Yield the sections whose class is no choice of ours with a file that holds its settings."""
+    named = {override.key_or_group for override in values}
+    for place in PLACES:
+        target = OmegaConf.select(base, f"{place}.{TARGET}")
+        ours = str(target or "").startswith(f"{__package__.partition('.')[0]}.")
+        if f"{place}.{TARGET}" in named or (target and not ours):
+            yield place
 
 
 def _choices_of(override: Override) -> Iterator[str]:

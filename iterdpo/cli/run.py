@@ -48,7 +48,7 @@ def job(composed: Any) -> None:
 def run() -> None:
     """Check the command line as a whole, then let Hydra run it."""
     try:
-        overrides.check(sys.argv[1:])
+        sys.argv[1:] = overrides.check(sys.argv[1:])
     except UserError as error:
         print(f"iterdpo: {error}".replace("\n", "\niterdpo: "), file=sys.stderr)
         sys.exit(2)

@@ -102,6 +102,32 @@ def test_choices_of_ones_own_stand_beside_the_packages(here: Path) -> None:
     assert " mine," in line
 
 
+OWN_STRATEGY = """
+from dataclasses import dataclass
+from iterdpo.pairing import Strategy
+
+@dataclass(frozen=True)
+class Widest(Strategy):
+    gap: int = 1
+    k: int = 1
+
+    def pair(self, prompt, ranked):
+        return [(ranked[0], ranked[-1])]
+"""
+
+
+def test_a_setting_of_ones_own_class_is_set_like_any_other(here: Path) -> None:
+    (here / "widest.py").write_text(OWN_STRATEGY)
+    chosen = ["pairs=custom", "pairs._target_=widest.py:Widest"]
+    assert check([*chosen, "pairs.gap=2", "seed=1"]) == [*chosen, "++pairs.gap=2", "seed=1"]
+    assert check(["-m", *chosen, "pairs.gap=1,2"])[-1] == "++pairs.gap=1,2"
+    (line,) = problems(*chosen, "pairs.gpa=2")
+    assert line == "pairs.gpa: no such setting of widest.py:Widest, which has gap, k"
+    (line,) = problems(*chosen, "pairs.gap=wide")
+    assert line.startswith("pairs.gap=wide: ")
+    assert problems("pairs.gap=2") == ("pairs.gap: no such setting; did you mean pairs.k?",)
+
+
 def test_flags_of_hydra_that_lead_nowhere_are_refused(here: Path) -> None:
     (line,) = problems("--config-dir=nowhere")
     assert line == "--config-dir nowhere: no such directory; check the path"
@@ -259,7 +285,7 @@ def test_ctrl_c_before_a_run_listens_for_it_is_a_line(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "check", lambda _: None)
+    monkeypatch.setattr(command, "check", list)
     monkeypatch.setattr(f"iterdpo.cli.run.{where}", interrupted)
     with pytest.raises(SystemExit) as ended:
         program.main()
