@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from iterdpo.evaluation.report import Evaluation
     from iterdpo.recipe import Recipe
-    from iterdpo.records import Policy, Prompt
-    from iterdpo.rounds import Answers, Comparisons, IterationResult
+    from iterdpo.records import Policy
+    from iterdpo.rounds import IterationResult
+    from iterdpo.stages.base import Candidates, Comparisons, Prompts
     from iterdpo.stages.health import Health
     from iterdpo.store.runner import Stages, Stored
 
@@ -32,7 +33,7 @@ class Evaluator:
         self.fixed_answers = stages.run(recipe.answer_fixed, self.labelled, initial)
         self.measured: list[PolicyEvaluation] = []
 
-    def require_held_out(self, prompts: Stored[tuple[Prompt, ...]]) -> None:
+    def require_held_out(self, prompts: Prompts) -> None:
         """Raise ``UserError`` when a prompt of the loop is one that policies are measured on."""
         assert_held_out(prompts.value, [*self.held_out.value, *self.labelled.value])
 
@@ -53,9 +54,15 @@ class Evaluator:
         own = stages.run(recipe.judge_measured, self.held_out, sampled, judge)
         fixed = stages.run(recipe.judge_measured, self.labelled, self.fixed_answers, judge)
         evaluation = stages.run(
-            recipe.measure, self.held_out, sampled, greedy, own,
-            self.labelled, self.fixed_answers, fixed,
-        )  # fmt: skip
+            recipe.measure,
+            held_out=self.held_out,
+            sampled=sampled,
+            greedy=greedy,
+            own=own,
+            labelled=self.labelled,
+            fixed_answers=self.fixed_answers,
+            fixed=fixed,
+        )
         parent = self._of(made.start) if made else None
         comparisons, against = self._compare(sampled, greedy, parent)
         health = self._check(policy, evaluation, comparisons, parent, made)
@@ -86,7 +93,7 @@ class Evaluator:
         return next(item for item in self.measured if item.policy.key == policy.key)
 
     def _compare(
-        self, sampled: Answers, greedy: Answers, parent: PolicyEvaluation | None
+        self, sampled: Candidates, greedy: Candidates, parent: PolicyEvaluation | None
     ) -> tuple[tuple[tuple[PolicyEvaluation, Comparisons], ...], tuple[BaselineComparison, ...]]:
         compare = self.recipe.compare
         if compare is None or parent is None or parent.sampled.key == sampled.key:
@@ -96,16 +103,18 @@ class Evaluator:
         found, against = [], []
         try:
             for opponent in (parent,) if parent is first else (parent, first):
-                args = (self.held_out, sampled, opponent.sampled, judge)
-                found.append((opponent, self.stages.run(compare, *args)))
+                stored = self.stages.run(compare, self.held_out, sampled, opponent.sampled, judge)
+                found.append((opponent, stored))
             for baseline, own, theirs in self._sharp(sampled, greedy):
-                said = self.stages.run(compare, self.held_out, own, theirs, judge)
-                against.append(BaselineComparison(baseline, own, theirs, said))
+                stored = self.stages.run(compare, self.held_out, own, theirs, judge)
+                against.append(BaselineComparison(baseline, own, theirs, stored))
         finally:
             self.recipe.close_arbiter()
         return tuple(found), tuple(against)
 
-    def _sharp(self, sampled: Answers, greedy: Answers) -> Iterator[tuple[str, Answers, Answers]]:
+    def _sharp(
+        self, sampled: Candidates, greedy: Candidates
+    ) -> Iterator[tuple[str, Candidates, Candidates]]:
         """Yield each baseline's name, and which of a policy's answers meet which of M0's.
 
         An oracle needs none of this: it scores the baselines.
@@ -128,21 +137,21 @@ class Evaluator:
         against = {opponent.policy.key: stored for opponent, stored in comparisons}
         return self.stages.run(
             self.recipe.check,
-            len(self.measured),
-            policy,
-            evaluation,
-            against.get(self.initial.key),
-            against.get(parent.policy.key) if parent else None,
-            parent.policy if parent else None,
-            made.candidates if made else None,
-            made.judgments if made else None,
-            made.pairs if made else None,
-            made.trained if made else None,
-            self.measured[-1].health if self.measured else None,
+            iteration=len(self.measured),
+            policy=policy,
+            evaluation=evaluation,
+            to_initial=against.get(self.initial.key),
+            to_parent=against.get(parent.policy.key) if parent else None,
+            parent=parent.policy if parent else None,
+            candidates=made.candidates if made else None,
+            judgments=made.judgments if made else None,
+            pairs=made.pairs if made else None,
+            trained=made.trained if made else None,
+            before=self.measured[-1].health if self.measured else None,
         )
 
-    def _baselines(self) -> tuple[tuple[float, Answers], ...]:
+    def _baselines(self) -> tuple[tuple[float, Candidates], ...]:
         return tuple(
-            (step.sampling.temperature, self.stages.run(step, self.held_out, self.initial))
-            for step in self.recipe.baselines
+            (stage.sampling.temperature, self.stages.run(stage, self.held_out, self.initial))
+            for stage in self.recipe.baselines
         )

@@ -16,8 +16,8 @@ from iterdpo.rounds import IterationResult, Round
 
 if TYPE_CHECKING:
     from iterdpo.recipe import Recipe
-    from iterdpo.records import Prompt
-    from iterdpo.store.runner import Stages, Stored
+    from iterdpo.stages.base import Prompts
+    from iterdpo.store.runner import Stages
 
 
 def run(recipe: Recipe, iterations: int, stages: Stages) -> Iterator[Round]:
@@ -30,11 +30,10 @@ def run(recipe: Recipe, iterations: int, stages: Stages) -> Iterator[Round]:
     evaluate = Evaluator(recipe, stages, initial)
     yield Round(0, policy, evaluate(policy))
 
-    written: tuple[Stored[tuple[Prompt, ...]], ...] = ()
+    earlier: tuple[Prompts, ...] = ()
     for t in range(1, iterations + 1):
-        writer = {"nobody": (), "initial": (initial, *written)}[recipe.prompt_writer]
-        prompts = stages.run(recipe.select, t, *writer)
-        written += (prompts,)
+        prompts = recipe.select_prompts(stages, t, initial, earlier)
+        earlier += (prompts,)
         evaluate.require_held_out(prompts)
         candidates = stages.run(recipe.generate, prompts, policy)
         judge_policy = {"current": policy, "initial": initial}[recipe.judge_model]

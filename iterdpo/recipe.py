@@ -9,47 +9,45 @@ from typing import Literal
 
 from iterdpo.errors import NoPairsError, UserError
 from iterdpo.pairing.base import Pairing
-from iterdpo.records import Judgment, Policy, Unscored
-from iterdpo.stages.base import PrepareBase
+from iterdpo.records import Candidate, Judgment, Policy, Prompt, Unscored
+from iterdpo.stages.base import Candidates, Judgments, Pairs, PrepareBase, Prompts
 from iterdpo.stages.compare import Compare
 from iterdpo.stages.evaluate import Measure
-from iterdpo.stages.generate import Generate, SelectPrompts
+from iterdpo.stages.generate import Generate
 from iterdpo.stages.health import CheckHealth
 from iterdpo.stages.judge import JudgeCandidates
-from iterdpo.stages.offline_pairs import (
-    KeepOfflinePairs,
-    ReadOfflineCandidates,
-    ReadOfflineScores,
-    SelectOfflinePrompts,
-)
-from iterdpo.stages.pairs import BuildPairs
 from iterdpo.stages.self_instruct import SelfInstruct
-from iterdpo.stages.sft import Merge, SupervisedFineTuning
-from iterdpo.stages.train import Train
-from iterdpo.store.runner import Stages, Stored
+from iterdpo.stages.sft import SupervisedFineTuning
+from iterdpo.store.runner import Stage, Stages, Stored
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The steps, and the two choices between policies that the loop makes."""
+    """The stages, and the two choices between policies that the loop makes.
+
+    A field's type says what its stage is given and what comes out, so that a type checker refuses a
+    wrong wire in the loop. A class is named where more than that is used of it.
+    """
 
     base: PrepareBase
-    select: SelectPrompts | SelfInstruct | SelectOfflinePrompts
-    held_out: SelectPrompts
-    labelled: SelectPrompts
-    generate: Generate | ReadOfflineCandidates
-    answer: Generate
-    answer_greedily: Generate
-    answer_fixed: Generate
-    judge: JudgeCandidates | ReadOfflineScores
+    select: Stage[[int], tuple[Prompt, ...]] | SelfInstruct
+    """An iteration's prompts: given, or written by M0."""
+    held_out: Stage[[], tuple[Prompt, ...]]
+    labelled: Stage[[], tuple[Prompt, ...]]
+    generate: Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
+    answer: Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
+    answer_greedily: Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
+    answer_fixed: Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
+    judge: Stage[[Prompts, Candidates, Stored[Policy]], tuple[Judgment, ...]]
     judge_measured: JudgeCandidates
     """The same judge, kept apart from what the loop learns from; of given pairs, the only one."""
-    build_pairs: BuildPairs | KeepOfflinePairs
+    build_pairs: Stage[[Prompts, Candidates, Judgments], Pairing]
     tune: SupervisedFineTuning | None
     """None where M0 is the base itself."""
-    merge: Merge | None
+    merge: Stage[[Stored[Policy]], Policy] | None
     """None where what ``tune`` makes stays an adapter."""
-    train: Train
+    train: Stage[[int, Stored[Policy], Stored[Policy], Pairs, Candidates], Policy]
+    """Of the iteration's number, the policy to start from, and the reference."""
     measure: Measure
     compare: Compare | None
     """None where nothing compares two models."""
@@ -60,8 +58,6 @@ class Recipe:
     arbiter: Literal["oracle", "initial", "external", "none"]
     """Who compares: exact scores, M0, another checkpoint, nobody."""
     on_alarm: Literal["warn", "stop", "keep_best"]
-    prompt_writer: Literal["nobody", "initial"]
-    """Who writes an iteration's prompts, where they are not given."""
     judge_model: Literal["current", "initial"]
     reference: Literal["previous", "initial", "base"]
     on_empty: Literal["stop", "skip"]
@@ -86,12 +82,27 @@ class Recipe:
         merged = stages.run(self.merge, tuned)
         return merged, merged
 
+    def select_prompts(
+        self, stages: Stages, iteration: int, initial: Stored[Policy], earlier: Sequence[Prompts]
+    ) -> Prompts:
+        """Return an iteration's prompts.
+
+        Args:
+            stages: runs what selects them.
+            iteration: from 1.
+            initial: M0, who writes them where they are not given.
+            earlier: the prompts of the iterations before, which it does not write again.
+        """
+        if isinstance(self.select, SelfInstruct):
+            return stages.run(self.select, iteration, initial, *earlier)
+        return stages.run(self.select, iteration)
+
     def close_arbiter(self) -> None:
         """Give back what only comparing needs, until the next comparison."""
         if self.compare is not None:
             self.compare.arbiter.close()
 
-    def require_scored(self, iteration: int, judgments: Stored[tuple[Judgment, ...]]) -> None:
+    def require_scored(self, iteration: int, judgments: Judgments) -> None:
         """Raise ``UserError`` when the judge could not be read too often."""
         verdicts = [item.verdict for item in judgments.value]
         unscored = Counter(item.reason.value for item in verdicts if isinstance(item, Unscored))
@@ -105,12 +116,7 @@ class Recipe:
             f"judge.score, or lower judge.min_scored={self.min_scored}"
         )
 
-    def require_pairs(
-        self,
-        iteration: int,
-        pairs: Stored[Pairing],
-        judgments: Stored[tuple[Judgment, ...]],
-    ) -> None:
+    def require_pairs(self, iteration: int, pairs: Pairs, judgments: Judgments) -> None:
         """Raise ``NoPairsError`` when an iteration has no pair and the recipe says to stop."""
         if pairs.value.kept or self.on_empty == "skip":
             return

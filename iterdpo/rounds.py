@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from iterdpo.evaluation.report import Evaluation
-    from iterdpo.pairing.base import Pairing
-    from iterdpo.records import Candidate, Comparison, Judgment, Policy, Prompt
+    from iterdpo.records import Policy
+    from iterdpo.stages.base import Candidates, Comparisons, Judgments, Pairs, Prompts
     from iterdpo.stages.health import Health
     from iterdpo.store.runner import Stored
-
-Answers: TypeAlias = "Stored[tuple[Candidate, ...]]"
-Comparisons: TypeAlias = "Stored[tuple[Comparison, ...]]"
 
 
 @dataclass(frozen=True)
@@ -22,10 +19,10 @@ class IterationResult:
 
     start: Stored[Policy]
     """The policy it started from."""
-    prompts: Stored[tuple[Prompt, ...]]
-    candidates: Stored[tuple[Candidate, ...]]
-    judgments: Stored[tuple[Judgment, ...]]
-    pairs: Stored[Pairing]
+    prompts: Prompts
+    candidates: Candidates
+    judgments: Judgments
+    pairs: Pairs
     trained: Stored[Policy] | None
     """None where no pair was left and the policy stayed as it was."""
 
@@ -37,8 +34,8 @@ class BaselineComparison:
     baseline: str
     """``temperature T``: M0's at T against the sampled ones; ``greedy``: the greedy ones of both,
     which no temperature improves."""
-    answers: Answers
-    opponents: Answers
+    answers: Candidates
+    opponents: Candidates
     """M0's."""
     comparisons: Comparisons
 
@@ -48,11 +45,11 @@ class PolicyEvaluation:
     """A policy, and everything that was measured of it."""
 
     policy: Stored[Policy]
-    sampled: Answers
+    sampled: Candidates
     """Its sampled answers to the held-out prompts, which meet the opponents'."""
-    greedy: Answers
+    greedy: Candidates
     """Its greedy ones."""
-    fixed: Stored[tuple[Judgment, ...]]
+    fixed: Judgments
     """Its judgments of M0's answers to the labelled prompts."""
     evaluation: Stored[Evaluation]
     comparisons: tuple[tuple[PolicyEvaluation, Comparisons], ...]
@@ -65,7 +62,7 @@ class PolicyEvaluation:
     """Whether an alarm ends the run with this policy."""
     next_start: Stored[Policy]
     """The policy that the next iteration starts from: this one, or the best so far."""
-    baselines: tuple[tuple[float, Answers], ...] = ()
+    baselines: tuple[tuple[float, Candidates], ...] = ()
     """M0's answers at lower temperatures, by temperature: what sharpening alone would gain."""
     against_baselines: tuple[BaselineComparison, ...] = ()
     """What an arbiter that is no oracle said of its answers against what M0 writes without

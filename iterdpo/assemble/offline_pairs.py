@@ -92,7 +92,6 @@ def with_offline_pairs(recipe: Recipe, config: Config, source: OfflineSource) ->
         ),
         judge=ReadOfflineScores(prompts),
         build_pairs=KeepOfflinePairs(longest),
-        prompt_writer="nobody",
         # The given scores have a scale of their own, which nothing names.
         check=replace(recipe.check, scale=None),
     )

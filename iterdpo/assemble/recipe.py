@@ -95,7 +95,6 @@ def make_recipe(
         check=CheckHealth(config.health, scale),
         arbiter=evaluation.arbiter,
         on_alarm=config.health.on_alarm,
-        prompt_writer="initial" if config.prompts.source == "self_instruct" else "nobody",
         judge_model=config.judge.model or "initial",  # it judges with none of them
         # Without one, the loop's trainings are given the start, and leave it.
         reference="previous" if training.reference == "none" else training.reference,

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from iterdpo import loop
 from iterdpo.assemble import assemble, library_versions
@@ -32,6 +32,7 @@ from iterdpo.store.identity import Identity, Ref, describe, difference, nearest,
 from iterdpo.store.inventory import Finished, Inventory, Leftover, read_store
 from iterdpo.store.runner import Stage, Stages, Stored, stage_identity
 
+P = ParamSpec("P")
 Result = TypeVar("Result")
 
 MOST_REASONS = 6
@@ -88,13 +89,13 @@ class Planner(Stages):
         self._known: dict[tuple[str, str], Identity] = self.inventory.identities()
         self._seen: set[Ref] = set()
 
-    def run(self, stage: Stage[Result], *args: object) -> Stored[Result]:
+    def run(self, stage: Stage[P, Result], *args: P.args, **kwargs: P.kwargs) -> Stored[Result]:
         """Note what ``stage`` would do and return its result, stored or supposed."""
-        identity = stage_identity(stage, args)
+        identity = stage_identity(stage, args, kwargs)
         ref = Ref(stage.name, sha256_of(identity))
         found = self.inventory.finished.get(ref)
         kind = Stored if found else _Supposed
-        stored = kind(stage, ref.key, self.root / ref.stage / ref.key, args)
+        stored = kind(stage, ref.key, self.root / ref.stage / ref.key, args, kwargs)
         if ref not in self._seen:
             self._seen.add(ref)
             self.steps.append(self._step(stored, identity, ref, found))
@@ -126,7 +127,11 @@ class Planner(Stages):
             return [*reasons, f"no {identity['stage']} is stored"]
         new = difference(identity, like, self._known)
         if due:  # what is new in those is said there
-            new = [item for item in new if not item.via and not item.path.startswith("args[")]
+            new = [
+                item
+                for item in new
+                if not item.via and not item.path.startswith(("args[", "kwargs."))
+            ]
         reasons += describe(new)
         if len(reasons) > MOST_REASONS:
             reasons[MOST_REASONS:] = [f"and {len(reasons) - MOST_REASONS} more differences"]
@@ -171,7 +176,7 @@ class Planner(Stages):
         )
 
 
-def rows(stage: Stage[Any], args: Iterable[Any]) -> int:
+def rows(stage: Stage[..., Any], args: Iterable[Any]) -> int:
     """Return how many records a stage will make, as far as settings tell; else 0."""
     first = next(iter(args), None)
     if isinstance(stage, SelectPrompts | SelfInstruct):

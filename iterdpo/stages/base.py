@@ -6,17 +6,24 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from iterdpo.models.layout import ADAPTER_DIR, DEQUANTIZED_DIR, MODEL_DIR, REPORT_FILE
 from iterdpo.models.prequantized import PREQUANTIZED
-from iterdpo.records import Adapter, Base, Policy
+from iterdpo.pairing.base import Pairing
+from iterdpo.records import Adapter, Base, Candidate, Comparison, Judgment, Policy, Prompt
 from iterdpo.store.atomic import write_text
-from iterdpo.store.runner import Work
+from iterdpo.store.runner import Stored, Work
 from iterdpo.store.tables import read_records, write_records
 
 Record = TypeVar("Record")
 Metrics = Mapping[str, object]
+
+Prompts: TypeAlias = Stored[tuple[Prompt, ...]]
+Candidates: TypeAlias = Stored[tuple[Candidate, ...]]
+Judgments: TypeAlias = Stored[tuple[Judgment, ...]]
+Pairs: TypeAlias = Stored[Pairing]
+Comparisons: TypeAlias = Stored[tuple[Comparison, ...]]
 
 RECORDS_FILE = "records.parquet"
 
@@ -30,7 +37,7 @@ class RecordStep(Generic[Record]):
     record: type[Record]
     version = 1
 
-    def load(self, directory: Path, *_: object) -> tuple[Record, ...]:
+    def load(self, directory: Path, *_: object, **__: object) -> tuple[Record, ...]:
         return tuple(read_records(directory / RECORDS_FILE, self.record))
 
     def keep(self, work: Work, records: Iterable[Record]) -> tuple[Record, ...]:

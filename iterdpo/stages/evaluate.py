@@ -17,9 +17,6 @@ from iterdpo.store.atomic import write_text
 from iterdpo.store.runner import Stored, Work
 
 EVALUATION_FILE = "evaluation.json"
-MEASURED_FROM = (
-    "held_out", "sampled", "greedy", "own", "labelled", "fixed_answers", "fixed",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Measure:
     def compute(
         self,
         work: Work,
+        *,
         held_out: Stored[tuple[Prompt, ...]],
         sampled: Stored[tuple[Candidate, ...]],
         greedy: Stored[tuple[Candidate, ...]],
@@ -59,12 +57,12 @@ class Measure:
         )
         return {"n": len(held_out.value)}
 
-    def load(self, directory: Path, *_: object) -> Evaluation:
+    def load(self, directory: Path, **_: object) -> Evaluation:
         from pydantic import TypeAdapter
 
         return TypeAdapter(Evaluation).validate_json((directory / EVALUATION_FILE).read_bytes())
 
 
-def measured_from(evaluation: Stored[Evaluation]) -> dict[str, Stored[Any]]:
+def measured_from(evaluation: Stored[Evaluation]) -> Mapping[str, Stored[Any]]:
     """Return what an evaluation was made from, by the names of ``Measure.compute``."""
-    return dict(zip(MEASURED_FROM, evaluation.args, strict=True))
+    return evaluation.kwargs

@@ -43,7 +43,7 @@ class Health:
 class CheckHealth:
     """Signs of a loop that goes wrong, and the best model so far.
 
-    A check's last argument is the check before, which leads back to M0: each sees the whole run.
+    ``before`` is the check before, which leads back to M0: each check sees the whole run.
     """
 
     thresholds: HealthConfig
@@ -60,6 +60,7 @@ class CheckHealth:
     def compute(
         self,
         work: Work,
+        *,
         iteration: int,
         policy: Stored[Policy],
         evaluation: Stored[Evaluation],
@@ -113,7 +114,7 @@ class CheckHealth:
         )
         return {"alarms": [alarm.name for alarm in found.alarms], "best": found.best.model}
 
-    def load(self, directory: Path, *_: object) -> Health:
+    def load(self, directory: Path, **_: object) -> Health:
         from pydantic import TypeAdapter
 
         return TypeAdapter(Health).validate_json((directory / HEALTH_FILE).read_bytes())
@@ -159,16 +160,16 @@ def healths(last: Stored[Health] | None) -> list[Health]:
     found = []
     while last is not None:
         found.append(last.value)
-        last = last.args[-1]
+        last = last.kwargs["before"]
     return found[::-1]
 
 
 def chain(last: Stored[Health] | None) -> Iterator[Checked]:
     """Yield what every check up to ``last`` looked at, M0's first."""
     if last is not None:
-        yield from chain(last.args[-1])
-        _, policy, evaluation, to_initial, *_ = last.args
-        yield policy, evaluation, to_initial
+        inputs = last.kwargs
+        yield from chain(inputs["before"])
+        yield inputs["policy"], inputs["evaluation"], inputs["to_initial"]
 
 
 def best_so_far(checked: Sequence[Checked]) -> Best:

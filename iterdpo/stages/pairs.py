@@ -36,7 +36,7 @@ class PairingStep:
         write_text(work.directory / DROPPED_FILE, json.dumps(dropped, sort_keys=True) + "\n")
         return {"kept": len(made.kept), "dropped": dropped}
 
-    def load(self, directory: Path, *_: object) -> Pairing:
+    def load(self, directory: Path, *_: object, **__: object) -> Pairing:
         dropped = json.loads((directory / DROPPED_FILE).read_text("utf-8"))
         return Pairing(
             kept=tuple(read_records(directory / RECORDS_FILE, Pair)),

@@ -7,7 +7,7 @@ a mapping. So a stage that is only planned can be compared with stored ones.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from iterdpo.store.hashing import JSON, canonical_json
 
 Identity = Mapping[str, JSON]
-"""``stage``, ``version``, ``settings`` and ``args`` of a stage."""
+"""``stage``, ``version``, ``settings``, ``args`` and ``kwargs`` of a stage."""
 
 SHORT = 8
 """Digits of a key that people are shown."""
@@ -52,24 +52,24 @@ class Difference:
     after: str | None
     """This identity's value, likewise."""
     via: tuple[Ref, ...] = ()
-    """The arguments that lead to the stage that differs, it being the last; empty for a difference
+    """The inputs that lead to the stage that differs, it being the last; empty for a difference
     of the identity itself."""
     leaves: int = 1
-    """How many leaves it stands for: another stage as an argument stands for all of its leaves."""
+    """How many leaves it stands for: another stage as an input stands for all of its leaves."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.before or '(none)'} -> {self.after or '(none)'}"
 
 
 def parents(identity: Identity) -> list[Ref]:
-    """Return the stages that are arguments of ``identity``, in order."""
-    return [ref for arg in _args(identity) if (ref := _ref(arg))]
+    """Return the stages that are inputs of ``identity``, however deep: by place, then by name."""
+    return list(_refs(identity).values())
 
 
 def difference(identity: Identity, other: Identity, known: Known = NOTHING) -> list[Difference]:
     """Return where ``identity`` differs from ``other``, down to the stages that differ first.
 
-    An argument that is another stage of the same name is followed into both, as far as ``known``
+    An input that is another stage of the same name is followed into both, as far as ``known``
     goes. A leaf that differs in the same way in several generations of a stage (the beta of M1 and
     of M2) is reported once: of the identity itself, else of the earliest generation.
 
@@ -84,16 +84,13 @@ def difference(identity: Identity, other: Identity, known: Known = NOTHING) -> l
     while queue:
         this, that, via = queue.popleft()
         differing = _own(this, that, via)
-        for position, (mine, its) in enumerate(_paired_args(this, that)):
-            mine_ref, its_ref = _ref(mine), _ref(its)
-            if mine_ref is None or its_ref is None or mine_ref == its_ref:
-                continue
-            ours, theirs = known.get(mine_ref), known.get(its_ref)
-            if ours is None or theirs is None or mine_ref.stage != its_ref.stage:
-                differing.append(_replaced(position, mine_ref, its_ref, via, known))
-            elif (mine_ref, its_ref) not in followed:
-                followed.add((mine_ref, its_ref))
-                queue.append((ours, theirs, (*via, mine_ref)))
+        for path, (mine, its) in _paired(this, that).items():
+            ours, theirs = known.get(mine), known.get(its)
+            if ours is None or theirs is None or mine.stage != its.stage:
+                differing.append(_replaced(path, mine, its, via, known))
+            elif (mine, its) not in followed:
+                followed.add((mine, its))
+                queue.append((ours, theirs, (*via, mine)))
         for item in differing:
             leaf = (this["stage"], item.path, item.before, item.after)
             if leaf not in found or found[leaf].via:
@@ -144,20 +141,20 @@ def _because(via: tuple[Ref, ...]) -> str:
 
 def _own(this: Identity, that: Identity, via: tuple[Ref, ...]) -> list[Difference]:
     mine, its = dict(_identity_leaves(this)), dict(_identity_leaves(that))
+    followed = _paired(this, that)
     return [
         Difference(path, its.get(path), mine.get(path), via)
         for path in dict.fromkeys([*its, *mine])
         # As text, because the key is made of the text: there 1, 1.0 and true are three values.
-        if its.get(path) != mine.get(path) and not (_is_ref(this, path) and _is_ref(that, path))
+        if its.get(path) != mine.get(path) and path not in followed
     ]
 
 
 def _identity_leaves(identity: Identity) -> Iterator[tuple[str, str]]:
     for name in ("stage", "version", "settings"):
         yield from _leaves(identity[name], name)
-    for position, arg in enumerate(_args(identity)):
-        ref = _ref(arg)
-        yield (_arg(position), ref.short if ref else canonical_json(arg))
+    for path, leaf in _inputs(identity):
+        yield path, leaf.short if isinstance(leaf, Ref) else leaf
 
 
 def _leaves(value: JSON, path: str) -> Iterator[tuple[str, str]]:
@@ -168,27 +165,44 @@ def _leaves(value: JSON, path: str) -> Iterator[tuple[str, str]]:
         yield path, canonical_json(value)
 
 
-def _replaced(position: int, mine: Ref, its: Ref, via: tuple[Ref, ...], known: Known) -> Difference:
-    sizes = [len(list(_identity_leaves(known[ref]))) for ref in (mine, its) if ref in known]
-    return Difference(_arg(position), its.short, mine.short, via, max(sizes, default=1))
-
-
-def _is_ref(identity: Identity, path: str) -> bool:
-    return any(_ref(arg) and path == _arg(n) for n, arg in enumerate(_args(identity)))
-
-
-def _paired_args(this: Identity, that: Identity) -> Iterator[tuple[JSON, JSON]]:
-    return zip(_args(this), _args(that), strict=False)  # what one has more is a leaf of its own
-
-
-def _args(identity: Identity) -> Sequence[JSON]:
-    args = identity["args"]
+def _inputs(identity: Identity) -> Iterator[tuple[str, Ref | str]]:
+    """Yield the leaves of the inputs by path: earlier stages, and plain values as JSON text."""
+    args, kwargs = identity["args"], identity["kwargs"]
     assert isinstance(args, list)
-    return args
+    assert isinstance(kwargs, dict)
+    for position, value in enumerate(args):
+        yield from _input_leaves(value, f"args[{position}]")
+    for name in sorted(kwargs):
+        yield from _input_leaves(kwargs[name], f"kwargs.{name}")
 
 
-def _arg(position: int) -> str:
-    return f"args[{position}]"
+def _input_leaves(value: JSON, path: str) -> Iterator[tuple[str, Ref | str]]:
+    if ref := _ref(value):
+        yield path, ref
+    elif isinstance(value, dict) and value:
+        for name in sorted(value):
+            yield from _input_leaves(value[name], f"{path}.{name}")
+    elif isinstance(value, list) and value:
+        for position, item in enumerate(value):
+            yield from _input_leaves(item, f"{path}[{position}]")
+    else:
+        yield path, canonical_json(value)
+
+
+def _refs(identity: Identity) -> dict[str, Ref]:
+    """Return the stages that are inputs of ``identity``, by path."""
+    return {path: leaf for path, leaf in _inputs(identity) if isinstance(leaf, Ref)}
+
+
+def _paired(this: Identity, that: Identity) -> dict[str, tuple[Ref, Ref]]:
+    """Return where both have a stage, and not the same one."""
+    mine, its = _refs(this), _refs(that)
+    return {p: (mine[p], its[p]) for p in mine if p in its and mine[p] != its[p]}
+
+
+def _replaced(path: str, mine: Ref, its: Ref, via: tuple[Ref, ...], known: Known) -> Difference:
+    sizes = [len(list(_identity_leaves(known[ref]))) for ref in (mine, its) if ref in known]
+    return Difference(path, its.short, mine.short, via, max(sizes, default=1))
 
 
 def _ref(arg: JSON) -> Ref | None:

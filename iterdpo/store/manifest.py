@@ -23,7 +23,13 @@ _FIELDS: Kinds = {
     "seconds": (int, float),
     "versions": dict,
 }
-_IDENTITY_FIELDS: Kinds = {"stage": str, "version": int, "settings": dict, "args": list}
+_IDENTITY_FIELDS: Kinds = {
+    "stage": str,
+    "version": int,
+    "settings": dict,
+    "args": list,
+    "kwargs": dict,
+}
 
 
 class ManifestError(UserError):

@@ -16,11 +16,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from iterdpo.errors import UserError
 from iterdpo.runtime.signals import StopRequest
@@ -44,6 +44,7 @@ MANIFEST = "stage.json"
 LOCKS_DIR = ".locks"
 PARTS_DIR = "parts"
 
+P = ParamSpec("P")
 Record = TypeVar("Record")
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
@@ -70,8 +71,12 @@ class Work:
         return Parts(self.kept / PARTS_DIR, record, self.key, units, part_units)
 
 
-class Stage(Protocol[Result_co]):
-    """One step of the loop. Subclasses say what they need; the store says when it runs."""
+class Stage(Protocol[P, Result_co]):
+    """One stage of the loop. It says what it needs; the store says when it runs.
+
+    ``P`` are the parameters of ``compute`` behind its ``work``, and a type checker holds every call
+    of ``Stages.run`` against them: ``Stage[[Stored[str]], int]`` makes a number of a stored text.
+    """
 
     @property
     def name(self) -> str:
@@ -85,27 +90,29 @@ class Stage(Protocol[Result_co]):
     def settings(self) -> Mapping[str, object]:
         """Everything of the configuration that may change the result, and nothing else."""
 
-    def compute(self, work: Work, /, *args: Any, **kwargs: Any) -> Mapping[str, object]:
+    def compute(self, work: Work, /, *args: P.args, **kwargs: P.kwargs) -> Mapping[str, object]:
         """Write the result's files and return the metrics for ``stage.json``."""
 
+    # Not ``P``: most stages take whatever ``compute`` is given and look at none of it.
     def load(self, directory: Path, /, *args: Any, **kwargs: Any) -> Result_co:
-        """Read the result back from a finished directory; ``args`` are those of ``compute``."""
+        """Read the result back from a finished directory. The arguments are ``compute``'s."""
 
 
 @dataclass(frozen=True)
 class Stored(Generic[Result]):
     """The result of a stage, in the store. Loaded when asked for, and kept until ``forget``."""
 
-    stage: Stage[Result]
+    stage: Stage[..., Result]
     key: str
     directory: Path
-    args: tuple[Any, ...]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
     computed: bool = False
     """Whether this very call computed it."""
 
     @cached_property
     def value(self) -> Result:
-        return self.stage.load(self.directory, *self.args)
+        return self.stage.load(self.directory, *self.args, **self.kwargs)
 
     def forget(self) -> None:
         """Let go of what was loaded; asked for again, it is loaded again."""
@@ -140,22 +147,24 @@ class Stages:
     handed_out: list[Stored[Any]] = field(default_factory=list)
     """Every result as it was given to the caller, to be told to forget."""
 
-    def run(self, stage: Stage[Result], *args: object) -> Stored[Result]:
-        """Return the stored result of ``stage`` for ``args``, computing it if it is not there.
+    def run(self, stage: Stage[P, Result], *args: P.args, **kwargs: P.kwargs) -> Stored[Result]:
+        """Return the stored result of ``stage`` for its inputs, computing it if it is not there.
 
         A result with a damaged file is named, set aside and computed again.
 
         Args:
             stage: what to run.
-            args: earlier results (``Stored``) or plain JSON values; all of them enter the key.
+            args: earlier results (``Stored``), plain JSON values, or lists, mappings and
+                dataclasses of both; all of them enter the key.
+            kwargs: likewise, entering the key by name.
 
         Raises:
             UserError: the store cannot be read or written to, or the disk is full.
         """
         self.stop.check()
-        identity = stage_identity(stage, args)
+        identity = stage_identity(stage, args, kwargs)
         key = sha256_of(identity)
-        stored = Stored(stage, key, self.root / stage.name / key, args)
+        stored = Stored(stage, key, self.root / stage.name / key, args, kwargs)
         # Before it is there: what a killed run has begun is no garbage.
         self.used[f"{stage.name}/{stored.key}"] = stored.directory
         with disk_errors_named(stored.directory.parent):
@@ -167,7 +176,7 @@ class Stages:
                 with locked(lock, waiting=_say(stage.name)):
                     # Another process may have finished it while this one waited.
                     if not _intact(stored.directory, move=True):
-                        self._compute(stored, identity, args)
+                        self._compute(stored, identity)
                         stored = replace(stored, computed=True)
                     remove_all_but_damaged(_kept(stored.directory))
         if self.on_stage:
@@ -184,15 +193,13 @@ class Stages:
         for stored in self.handed_out:
             stored.forget()
 
-    def _compute(
-        self, stored: Stored[Result], identity: Mapping[str, JSON], args: tuple[object, ...]
-    ) -> None:
+    def _compute(self, stored: Stored[Any], identity: Mapping[str, JSON]) -> None:
         remove_partial(stored.directory)
         with published_directory(stored.directory) as directory:
             began = time.monotonic()
             work = Work(directory, _kept(stored.directory), stored.key, self.stop)
             with memory_watched() as peaks:
-                metrics = plain(stored.stage.compute(work, *args))
+                metrics = plain(stored.stage.compute(work, *stored.args, **stored.kwargs))
             manifest = {
                 "key": stored.key,
                 "identity": identity,
@@ -234,17 +241,30 @@ def _say(name: str) -> Callable[[Holder], None]:
     return say
 
 
-def stage_identity(stage: Stage[Result], args: tuple[object, ...]) -> dict[str, JSON]:
+def stage_identity(
+    stage: Stage[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
+) -> dict[str, JSON]:
     """Return everything that a stage's key is made of, as plain data."""
     return {
         "stage": stage.name,
         "version": stage.version,
         "settings": plain(dict(stage.settings)),
-        "args": [
-            {"stage": arg.stage.name, "key": arg.key} if isinstance(arg, Stored) else plain(arg)
-            for arg in args
-        ],
+        "args": [_input(arg) for arg in args],
+        "kwargs": {name: _input(arg) for name, arg in sorted(kwargs.items())},
     }
+
+
+def _input(value: object) -> JSON:
+    """Return an argument as plain data: a stored result, however deep in it, by its key."""
+    if isinstance(value, Stored):
+        return {"stage": value.stage.name, "key": value.key}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _input(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _input(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_input(item) for item in value]
+    return plain(value)
 
 
 def verify(directory: Path, *, weights: bool = True) -> None:

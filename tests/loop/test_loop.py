@@ -10,7 +10,9 @@ import pytest
 
 from iterdpo import loop
 from iterdpo.errors import UserError
+from iterdpo.recipe import Recipe
 from iterdpo.records import Prompt
+from iterdpo.stages.self_instruct import SelfInstruct
 
 
 @dataclass
@@ -19,11 +21,13 @@ class Recorded:
 
     name: str
     args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     value: Any = None
 
     @property
     def key(self) -> str:
-        return f"{self.name}({', '.join(getattr(arg, 'key', str(arg)) for arg in self.args)})"
+        inputs = (*self.args, *self.kwargs.values())
+        return f"{self.name}({', '.join(getattr(arg, 'key', str(arg)) for arg in inputs)})"
 
 
 @dataclass
@@ -37,9 +41,11 @@ class RecordingStages:
     def forget(self) -> None:
         self.forgot += 1
 
-    def run(self, stage: str, *args: Any) -> Recorded:
-        value = self.values.get(stage)
-        self.calls.append(Recorded(stage, args, value(*args) if callable(value) else value))
+    def run(self, stage: Any, *args: Any, **kwargs: Any) -> Recorded:
+        name = "select" if isinstance(stage, SelfInstruct) else stage
+        value = self.values.get(name)
+        made = value(*args, **kwargs) if callable(value) else value
+        self.calls.append(Recorded(name, args, kwargs, made))
         return self.calls[-1]
 
     def made(self, stage: str) -> list[Recorded]:
@@ -55,10 +61,9 @@ STAGES = (
 USUAL = {
     "judge_model": "current",
     "reference": "previous",
-    "prompt_writer": "nobody",
     "arbiter": "oracle",
     "on_alarm": "warn",
-    "controls": (),
+    "baselines": (),
 }
 NOTHING = SimpleNamespace(alarms=())
 
@@ -69,18 +74,25 @@ class Judging(str):
     asks_policy = True
 
 
-def make_recipe(**choices: Any) -> SimpleNamespace:
+def make_recipe(**choices: Any) -> Any:
     stages = {name: name for name in STAGES}
     hooks = ("require_pairs", "require_scored", "close_arbiter")
     checks = {name: lambda *args: None for name in hooks}
 
-    def enter(stages: RecordingStages) -> tuple[Recorded, Recorded]:
+    def initialize(stages: RecordingStages) -> tuple[Recorded, Recorded]:
         base = stages.run("base")
         return base, base
 
-    judge = Judging("judge_measured")
-    made = {"enter": enter, "judge_measured": judge}
-    return SimpleNamespace(**(stages | USUAL | checks | made | choices))
+    def select_prompts(*args: Any) -> Any:
+        return Recipe.select_prompts(recipe, *args)
+
+    made = {
+        "initialize": initialize,
+        "select_prompts": select_prompts,
+        "judge_measured": Judging("judge_measured"),
+    }
+    recipe: Any = SimpleNamespace(**(stages | USUAL | checks | made | choices))
+    return recipe
 
 
 def play(
@@ -150,7 +162,7 @@ def test_without_pairs_the_policy_stays() -> None:
 
 
 def test_m0_writes_prompts_knowing_those_it_wrote_before() -> None:
-    rounds, stages = play(prompt_writer="initial")
+    rounds, stages = play(select=object.__new__(SelfInstruct))
     prompts = [done.made.prompts for done in rounds[1:]]
     first = rounds[0].policy
     assert [call.args for call in stages.made("select")] == [
@@ -174,7 +186,7 @@ def test_a_prompt_that_is_measured_on_is_not_trained_on(measured: str) -> None:
 def alarm_at(number: int, best: str) -> Any:
     """A check that raises an alarm in one iteration, and names the best model then."""
 
-    def check(iteration: int, *_: Any) -> SimpleNamespace:
+    def check(iteration: int, **_: Any) -> SimpleNamespace:
         alarms = ("too many ties",) if iteration == number else ()
         return SimpleNamespace(alarms=alarms, best=SimpleNamespace(model=best))
 
@@ -246,44 +258,46 @@ def test_the_arbiter_is_let_go_after_every_model_even_when_it_fails() -> None:
 def test_each_check_sees_its_iteration_and_the_check_before() -> None:
     rounds, stages = play()
     checks = stages.made("check")
-    assert [call.args[0] for call in checks] == [0, 1, 2, 3]
-    assert checks[0].args[3:] == (None,) * 8
+    assert [call.kwargs["iteration"] for call in checks] == [0, 1, 2, 3]
+    given = {name for name, value in checks[0].kwargs.items() if value is not None}
+    assert given == {"iteration", "policy", "evaluation"}
     for before, call, done in zip(checks, checks[1:], rounds[1:], strict=False):
-        _, policy, _, to_initial, to_parent, parent, candidates, *_, last = call.args
-        assert (policy, candidates, last) == (done.policy, done.made.candidates, before)
-        assert parent is rounds[done.iteration - 1].policy
-        assert to_initial.args[2] is rounds[0].measured.sampled
-        assert to_parent.args[2] is rounds[done.iteration - 1].measured.sampled
+        seen = call.kwargs
+        assert (seen["policy"], seen["before"]) == (done.policy, before)
+        assert (seen["candidates"], seen["pairs"]) == (done.made.candidates, done.made.pairs)
+        assert seen["parent"] is rounds[done.iteration - 1].policy
+        assert seen["to_initial"].args[2] is rounds[0].measured.sampled
+        assert seen["to_parent"].args[2] is rounds[done.iteration - 1].measured.sampled
 
 
 def test_m0_also_answers_at_lower_temperatures_once() -> None:
-    controls = tuple(
+    baselines = tuple(
         type("Cooler", (str,), {"sampling": SimpleNamespace(temperature=heat)})(f"at {heat}")
         for heat in (0.7, 0.4)
     )
-    rounds, _ = play(controls=controls)
-    assert [heat for heat, _ in rounds[0].measured.controls] == [0.7, 0.4]
-    assert all(done.measured.controls == () for done in rounds[1:])
-    assert all(stored.args[1] is rounds[0].policy for _, stored in rounds[0].measured.controls)
+    rounds, _ = play(baselines=baselines)
+    assert [heat for heat, _ in rounds[0].measured.baselines] == [0.7, 0.4]
+    assert all(done.measured.baselines == () for done in rounds[1:])
+    assert all(stored.args[1] is rounds[0].policy for _, stored in rounds[0].measured.baselines)
 
 
 def test_without_an_oracle_each_policy_meets_what_m0_writes_without_learning() -> None:
     cooler = type("Cooler", (str,), {"sampling": SimpleNamespace(temperature=0.4)})("cooler")
-    rounds, stages = play(iterations=2, controls=(cooler,), arbiter="initial")
+    rounds, stages = play(iterations=2, baselines=(cooler,), arbiter="initial")
     first, _, last = (done.measured for done in rounds)
-    assert first.against_controls == ()
-    assert [item.control for item in last.against_controls] == ["temperature 0.4", "greedy"]
-    cold, greedy = (item.comparisons.args for item in last.against_controls)
+    assert first.against_baselines == ()
+    assert [item.baseline for item in last.against_baselines] == ["temperature 0.4", "greedy"]
+    cold, greedy = (item.comparisons.args for item in last.against_baselines)
     # The prompts, the answers, M0's, and M0 as the judge.
-    assert cold[1:] == (last.sampled, first.controls[0][1], rounds[0].policy)
+    assert cold[1:] == (last.sampled, first.baselines[0][1], rounds[0].policy)
     assert greedy[1:] == (last.greedy, first.greedy, rounds[0].policy)
     assert len(stages.made("compare")) == 1 + 2 + 2 * 2
 
-    # An oracle has scored the controls, and without any there is nothing to meet.
-    scored, _ = play(iterations=1, controls=(cooler,), arbiter="oracle")
+    # An oracle has scored the baselines, and without any there is nothing to meet.
+    scored, _ = play(iterations=1, baselines=(cooler,), arbiter="oracle")
     alone, _ = play(iterations=1, arbiter="initial")
-    nobody, _ = play(iterations=1, controls=(cooler,), arbiter="none", compare=None)
-    assert {done[-1].measured.against_controls for done in (scored, alone, nobody)} == {()}
+    nobody, _ = play(iterations=1, baselines=(cooler,), arbiter="none", compare=None)
+    assert {done[-1].measured.against_baselines for done in (scored, alone, nobody)} == {()}
 
 
 def test_a_warning_changes_nothing() -> None:

@@ -113,17 +113,29 @@ def test_what_a_check_reads_off_an_iteration(tmp_path: Path) -> None:
     for name in ("zero", "one"):
         (tmp_path / name).mkdir()
     first = Work(tmp_path / "zero", tmp_path / "kept", "0" * 64)
-    step.compute(first, 0, m0, measured0, *[None] * 8)
-    args = (0, m0, measured0, *[None] * 8)
-    before = stored(step.load(tmp_path / "zero"), args=args)
+    nothing = dict.fromkeys(
+        "to_initial to_parent parent candidates judgments pairs trained before".split()
+    )
+    inputs: dict[str, Any] = {"iteration": 0, "policy": m0, "evaluation": measured0, **nothing}
+    step.compute(first, **inputs)
+    before = stored(step.load(tmp_path / "zero"), kwargs=inputs)
     assert before.value.alarms == ()
     assert before.value.vitals.parent is None
 
     metrics = step.compute(
-        Work(tmp_path / "one", tmp_path / "kept", "1" * 64), 1, m1, measured1, None, None, m0,
-        stored(tuple(candidates)), stored(tuple(judgments)), stored(Pairing((pair,), dropped)),
-        stored(None, directory=tmp_path), before,
-    )  # fmt: skip
+        Work(tmp_path / "one", tmp_path / "kept", "1" * 64),
+        iteration=1,
+        policy=m1,
+        evaluation=measured1,
+        to_initial=None,
+        to_parent=None,
+        parent=m0,
+        candidates=stored(tuple(candidates)),
+        judgments=stored(tuple(judgments)),
+        pairs=stored(Pairing((pair,), dropped)),
+        trained=stored(None, directory=tmp_path),
+        before=before,
+    )
     found = step.load(tmp_path / "one")
     vitals = dataclasses.asdict(found.vitals)
     assert vitals == {

@@ -34,6 +34,7 @@ def identity(stage: str, settings: Any = None, *args: Any, version: int = 1) -> 
         "version": version,
         "settings": settings or {},
         "args": [arg._asdict() if isinstance(arg, Ref) else arg for arg in args],
+        "kwargs": {},
     }
 
 

@@ -189,7 +189,8 @@ class MadeRun:
         place.mkdir(parents=True, exist_ok=True)
         manifest = {
             "key": key, "metrics": {}, "files": {}, "seconds": 1.5, "versions": {},
-            "identity": {"stage": name, "version": 1, "settings": dict(settings or {}), "args": []},
+            "identity": {"stage": name, "version": 1, "settings": dict(settings or {}),
+                         "args": [], "kwargs": {}},
         }  # fmt: skip
         place.joinpath("stage.json").write_text(json.dumps(manifest))
         link = self.directory / "stages" / f"{self.links:02d}-{name}-{key[:8]}"
