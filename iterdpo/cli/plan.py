@@ -89,9 +89,9 @@ class Planner(Stages):
         self._known: dict[tuple[str, str], Identity] = self.inventory.identities()
         self._seen: set[Ref] = set()
 
-    def run(self, stage: Stage[P, Result], *args: P.args, **kwargs: P.kwargs) -> Stored[Result]:
+    def run(self, stage: Stage[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Stored[Result]:
         """Note what ``stage`` would do and return its result, stored or supposed."""
-        identity = stage_identity(stage, args, kwargs)
+        identity = stage_identity(stage, *args, **kwargs)
         ref = Ref(stage.name, sha256_of(identity))
         found = self.inventory.finished.get(ref)
         kind = Stored if found else _Supposed

@@ -1,6 +1,6 @@
 """What a stage's key is made of, and how two stages of the same name differ.
 
-Pure: an identity is plain data, as ``stages.stage_identity`` makes it, and parents are looked up in
+Pure: an identity is plain data, as ``runner.stage_identity`` makes it, and parents are looked up in
 a mapping. So a stage that is only planned can be compared with stored ones.
 """
 

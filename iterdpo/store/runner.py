@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +147,7 @@ class Stages:
     handed_out: list[Stored[Any]] = field(default_factory=list)
     """Every result as it was given to the caller, to be told to forget."""
 
-    def run(self, stage: Stage[P, Result], *args: P.args, **kwargs: P.kwargs) -> Stored[Result]:
+    def run(self, stage: Stage[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Stored[Result]:
         """Return the stored result of ``stage`` for its inputs, computing it if it is not there.
 
         A result with a damaged file is named, set aside and computed again.
@@ -162,7 +162,7 @@ class Stages:
             UserError: the store cannot be read or written to, or the disk is full.
         """
         self.stop.check()
-        identity = stage_identity(stage, args, kwargs)
+        identity = stage_identity(stage, *args, **kwargs)
         key = sha256_of(identity)
         stored = Stored(stage, key, self.root / stage.name / key, args, kwargs)
         # Before it is there: what a killed run has begun is no garbage.
@@ -241,9 +241,7 @@ def _say(name: str) -> Callable[[Holder], None]:
     return say
 
 
-def stage_identity(
-    stage: Stage[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
-) -> dict[str, JSON]:
+def stage_identity(stage: Stage[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> dict[str, JSON]:
     """Return everything that a stage's key is made of, as plain data."""
     return {
         "stage": stage.name,

@@ -14,6 +14,7 @@ from iterdpo.runtime.signals import Stopped, StopRequest
 from iterdpo.store import registry
 from iterdpo.store import runner as stages_module
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, write_text
+from iterdpo.store.identity import parents
 from iterdpo.store.runner import CorruptStageError, Stages, Work, verify
 
 
@@ -82,6 +83,50 @@ def test_a_key_is_known_from_the_parents_key_alone(tmp_path: Path) -> None:
     parent.directory.joinpath("total.txt").write_text("77")  # the parent's content plays no part
     child = Stages(tmp_path / "other")
     assert stages.run(Add(1), parent).key == child.run(Add(1), child.run(Add(1))).key
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Earlier results by name."""
+
+    first: Any
+    more: tuple[Any, ...] = ()
+
+
+def test_a_stage_counts_by_its_key_however_deep_it_lies_in_an_argument(tmp_path: Path) -> None:
+    class Take(Add):
+        def compute(self, work: Work, *args: Any, **kwargs: Any) -> Any:
+            return super().compute(work)
+
+        def load(self, directory: Path, *args: Any, **kwargs: Any) -> Any:
+            return args, kwargs
+
+    stages = Stages(tmp_path)
+    one, two = stages.run(Add(1)), stages.run(Add(2))
+    deep = (None, [one, 5]), Inputs(two, more=(one,))
+    stored = stages.run(Take(3), *deep, last={"two": two})
+    first, second = ({"stage": "add", "key": item.key} for item in (one, two))
+    made_of = stored.manifest["identity"]
+    assert made_of["args"] == [[None, [first, 5]], {"first": second, "more": [first]}]
+    assert made_of["kwargs"] == {"last": {"two": second}}
+    assert [ref.key for ref in parents(made_of)] == [one.key, two.key, one.key, two.key]
+    assert stored.value == (deep, {"last": {"two": two}})
+
+
+def test_arguments_by_name_have_no_order(tmp_path: Path) -> None:
+    class Named(Add):
+        def compute(self, work: Work, **kwargs: int) -> Any:
+            return super().compute(work, *kwargs.values())
+
+        def load(self, directory: Path, **_: Any) -> Any:
+            return super().load(directory)
+
+    stages = Stages(tmp_path)
+    keys = [
+        stages.run(Named(1), **inputs).key
+        for inputs in ({"a": 2, "b": 3}, {"b": 3, "a": 2}, {"a": 3, "b": 2})
+    ]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_a_stage_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -73,6 +73,24 @@ def test_an_argument_is_followed_to_the_stage_that_differs_first() -> None:
     ]
 
 
+def test_named_and_nested_arguments_are_followed_and_named_by_their_path() -> None:
+    before, after = (
+        identity("health", {}) | {"args": [[1, arg._asdict()]], "kwargs": {"policy": arg._asdict()}}
+        for arg in (OLD, NEW)
+    )
+    assert lines(after, before, BETA) == ["settings.training.beta: 0.1 -> 0.3"]
+    assert lines(after, before) == [
+        "args[0][1]: adapter bbbbbbbb -> adapter cccccccc",
+        "kwargs.policy: adapter bbbbbbbb -> adapter cccccccc",
+    ]
+    alone = before | {"args": [[2]], "kwargs": {"policy": None}}
+    assert lines(after, alone, BETA) == [
+        "args[0][0]: 2 -> 1",
+        "kwargs.policy: null -> adapter cccccccc",
+        "args[0][1]: (none) -> adapter cccccccc",
+    ]
+
+
 def test_a_parent_that_is_planned_and_not_stored_is_given_in_the_mapping() -> None:
     stored: Known = {(OLD.stage, OLD.key): BETA[OLD]}
     planned: Known = {(NEW.stage, NEW.key): BETA[NEW]}
