@@ -50,7 +50,7 @@ CHOICE := $(PLATFORM) $(VLLM)
 CONSTRAINTS ?= constraints/$(PLATFORM).txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage check format build seed-model bench bench-gpu torture clean
+.PHONY: help install demo test coverage check format docs build seed-model bench bench-gpu torture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ check: $(STAMP)  ## formatting, lint and types
 format: $(STAMP)  ## put the code in its form and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP)  ## build the documentation and the API from the docstrings into site/
+	$(BIN)/python -m mkdocs build --strict $(ARGS)
 
 build: $(STAMP)  ## build the source distribution and the wheel into dist/
 	rm -rf dist

@@ -2,7 +2,9 @@
 
 The layout is that of the card of ``llm-blender/PairRM-hf``, three segments one after the other:
 
-[CLS] <|source|> prompt [SEP] [CLS] <|candidate1|> answer [SEP] [CLS] <|candidate2|> answer [SEP]
+    [CLS] <|source|> prompt [SEP]
+    [CLS] <|candidate1|> answer [SEP]
+    [CLS] <|candidate2|> answer [SEP]
 
 The prompt is cut at its right end to ``source_tokens``, markers included; each answer to half of
 what the prompt leaves of ``source_tokens + 2 * candidate_tokens``. Markers and other control tokens
