@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
 
 from iterdpo.engines.base import PromptTooLong
 from iterdpo.evaluation.statistics import Estimate
+
+if TYPE_CHECKING:
+    from iterdpo.store.runner import Stored
 
 T = TypeVar("T")
 
@@ -25,6 +28,11 @@ def bounds(estimate: Estimate | None) -> tuple[float, float]:
     assert estimate.low is not None
     assert estimate.high is not None
     return estimate.low, estimate.high
+
+
+def metrics_of(stored: Stored[Any]) -> dict[str, Any]:
+    """Return a stage's metrics, whose names and types the test knows."""
+    return cast("dict[str, Any]", stored.metrics)
 
 
 def near(value: float, within: float | None = None) -> float:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from iterdpo.engines.base import Completion, Engine, TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.vllm import VllmEngine
 from iterdpo.engines.vllm_process import VllmSettings
 from iterdpo.records import Policy
+
+Residency = Literal["resident", "sleep", "restart"]
 
 VLLM_SHARE = 0.15
 """Of the card's memory: enough for every model here, and it leaves room for a trainer."""
@@ -21,7 +24,7 @@ between 8 and 16 is rounded by up to 1/32, one between 16 and 32 by up to 1/16, 
 eighth of that; the logits of both tokens are, in both engines, and so are the layers before."""
 
 
-def vllm_engine(device: str, dtype: str, residency: str = "resident") -> VllmEngine:
+def vllm_engine(device: str, dtype: str, residency: Residency = "resident") -> VllmEngine:
     """Return vLLM for small models, not started yet."""
     return VllmEngine(
         VllmSettings(
@@ -35,7 +38,9 @@ def vllm_engine(device: str, dtype: str, residency: str = "resident") -> VllmEng
     )
 
 
-def transformers_engine(device: str, dtype: str, residency: str = "resident") -> TransformersEngine:
+def transformers_engine(
+    device: str, dtype: str, residency: Residency = "resident"
+) -> TransformersEngine:
     """Return transformers with PEFT for the lab's model, not loaded yet."""
     return TransformersEngine(
         TransformersSettings(device=device, dtype=dtype, residency=residency, attention="eager")

@@ -8,15 +8,19 @@ it must differ by such a tie.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
+from iterdpo.config.schema import Config
 from iterdpo.engines.base import TokenSequence
-from tests.engines.test_vllm import GREEDY, SCORES, requests
+from iterdpo.engines.transformers import TransformersEngine
+from iterdpo.engines.vllm import VllmEngine
+from iterdpo.records import Policy
+from tests.engines.test_vllm import GREEDY, SCORES, Written, requests
 from tests.gpu.engines import TIES, ties, transformers_engine, vllm_engine
+from tests.narrowing import answered, present
 
 pytestmark = pytest.mark.gpu
 
@@ -28,19 +32,19 @@ SCORE_GAP = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 
 
 @pytest.fixture(scope="module", params=["float32", "float16", "bfloat16"])
-def dtype(request: pytest.FixtureRequest) -> Any:
-    return request.param
+def dtype(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def reference(device: Any, dtype: Any) -> Iterator[Any]:
+def reference(device: str, dtype: str) -> Iterator[TransformersEngine]:
     engine = transformers_engine(device, dtype)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
-def engine(vllm: Any, device: Any, dtype: Any, policies: Any) -> Iterator[Any]:
+def engine(vllm: None, device: str, dtype: str, policies: list[Policy]) -> Iterator[VllmEngine]:
     engine = vllm_engine(device, dtype)
     try:
         list(engine.generate(requests(1), policies[1], GREEDY))
@@ -56,19 +60,24 @@ def engine(vllm: Any, device: Any, dtype: Any, policies: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def written(engine: Any, policies: Any) -> Any:
+def written(engine: VllmEngine, policies: list[Policy]) -> Written:
     """Greedy answers by the base and three adapters, in turns over one engine."""
     return [
-        (policy, list(engine.generate(requests(PROMPTS), policy, GREEDY))) for policy in policies
+        (policy, answered(engine.generate(requests(PROMPTS), policy, GREEDY)))
+        for policy in policies
     ]
 
 
 def test_greedy_texts_are_those_of_transformers_but_for_ties(
-    written: Any, reference: Any, engine: Any, dtype: Any, capsys: pytest.CaptureFixture[str]
+    written: Written,
+    reference: TransformersEngine,
+    engine: VllmEngine,
+    dtype: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     texts = set()
     for policy, answers in written:
-        expected = list(reference.generate(requests(PROMPTS), policy, GREEDY))
+        expected = answered(reference.generate(requests(PROMPTS), policy, GREEDY))
         apart = ties(reference, policy, answers, expected)
         with capsys.disabled():
             print(
@@ -83,9 +92,13 @@ def test_greedy_texts_are_those_of_transformers_but_for_ties(
 
 
 def test_logprobs_of_its_own_answers_are_those_of_the_model(
-    written: Any, reference: Any, configure: Any, dtype: Any, capsys: pytest.CaptureFixture[str]
+    written: Written,
+    reference: TransformersEngine,
+    configure: Callable[..., Config],
+    dtype: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    largest = configure().engine.max_gap
+    largest = 1e-4 if dtype == "float32" else present(configure().engine.max_gap)
     for policy, answers in written:
         sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
         theirs = reference.sequence_logprobs(sequences, policy)
@@ -98,15 +111,15 @@ def test_logprobs_of_its_own_answers_are_those_of_the_model(
                 f"\n{dtype} {policy.name}: log-probs differ by {sum(gaps) / len(gaps):.5f} nats a "
                 f"token on average, {max(gaps):.5f} at most"
             )
-        assert max(gaps) < (1e-4 if dtype == "float32" else largest)
+        assert max(gaps) < largest
 
 
 def test_score_distributions_are_those_of_the_model(
-    engine: Any, reference: Any, policies: Any, dtype: Any
+    engine: VllmEngine, reference: TransformersEngine, policies: list[Policy], dtype: str
 ) -> None:
     for policy in policies:
-        ours = engine.choice_logprobs(requests(PROMPTS), SCORES, policy)
-        theirs = reference.choice_logprobs(requests(PROMPTS), SCORES, policy)
+        ours = answered(engine.choice_logprobs(requests(PROMPTS), SCORES, policy))
+        theirs = answered(reference.choice_logprobs(requests(PROMPTS), SCORES, policy))
         for one, other in zip(ours, theirs, strict=True):
             shares = [math.exp(value) for value in one.logprobs]
             expected = [math.exp(value) for value in other.logprobs]
@@ -114,9 +127,13 @@ def test_score_distributions_are_those_of_the_model(
 
 
 def test_base_and_adapters_keep_apart_over_many_turns(
-    engine: Any, policies: Any, written: Any, reference: Any, dtype: Any
+    engine: VllmEngine,
+    policies: list[Policy],
+    written: Written,
+    reference: TransformersEngine,
+    dtype: str,
 ) -> None:
     """Later turns, with the prefix cache warm, answer for the same policy as the first ones."""
     for policy, first in reversed(written):
-        again = list(engine.generate(requests(PROMPTS), policy, GREEDY))
+        again = answered(engine.generate(requests(PROMPTS), policy, GREEDY))
         assert max(ties(reference, policy, again, first), default=0.0) <= TIES[dtype]

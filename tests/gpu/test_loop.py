@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.errors import UserError
+from tests.loop.conftest import Configure
 
 pytestmark = pytest.mark.gpu
 
@@ -24,10 +26,12 @@ TINY = (
 
 
 @pytest.fixture
-def loop(configure: Any, device: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+def loop(
+    configure: Configure, device: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[..., dict[str, Any]]:
     """A function from an engine, a type and overrides to a finished run's summary."""
 
-    def finished(engine: str, dtype: str, *overrides: str) -> Any:
+    def finished(engine: str, dtype: str, *overrides: str) -> dict[str, Any]:
         if engine == "vllm":
             request.getfixturevalue("vllm")
         config = configure(*overrides, f"engine.name={engine}", f"model.dtype={dtype}")
@@ -43,14 +47,16 @@ def loop(configure: Any, device: Any, request: pytest.FixtureRequest, tmp_path: 
 
 
 @pytest.fixture
-def prompts(tmp_path: Path) -> Any:
+def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.jsonl"
     rows = [{"prompt": f"Say {n} and a word about it."} for n in range(200)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-def check(result: Any, engine: Any, dtype: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def check(
+    result: dict[str, Any], engine: str, dtype: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Check what must be true of every run of two iterations."""
     assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
     assert len({model["adapter_sha256"] for model in result["models"]}) == 3
@@ -75,7 +81,9 @@ def check(result: Any, engine: Any, dtype: Any, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
-def test_the_lab(loop: Any, engine: str, dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lab(
+    loop: Callable[..., dict[str, Any]], engine: str, dtype: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = loop(engine, dtype, "experiment=smoke", "iterations=2")
     check(result, engine, dtype, capsys)
     assert result["models"][0]["quality"]["mean"] > 2  # the seed model is itself on this device
@@ -87,9 +95,9 @@ def test_the_lab(loop: Any, engine: str, dtype: str, capsys: pytest.CaptureFixtu
     [("transformers", 64, "float32"), ("transformers", 128, "bfloat16"), ("vllm", 128, "bfloat16")],
 )
 def test_a_random_model(
-    loop: Any,
-    checkpoint_of_width: Any,
-    prompts: Any,
+    loop: Callable[..., dict[str, Any]],
+    checkpoint_of_width: Callable[[int], Path],
+    prompts: Path,
     engine: str,
     width: int,
     dtype: str,
@@ -102,7 +110,10 @@ def test_a_random_model(
 
 @pytest.mark.parametrize("residency", ["sleep", "restart"])
 def test_the_lab_while_the_engine_is_away(
-    loop: Any, device: Any, residency: str, capsys: pytest.CaptureFixture[str]
+    loop: Callable[..., dict[str, Any]],
+    device: str,
+    residency: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if device == "cpu" and residency == "sleep":
         pytest.skip("vLLM sleeps on CUDA only")
@@ -114,7 +125,7 @@ def test_the_lab_while_the_engine_is_away(
 
 
 def test_a_training_of_its_own_process(
-    loop: Any, device: Any, capsys: pytest.CaptureFixture[str]
+    loop: Callable[..., dict[str, Any]], device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if device == "cpu":
         pytest.skip("a rehearsal trains bfloat16 in its own process only")
@@ -125,7 +136,7 @@ def test_a_training_of_its_own_process(
 
 
 def test_a_sampled_judge_and_the_base_as_reference(
-    loop: Any, capsys: pytest.CaptureFixture[str]
+    loop: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The rewards of the second iteration are not 0, and still those of independent arithmetic."""
     result = loop(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from iterdpo.assemble.checkpoint import quantization_name
 from iterdpo.engines.memory import CUDA_CONTEXT, GIB, ModelShape, trainer_bytes
 from iterdpo.records import Base
 from iterdpo.store.tables import write_records
-from iterdpo.training import dpo
-from iterdpo.training import lifecycle as course
+from iterdpo.training import train
+from iterdpo.training.canary import choose_canary
 from iterdpo.training.spec import DpoSpec, PairExample
 from tests.experiments.test_pool_seeds import load
+from tests.loop.conftest import Configure
+from tests.narrowing import present
 
 pytestmark = pytest.mark.gpu
 
@@ -32,7 +35,7 @@ PAIRS, BATCH, MICRO = 12, 4, 2
 
 
 @pytest.fixture(scope="module")
-def model(device: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def model(device: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A random Llama of 1.5 billion parameters; on the CPU, of next to none."""
     made = load("random_checkpoint")
     name = "1b" if device == "cuda" else "tiny"
@@ -42,11 +45,13 @@ def model(device: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture
-def training(model: Any, device: Any, configure: Any, tmp_path: Path) -> Any:
+def training(
+    model: tuple[Path, str], device: str, configure: Configure, tmp_path: Path
+) -> Callable[..., tuple[DpoSpec, int]]:
     """A function from overrides to (what to train, the estimate without the CUDA context)."""
     checkpoint, dtype = model
     length = 1024 if device == "cuda" else 32
-    shape = ModelShape.at(checkpoint)
+    shape = present(ModelShape.at(checkpoint))
     draw = random.Random(0)
 
     def ids(count: int) -> tuple[int, ...]:
@@ -67,9 +72,10 @@ def training(model: Any, device: Any, configure: Any, tmp_path: Path) -> Any:
             f"training.micro_batch_size={MICRO}", f"training.max_length={length}", *overrides,
         )  # fmt: skip
         quantization = quantization_name(config.model)
+        lora = present(config.model.adapter)
         spec = DpoSpec(
             base=Base(str(checkpoint), "0", quantization, dtype, str(checkpoint)),
-            lora=config.model.adapter,
+            lora=lora,
             training=config.training,
             policy_adapter=None,
             reference_adapter=None,
@@ -80,7 +86,7 @@ def training(model: Any, device: Any, configure: Any, tmp_path: Path) -> Any:
             trust_remote_code=False,
         )
         estimate = trainer_bytes(
-            shape, quantization, 2, config.model.adapter.rank, MICRO, length,
+            shape, quantization, 2, lora.rank, MICRO, length,
             config.training.gradient_checkpointing,
         )  # fmt: skip
         return spec, estimate - CUDA_CONTEXT
@@ -136,24 +142,24 @@ def _freed(device: str) -> int:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_steps_take_what_was_estimated(
-    training: Any,
-    device: Any,
+    training: Callable[..., tuple[DpoSpec, int]],
+    device: str,
     checkpointing: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     spec, estimate = training(f"training.gradient_checkpointing={checkpointing}")
-    peaks, choose = Peaks(device), course.choose_canary
+    peaks = Peaks(device)
 
     def chosen(*args: Any) -> Any:
         peaks.lap("loading")
-        canary = choose(*args)
+        canary = choose_canary(*args)
         peaks.lap("canary")
         return canary
 
-    monkeypatch.setattr(course, "choose_canary", chosen)
-    report = dpo.train(spec, tmp_path, peaks.step)
+    monkeypatch.setattr(train, "choose_canary", chosen)
+    report = train.train(spec, tmp_path, peaks.step)
     peaks.lap("canary")
     assert report["steps"] == PAIRS // BATCH
     if device == "cpu":
@@ -167,7 +173,7 @@ def test_the_steps_take_what_was_estimated(
 
 
 def test_a_whole_training_gets_by_with_its_estimate(
-    training: Any, device: Any, tmp_path: Path
+    training: Callable[..., tuple[DpoSpec, int]], device: str, tmp_path: Path
 ) -> None:
     """Beside an engine that takes the rest, the canary and the proofs must fit as well."""
     if device == "cpu":
@@ -179,7 +185,7 @@ def test_a_whole_training_gets_by_with_its_estimate(
     limit = _freed(device) + estimate / LOWEST
     torch.cuda.set_per_process_memory_fraction(limit / total)
     try:
-        report = dpo.train(spec, tmp_path)
+        report = train.train(spec, tmp_path)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert report["steps"] == PAIRS // BATCH
@@ -187,7 +193,7 @@ def test_a_whole_training_gets_by_with_its_estimate(
 
 
 def test_a_training_in_this_process_gives_its_memory_back(
-    training: Any, device: Any, tmp_path: Path
+    training: Callable[..., tuple[DpoSpec, int]], device: str, tmp_path: Path
 ) -> None:
     """An engine that was shut down for it starts again when it ends, and asks for the card."""
     from iterdpo.training.run import run_training

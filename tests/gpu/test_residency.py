@@ -6,24 +6,28 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from iterdpo.engines.base import Completion, Engine
 from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.engines.verified import VerifiedEngine
+from iterdpo.engines.vllm import VllmEngine
 from iterdpo.engines.vllm_process import VllmProcess
 from iterdpo.errors import LineageError
 from iterdpo.models.canary import CANARY_FILE, Canary
+from iterdpo.records import Policy
 from tests.engines.test_vllm import GREEDY, requests
 from tests.gpu.engines import (
     TIES,
+    Residency,
     settles_below,
     ties,
     transformers_engine,
     used_memory,
     vllm_engine,
 )
+from tests.narrowing import answered, present
 
 pytestmark = pytest.mark.gpu
 
@@ -38,21 +42,22 @@ keeps a CUDA context, and what is neither weights nor cache."""
 
 
 @pytest.fixture(scope="module")
-def reference(device: Any) -> Iterator[Any]:
+def reference(device: str) -> Iterator[TransformersEngine]:
     engine = transformers_engine(device, DTYPE)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module", params=list(KEPT))
-def residency(request: pytest.FixtureRequest, device: Any) -> Any:
+def residency(request: pytest.FixtureRequest, device: str) -> Residency:
     if device == "cpu" and request.param == "sleep":
         pytest.skip("vLLM sleeps on CUDA only")
-    return request.param
+    chosen: Residency = request.param
+    return chosen
 
 
 @pytest.fixture(scope="module")
-def sleeper(vllm: Any, device: Any, residency: Any) -> Iterator[Any]:
+def sleeper(vllm: None, device: str, residency: Residency) -> Iterator[VllmEngine]:
     """vLLM in one of its residencies, not started yet."""
     engine = vllm_engine(device, DTYPE, residency)
     yield engine
@@ -60,25 +65,25 @@ def sleeper(vllm: Any, device: Any, residency: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def m1(proven: Any) -> Any:
+def m1(proven: Policy) -> Policy:
     """M1 with a canary that knows what this type rounds away, as one left by a training does."""
-    file = Path(proven.adapter.path).parent / CANARY_FILE
+    file = Path(present(proven.adapter).path).parent / CANARY_FILE
     canary = dataclasses.replace(Canary.read(file), noise=NOISE)
     file.write_text(json.dumps(dataclasses.asdict(canary)))
     return proven
 
 
-def answers(engine: Any, policy: Any) -> Any:
-    return list(engine.generate(requests(16), policy, GREEDY))
+def answers(engine: Engine, policy: Policy) -> list[Completion]:
+    return answered(engine.generate(requests(16), policy, GREEDY))
 
 
 def test_memory_is_given_back_and_the_answers_stay(
-    sleeper: Any,
-    residency: Any,
-    device: Any,
-    policies: Any,
-    m1: Any,
-    reference: Any,
+    sleeper: VllmEngine,
+    residency: Residency,
+    device: str,
+    policies: list[Policy],
+    m1: Policy,
+    reference: TransformersEngine,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # The reference is on the card before anything is measured.
@@ -115,7 +120,7 @@ def test_memory_is_given_back_and_the_answers_stay(
 
 
 def test_an_adapter_that_is_lost_while_asleep_is_caught(
-    sleeper: Any, residency: Any, m1: Any, monkeypatch: pytest.MonkeyPatch
+    sleeper: VllmEngine, residency: Residency, m1: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if residency == "resident":
         pytest.skip("a resident engine does not sleep")
@@ -129,7 +134,11 @@ def test_an_adapter_that_is_lost_while_asleep_is_caught(
 
 
 def test_a_stale_adapter_after_the_wake_is_caught(
-    sleeper: Any, residency: Any, policies: Any, m1: Any, monkeypatch: pytest.MonkeyPatch
+    sleeper: VllmEngine,
+    residency: Residency,
+    policies: list[Policy],
+    m1: Policy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if residency != "sleep":
         pytest.skip("only what slept may hold something stale")
@@ -145,7 +154,11 @@ def test_a_stale_adapter_after_the_wake_is_caught(
 
 @pytest.mark.parametrize("residency", ["sleep", "restart"])
 def test_transformers_gives_memory_back_too(
-    residency: str, device: Any, m1: Any, reference: Any, monkeypatch: pytest.MonkeyPatch
+    residency: Residency,
+    device: str,
+    m1: Policy,
+    reference: TransformersEngine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = transformers_engine(device, DTYPE, residency)
     verified = VerifiedEngine(engine)
@@ -176,7 +189,7 @@ def test_transformers_gives_memory_back_too(
     engine.close()
 
 
-def _load_nothing(engine: Any, policy: Any) -> None:
+def _load_nothing(engine: TransformersEngine, policy: Policy) -> None:
     """Put an adapter whose update is zero where the policy's own should be."""
     from peft import LoraConfig, get_peft_model
 

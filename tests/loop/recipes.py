@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
+from iterdpo.config.schema import Config
 from iterdpo.records import Candidate, FinishReason, Pair, Prompt
 from iterdpo.store.tables import read_records
 
@@ -35,25 +37,28 @@ class Seen:
             )
 
 
-def records(config: Any, stage: str, kind: Any) -> Any:
+Record = TypeVar("Record")
+
+
+def records(config: Config, stage: str, kind: type[Record]) -> list[Record]:
     return read_records(config.store.root / stage / "records.parquet", kind)
 
 
-def manifest(config: Any, stage: str) -> dict:
+def manifest(config: Config, stage: str) -> Any:
     return json.loads((config.store.root / stage / "stage.json").read_text())
 
 
-def report(config: Any, stage: str) -> dict:
+def report(config: Config, stage: str) -> Any:
     return json.loads((config.store.root / stage / "training.json").read_text())
 
 
-def tokenizer_of(checkpoint: Any) -> Any:
+def tokenizer_of(checkpoint: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(checkpoint)
 
 
-def require_trained(config: Any, result: Any) -> None:
+def require_trained(config: Config, result: dict[str, Any]) -> None:
     """Each iteration learned from pairs: the policy's bytes moved, the reference's did not."""
     shas = [model["adapter_sha256"] for model in result["models"]]
     assert len(set(shas)) == len(shas) == config.iterations + 1
@@ -70,7 +75,11 @@ def require_trained(config: Any, result: Any) -> None:
 
 
 def require_masks(
-    config: Any, result: Any, texts: Any, checkpoint: Any, prompt: Callable[[str], str]
+    config: Config,
+    result: dict[str, Any],
+    texts: Any,
+    checkpoint: Path,
+    prompt: Callable[[str], str],
 ) -> None:
     """Each text is a prompt as ``prompt`` writes it, not learned, and all tokens of an answer that
     a policy ended itself, learned."""

@@ -18,6 +18,7 @@ from iterdpo.errors import UserError
 from iterdpo.store import atomic
 from iterdpo.store import runner as stages
 from iterdpo.store.runner import verify
+from tests.loop.conftest import Configure
 from tests.loop.sizes import SMALL
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ def assert_clean(store: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The models of a run that nothing disturbed."""
     from hydra import compose, initialize_config_dir
 
@@ -47,12 +48,17 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "config",
             overrides=[*SMOKE, "tracking=none", "engine.device=cpu", f"store.root={place}/store"],
         )
-    return run.execute(typed(composed), place / "run")["models"]
+    models: list[dict[str, Any]] = run.execute(typed(composed), place / "run")["models"]
+    return models
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk_in_any_stage_is_a_line_and_the_run_goes_on_later(
-    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: Any, stage: Any
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    expected: list[dict[str, Any]],
+    stage: str,
 ) -> None:
     sync = atomic.sync
 
@@ -75,7 +81,7 @@ def test_a_full_disk_in_any_stage_is_a_line_and_the_run_goes_on_later(
     [(errno.ENOSPC, "the disk is full"), (errno.EACCES, r"another directory, hydra\.run\.dir=DIR")],
 )
 def test_a_run_directory_that_takes_no_more_is_a_line(
-    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Any, said: str
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str
 ) -> None:
     def refuse(used: Any, directory: Any) -> None:
         raise OSError(code, os.strerror(code), str(directory))
@@ -88,7 +94,7 @@ def test_a_run_directory_that_takes_no_more_is_a_line(
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
 def test_a_store_that_cannot_be_written_to_is_a_line(
-    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Any
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError(code, os.strerror(code), str(args[0]))
@@ -100,7 +106,7 @@ def test_a_store_that_cannot_be_written_to_is_a_line(
 
 
 def test_prompts_that_do_not_fit_the_context_are_named_and_no_margin_is_blamed(
-    configure: Any, tmp_path: Path
+    configure: Configure, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"^iteration 1: no prompt was answered.*model\.context"):
         run.execute(configure(*SMOKE, "model.context=30"), tmp_path / "run")
@@ -116,7 +122,7 @@ def test_prompts_that_do_not_fit_the_context_are_named_and_no_margin_is_blamed(
     ],
 )
 def test_a_training_that_cannot_begin_names_the_setting(
-    configure: Any, tmp_path: Path, setting: str, said: str
+    configure: Configure, tmp_path: Path, setting: str, said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
         run.execute(configure(*SMOKE, setting), tmp_path / "run")
@@ -124,7 +130,7 @@ def test_a_training_that_cannot_begin_names_the_setting(
 
 
 def test_all_scores_tied_stops_with_the_histogram_or_is_skipped(
-    configure: Any, tmp_path: Path
+    configure: Configure, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"no preference pair was left .*scores: .*4: \d+"):
         run.execute(configure(*SMOKE, "pairs.min_margin=5"), tmp_path / "stopped")
@@ -136,7 +142,7 @@ def test_all_scores_tied_stops_with_the_histogram_or_is_skipped(
 
 
 def test_an_older_stores_stage_is_set_aside_and_computed_again(
-    configure: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = run.execute(configure(*SMOKE), tmp_path / "first")
     manifest = next((tmp_path / "store" / "pairs").glob("*/stage.json"))
@@ -148,7 +154,10 @@ def test_an_older_stores_stage_is_set_aside_and_computed_again(
 
 
 def test_a_clock_that_jumps_changes_nothing(
-    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: Any
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    expected: list[dict[str, Any]],
 ) -> None:
     now, calls = time.time, iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: now() + (-1) ** next(calls) * 10**7)

@@ -7,30 +7,31 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.assemble import assemble
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
-from iterdpo.records import Comparison
+from iterdpo.engines.scripted import Choice
+from iterdpo.models.chat_messages import Request
+from iterdpo.records import Comparison, Policy
 from iterdpo.runs.directory import Run
-from tests.loop.test_scripted_run import number_of, scripted  # noqa: F401
+from tests.loop.test_scripted_run import Scripted, number_of, scripted  # noqa: F401
 
 
-def answer(request: pytest.FixtureRequest, policy: Any, sample: Any) -> Any:
+def answer(request: Request, policy: Policy, sample: int) -> str:
     """The longer, the later the sample; who wrote it is in the text."""
     return f"{policy.name} answer number {sample}" + " more" * sample
 
 
-def choose(winner: Any, asked: Any = None) -> Any:
+def choose(winner: str, asked: list[str] | None = None) -> Choice:
     """Scores 0, 1, 2 for the samples, so the longest is chosen; side by side, ``winner`` wins.
 
     ``asked`` is given the name of each policy that compares.
     """
 
-    def choice(request: pytest.FixtureRequest, policy: Any) -> Any:
+    def choice(request: Request, policy: Policy) -> dict[str, float]:
         text = request.messages[-1].content
         if "<response_1>" not in text:
             return {str(number_of(text)): 1.0}
@@ -46,7 +47,7 @@ MEASURED = ("evaluation.prompts=3", "evaluation.samples=2", "prompts.held_out_sh
 
 
 def test_m0_compares_in_both_orders_and_every_comparison_is_kept(
-    scripted: Any, tmp_path: Path
+    scripted: Scripted, tmp_path: Path
 ) -> None:
     asked: list[str] = []
     config, engine = scripted(answer, choose("M1", asked), *MEASURED)
@@ -67,7 +68,7 @@ def test_m0_compares_in_both_orders_and_every_comparison_is_kept(
     assert result["ratings"][1]["rating"] > 0
 
 
-def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted: Any, tmp_path: Path) -> None:
+def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted: Scripted, tmp_path: Path) -> None:
     asked: list[str] = []
     config, engine = scripted(
         answer, choose("M1", asked), *MEASURED, "evaluation.baseline_temperatures=[0.4]"
@@ -86,9 +87,9 @@ def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted: Any, tmp_path: P
 
 
 def test_a_judge_that_cannot_be_read_is_counted_with_its_reason(
-    scripted: Any, tmp_path: Path
+    scripted: Scripted, tmp_path: Path
 ) -> None:
-    def silent(request: pytest.FixtureRequest, policy: Any) -> Any:
+    def silent(request: Request, policy: Policy) -> dict[str, float]:
         text = request.messages[-1].content
         return {} if "<response_1>" in text else {str(number_of(text)): 1.0}
 
@@ -99,7 +100,7 @@ def test_a_judge_that_cannot_be_read_is_counted_with_its_reason(
 
 
 def test_an_alarm_ends_the_run_when_told_to(
-    scripted: Any,
+    scripted: Scripted,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
@@ -133,7 +134,7 @@ def test_an_alarm_ends_the_run_when_told_to(
 
 
 def test_an_alarm_sends_the_run_back_and_the_plan_follows(
-    scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     config, engine = scripted(
         answer, choose("M0"), *MEASURED, "iterations=2", "health.on_alarm=keep_best"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,23 @@ import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.engines.scripted import ScriptedEngine
-from iterdpo.store.inventory import read_store
+from iterdpo.store.inventory import Inventory, read_store
 from iterdpo.tools.store.lineage import lineages
+from tests.checkpoints import CheckpointOf
 from tests.judging.rankers import make_pairrm
 from tests.judging.server import said, serving
+from tests.loop.conftest import Configure
+
+Judged = Callable[..., tuple[dict[str, Any], Inventory, ScriptedEngine]]
 
 
 @pytest.fixture
-def judged(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
+def judged(configure: Configure, checkpoint_of: CheckpointOf, tmp_path: Path) -> Judged:
     """A function from overrides to the result of a small run and its store."""
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Prompt {n}."}) + "\n" for n in range(40)))
 
-    def get(*overrides: str) -> Any:
+    def get(*overrides: str) -> tuple[dict[str, Any], Inventory, ScriptedEngine]:
         config = configure(
             "experiment=own_model", f"model.path={checkpoint_of('llama')}",
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",
@@ -38,7 +43,7 @@ def judged(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
     return get
 
 
-def pair_ids(result: Any, inventory: Any) -> Any:
+def pair_ids(result: dict[str, Any], inventory: Inventory) -> Any:
     import pyarrow.parquet as parquet
 
     stage = result["iterations"][0]["stages"]["pairs"]
@@ -46,7 +51,7 @@ def pair_ids(result: Any, inventory: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged: Any, tmp_path: Path) -> None:
+def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged: Judged, tmp_path: Path) -> None:
     checkpoint = make_pairrm(tmp_path / "pairrm")
     result, inventory, engine = judged("judge=pairrm", f"judge.pairrm.path={checkpoint}")
     assert result["iterations"][0]["judgments"]["scored"] == 12
@@ -65,7 +70,7 @@ def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged: Any, tmp_path: 
 
 @pytest.mark.slow
 def test_an_endpoint_judges_a_whole_run_and_its_key_is_nowhere(
-    judged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "sk-nowhere-to-be-found"
     monkeypatch.setenv("ITERDPO_TEST_KEY", key)

@@ -22,7 +22,9 @@ from iterdpo.records import Candidate, Comparison, Judgment, Pair, Prompt
 from iterdpo.runs.directory import Run
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
+from tests.loop.conftest import Configure
 from tests.loop.sizes import SMALL
+from tests.narrowing import present
 from tests.processes import program_that_waits, until_it_waits
 
 pytestmark = pytest.mark.slow
@@ -39,8 +41,11 @@ def data_files(store: Path) -> dict[str, str]:
     }
 
 
+Finished = tuple[dict[str, Any], Path, Path]
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One finished run: (its result, its run directory, its store)."""
     from hydra import compose, initialize_config_dir
 
@@ -55,7 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return run.execute(typed(composed), place / "run"), place / "run", place / "store"
 
 
-def test_the_summary_is_what_it_is_documented_to_be(finished: Any) -> None:
+def test_the_summary_is_what_it_is_documented_to_be(finished: Finished) -> None:
     result, run_dir, _ = finished
     assert result == json.loads((run_dir / "summary.json").read_text())
     assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
@@ -122,7 +127,7 @@ def test_the_summary_is_what_it_is_documented_to_be(finished: Any) -> None:
     assert {"seed", "config_sha256", "wall_seconds", "versions"} <= set(result["run"])
 
 
-def test_the_summary_compares_every_model_with_the_one_before_and_m0(finished: Any) -> None:
+def test_the_summary_compares_every_model_with_the_one_before_and_m0(finished: Finished) -> None:
     result, run_dir, _ = finished
     met = [(item["model"], item["opponent"]) for item in result["comparisons"]]
     assert met == [("M1", "M0"), ("M2", "M1"), ("M2", "M0")]
@@ -130,7 +135,7 @@ def test_the_summary_compares_every_model_with_the_one_before_and_m0(finished: A
         stage, key = item["stage"].split("/")
         (place,) = (run_dir / "stages").glob(f"*-{stage}-{key[:8]}")
         records = read_records(place / "records.parquet", Comparison)
-        outcomes = [record.outcome for record in records]
+        outcomes = [present(record.outcome) for record in records]
         assert (item["wins"], item["ties"], item["losses"], item["unscored"]) == (
             outcomes.count(1.0), outcomes.count(0.5), outcomes.count(0.0), 0
         )  # fmt: skip
@@ -146,7 +151,7 @@ def test_the_summary_compares_every_model_with_the_one_before_and_m0(finished: A
     assert result["stopped"] is None
 
 
-def test_the_comparisons_are_of_the_answers_that_were_measured(finished: Any) -> None:
+def test_the_comparisons_are_of_the_answers_that_were_measured(finished: Finished) -> None:
     result, run_dir, _ = finished
     finished_run = Run.open(run_dir)
     answers = {
@@ -169,7 +174,7 @@ def test_the_comparisons_are_of_the_answers_that_were_measured(finished: Any) ->
             assert record.outcome == won
 
 
-def test_every_pair_can_be_walked_back(finished: Any) -> None:
+def test_every_pair_can_be_walked_back(finished: Finished) -> None:
     result, run_dir, store = finished
     names = {model["fingerprint"]: model["name"] for model in result["models"]}
     for iteration, path in enumerate(sorted((run_dir / "stages").glob("*-pairs-*")), 1):
@@ -200,7 +205,7 @@ def test_every_pair_can_be_walked_back(finished: Any) -> None:
             assert names[pair.policy] == names[pair.judge] == f"M{iteration - 1}"
 
 
-def test_every_adapter_differs_and_the_canary_saw_each_applied(finished: Any) -> None:
+def test_every_adapter_differs_and_the_canary_saw_each_applied(finished: Finished) -> None:
     result, _, _ = finished
     hashes = [model["adapter_sha256"] for model in result["models"]]
     assert len(set(hashes)) == 3
@@ -210,7 +215,7 @@ def test_every_adapter_differs_and_the_canary_saw_each_applied(finished: Any) ->
     assert outcomes == {"applied"}
 
 
-def test_held_out_prompts_never_enter_the_loop(finished: Any) -> None:
+def test_held_out_prompts_never_enter_the_loop(finished: Finished) -> None:
     _, run_dir, _ = finished
     texts = [
         set(pyarrow.parquet.read_table(path / "records.parquet")["text"].to_pylist())
@@ -221,7 +226,7 @@ def test_held_out_prompts_never_enter_the_loop(finished: Any) -> None:
 
 
 def test_a_second_run_computes_nothing_and_says_the_same(
-    finished: Any, configure: Any, tmp_path: Path
+    finished: Finished, configure: Configure, tmp_path: Path
 ) -> None:
     result, _, store = finished
     before = {path: path.stat().st_mtime_ns for path in store.glob("[!.]*/**/*")}
@@ -236,7 +241,7 @@ def test_a_second_run_computes_nothing_and_says_the_same(
 
 
 def test_the_same_run_from_an_empty_store_gives_the_same_bytes(
-    finished: Any, configure: Any, tmp_path: Path
+    finished: Finished, configure: Configure, tmp_path: Path
 ) -> None:
     result, _, store = finished
     again = run.execute(configure(*SMOKE, store="other"), tmp_path / "again")
@@ -244,14 +249,16 @@ def test_the_same_run_from_an_empty_store_gives_the_same_bytes(
     assert again["models"] == result["models"]
 
 
-def test_another_seed_gives_other_data(finished: Any, configure: Any, tmp_path: Path) -> None:
+def test_another_seed_gives_other_data(
+    finished: Finished, configure: Configure, tmp_path: Path
+) -> None:
     result, _, _ = finished
     other = run.execute(configure(*SMOKE, "iterations=1", "seed=1"), tmp_path / "other")
     assert other["models"][1]["adapter_sha256"] != result["models"][1]["adapter_sha256"]
 
 
 def test_a_new_beta_shares_all_that_comes_before_training(
-    finished: Any, configure: Any, tmp_path: Path
+    finished: Finished, configure: Configure, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     shutil.copytree(finished[2], store)
@@ -267,7 +274,7 @@ def test_a_new_beta_shares_all_that_comes_before_training(
 
 
 def test_an_adapter_that_does_not_load_stops_the_run(
-    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Iteration 2 would silently be written by M0, as in schauppi's repository."""
 
@@ -288,7 +295,7 @@ def test_an_adapter_that_does_not_load_stops_the_run(
 
 
 def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(
-    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = TransformersEngine._load_adapter
 
@@ -305,7 +312,7 @@ def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(
         run.execute(configure(*SMOKE, *SMALL), tmp_path / "run")
 
 
-def test_a_killed_run_goes_on_where_it_was(finished: Any, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_where_it_was(finished: Finished, tmp_path: Path) -> None:
     result, _, store = finished
     overrides = [
         *SMOKE, "tracking=none", "engine.device=cpu", f"store.root={tmp_path / 'store'}",
@@ -345,7 +352,9 @@ def test_a_killed_run_goes_on_where_it_was(finished: Any, tmp_path: Path) -> Non
     ],
     ids=["initial", "sampled", "none-spawn-ipo", "int8"],
 )  # fmt: skip
-def test_other_choices_run_to_the_end(configure: Any, tmp_path: Path, overrides: Any) -> None:
+def test_other_choices_run_to_the_end(
+    configure: Configure, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
     result = run.execute(configure(*SMOKE, *SMALL, *overrides), tmp_path / "run")
     assert len(result["models"]) == 3
     assert result["iterations"][1]["training"]["reference_unchanged"] is True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +13,7 @@ from iterdpo.errors import UserError
 from iterdpo.recipe import Recipe
 from iterdpo.records import Prompt
 from iterdpo.stages.self_instruct import SelfInstruct
+from iterdpo.store.runner import Stages
 
 
 @dataclass
@@ -95,6 +96,10 @@ def make_recipe(**choices: Any) -> Any:
     return recipe
 
 
+def rounds_of(recipe: Any, iterations: int, stages: RecordingStages) -> list[Any]:
+    return list(loop.run(recipe, iterations, cast("Stages", stages)))
+
+
 def play(
     iterations: int = 3, kept: tuple[str, ...] = ("pair",), check: Any = NOTHING, **choices: Any
 ) -> Any:
@@ -108,7 +113,7 @@ def play(
         "check": check,
     }
     stages = RecordingStages(prompts)
-    rounds = list(loop.run(make_recipe(**choices), iterations, stages))
+    rounds = rounds_of(make_recipe(**choices), iterations, stages)
     return rounds, stages
 
 
@@ -180,7 +185,7 @@ def test_a_prompt_that_is_measured_on_is_not_trained_on(measured: str) -> None:
         "build_pairs": SimpleNamespace(kept=()), "check": NOTHING,
     } | {measured: same}  # fmt: skip
     with pytest.raises(UserError, match="held-out"):
-        list(loop.run(make_recipe(), 1, RecordingStages(values)))
+        rounds_of(make_recipe(), 1, RecordingStages(values))
 
 
 def alarm_at(number: int, best: str) -> Any:
@@ -211,7 +216,9 @@ def test_m0_compares_when_it_is_the_arbiter() -> None:
 
 
 @pytest.mark.parametrize("choices", [{"compare": None}, {"kept": ()}])
-def test_nothing_is_compared_without_an_arbiter_or_with_a_policy_that_stayed(choices: Any) -> None:
+def test_nothing_is_compared_without_an_arbiter_or_with_a_policy_that_stayed(
+    choices: dict[str, Any],
+) -> None:
     rounds, stages = play(**choices)
     assert stages.made("compare") == []
     assert all(done.measured.comparisons == () for done in rounds)
@@ -225,7 +232,7 @@ def test_a_policy_that_stayed_does_not_meet_m0_twice() -> None:
         "build_pairs": lambda *_: SimpleNamespace(kept=next(pairs)),
     }  # fmt: skip
     stages = RecordingStages(values)
-    rounds = list(loop.run(recipe, 2, stages))
+    rounds = rounds_of(recipe, 2, stages)
     assert rounds[2].policy is rounds[1].policy
     assert [len(done.measured.comparisons) for done in rounds] == [0, 1, 0]
     assert len(stages.made("compare")) == 1
@@ -251,7 +258,7 @@ def test_the_arbiter_is_let_go_after_every_model_even_when_it_fails() -> None:
         "build_pairs": SimpleNamespace(kept=("pair",)),
     }  # fmt: skip
     with pytest.raises(UserError, match="no room"):
-        list(loop.run(make_recipe(close_arbiter=lambda: closed.append(1)), 1, stages))
+        rounds_of(make_recipe(close_arbiter=lambda: closed.append(1)), 1, stages)
     assert len(closed) == 4
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import datasets
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
+from iterdpo.config.schema import Config
 from iterdpo.errors import ConfigError, UserError
 from iterdpo.records import Candidate, Judgment, Pair, Prompt
 from iterdpo.runs.directory import Run
@@ -25,7 +26,12 @@ from iterdpo.store.inventory import read_store
 from iterdpo.store.tables import read_records
 from iterdpo.tools.report.write import write
 from iterdpo.tools.store.lineage import lineages
+from tests.checkpoints import CheckpointOf
 from tests.documented import make_documented
+from tests.loop.conftest import Configure
+
+if TYPE_CHECKING:
+    import torch
 
 TINY = (
     "model.dtype=float32", "model.context=4096", "engine.batch_size=64", "training.batch_size=4",
@@ -42,7 +48,7 @@ def turns(*texts: str) -> list[dict[str, str]]:
     return [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
 
 
-def row(question: str, good: str, bad: str) -> dict[str, object]:
+def row(question: str, good: str, bad: str) -> dict[str, Any]:
     """A row of UltraFeedback-binarized: whole conversations, a prompt beside them, and scores."""
     return {
         "prompt": question,
@@ -75,12 +81,12 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
     """The micro batches of first steps, as the trainers were given them."""
-    from iterdpo.training.orpo_trainer import OddsTrainer
-    from iterdpo.training.train import PairTrainer
+    from iterdpo.training.dpo_trainer import ResumableDpoTrainer
+    from iterdpo.training.orpo_trainer import ResumableOrpoTrainer
 
-    seen: list[dict[str, object]] = []
+    seen: list[dict[str, torch.Tensor]] = []
 
     def watch(kind: Any) -> None:
         real = kind.check_first
@@ -91,12 +97,15 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
 
         monkeypatch.setattr(kind, "check_first", noted)
 
-    watch(PairTrainer)
-    watch(OddsTrainer)
+    watch(ResumableDpoTrainer)
+    watch(ResumableOrpoTrainer)
     return seen
 
 
-def records(config: Any, stage: str, kind: Any) -> Any:
+Record = TypeVar("Record")
+
+
+def records(config: Config, stage: str, kind: type[Record]) -> list[Record]:
     return read_records(config.store.root / stage / "records.parquet", kind)
 
 
@@ -124,7 +133,11 @@ RECIPES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_an_overlay_trains_on_given_pairs(
-    name: Any, configure: Any, dataset: Any, batches: Any, tmp_path: Path
+    name: str,
+    configure: Configure,
+    dataset: Path,
+    batches: list[dict[str, torch.Tensor]],
+    tmp_path: Path,
 ) -> None:
     from transformers import AutoTokenizer
 
@@ -191,10 +204,10 @@ def test_an_overlay_trains_on_given_pairs(
 
 
 @pytest.fixture
-def own(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
+def own(configure: Configure, checkpoint_of: CheckpointOf, tmp_path: Path) -> Configure:
     """A function from rows and overrides to a configuration for a file of one's own."""
 
-    def get(rows: Any, *overrides: str, name: str = "pairs.jsonl") -> Any:
+    def get(rows: Any, *overrides: str, name: str = "pairs.jsonl") -> Config:
         file = tmp_path / name
         file.write_text("".join(json.dumps(item) + "\n" for item in rows))
         return configure(
@@ -213,7 +226,7 @@ PLAIN = [
 
 
 @pytest.mark.slow
-def test_a_given_pair_is_walked_back_to_its_file_and_row(own: Any, tmp_path: Path) -> None:
+def test_a_given_pair_is_walked_back_to_its_file_and_row(own: Configure, tmp_path: Path) -> None:
     config = own(PLAIN)
     result = run.execute(config, tmp_path / "run")
     (made,) = result["iterations"]
@@ -235,7 +248,7 @@ def test_a_given_pair_is_walked_back_to_its_file_and_row(own: Any, tmp_path: Pat
 
 @pytest.mark.slow
 def test_iterations_deal_out_the_prompts_and_start_where_the_last_one_ended(
-    own: Any, tmp_path: Path
+    own: Configure, tmp_path: Path
 ) -> None:
     config = own(PLAIN, "iterations=2", "pairs.dataset.per_iteration=5")
     result = run.execute(config, tmp_path / "run")
@@ -250,11 +263,11 @@ def test_iterations_deal_out_the_prompts_and_start_where_the_last_one_ended(
     assert max(gaps) < 1e-3  # under M1, too
 
 
-def keys(config: Any) -> dict[str, str]:
+def keys(config: Config) -> dict[str, str]:
     return {step.stage: step.key for _, steps in plan.plan(config) for step in steps}
 
 
-def test_keys_follow_what_is_read_and_not_where_it_lies(own: Any, tmp_path: Path) -> None:
+def test_keys_follow_what_is_read_and_not_where_it_lies(own: Configure, tmp_path: Path) -> None:
     usual = keys(own(PLAIN))
     assert keys(own(PLAIN)) == usual
     (tmp_path / "elsewhere").mkdir()
@@ -288,12 +301,14 @@ BEST_WORST = "iterdpo.pairing.best_worst.BestWorst"
         (["training.reference=none"], r"training\.reference=none: training\.method=dpo needs one"),
     ],
 )
-def test_contradictions_are_told_at_the_door(own: Any, overrides: Any, said: str) -> None:
+def test_contradictions_are_told_at_the_door(
+    own: Configure, overrides: list[str], said: str
+) -> None:
     with pytest.raises(ConfigError, match=said):
         own(PLAIN, *overrides)
 
 
-def test_prompts_of_pairs_need_pairs(configure: Any) -> None:
+def test_prompts_of_pairs_need_pairs(configure: Configure) -> None:
     with pytest.raises(ConfigError, match=r"prompts\.source=pairs: there are none"):
         configure("prompts=pairs")
 
@@ -311,7 +326,7 @@ def test_prompts_of_pairs_need_pairs(configure: Any) -> None:
     ],
 )
 def test_rows_that_are_no_pairs_are_told_before_anything_runs(
-    own: Any, rows: Any, said: str
+    own: Configure, rows: list[dict[str, Any]], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
         keys(own(rows))

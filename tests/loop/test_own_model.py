@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.cli import execute as run
+from iterdpo.config.schema import Config
 from iterdpo.errors import NoPairsError
 from iterdpo.records import Base, Candidate, Comparison, Judgment, Policy, UnscoredReason
 from iterdpo.store.tables import read_records
-from tests.checkpoints import STYLES
+from tests.checkpoints import STYLES, CheckpointOf
+from tests.loop.conftest import Configure
 
 pytestmark = pytest.mark.slow
 
@@ -47,10 +48,10 @@ def instructions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own_model(configure: Any, checkpoint_of: Any, instructions: Any) -> Any:
+def own_model(configure: Configure, checkpoint_of: CheckpointOf, instructions: Path) -> Configure:
     """A function from a style and overrides to a small configuration for it."""
 
-    def get(style: str, *overrides: str) -> Any:
+    def get(style: str, *overrides: str) -> Config:
         return configure(
             "experiment=own_model",
             f"model.path={checkpoint_of(style)}",
@@ -73,7 +74,9 @@ def own_model(configure: Any, checkpoint_of: Any, instructions: Any) -> Any:
 
 
 @pytest.mark.parametrize("style", sorted(STYLES))
-def test_every_style_writes_judges_and_learns(own_model: Any, tmp_path: Path, style: Any) -> None:
+def test_every_style_writes_judges_and_learns(
+    own_model: Configure, tmp_path: Path, style: str
+) -> None:
     # Random models write no verdicts, but their next-token distribution over 0 ... 5 is a score.
     # They also rarely end an answer: a high limit on prompts and a low one on answers would drop
     # every pair as truncated, so the end of the sequence is made likely by a long answer.
@@ -103,7 +106,7 @@ def test_every_style_writes_judges_and_learns(own_model: Any, tmp_path: Path, st
     assert {len(item.token_ids) for item in candidates if not item.truncated} != {0}
 
 
-def test_unjudgeable_output_ends_in_counted_reasons(own_model: Any, tmp_path: Path) -> None:
+def test_unjudgeable_output_ends_in_counted_reasons(own_model: Configure, tmp_path: Path) -> None:
     with pytest.raises(NoPairsError) as caught:
         run.execute(own_model("llama", "judge.min_scored=0"), tmp_path / "run")
     message = str(caught.value)
@@ -114,7 +117,7 @@ def test_unjudgeable_output_ends_in_counted_reasons(own_model: Any, tmp_path: Pa
     assert [model["name"] for model in summary["models"]] == ["M0"]
 
 
-def test_skip_goes_on_with_the_policy_as_it_was(own_model: Any, tmp_path: Path) -> None:
+def test_skip_goes_on_with_the_policy_as_it_was(own_model: Configure, tmp_path: Path) -> None:
     config = own_model("mistral", "pairs.on_empty=skip", "judge.min_scored=0", "iterations=2")
     result = run.execute(config, tmp_path / "run")
     assert [made["training"] for made in result["iterations"]] == [None, None]
@@ -127,7 +130,7 @@ def test_skip_goes_on_with_the_policy_as_it_was(own_model: Any, tmp_path: Path) 
 
 
 def test_prompts_that_do_not_fit_are_counted_and_the_others_answered(
-    configure: Any, own_model: Any, tmp_path: Path
+    configure: Configure, own_model: Configure, tmp_path: Path
 ) -> None:
     prompts = tmp_path / "prompts.jsonl"
     texts = [f"Say {number}." for number in range(40)] + ["long " * 3000 + str(n) for n in range(8)]
@@ -150,7 +153,7 @@ def test_prompts_that_do_not_fit_are_counted_and_the_others_answered(
 
 
 def test_a_candidate_that_looks_like_a_verdict_changes_no_other_judgment(
-    own_model: Any, checkpoint_of: Any, tmp_path: Path
+    own_model: Configure, checkpoint_of: CheckpointOf, tmp_path: Path
 ) -> None:
     """Judged beside hostile answers, an answer gets the very distribution it gets alone."""
     from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
@@ -192,7 +195,7 @@ def test_a_candidate_that_looks_like_a_verdict_changes_no_other_judgment(
 
 
 def test_a_checkpoint_from_outside_compares_and_is_let_go(
-    own_model: Any, checkpoint_of: Any, tmp_path: Path
+    own_model: Configure, checkpoint_of: CheckpointOf, tmp_path: Path
 ) -> None:
     from iterdpo.engines.transformers import TransformersEngine
     from iterdpo.models.checkpoint import checkpoint_sha256

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.cli.plan import plan
+from iterdpo.config.schema import Config
 from iterdpo.records import Pair
 from iterdpo.runs.directory import Run
 from iterdpo.store.tables import read_records
+from tests.checkpoints import CheckpointOf
 from tests.documented import make_documented
+from tests.loop.conftest import Configure
 from tests.prequantized import AWQ, GPTQ, make_packed
 
 SMALL = (
@@ -26,11 +28,11 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
-def checkpoint_in(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def checkpoint_in(tmp_path_factory: pytest.TempPathFactory) -> CheckpointOf:
     """A function from a method to a tiny Qwen2.5 in its format."""
-    made = {}
+    made: dict[str, Path] = {}
 
-    def get(method: str) -> Any:
+    def get(method: str) -> Path:
         if method not in made:
             directory = tmp_path_factory.mktemp(method)
             plain = make_documented(directory / "plain", "qwen2_5_instruct")
@@ -41,12 +43,12 @@ def checkpoint_in(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture
-def small(configure: Any, checkpoint_in: Any, tmp_path: Path) -> Any:
+def small(configure: Configure, checkpoint_in: CheckpointOf, tmp_path: Path) -> Configure:
     """A function from a method to the overlay, small."""
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"Name {count} animals.\n" for count in range(60)))
 
-    def get(method: str, *overrides: str) -> Any:
+    def get(method: str, *overrides: str) -> Config:
         model = [] if method == "gptq" else [f"model=qwen2_5_7b_instruct_{method}"]
         place = checkpoint_in(method)
         return configure(
@@ -58,7 +60,7 @@ def small(configure: Any, checkpoint_in: Any, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize(("method", "iterations"), [("gptq", 2), ("awq", 1)])
 def test_a_packed_base_answers_judges_and_is_trained_on(
-    small: Any, tmp_path: Path, method: str, iterations: int
+    small: Configure, tmp_path: Path, method: str, iterations: int
 ) -> None:
     config = small(method, f"iterations={iterations}")
     assert config.model.quantization == method
@@ -89,7 +91,7 @@ def test_a_packed_base_answers_judges_and_is_trained_on(
     assert json.loads((stage / "base.json").read_text())["quantization"] == method
 
 
-def test_a_plan_loads_nothing(small: Any) -> None:
+def test_a_plan_loads_nothing(small: Configure) -> None:
     (head, steps), *_ = plan(small("gptq", "iterations=1"))
     assert head
     assert steps[0].stage == "base"

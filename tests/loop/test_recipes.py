@@ -27,6 +27,7 @@ from iterdpo.store.hashing import derive_seed
 from iterdpo.tools.compare import compare
 from tests.documented import make_documented
 from tests.judging.rankers import make_pairrm
+from tests.loop.conftest import Configure
 from tests.loop.recipes import (
     Seen,
     manifest,
@@ -57,11 +58,11 @@ QUESTIONS = tuple(
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    from iterdpo.training.dpo_trainer import ResumableDpoTrainer
     from iterdpo.training.sft_trainer import ResumableSftTrainer
-    from iterdpo.training.train import PairTrainer
 
     noted = Seen()
-    learn, prefer = ResumableSftTrainer.check_first, PairTrainer.check_first
+    learn, prefer = ResumableSftTrainer.check_first, ResumableDpoTrainer.check_first
 
     def lessons(self: Any, inputs: Any, loss: Any, tokens: Any) -> Any:
         noted.note("sft", inputs, inputs["labels"] != -100)
@@ -73,17 +74,17 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
         return prefer(self, inputs, loss, tokens)
 
     monkeypatch.setattr(ResumableSftTrainer, "check_first", lessons)
-    monkeypatch.setattr(PairTrainer, "check_first", pairs)
+    monkeypatch.setattr(ResumableDpoTrainer, "check_first", pairs)
     return noted
 
 
 # ------------------------------------------------------------------------------ self_rewarding
 
 
-def oasst_rows() -> list[dict]:
+def oasst_rows() -> list[dict[str, Any]]:
     """Conversation trees as in OpenAssistant/oasst1: one row a message, in no order."""
 
-    def row(name: str, text: str, **values: Any) -> dict:
+    def row(name: str, text: str, **values: Any) -> dict[str, Any]:
         usual = {"parent_id": None, "role": "prompter", "lang": "en", "rank": None,
                  "deleted": False, "message_tree_id": name.split("-")[0]}  # fmt: skip
         return {"message_id": name, "text": text} | usual | values
@@ -141,7 +142,7 @@ class Helped(TransformersEngine):
 
 @pytest.mark.slow
 def test_self_rewarding_begins_with_a_base_and_its_own_judgments(
-    configure: Any, tmp_path: Path, seen: Any
+    configure: Configure, tmp_path: Path, seen: Seen
 ) -> None:
     checkpoint = make_documented(tmp_path / "llama3", "llama3")
     rows = tmp_path / "oasst.jsonl"
@@ -224,7 +225,7 @@ def test_self_rewarding_begins_with_a_base_and_its_own_judgments(
 
 @pytest.mark.slow
 def test_sft_dpo_holds_two_adapters_on_one_quantized_base(
-    configure: Any, tmp_path: Path, seen: Any
+    configure: Configure, tmp_path: Path, seen: Seen
 ) -> None:
     checkpoint = make_documented(tmp_path / "llama3_instruct", "llama3_instruct")
     examples, prompts = tmp_path / "examples.jsonl", tmp_path / "prompts.jsonl"
@@ -285,7 +286,7 @@ def test_sft_dpo_holds_two_adapters_on_one_quantized_base(
 
 @pytest.mark.slow
 def test_lima_pairrm_ranks_answers_and_compares_on_unseen_instructions(
-    configure: Any, tmp_path: Path, seen: Any
+    configure: Configure, tmp_path: Path, seen: Seen
 ) -> None:
     checkpoint = make_documented(tmp_path / "mistral", "mistral_instruct")
     ranker = make_pairrm(tmp_path / "pairrm")

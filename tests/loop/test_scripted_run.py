@@ -5,6 +5,7 @@ store, the pairing and the training are real.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,29 @@ import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.config.choices import as_values
-from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
+from iterdpo.config.schema import Config
+from iterdpo.engines.scripted import TRUNCATED, Answer, Choice, ScriptedEngine
 from iterdpo.errors import NoPairsError, UserError
+from iterdpo.models.chat_messages import Request
+from iterdpo.records import Policy
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.registry import RegisteredRun, entries
+from tests.checkpoints import CheckpointOf
+from tests.loop.conftest import Configure
 
 PROMPTS = 40
 
 
+Scripted = Callable[..., tuple[Config, ScriptedEngine]]
+
+
 @pytest.fixture
-def scripted(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
+def scripted(configure: Configure, checkpoint_of: CheckpointOf, tmp_path: Path) -> Scripted:
     """A function from an answer and a choice function to (configuration, engine)."""
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Prompt {n}."}) + "\n" for n in range(PROMPTS)))
 
-    def get(answer: Any, choose: Any, *overrides: str) -> Any:
+    def get(answer: Answer, choose: Choice, *overrides: str) -> tuple[Config, ScriptedEngine]:
         config = configure(
             "experiment=own_model", f"model.path={checkpoint_of('llama')}",
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",
@@ -48,7 +57,9 @@ def number_of(text: str) -> int:
     return int(text.rsplit("answer number ", 1)[1][0])
 
 
-def test_pairs_margins_and_tokens_are_those_of_arithmetic(scripted: Any, tmp_path: Path) -> None:
+def test_pairs_margins_and_tokens_are_those_of_arithmetic(
+    scripted: Scripted, tmp_path: Path
+) -> None:
     # Three answers a prompt, scored 0, 1 and 2 for certain: best against worst is 2 against 0.
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}" + " more" * sample,
@@ -68,7 +79,7 @@ def test_pairs_margins_and_tokens_are_those_of_arithmetic(scripted: Any, tmp_pat
     assert methods.count(("generate", "M1")) == 2
 
 
-def test_truncated_answers_and_split_scores(scripted: Any, tmp_path: Path) -> None:
+def test_truncated_answers_and_split_scores(scripted: Scripted, tmp_path: Path) -> None:
     # The best answer is cut off, so 1 is left against 0; half of the mass on two scores is a mean.
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}" + TRUNCATED * (sample == 2),
@@ -93,7 +104,7 @@ def test_truncated_answers_and_split_scores(scripted: Any, tmp_path: Path) -> No
     ],
 )
 def test_a_judge_that_says_something_else_stops_the_run(
-    scripted: Any, tmp_path: Path, overrides: Any, said: str
+    scripted: Scripted, tmp_path: Path, overrides: tuple[str, ...], said: str
 ) -> None:
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}",
@@ -104,7 +115,7 @@ def test_a_judge_that_says_something_else_stops_the_run(
         run.execute(config, tmp_path / "run", engine)
 
 
-def test_equal_scores_are_ties_and_say_so(scripted: Any, tmp_path: Path) -> None:
+def test_equal_scores_are_ties_and_say_so(scripted: Scripted, tmp_path: Path) -> None:
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}",
         lambda request, policy: {"4": 1.0},
@@ -114,9 +125,9 @@ def test_equal_scores_are_ties_and_say_so(scripted: Any, tmp_path: Path) -> None
 
 
 def test_a_run_is_gone_on_from_when_it_has_failed_and_not_while_it_lives(
-    scripted: Any, tmp_path: Path
+    scripted: Scripted, tmp_path: Path
 ) -> None:
-    found = []
+    found: list[Any] = []
 
     def look() -> None:
         another = RegisteredRun(
@@ -125,7 +136,7 @@ def test_a_run_is_gone_on_from_when_it_has_failed_and_not_while_it_lives(
         with another.continued() as stopped:
             found.append(stopped)
 
-    def answer(request: pytest.FixtureRequest, policy: Any, sample: Any) -> Any:
+    def answer(request: Request, policy: Policy, sample: int) -> str:
         if found:
             raise UserError("the engine is gone")
         with ThreadPoolExecutor() as beside:
@@ -140,7 +151,7 @@ def test_a_run_is_gone_on_from_when_it_has_failed_and_not_while_it_lives(
 
 
 def test_what_the_stages_took_does_not_depend_on_who_computed_them(
-    scripted: Any, tmp_path: Path
+    scripted: Scripted, tmp_path: Path
 ) -> None:
     config, engine = scripted(
         lambda request, policy, sample: f"answer number {sample}",

@@ -5,29 +5,32 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
+from iterdpo.config.schema import Config
 from iterdpo.config.writing import SelfInstructConfig
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import ConfigError, UserError
+from iterdpo.models.chat_messages import Request
 from iterdpo.prompts.base import assert_held_out
-from iterdpo.records import Prompt
+from iterdpo.records import Policy, Prompt
 from iterdpo.store.hashing import derive_seed
 from iterdpo.store.tables import read_records
+from tests.checkpoints import CheckpointOf
+from tests.loop.conftest import Configure
 
 SEEDS = [" ".join(f"seed{n}part{part}" for part in range(6)) for n in range(40)]
 
 
 @pytest.fixture
-def configured(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
+def configured(configure: Configure, checkpoint_of: CheckpointOf, tmp_path: Path) -> Configure:
     path = tmp_path / "seeds.jsonl"
     path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in SEEDS))
 
-    def get(*overrides: str) -> Any:
+    def get(*overrides: str) -> Config:
         return configure(
             "experiment=own_model", "prompts=self_instruct", f"model.path={checkpoint_of('llama')}",
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=6",
@@ -41,7 +44,7 @@ def configured(configure: Any, checkpoint_of: Any, tmp_path: Path) -> Any:
     return get
 
 
-def answer(request: pytest.FixtureRequest, policy: Any, sample: Any) -> str:
+def answer(request: Request, policy: Policy, sample: int) -> str:
     """Two new tasks to whoever asks for tasks, else a numbered answer."""
     text = request.messages[-1].content
     if "numbered 9 to 16" not in text:
@@ -51,13 +54,13 @@ def answer(request: pytest.FixtureRequest, policy: Any, sample: Any) -> str:
     return f"9. {words[0]}\n10. {words[1]}"
 
 
-def choose(request: pytest.FixtureRequest, policy: Any) -> Any:
+def choose(request: Request, policy: Policy) -> dict[str, float]:
     """All answers are equally good, so that no pair is left and nothing is trained."""
     return {"3": 1.0}
 
 
 def test_m0_writes_every_iterations_prompts_and_none_is_held_out(
-    configured: Any, tmp_path: Path
+    configured: Configure, tmp_path: Path
 ) -> None:
     config = configured()
     engine = ScriptedEngine(answer=answer, choose=choose, vocabulary=200)
@@ -89,7 +92,7 @@ def test_m0_writes_every_iterations_prompts_and_none_is_held_out(
     assert len(engine.calls) == before
 
 
-def keys(config: Any) -> set[str]:
+def keys(config: Config) -> set[str]:
     return {step.key for _, steps in plan.plan(config) for step in steps}
 
 
@@ -100,14 +103,16 @@ ANOTHER = {
 }  # fmt: skip
 
 
-def test_every_setting_of_the_writing_changes_keys_but_how_long_it_tries(configured: Any) -> None:
+def test_every_setting_of_the_writing_changes_keys_but_how_long_it_tries(
+    configured: Configure,
+) -> None:
     usual = keys(configured())
     for name in (field.name for field in fields(SelfInstructConfig)):
         changed = keys(configured(f"prompts.self_instruct.{name}={ANOTHER[name]}"))
         assert (changed != usual) == (name != "max_tries"), name
 
 
-def test_a_plan_knows_how_many_prompts_there_will_be(configured: Any) -> None:
+def test_a_plan_knows_how_many_prompts_there_will_be(configured: Configure) -> None:
     steps = [step for _, steps in plan.plan(configured()) for step in steps]
     candidates = [step for step in steps if step.stage == "candidates"]
     assert candidates[0].estimate.tokens == 6 * 3 * 512
@@ -124,13 +129,13 @@ def test_a_plan_knows_how_many_prompts_there_will_be(configured: Any) -> None:
         ("prompts.source=dataset", "prompts.source=dataset: needs prompts.path and the settings"),
     ],
 )
-def test_settings_that_do_not_go_together(configured: Any, override: str, said: str) -> None:
+def test_settings_that_do_not_go_together(configured: Configure, override: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         configured(override)
     assert any(said in problem for problem in error.value.problems)
 
 
-def test_a_model_that_writes_no_list_stops_the_run(configured: Any, tmp_path: Path) -> None:
+def test_a_model_that_writes_no_list_stops_the_run(configured: Configure, tmp_path: Path) -> None:
     engine = ScriptedEngine(
         answer=lambda request, policy, sample: f"answer number {sample}",
         choose=choose,

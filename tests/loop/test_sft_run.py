@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -50,7 +49,11 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> str:
     ],
 )
 def test_the_loop_runs_and_is_read_back(
-    overrides: Any, adapters: Any, from_start: bool, examples: Any, tmp_path: Path
+    overrides: tuple[str, ...],
+    adapters: list[bool],
+    from_start: bool,
+    examples: str,
+    tmp_path: Path,
 ) -> None:
     asked = [*SMALL, *overrides, f"sft.path=[{examples}]", "sft.epochs=1", "sft.batch_size=8"]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):

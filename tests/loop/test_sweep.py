@@ -17,6 +17,7 @@ from iterdpo.cli import execute as run
 from iterdpo.cli.plan import plan
 from iterdpo.store.locks import locked
 from iterdpo.store.runner import LOCKS_DIR
+from tests.loop.conftest import Configure
 from tests.loop.sizes import LITTLE_MEASURED, SMALL
 
 pytestmark = pytest.mark.slow
@@ -25,11 +26,11 @@ BETAS = (0.05, 0.1, 0.3)
 SHORT = (*LITTLE_MEASURED, "pairs.k=1")  # and as many answers as always: what they cost is counted
 
 
-def summaries(sweep: Any) -> Any:
+def summaries(sweep: Path) -> list[dict[str, Any]]:
     return [json.loads((sweep / str(job) / "summary.json").read_text()) for job in range(3)]
 
 
-def assert_shared(results: Any, store: Any) -> None:
+def assert_shared(results: list[dict[str, Any]], store: Path) -> None:
     """Three iterations: the first is made once, the second and third by each job."""
     made = [[i["generated_tokens"] for i in result["iterations"]] for result in results]
     new = sum(i["generated_tokens_new"] for result in results for i in result["iterations"])
@@ -40,7 +41,7 @@ def assert_shared(results: Any, store: Any) -> None:
     assert len(list((store / "adapter").glob("[!.]*"))) == 3 * 3
 
 
-def test_a_sweep_makes_the_first_iteration_once(configure: Any, tmp_path: Path) -> None:
+def test_a_sweep_makes_the_first_iteration_once(configure: Configure, tmp_path: Path) -> None:
     results = [
         run.execute(
             configure("experiment=smoke", "iterations=3", *SHORT, f"training.beta={beta}"),
@@ -51,7 +52,7 @@ def test_a_sweep_makes_the_first_iteration_once(configure: Any, tmp_path: Path) 
     assert_shared(results, tmp_path / "store")
 
 
-def test_jobs_that_run_at_the_same_time_share_as_well(configure: Any, tmp_path: Path) -> None:
+def test_jobs_that_run_at_the_same_time_share_as_well(configure: Configure, tmp_path: Path) -> None:
     """Nobody may write the first candidates before all three jobs ask for them."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="comes with the extra sweep")
     command = [

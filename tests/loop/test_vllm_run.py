@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.cli import execute as run
+from tests.loop.conftest import Configure
 from tests.loop.sizes import SMALL
 
 pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
@@ -18,7 +18,7 @@ SMOKE = ("experiment=smoke", "iterations=2", "engine=vllm", "engine.cache_gib=0.
 
 @pytest.mark.parametrize(("residency", "starts"), [("auto", 1), ("restart", 3)])
 def test_two_iterations_over_one_engine_or_a_new_one_after_each_training(
-    configure: Any, tmp_path: Path, residency: str, starts: int
+    configure: Configure, tmp_path: Path, residency: str, starts: int
 ) -> None:
     result = run.execute(configure(*SMOKE, f"engine.residency={residency}"), tmp_path / "run")
     assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
@@ -34,7 +34,7 @@ def test_two_iterations_over_one_engine_or_a_new_one_after_each_training(
 
 
 def test_a_run_with_vllm_that_is_read_again_does_not_start_it(
-    configure: Any, tmp_path: Path
+    configure: Configure, tmp_path: Path
 ) -> None:
     first = run.execute(configure(*SMOKE, "iterations=1"), tmp_path / "first")
     again = run.execute(configure(*SMOKE, "iterations=1"), tmp_path / "again")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.data.instructions import RankedAnswers
 from iterdpo.engines.base import Sampling
-from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
+from iterdpo.engines.scripted import TRUNCATED, Answer, ScriptedEngine
 from iterdpo.errors import UserError
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.models.chat_messages import Request
@@ -19,6 +18,7 @@ from iterdpo.stages.base import PrepareBase
 from iterdpo.stages.judging_sft_data import VERDICTS_FILE, WriteEftData, WrittenVerdict
 from iterdpo.store.runner import Stages, Stored
 from iterdpo.store.tables import read_records
+from tests.narrowing import metrics_of
 
 RANKED = tuple(
     RankedAnswers(f"question {n}", (f"good {n}", f"fair {n}", f"bad {n}"), f"line {n + 1}")
@@ -46,7 +46,7 @@ def m0(stages: Stages, tmp_path: Path) -> Stored[Policy]:
     return stages.run(PrepareBase(tmp_path, "0" * 64, "none", "float32", False))
 
 
-def step(answer: Any = judge, **settings: object) -> WriteEftData:
+def step(answer: Answer = judge, **settings: object) -> WriteEftData:
     usual: dict[str, object] = {
         "ranked": RANKED, "engine": ScriptedEngine(answer=answer, part_rows=4, streams=False),
         "rubric": Rubric.load("additive"), "sampling": Sampling(n=2, temperature=0.7), "low": 0,
@@ -61,7 +61,7 @@ def test_verdicts_that_agree_are_kept_with_their_words(stages: Stages, m0: Store
     first = made.value[0]
     assert (first.prompt, first.response, first.score) == ("question 0", "good 0", 4.0)
     assert (first.judgment, first.row) == ("Reasons.\nScore: 4", "line 1")
-    metrics = made.metrics
+    metrics = metrics_of(made)
     assert metrics["verdicts"] == 6 * 3 * 2
     # The first draw of each ties, the second of question 5 is upside down.
     assert metrics["dropped"]["disagrees"] == 6 * 3 + 3
@@ -78,7 +78,7 @@ def test_what_cannot_be_read_is_no_number(stages: Stages, m0: Stored[Policy]) ->
 
     made = stages.run(step(mumble), m0)
     assert "question 0" not in {example.prompt for example in made.value}
-    assert made.metrics["dropped"]["unreadable"] == 2 * 3
+    assert metrics_of(made)["dropped"]["unreadable"] == 2 * 3
 
 
 def test_a_question_that_does_not_fit_the_context_is_counted(
@@ -86,9 +86,10 @@ def test_a_question_that_does_not_fit_the_context_is_counted(
 ) -> None:
     long = RankedAnswers("long " * 900, ("good one", "bad one"), "line 9")
     limited = step(ranked=(*RANKED, long))
+    assert isinstance(limited.engine, ScriptedEngine)
     limited.engine.context = 800
     made = stages.run(limited, m0)
-    assert made.metrics["dropped"]["unreadable"] == 2 * 2
+    assert metrics_of(made)["dropped"]["unreadable"] == 2 * 2
     verdicts = read_records(made.directory / VERDICTS_FILE, WrittenVerdict)[-4:]
     for verdict in (item.verdict for item in verdicts):
         assert isinstance(verdict, Unscored)

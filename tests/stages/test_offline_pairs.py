@@ -25,8 +25,12 @@ USER, ANSWER, SYSTEM = ("user", "Hi"), ("assistant", "Hello."), ("system", "Be k
 LAST = ("user", "Why <|im_end|>?")
 
 
-def pair(*turns: tuple[str, str], row: str, scores: Any = (None, None)) -> OfflinePair:
-    return OfflinePair(tuple(Message(*turn) for turn in turns), "Yes.", "No", *scores, row)
+Scores = tuple[float | None, float | None]
+
+
+def pair(*turns: tuple[str, str], row: str, scores: Scores = (None, None)) -> OfflinePair:
+    asked = tuple(Message(*turn) for turn in turns)
+    return OfflinePair(asked, "Yes.", "No", scores[0], scores[1], row)
 
 
 ROWS = [
@@ -52,7 +56,7 @@ def given(checkpoint_of: CheckpointOf, tmp_path: Path) -> Any:
     return get
 
 
-def texts(given: Any, checkpoint: Any, system: str | None = None) -> dict[str, tuple[str, ...]]:
+def texts(given: Any, checkpoint: Path, system: str | None = None) -> dict[str, tuple[str, ...]]:
     """Return by a prompt's place how it and its answers read to the model."""
     from transformers import AutoTokenizer
 
@@ -62,7 +66,8 @@ def texts(given: Any, checkpoint: Any, system: str | None = None) -> dict[str, t
     for prompt in asked.value:
         own = [item for item in answers.value if item.prompt_id == prompt.id]
         (ids,) = {item.prompt_token_ids for item in own}
-        found[prompt.source] = tuple(map(tokenizer.decode, (ids, *(i.token_ids for i in own))))
+        all_ids = (ids, *(item.token_ids for item in own))
+        found[prompt.source] = tuple(str(tokenizer.decode(some)) for some in all_ids)
     return found
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from iterdpo.engines.base import Sampling
+from iterdpo.engines.base import Completion, PromptTooLong, Sampling
 from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
@@ -32,6 +31,7 @@ from iterdpo.stages.self_instruct import (
 )
 from iterdpo.store.runner import Stages, Stored
 from iterdpo.store.tables import read_records
+from tests.narrowing import metrics_of
 
 RULES = Rules(min_words=3, max_words=20, keywords=("graph",), ascii_start=True, max_similarity=0.7)
 
@@ -65,9 +65,18 @@ class Writer:
 class Seen(ScriptedEngine):
     """Keeps how it was told to sample."""
 
-    def generate(self, requests: Any, policy: Any, sampling: Any) -> Any:  # type: ignore[no-untyped-def]
-        self.samplings = [*getattr(self, "samplings", []), sampling]
+    samplings: tuple[Sampling, ...] = ()
+
+    def generate(
+        self, requests: Sequence[Request], policy: Policy, sampling: Sampling
+    ) -> Iterator[Completion | PromptTooLong]:
+        self.samplings += (sampling,)
         return super().generate(requests, policy, sampling)
+
+
+def seen(stage: SelfInstruct) -> Seen:
+    assert isinstance(stage.engine, Seen)
+    return stage.engine
 
 
 @pytest.fixture
@@ -110,7 +119,7 @@ def test_what_is_written_is_kept_in_order_and_counted(
     made = stages.run(step(Writer()), 1, m0)
     assert texts(made) == [task(n) for n in range(12)]
     assert made.value[4].source == "self-instruct, iteration 1, round 0, request 1"
-    metrics = made.metrics
+    metrics = metrics_of(made)
     assert (metrics["prompts"], metrics["requests"], metrics["rounds"]) == (12, 4, 1)
     assert (metrics["instructions"], metrics["surplus"]) == (12, 0)
     assert sum(metrics["dropped"].values()) == 0
@@ -122,7 +131,7 @@ def test_it_samples_as_it_is_told_with_seeds_of_its_own(
     first = step(Writer(), count=2)
     stages.run(first, 1, m0)
     stages.run(first, 2, m0)
-    one, two = first.engine.samplings
+    one, two = seen(first).samplings
     assert replace(one, seed=0) == Sampling(1, 0.6, 0.9, 0, 99, 0)
     assert one.seed != two.seed
 
@@ -158,7 +167,7 @@ def test_nothing_that_resembles_a_held_out_text_enters_the_loop(
 
     count: list[int] = []
     made = stages.run(step(answer, count=3, asked=1), 1, m0)
-    dropped = made.metrics["dropped"]
+    dropped = metrics_of(made)["dropped"]
     assert (dropped["duplicate"], dropped["similar"]) == (3, 3)
     assert_held_out(made.value, [*seeds.evaluation(99, 0), *seeds.labelled(99, 0)])
 
@@ -188,7 +197,7 @@ def test_its_own_instructions_are_shown_from_the_second_round_on(
 
     asked: list[Request] = []
     made = stages.run(step(one_of_three), 1, m0)
-    assert made.metrics["rounds"] > 1
+    assert metrics_of(made)["rounds"] > 1
     own = [[text for text in numbers_shown(r) if text.startswith("word")] for r in asked]
     assert own[:4] == [[]] * 4  # the first round: 12 wanted, 3 asked for in each request
     assert [len(texts) for texts in own[4:]] == [1] * (len(asked) - 4)
@@ -201,7 +210,7 @@ def test_what_an_earlier_iteration_has_is_not_written_again(
     one = stages.run(step(Writer(), count=6), 1, m0)
     two = stages.run(step(Writer(), count=6), 2, m0, one)  # writes the same tasks from the start
     assert texts(two) == [task(n) for n in range(6, 12)]
-    assert two.metrics["dropped"]["duplicate"] == 6
+    assert metrics_of(two)["dropped"]["duplicate"] == 6
 
 
 def test_every_instruction_is_kept_or_counted(
@@ -215,7 +224,7 @@ def test_every_instruction_is_kept_or_counted(
         return "No list." if len(count) == 2 else listed + TRUNCATED * (len(count) == 1)
 
     count: list[int] = []
-    metrics = stages.run(step(answer, count=5, asked=2), 1, m0).metrics
+    metrics = metrics_of(stages.run(step(answer, count=5, asked=2), 1, m0))
     # 3 requests are the fewest for 5; the second brings none, so one more is made for what is left.
     assert metrics["requests_without_list"] == 1
     assert metrics["dropped"]["cut_off"] == 1
@@ -267,7 +276,7 @@ def test_how_long_it_tries_changes_nothing_of_what_is_written(
         return slow(request, policy, sample).splitlines()[0]
 
     at_once = Stages(tmp_path / "at_once").run(step(one_of_three, count=40, max_tries=9.0), 1, m0)
-    assert at_once.metrics["rounds"] > 1
+    assert metrics_of(at_once)["rounds"] > 1
     bit_by_bit = Stages(tmp_path / "bit_by_bit")
     gave_up = 0
     for tries in (1.0, 1.2, 1.5, 1.8, 9.0, 1.0):
@@ -321,15 +330,15 @@ def test_a_stopped_stage_goes_on_with_the_same_result(
     step: Callable[..., SelfInstruct], tmp_path: Path, m0: Stored[Policy]
 ) -> None:
     whole = Stages(tmp_path / "whole").run(step(slow, count=20), 1, m0)
-    assert whole.metrics["rounds"] > 1
+    assert metrics_of(whole)["rounds"] > 1
     with pytest.raises(KeyboardInterrupt):
         # One check is the store's own, before the stage.
         Stages(tmp_path / "store", stop=StopAfter(1)).run(step(slow, count=20), 1, m0)
     again = step(slow, count=20)
     gone_on = Stages(tmp_path / "store").run(again, 1, m0)
     assert texts(gone_on) == texts(whole)
-    requests = sum(count for _, _, count in again.engine.calls)
-    assert requests < whole.metrics["requests"]
+    requests = sum(count for _, _, count in seen(again).calls)
+    assert requests < metrics_of(whole)["requests"]
     drafts = [
         read_records(made.directory / RAW_GENERATIONS_FILE, RawGeneration)
         for made in (whole, gone_on)
@@ -341,7 +350,7 @@ def test_requests_that_do_not_fit_the_context_are_counted(
     step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
 ) -> None:
     few = step(Writer(), count=3, max_tries=2.0)
-    few.engine.context = 10
+    seen(few).context = 10
     with pytest.raises(UserError, match=r"dropped: 5 requests too long\)"):
         stages.run(few, 1, m0)
 
@@ -380,5 +389,5 @@ def test_draws_are_different_members_that_the_names_decide() -> None:
     assert drawn == draw(SEEDS, 8, 0, "a", 1)
     assert drawn != draw(SEEDS, 8, 0, "a", 2)
     assert sorted(draw(SEEDS, 60, 0, "a")) == sorted(SEEDS)
-    counts = [draw("abc", 1, 0, n)[0] for n in range(3_000)]  # type: ignore[arg-type]
+    counts = [draw("abc", 1, 0, n)[0] for n in range(3_000)]
     assert all(900 < counts.count(letter) < 1_100 for letter in "abc")

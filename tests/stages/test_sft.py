@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from iterdpo.assemble.sft import make_sft
 from iterdpo.config.compose import conf_directory, typed
+from iterdpo.config.schema import Config
 from iterdpo.conversation import Message
 from iterdpo.data.instructions import Demonstration
 from iterdpo.engines.base import TokenSequence
@@ -41,17 +42,17 @@ def demonstration(question: str, answer: str) -> Demonstration:
 
 
 @pytest.fixture
-def engine() -> Iterator[Any]:
+def engine() -> Iterator[VerifiedEngine]:
     engine = VerifiedEngine(TransformersEngine(TransformersSettings(device="cpu")))
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def config_of() -> Any:
+def config_of() -> Callable[..., Config]:
     from hydra import compose, initialize_config_dir
 
-    def get(*overrides: str) -> Any:
+    def get(*overrides: str) -> Config:
         with initialize_config_dir(str(conf_directory()), version_base="1.3"):
             return typed(compose("config", [*overrides]))
 
@@ -59,7 +60,9 @@ def config_of() -> Any:
 
 
 @pytest.fixture
-def make_tune(config_of: Any, engine: Any) -> Any:
+def make_tune(
+    config_of: Callable[..., Config], engine: VerifiedEngine
+) -> Callable[..., SupervisedFineTuning]:
     """A function from changes to a step that teaches a few short answers."""
     config = config_of("sft=qlora", "sft.path=[unread]", "sft.epochs=6", "sft.learning_rate=0.02")
 
@@ -112,7 +115,10 @@ def test_the_end_of_an_answer_is_cut_first() -> None:
 
 
 def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(
-    make_tune: Any, base: PrepareBase, checkpoint_of: CheckpointOf, tmp_path: Path
+    make_tune: Callable[..., SupervisedFineTuning],
+    base: PrepareBase,
+    checkpoint_of: CheckpointOf,
+    tmp_path: Path,
 ) -> None:
     stages = Stages(tmp_path)
     path = str(checkpoint_of("llama"))
@@ -124,7 +130,10 @@ def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(
 
 
 def test_the_adapter_is_merged_into_the_unquantized_weights(
-    make_tune: Any, base: PrepareBase, engine: Any, tmp_path: Path
+    make_tune: Callable[..., SupervisedFineTuning],
+    base: PrepareBase,
+    engine: VerifiedEngine,
+    tmp_path: Path,
 ) -> None:
     stages = Stages(tmp_path)
     bare = stages.run(base)
@@ -160,7 +169,11 @@ def test_the_adapter_is_merged_into_the_unquantized_weights(
 
 
 def test_an_engine_that_serves_the_bare_base_for_the_merged_one_is_caught(
-    make_tune: Any, base: PrepareBase, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_tune: Callable[..., SupervisedFineTuning],
+    base: PrepareBase,
+    engine: VerifiedEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stages = Stages(tmp_path)
     bare = stages.run(base)
@@ -191,7 +204,9 @@ def key_of(stage: Any) -> str:
         {"demonstrations": [dataclasses.replace(demonstration(*t), row="row 7") for t in TEXTS]},
     ],
 )
-def test_what_changes_no_result_changes_no_key(make_tune: Any, changes: dict[str, Any]) -> None:
+def test_what_changes_no_result_changes_no_key(
+    make_tune: Callable[..., SupervisedFineTuning], changes: dict[str, Any]
+) -> None:
     assert key_of(make_tune(**changes)) == key_of(make_tune())
 
 
@@ -214,12 +229,14 @@ def test_what_changes_no_result_changes_no_key(make_tune: Any, changes: dict[str
         },
     ],
 )
-def test_what_is_learned_and_how_is_in_the_key(make_tune: Any, changes: dict[str, Any]) -> None:
+def test_what_is_learned_and_how_is_in_the_key(
+    make_tune: Callable[..., SupervisedFineTuning], changes: dict[str, Any]
+) -> None:
     assert key_of(make_tune(**changes)) != key_of(make_tune())
 
 
 def test_examples_come_from_every_file_and_keep_to_the_model(
-    config_of: Any, engine: Any, tmp_path: Path
+    config_of: Callable[..., Config], engine: VerifiedEngine, tmp_path: Path
 ) -> None:
     chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     (tmp_path / "one.jsonl").write_text(json.dumps({"messages": chat}) + "\n")

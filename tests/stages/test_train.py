@@ -33,7 +33,9 @@ def answered(number: int, prompt_tokens: int) -> tuple[Pair, list[Candidate]]:
         for index, side in enumerate("cr")
     ]  # fmt: skip
     ids = [answer.id for answer in answers]
-    return Pair(f"{number}", f"p{number}", *ids, "x", "c", "r", 2.0, 1.0, "m", "j"), answers
+    return Pair(
+        f"{number}", f"p{number}", ids[0], ids[1], "x", "c", "r", 2.0, 1.0, "m", "j"
+    ), answers
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             attention=None,
             trust_remote_code=False,
             seed=0,
-            engine=SimpleNamespace(sleep=lambda: None, wake=lambda: None),  # type: ignore[arg-type]
+            engine=SimpleNamespace(sleep=lambda: None, wake=lambda: None),
             max_engine_gap=None,
         )
         m0 = SimpleNamespace(value=Policy("M0", BASE))
