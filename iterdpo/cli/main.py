@@ -12,6 +12,8 @@ import sys
 from types import MappingProxyType
 from typing import Final
 
+from iterdpo import __version__
+
 TOOLS: Final = MappingProxyType(
     {
         "report": ("tools.report", "write the page of a run, or one that compares several"),
@@ -30,6 +32,7 @@ USAGE: Final = "\n".join(
     (
         "usage: iterdpo [run] [KEY=VALUE ...]     run the loop; --help lists every setting",
         "       iterdpo plan [KEY=VALUE ...]      what a run would compute, and why",
+        "       iterdpo --version                 of iterdpo and of what computes results",
         *(f"       iterdpo {name + ' ...':<26} {does}" for name, (_, does) in TOOLS.items()),
     )
 )
@@ -42,6 +45,12 @@ def main() -> None:
         sys.exit(importlib.import_module(f"iterdpo.{TOOLS[command][0]}.__main__").main(rest))
     if command == "help":
         print(USAGE)
+        return
+    if command == "--version":
+        from iterdpo.assemble import library_versions
+
+        for name, version in {"iterdpo": __version__, **library_versions()}.items():
+            print(name, version)
         return
     if command == "plan":
         rest.append("plan=true")
