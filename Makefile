@@ -89,7 +89,7 @@ bench: $(STAMP)  ## ratios of speed on this machine, into docs/benchmarks.md
 	$(BIN)/python -m experiments.bench $(ARGS)
 
 bench-gpu: $(STAMP)  ## time every stage of an 8B-shaped model against the card's roofline
-	$(BIN)/python experiments/bench_gpu.py $(ARGS)
+	$(BIN)/python -m experiments.bench_gpu $(ARGS)
 
 torture: $(STAMP)  ## kill a run 200 times and at every named write, and compare with one left alone
 	$(BIN)/python -m experiments.torture $(ARGS)

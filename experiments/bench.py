@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from hydra import compose, initialize_config_dir
 
@@ -48,7 +49,8 @@ from tests.checkpoints import make_checkpoint
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
-SCORE_WAYS = ("expected", "sampled")
+ScoreWay = Literal["expected", "sampled"]
+SCORE_WAYS: tuple[ScoreWay, ...] = ("expected", "sampled")
 CACHE_GIB = 0.016
 
 
@@ -101,7 +103,9 @@ class Lab:
     def writes(self, engine: Engine) -> Callable[[], object]:
         return lambda: list(engine.generate(self.requests, self.policy, self.sampling))
 
-    def judges(self, engine: Engine, score: str) -> Callable[[], list[Judgment]]:
+    def judges(
+        self, engine: Engine, score: Literal["expected", "sampled"]
+    ) -> Callable[[], list[Judgment]]:
         settings = JudgeSettings(
             score=score, rubric="lab", min_mass=0.0, samples=3, max_tokens=32
         )  # fmt: skip

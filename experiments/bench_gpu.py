@@ -24,11 +24,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bench_gpu_report import Result, Row, table, write_page
-from bench_gpu_stages import Bench
-from random_checkpoint import SHAPES
-from roofline import CARDS
-
+from experiments.bench_gpu_report import Result, Row, table, write_page
+from experiments.bench_gpu_stages import Bench
+from experiments.random_checkpoint import SHAPES
+from experiments.roofline import CARDS
 from iterdpo.assemble import library_versions
 from iterdpo.engines.memory import GIB
 from iterdpo.errors import LineageError, UserError

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from page import replaced
-
+from experiments.page import replaced
 from iterdpo.engines.memory import GIB
 from iterdpo.errors import UserError
 
@@ -69,7 +68,7 @@ class Result:
     source: str | None
     """Where the card's peaks were published; None for a card that is not listed."""
     versions: Mapping[str, str]
-    rows: Sequence[Row]
+    rows: list[Row]
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")

@@ -10,14 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-from bench_gpu_report import Row
 from hydra import compose, initialize_config_dir
-from meters import Peak, free_memory, own_memory, require_disk_space, step_times
-from random_checkpoint import CONTEXT, SHAPES, make_checkpoint, words
-from roofline import Card, Writing, reading_seconds, training_seconds, writing_seconds
 
+from experiments.bench_gpu_report import Row
+from experiments.meters import Peak, free_memory, own_memory, require_disk_space, step_times
+from experiments.random_checkpoint import CONTEXT, SHAPES, make_checkpoint, words
+from experiments.roofline import (
+    Card,
+    Writing,
+    reading_seconds,
+    training_seconds,
+    writing_seconds,
+)
 from iterdpo.assemble import (
     estimate_memory,
     library_versions,
@@ -33,22 +39,36 @@ from iterdpo.engines.memory import GIB
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
-from iterdpo.records import FinishReason
+from iterdpo.pairing.base import build_pairs
+from iterdpo.recipe import Recipe
+from iterdpo.records import Candidate, FinishReason, Judgment, Policy
+from iterdpo.stages.base import Candidates, Judgments, Metrics, Pairs, Prompts
 from iterdpo.stages.judge import JudgeCandidates
 from iterdpo.stages.pairs import BuildPairs
-from iterdpo.store.runner import Stages, Stored
+from iterdpo.store.runner import Stage, Stages, Stored, Work
+
+Write = Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
+Judge = Stage[[Prompts, Candidates, Stored[Policy]], tuple[Judgment, ...]]
 
 VERDICTS = 3
 RUBRIC_ROOM = 1024
 """Tokens of context for the rubric and the marks of a chat."""
 
 
+def tokens_of(stored: Stored[Any]) -> dict[str, int]:
+    """Return what a stage's engine read and wrote, in tokens."""
+    return cast("dict[str, int]", stored.metrics["engine"])
+
+
 class ForcedPairs(BuildPairs):
     """Pairs of answers that all ran into the limit, as forced lengths make them."""
 
-    def compute(self, work: Path, prompts: Any, candidates: Any, judgments: Any) -> Any:
+    def compute(
+        self, work: Work, prompts: Prompts, candidates: Candidates, judgments: Judgments
+    ) -> Metrics:
         ended = tuple(replace(c, finish_reason=FinishReason.STOP) for c in candidates.value)
-        return super().compute(work, prompts, SimpleNamespace(value=ended), judgments)
+        made = build_pairs(prompts.value, ended, judgments.value, self.strategy, self.min_margin)
+        return self.keep(work, made)
 
 
 @dataclass(frozen=True)
@@ -84,7 +104,8 @@ class Bench:
         judgments = self.judge_by_scores(stages, recipe.judge, prompts, answers, m0)
         self.judge_in_words(stages, config, engine, prompts, answers, m0)
         made = recipe.build_pairs
-        forced = ForcedPairs(made.strategy, made.strategy_name, made.k, made.min_margin)
+        assert isinstance(made, BuildPairs)
+        forced = ForcedPairs(made.strategy, made.min_margin)
         pairs = stages.run(forced, prompts, answers, judgments)
         if not pairs.value.kept:
             raise UserError(f"no pair to train on: {dict(pairs.value.dropped)}")
@@ -118,7 +139,9 @@ class Bench:
         with initialize_config_dir(str(conf_directory()), version_base="1.3"):
             return typed(compose("config", overrides=overrides))
 
-    def write(self, stages: Stages, step: Any, prompts: Stored, policy: Stored) -> Stored:
+    def write(
+        self, stages: Stages, step: Write, prompts: Prompts, policy: Stored[Policy]
+    ) -> Candidates:
         """Let a policy answer all prompts."""
         with self.timed(f"{policy.value.name} writes") as done:
             answers = stages.run(step, prompts, policy)
@@ -129,23 +152,36 @@ class Bench:
             done.bound = self.bound(writing_seconds, work)
         return answers
 
-    def judge_by_scores(self, stages: Stages, step: Any, *args: Stored) -> Stored:
+    def judge_by_scores(
+        self,
+        stages: Stages,
+        step: Judge,
+        prompts: Prompts,
+        answers: Candidates,
+        policy: Stored[Policy],
+    ) -> Judgments:
         """Let M0 judge with one forward pass an answer."""
         with self.timed("M0 judges by one-token scores") as done:
-            judgments = stages.run(step, *args)
+            judgments = stages.run(step, prompts, answers, policy)
             work, _, done.note = self.work_of(judgments, len(judgments.value))
-            done.tokens = judgments.metrics["engine"]["prompt_tokens"]
+            done.tokens = tokens_of(judgments)["prompt_tokens"]
             done.bound = self.bound(reading_seconds, work)
         return judgments
 
     def judge_in_words(
-        self, stages: Stages, config: Config, engine: VerifiedEngine, *args: Stored
+        self,
+        stages: Stages,
+        config: Config,
+        engine: VerifiedEngine,
+        prompts: Prompts,
+        answers: Candidates,
+        policy: Stored[Policy],
     ) -> None:
         """Let M0 judge with written verdicts."""
         other = replace(config, judge=replace(config.judge, score="sampled"))
         step = JudgeCandidates(make_judge(other, engine), engine)
         with self.timed(f"M0 judges by {VERDICTS} verdicts with reasons") as done:
-            judgments = stages.run(step, *args)
+            judgments = stages.run(step, prompts, answers, policy)
             rows = VERDICTS * len(judgments.value)
             work, done.tokens, done.note = self.work_of(judgments, rows)
             done.bound = self.bound(writing_seconds, work)
@@ -154,18 +190,21 @@ class Bench:
         self,
         stages: Stages,
         config: Config,
-        recipe: Any,
-        m0: Stored,
-        pairs: Stored,
-        answers: Stored,
-    ) -> Stored:
+        recipe: Recipe,
+        m0: Stored[Policy],
+        pairs: Pairs,
+        answers: Candidates,
+    ) -> Stored[Policy]:
         """Train M1; the optimizer's steps after the first, which holds the proofs, count apart."""
-        count, training = len(pairs.value.kept), config.training
+        count, training, lora = len(pairs.value.kept), config.training, config.model.adapter
+        assert lora is not None
         estimate = estimate_memory(config, "vllm") if self.options.device == "cuda" else None
         with self.timed("M1 is trained") as done, step_times() as times:
             held = own_memory(reset=True)
             m1 = stages.run(recipe.train, 1, m0, m0, pairs, answers)
-            gap = m1.metrics["engine_gap"] / self.options.tokens
+            largest = m1.metrics["engine_gap"]
+            assert isinstance(largest, float)
+            gap = largest / self.options.tokens
             done.note = f"{count} pairs; engine and trainer differ by {gap:.1g} nats a token"
             if estimate is not None:
                 took = (own_memory() - held) / GIB
@@ -177,7 +216,7 @@ class Bench:
             if self.card is not None:
                 bound = training_seconds(
                     SHAPES[self.options.shape], self.card, sequences, prompt, answer,
-                    config.model.adapter.rank, checkpointing=training.gradient_checkpointing,
+                    lora.rank, checkpointing=training.gradient_checkpointing,
                 )  # fmt: skip
             self.report(
                 Row(
@@ -187,9 +226,9 @@ class Bench:
             )  # fmt: skip
         return m1
 
-    def work_of(self, stored: Stored, rows: int) -> tuple[Writing, int, str]:
+    def work_of(self, stored: Stored[Any], rows: int) -> tuple[Writing, int, str]:
         """Return what a stage's engine did, how many tokens it wrote, and what it was spared."""
-        spent = stored.metrics["engine"]
+        spent = tokens_of(stored)
         asked, cached = spent["prompt_tokens"], spent["cached_prompt_tokens"]
         written = spent["generated_tokens"]
         work = Writing(

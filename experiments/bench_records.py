@@ -13,9 +13,10 @@ import statistics
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -84,17 +85,22 @@ def answers(number: int, tokens: int, prompt_tokens: int) -> list[Candidate]:
 def read_as_tuples(path: Path) -> list[Candidate]:
     """Read answers by way of Python's lists, the whole table at once."""
     names = [item.name for item in fields(Candidate)]
-    return [
-        Candidate(*(tuple(row[name]) if name in NUMBERS else row[name] for name in names))
-        for row in pyarrow.parquet.read_table(path).to_pylist()
-    ]
+
+    def values(row: dict[str, Any]) -> Iterator[Any]:
+        return (tuple(row[name]) if name in NUMBERS else row[name] for name in names)
+
+    return [Candidate(*values(row)) for row in pyarrow.parquet.read_table(path).to_pylist()]
+
+
+def as_tuples(one: Candidate) -> Candidate:
+    """Return an answer whose numbers are plain tuples."""
+    numbers: dict[str, Any] = {name: tuple(getattr(one, name)) for name in NUMBERS}
+    return replace(one, **numbers)
 
 
 def measure(path: Path, made: list[Candidate], rounds: int) -> list[str]:
     """Write and read ``made`` both ways; return the table's lines."""
-    unpacked = [
-        replace(one, **{name: tuple(getattr(one, name)) for name in NUMBERS}) for one in made
-    ]
+    unpacked = [as_tuples(one) for one in made]
 
     def write(records: list[Candidate]) -> Callable[[], object]:
         return lambda: write_records(path, Candidate, records)

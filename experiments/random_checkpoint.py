@@ -78,7 +78,8 @@ def make_checkpoint(
         pad_token_id=tokenizer.pad_token_id,
     )
     config.save_pretrained(directory)
-    index, total = {}, 0
+    index: dict[str, str] = {}
+    total = 0
     draw = torch.Generator(device=device).manual_seed(seed)
     for file, tensors in _files(shape, tokenizer.eos_token_id, getattr(torch, dtype), draw):
         save_file(tensors, directory / file, metadata={"format": "pt"})

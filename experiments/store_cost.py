@@ -16,7 +16,8 @@ from iterdpo.config.compose import conf_directory, typed
 
 STORE_CALLS = (
     "iterdpo.stages.base.write_records", "iterdpo.stages.base.read_records",
-    "iterdpo.stages.train.write_records", "iterdpo.stages.train.read_records",
+    "iterdpo.stages.pairs.write_records", "iterdpo.stages.pairs.read_records",
+    "iterdpo.stages.train.write_records",
     "iterdpo.store.shards.write_records", "iterdpo.store.shards.read_records",
     "iterdpo.store.shards.file_sha256", "iterdpo.store.shards.sync",
     "iterdpo.store.runner.file_sha256", "iterdpo.store.runner.verify",

@@ -93,7 +93,7 @@ class Child:
                 note("steps", 1)
             shown(bar, done, total)
 
-        Bar.update = update  # type: ignore[method-assign]
+        Bar.update = update  # type: ignore[method-assign, assignment]
         run.execute(self.config, self.run_dir, Counted(make_engine(self.config), note))
 
 

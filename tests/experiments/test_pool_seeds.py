@@ -1,29 +1,12 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "experiments"
-
-
-def load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def pool_seeds() -> Any:
-    return load("pool_seeds")
+from experiments import bench, pool_seeds
+from experiments.page import replaced
 
 
 def write_run(place: Path, seed: int, scores: list[dict[str, list[float]]]) -> None:
@@ -60,13 +43,13 @@ def write_run(place: Path, seed: int, scores: list[dict[str, list[float]]]) -> N
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Any:
+def runs(tmp_path: Path) -> Path:
     write_run(tmp_path / "0", 0, [{"a": [1, 3], "b": [4, 4]}, {"a": [3, 5], "b": [5, 5]}])
     write_run(tmp_path / "1", 1, [{"a": [2, 2], "c": [5, 1]}, {"a": [3, 3], "c": [5, 5]}])
     return tmp_path
 
 
-def test_the_pooled_figures_are_those_of_arithmetic(pool_seeds: Any, runs: Any) -> None:
+def test_the_pooled_figures_are_those_of_arithmetic(runs: Path) -> None:
     result = pool_seeds.pool([pool_seeds.read_run(runs / name) for name in ("0", "1")])
     first, last = result["models"]
     assert first["quality"].mean == pytest.approx((1 + 3 + 4 + 4 + 2 + 2 + 5 + 1) / 8)
@@ -79,7 +62,7 @@ def test_the_pooled_figures_are_those_of_arithmetic(pool_seeds: Any, runs: Any) 
     assert last["pairs"] == pytest.approx(1000.5)
 
 
-def test_the_table_has_a_row_a_model(pool_seeds: Any, runs: Any) -> None:
+def test_the_table_has_a_row_a_model(runs: Path) -> None:
     text = pool_seeds.markdown(
         pool_seeds.pool([pool_seeds.read_run(runs / name) for name in ("0", "1")])
     )
@@ -90,7 +73,6 @@ def test_the_table_has_a_row_a_model(pool_seeds: Any, runs: Any) -> None:
 
 
 def test_the_benchmark_replaces_its_own_part_of_the_page_only() -> None:
-    bench = load("bench")
     page = f"# Title\n{bench.BEGIN}\nold\n{bench.END}\nrest\n"
-    made = bench.replaced(page, "new", bench.BEGIN, bench.END)
+    made = replaced(page, "new", bench.BEGIN, bench.END)
     assert made == f"# Title\n{bench.BEGIN}\nnew\n{bench.END}\nrest\n"

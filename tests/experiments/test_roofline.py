@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments import bench_gpu, random_checkpoint, roofline
 from iterdpo.engines.memory import ModelShape
-from tests.experiments.test_pool_seeds import SCRIPTS, load
 
 LLAMA = ModelShape(4096, 32, 32, 8, 128, 14336, 128256, tied=False)
 LAYERS = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
@@ -24,27 +22,12 @@ TINY = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def scripts() -> Iterator[Any]:
-    """The scripts import each other by name, as they do when one of them is run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield
-    for name in ("bench_gpu", "bench_gpu_report", "bench_gpu_stages", "meters", "roofline"):
-        sys.modules.pop(name, None)
-
-
 @pytest.fixture(scope="module")
-def roofline(scripts: Any) -> Any:
-    return load("roofline")
-
-
-@pytest.fixture(scope="module")
-def h200(roofline: Any) -> Any:
+def h200() -> roofline.Card:
     return roofline.CARDS["NVIDIA H200"]
 
 
-def test_a_step_reads_everything_but_the_embedding(roofline: Any) -> None:
+def test_a_step_reads_everything_but_the_embedding() -> None:
     assert (LAYERS, HEAD) == (6_979_321_856, 525_336_576)
     norms = 65 * 4096
     assert roofline.streamed_bytes(LLAMA, 2) == 2 * (LAYERS + HEAD + norms) == 15_009_849_344
@@ -53,13 +36,13 @@ def test_a_step_reads_everything_but_the_embedding(roofline: Any) -> None:
     assert roofline.cache_bytes(LLAMA, 2) == 2 * 32 * 8 * 128 * 2 == 131_072
 
 
-def test_one_sequence_waits_for_the_memory(roofline: Any, h200: Any) -> None:
+def test_one_sequence_waits_for_the_memory(h200: roofline.Card) -> None:
     seconds = roofline.step_seconds(LLAMA, h200, 2, 1, 300)
     assert seconds == pytest.approx((15_009_849_344 + 300 * 131_072) / 4.8e12)
     assert 1 / seconds == pytest.approx(319, abs=1)  # tokens a second
 
 
-def test_many_sequences_wait_for_their_cache_or_the_arithmetic(roofline: Any, h200: Any) -> None:
+def test_many_sequences_wait_for_their_cache_or_the_arithmetic(h200: roofline.Card) -> None:
     # 256 sequences of 300 tokens: 25.1 GB at 4.8 TB/s against 3.9 TFLOP at 989.5 TFLOP/s.
     moved = 15_009_849_344 + 256 * 300 * 131_072
     computed = 256 * (2 * LAYERS + 2 * HEAD + 4 * 32 * 4096 * 300)
@@ -71,21 +54,21 @@ def test_many_sequences_wait_for_their_cache_or_the_arithmetic(roofline: Any, h2
     assert roofline.step_seconds(LLAMA, h200, 2, 512, 1) == pytest.approx(alone / 989.5e12)
 
 
-def test_attention_counts_the_tokens_that_each_token_sees(roofline: Any) -> None:
+def test_attention_counts_the_tokens_that_each_token_sees() -> None:
     # 3 tokens see 1, 2 and 3 tokens; the last 2 of 5 see 4 and 5. Two products of 2 FLOPs each.
     one = 4 * 32 * 4096
     assert roofline.attention_flops(LLAMA, 3, 3) == one * (1 + 2 + 3)
     assert roofline.attention_flops(LLAMA, 2, 5) == one * (4 + 5)
 
 
-def test_a_forward_pass_costs_two_a_parameter(roofline: Any) -> None:
+def test_a_forward_pass_costs_two_a_parameter() -> None:
     assert roofline.forward_flops(LLAMA, 1, 1, 1) == 2 * (LAYERS + HEAD) + 4 * 32 * 4096
     assert roofline.forward_flops(LLAMA, 10, 10, 1) == pytest.approx(
         2 * (10 * LAYERS + HEAD) + 4 * 32 * 4096 * 55
     )
 
 
-def test_prompts_that_the_cache_holds_cost_nothing(roofline: Any, h200: Any) -> None:
+def test_prompts_that_the_cache_holds_cost_nothing(h200: roofline.Card) -> None:
     whole = roofline.Writing(rows=256, width=256, prompt=1000, written=1, read=256_000)
     half = roofline.Writing(rows=256, width=256, prompt=1000, written=1, read=128_000)
     one = 2 * (1000 * LAYERS + HEAD) + 4 * 32 * 4096 * 500_500
@@ -98,7 +81,7 @@ def test_prompts_that_the_cache_holds_cost_nothing(roofline: Any, h200: Any) -> 
 
 
 def test_answers_are_written_in_waves_and_the_first_token_takes_no_step(
-    roofline: Any, h200: Any
+    h200: roofline.Card,
 ) -> None:
     def step(sequences: Any, context: Any) -> Any:
         return roofline.step_seconds(LLAMA, h200, 2, sequences, context)
@@ -116,7 +99,7 @@ def test_answers_are_written_in_waves_and_the_first_token_takes_no_step(
         roofline.Writing(rows=0, width=2, prompt=10, written=3, read=0)
 
 
-def test_training_costs_six_a_parameter_or_four_where_the_weights_are_frozen(roofline: Any) -> None:
+def test_training_costs_six_a_parameter_or_four_where_the_weights_are_frozen() -> None:
     prompt, answer, tokens = 100, 400, 500
     attention = 4 * 32 * 4096 * (500 * 501 // 2)
     parameters = LAYERS * tokens + HEAD * answer
@@ -132,14 +115,14 @@ def test_training_costs_six_a_parameter_or_four_where_the_weights_are_frozen(roo
     assert again - lora == 2 * LAYERS * tokens + attention + 2 * adapter
 
 
-def test_training_seconds_count_every_sequence(roofline: Any, h200: Any) -> None:
+def test_training_seconds_count_every_sequence(h200: roofline.Card) -> None:
     one = roofline.training_flops(LLAMA, 64, 512, 16)
     assert roofline.training_seconds(LLAMA, h200, 96, 64, 512, 16) == pytest.approx(
         96 * one / 989.5e12
     )
 
 
-def test_every_card_says_where_its_peaks_are_from(roofline: Any) -> None:
+def test_every_card_says_where_its_peaks_are_from() -> None:
     assert len(roofline.CARDS) >= 7
     for name, card in roofline.CARDS.items():
         assert name.startswith("NVIDIA ")
@@ -150,18 +133,16 @@ def test_every_card_says_where_its_peaks_are_from(roofline: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_no_answer_of_a_random_checkpoint_ends_early(
-    scripts: Any, tmp_path: Path, dtype: str
-) -> None:
-    import random_checkpoint
+def test_no_answer_of_a_random_checkpoint_ends_early(tmp_path: Path, dtype: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     shape = ModelShape(96, 12, 3, 1, 32, 256, 600, tied=False)
     place = random_checkpoint.make_checkpoint(tmp_path, shape, dtype, "cpu")
-    model, told = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         place, dtype=getattr(torch, dtype), output_loading_info=True
     )
+    model, told = loaded
     assert not any(told.values())
     assert model.num_parameters() == shape.parameters
     tokenizer = AutoTokenizer.from_pretrained(place)
@@ -170,15 +151,11 @@ def test_no_answer_of_a_random_checkpoint_ends_early(
     ids = torch.randint(shape.vocab, (8, 64), generator=torch.Generator().manual_seed(0))
     logits = model(ids).logits.float()
     assert logits[..., tokenizer.eos_token_id].max() < -100 < logits[..., 8:].min()
-    text = tokenizer.decode(range(20, 60))
+    text = tokenizer.decode(list(range(20, 60)))
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == list(range(20, 60))
 
 
-def test_a_shape_without_an_output_layer_of_its_own_is_refused(
-    scripts: Any, tmp_path: Path
-) -> None:
-    import random_checkpoint
-
+def test_a_shape_without_an_output_layer_of_its_own_is_refused(tmp_path: Path) -> None:
     shape = ModelShape(96, 2, 3, 1, 32, 256, 600, tied=True)
     with pytest.raises(ValueError, match="output layer of its own"):
         random_checkpoint.make_checkpoint(tmp_path, shape, "float32", "cpu")
@@ -192,17 +169,16 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def rehearsed(scripts: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The whole benchmark at its smallest: (its result as JSON, the page it wrote)."""
     place = tmp_path_factory.mktemp("bench")
     page = place / "page.md"
     page.write_text("before\n<!-- bench-gpu: begin -->\nold\n<!-- bench-gpu: end -->\nafter\n")
-    bench = load("bench_gpu")
-    assert bench.main([*TINY, "--json", str(place / "all.json"), "--page", str(page)]) == 0
+    assert bench_gpu.main([*TINY, "--json", str(place / "all.json"), "--page", str(page)]) == 0
     return place / "all.json", page
 
 
-def test_every_stage_is_run_and_reported(rehearsed: Any) -> None:
+def test_every_stage_is_run_and_reported(rehearsed: tuple[Path, Path]) -> None:
     file, page = rehearsed
     result = json.loads(file.read_text())
     assert [row["stage"] for row in result["rows"]] == STAGES
@@ -222,21 +198,20 @@ def test_every_stage_is_run_and_reported(rehearsed: Any) -> None:
 
 
 def test_results_of_two_runs_come_onto_one_page(
-    rehearsed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    rehearsed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, page = rehearsed
     known = json.loads(file.read_text()) | {"source": "a datasheet", "card": "one NVIDIA H200"}
     known["rows"][4] |= {"seconds": 2.0, "tokens": 100, "bound": 0.5, "peak": 2**30}
     (tmp_path / "known.json").write_text(json.dumps(known))
-    bench = load("bench_gpu")
     both = ["--from", str(file), str(tmp_path / "known.json"), "--page", str(page)]
-    assert bench.main(both) == 0
+    assert bench_gpu.main(both) == 0
     text = page.read_text()
     assert text.count("| stage | seconds |") == 2
     assert "| M0 writes | 2.0 | 50 | 1.0 | 200 | 25 % |" in text
     assert "published peaks (a datasheet)" in text
     (tmp_path / "page.md").write_text("no marks\n")
-    assert bench.main(["--from", str(file), "--page", str(tmp_path / "page.md")]) == 0
+    assert bench_gpu.main(["--from", str(file), "--page", str(tmp_path / "page.md")]) == 0
     assert "no marked part" in capsys.readouterr().err
     assert (tmp_path / "page.md").read_text() == "no marks\n"
 
@@ -250,14 +225,12 @@ def test_results_of_two_runs_come_onto_one_page(
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(
-    scripts: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    arguments: Any,
+    arguments: list[str],
     said: str,
 ) -> None:
-    bench = load("bench_gpu")
-    monkeypatch.setattr(bench, "vllm_installed", lambda: False)
+    monkeypatch.setattr(bench_gpu, "vllm_installed", lambda: False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert bench.main(arguments) == 2
+    assert bench_gpu.main(arguments) == 2
     assert re.fullmatch(rf"bench-gpu: {re.escape(said)}[^\n]*\n", capsys.readouterr().err)

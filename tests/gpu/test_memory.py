@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from experiments import random_checkpoint
 from iterdpo.assemble.checkpoint import quantization_name
 from iterdpo.engines.memory import CUDA_CONTEXT, GIB, ModelShape, trainer_bytes
 from iterdpo.records import Base
@@ -21,7 +22,6 @@ from iterdpo.store.tables import write_records
 from iterdpo.training import train
 from iterdpo.training.canary import choose_canary
 from iterdpo.training.spec import DpoSpec, PairExample
-from tests.experiments.test_pool_seeds import load
 from tests.loop.conftest import Configure
 from tests.narrowing import present
 
@@ -37,11 +37,12 @@ PAIRS, BATCH, MICRO = 12, 4, 2
 @pytest.fixture(scope="module")
 def model(device: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A random Llama of 1.5 billion parameters; on the CPU, of next to none."""
-    made = load("random_checkpoint")
     name = "1b" if device == "cuda" else "tiny"
     dtype = "bfloat16" if device == "cuda" else "float32"
     place = tmp_path_factory.mktemp("model")
-    return made.make_checkpoint(place, made.SHAPES[name], dtype, device), dtype
+    return random_checkpoint.make_checkpoint(
+        place, random_checkpoint.SHAPES[name], dtype, device
+    ), dtype
 
 
 @pytest.fixture
