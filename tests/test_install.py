@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -77,6 +78,14 @@ def test_the_pins_are_within_the_project_s_ranges(name: str) -> None:
     pins = pins_of(name)
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), name
+
+
+def test_every_pin_can_be_installed_on_the_lowest_python() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    lowest = project["requires-python"].removeprefix(">=")
+    for name in pins_of("cpu"):
+        needed = str(metadata.metadata(name).json.get("requires_python", ""))
+        assert SpecifierSet(needed).contains(f"{lowest}.0"), f"{name} needs Python {needed}"
 
 
 def test_the_lowest_versions_are_the_lower_bounds() -> None:
