@@ -19,6 +19,7 @@ from iterdpo.models.prequantized import Packing, checkpoint_problem
 from iterdpo.pairing.offline import OfflineDataset
 from iterdpo.prompts.base import PromptSource
 from iterdpo.recipe import Recipe
+from iterdpo.stages import names
 from iterdpo.stages.base import PrepareBase
 from iterdpo.stages.evaluate import Measure
 from iterdpo.stages.generate import Generate, SelectPrompts
@@ -67,11 +68,11 @@ def make_recipe(
         held_out=SelectPrompts(prompts, "evaluation", evaluation.prompts, seed),
         labelled=SelectPrompts(prompts, "labelled", evaluation.reference_prompts, seed),
         generate=Generate(engine, sampling, system, "answers"),
-        answer=Generate(engine, few, system, "is evaluated", "answers"),
-        answer_greedily=Generate(engine, greedy, system, "is evaluated, greedy", "answers"),
-        answer_fixed=Generate(engine, fixed, system, "writes the labelled set", "answers"),
+        answer=Generate(engine, few, system, "is evaluated", names.ANSWERS),
+        answer_greedily=Generate(engine, greedy, system, "is evaluated, greedy", names.ANSWERS),
+        answer_fixed=Generate(engine, fixed, system, "writes the labelled set", names.ANSWERS),
         judge=JudgeCandidates(judge, engine),
-        judge_measured=JudgeCandidates(judge, engine, "answer_judgments"),
+        judge_measured=JudgeCandidates(judge, engine, names.ANSWER_JUDGMENTS),
         build_pairs=make_pairing(config),
         tune=make_sft(config, engine, str(checkpoint), prompts),
         merge=Merge(engine, config.model.trust_remote_code)
@@ -89,7 +90,7 @@ def make_recipe(
         measure=Measure(oracle, scale),
         compare=make_comparison(config, engine, oracle),
         baselines=tuple(
-            Generate(engine, cooler, system, "is evaluated, cooler", "answers")
+            Generate(engine, cooler, system, "is evaluated, cooler", names.ANSWERS)
             for cooler in baselines
         ),
         check=CheckHealth(config.health, scale),

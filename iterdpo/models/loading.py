@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from iterdpo.errors import UserError
+from iterdpo.models.layout import ADAPTER_WEIGHTS
 from iterdpo.models.prequantized import Packing
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def differing_adapter_keys(model: Any, name: str, path: str) -> list[str]:
     from safetensors.torch import load_file
 
     held = get_peft_model_state_dict(model, adapter_name=name)
-    stored = load_file(Path(path) / "adapter_model.safetensors")
+    stored = load_file(Path(path) / ADAPTER_WEIGHTS)
     differing = sorted(set(held) ^ set(stored))
     for key in sorted(set(held) & set(stored)):
         if not torch.equal(held[key].cpu(), stored[key].to(held[key].dtype)):

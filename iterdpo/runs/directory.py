@@ -17,14 +17,14 @@ from typing import Any, TypeVar, cast
 from iterdpo.config.choices import shape
 from iterdpo.config.schema import Config
 from iterdpo.errors import UserError
-from iterdpo.models.layout import ADAPTER_DIR, DEQUANTIZED_DIR, REPORT_FILE
-from iterdpo.records import Base, Candidate, Judgment, Pair, Policy, Prompt
-from iterdpo.stages.base import RECORDS_FILE, PrepareBase, policy_in
+from iterdpo.models.layout import ADAPTER_DIR, TRAINING_FILE
+from iterdpo.records import Candidate, Judgment, Pair, Policy, Prompt
+from iterdpo.stages import names
 from iterdpo.stages.pairs import DROPPED_FILE
-from iterdpo.stages.sft import Merge, SupervisedFineTuning, merged_policy
+from iterdpo.stages.policies import base_policy, merged_policy, trained_policy
 from iterdpo.store.manifest import Manifest, read_manifest
-from iterdpo.store.runner import CorruptStageError, verify
-from iterdpo.store.tables import read_records
+from iterdpo.store.runner import MANIFEST, CorruptStageError, verify
+from iterdpo.store.tables import RECORDS_FILE, read_records
 
 Record = TypeVar("Record")
 
@@ -141,7 +141,7 @@ class Run:
         """
         name, key = stage.split("/")
         for link in (self.directory / LINKS_DIR).glob(f"*-{name}-{key[:KEY_DIGITS]}"):
-            if (link / "stage.json").is_file():
+            if (link / MANIFEST).is_file():
                 return self._whole(link.resolve())
         raise UserError(
             f"{self.directory}: {stage} is no longer in the store; run the same command again"
@@ -166,7 +166,7 @@ class Run:
             judgments=self.records(stages["judgments"], Judgment),
             pairs=self.records(stages["pairs"], Pair),
             dropped=dropped,
-            training=_json(self.directory_of(adapter) / REPORT_FILE) if adapter else None,
+            training=_json(self.directory_of(adapter) / TRAINING_FILE) if adapter else None,
         )
 
     def _whole(self, place: Path) -> Path:
@@ -181,37 +181,22 @@ class Run:
         return place
 
     def _policy(self, model: Mapping[str, Any], earlier: Mapping[str, Policy]) -> Policy:
-        stage = model["stages"]["policy"]
-        place = self.directory_of(stage)
-        match stage.split("/")[0]:
-            case PrepareBase.name:
-                return Policy(model["name"], self._base(stage, str(model["checkpoint"])))
-            case Merge.name:
-                return merged_policy(place)
-            case SupervisedFineTuning.name:
-                tuned: Mapping[str, Any] = read_manifest(place).identity
-                base = tuned["args"][0]
-                checkpoint = str(model["checkpoint"])
-                start = Policy(
-                    model["name"], self._base(f"{base['stage']}/{base['key']}", checkpoint)
-                )
+        name, address = model["name"], model["stages"]["policy"]
+        stage, place = address.split("/")[0], self.directory_of(address)
+        identity: Mapping[str, Any] = read_manifest(place).identity
+        match stage:
+            case names.BASE:
+                return base_policy(name, place, identity["settings"], model["checkpoint"])
+            case names.MERGED:
+                return merged_policy(name, place)
+            case names.SFT:
+                base = identity["args"][0]
+                at = self.directory_of(f"{base['stage']}/{base['key']}")
+                of_base: Mapping[str, Any] = read_manifest(at).identity
+                start = base_policy(name, at, of_base["settings"], model["checkpoint"])
             case _:
                 start = earlier[model["parent"]]
-        return policy_in(place, model["name"], start)
-
-    def _base(self, stage: str, checkpoint: str) -> Base:
-        """Return what ``PrepareBase`` made of a checkpoint."""
-        place = self.directory_of(stage)
-        identity: Mapping[str, Any] = read_manifest(place).identity
-        settings = identity["settings"]
-        image = place / DEQUANTIZED_DIR
-        return Base(
-            path=checkpoint,
-            sha256=settings["checkpoint"],
-            quantization=settings["quantization"],
-            dtype=settings["dtype"],
-            dequantized=str(image) if image.is_dir() else checkpoint,
-        )
+        return trained_policy(name, place, start)
 
 
 def find_runs(places: Sequence[Path]) -> list[Run]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from iterdpo.models.layout import ADAPTER_DIR, DEQUANTIZED_DIR, MODEL_DIR, REPORT_FILE
-from iterdpo.models.prequantized import PREQUANTIZED
+from iterdpo.models.layout import DEQUANTIZED_DIR
 from iterdpo.pairing.base import Pairing
-from iterdpo.records import Adapter, Base, Candidate, Comparison, Judgment, Policy, Prompt
+from iterdpo.records import Candidate, Comparison, Judgment, Policy, Prompt
+from iterdpo.stages import names
+from iterdpo.stages.policies import SERVED_AS_THEY_ARE, base_policy
 from iterdpo.store.atomic import write_text
 from iterdpo.store.runner import Stored, Work
-from iterdpo.store.tables import read_records, write_records
+from iterdpo.store.tables import RECORDS_FILE, read_records, write_records
 
 Record = TypeVar("Record")
 Metrics = Mapping[str, object]
@@ -24,11 +25,6 @@ Candidates: TypeAlias = Stored[tuple[Candidate, ...]]
 Judgments: TypeAlias = Stored[tuple[Judgment, ...]]
 Pairs: TypeAlias = Stored[Pairing]
 Comparisons: TypeAlias = Stored[tuple[Comparison, ...]]
-
-RECORDS_FILE = "records.parquet"
-
-SERVED_AS_THEY_ARE = ("none", *PREQUANTIZED)
-"""Bases of which engines serve the checkpoint itself: training computes with its very weights."""
 
 
 class RecordStep(Generic[Record]):
@@ -60,11 +56,11 @@ class PrepareBase:
     dtype: str
     trust_remote_code: bool
 
-    name = "base"
+    name = names.BASE
     version = 1
 
     @property
-    def settings(self) -> Mapping[str, object]:
+    def settings(self) -> Mapping[str, str]:
         return {
             "checkpoint": self.checkpoint_sha256,
             "quantization": self.quantization,
@@ -79,35 +75,9 @@ class PrepareBase:
             return {}
         from iterdpo.models.checkpoint import save_dequantized
 
-        save_dequantized(
-            self._base(work.directory), work.directory / DEQUANTIZED_DIR, self.trust_remote_code
-        )
+        base = self.load(work.directory).base
+        save_dequantized(base, work.directory / DEQUANTIZED_DIR, self.trust_remote_code)
         return {}
 
     def load(self, directory: Path) -> Policy:
-        return Policy("M0", self._base(directory))
-
-    def _base(self, directory: Path) -> Base:
-        as_it_is = self.quantization in SERVED_AS_THEY_ARE
-        image = self.checkpoint if as_it_is else directory / DEQUANTIZED_DIR
-        return Base(
-            path=str(self.checkpoint),
-            sha256=self.checkpoint_sha256,
-            quantization=self.quantization,
-            dtype=self.dtype,
-            dequantized=str(image),
-        )
-
-
-def policy_in(directory: Path, name: str, start: Policy) -> Policy:
-    """Return the policy that a training which began at ``start`` left in ``directory``.
-
-    It is an adapter on the same base, or, where every weight was trained, a base of its own.
-    """
-    report = json.loads((directory / REPORT_FILE).read_text("utf-8"))
-    if "adapter_sha256" in report:
-        adapter = Adapter(str(directory / ADAPTER_DIR), report["adapter_sha256"])
-        return Policy(name, start.base, adapter, parent=start.fingerprint)
-    model = str(directory / MODEL_DIR)
-    base = replace(start.base, path=model, dequantized=model, sha256=report["weights_sha256"])
-    return Policy(name, base, parent=start.fingerprint)
+        return base_policy("M0", directory, self.settings, str(self.checkpoint))

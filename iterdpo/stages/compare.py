@@ -11,6 +11,7 @@ from iterdpo.evaluation.head_to_head import duels
 from iterdpo.judging.pairwise import Arbiter, Duel
 from iterdpo.records import Candidate, Comparison, Policy, Prompt
 from iterdpo.runtime.progress import progress
+from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.runner import Stored, Work
 from iterdpo.store.shards import compute_by_parts
@@ -24,7 +25,7 @@ class Compare(RecordStep[Comparison]):
     engine: Engine
     """What the arbiter runs on, to count its tokens."""
 
-    name = "comparisons"
+    name = names.COMPARISONS
     record = Comparison
 
     @property

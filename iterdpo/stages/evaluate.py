@@ -12,6 +12,7 @@ from typing import Any
 from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.report import Evaluation, evaluate
 from iterdpo.records import Candidate, Judgment, Prompt
+from iterdpo.stages import names
 from iterdpo.stages.base import Metrics
 from iterdpo.store.atomic import write_text
 from iterdpo.store.runner import Stored, Work
@@ -27,7 +28,7 @@ class Measure:
     scale: tuple[float, float] | None
     """The judge's lowest and highest score."""
 
-    name = "evaluation"
+    name = names.EVALUATION
     version = 3
 
     @property

@@ -14,6 +14,7 @@ from iterdpo.prompts.base import PromptSource
 from iterdpo.records import Candidate, Policy, Prompt, record_id
 from iterdpo.runtime.progress import progress
 from iterdpo.settings import key_settings
+from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.packed import packed_floats, packed_ids
 from iterdpo.store.runner import Stored, Work
@@ -29,7 +30,7 @@ class SelectPrompts(RecordStep[Prompt]):
     count: int
     seed: int
 
-    name = "prompts"
+    name = names.PROMPTS
     record = Prompt
 
     @property
@@ -61,7 +62,7 @@ class Generate(RecordStep[Candidate]):
     sampling: Sampling
     system: str | None
     label: str
-    name: str = "candidates"
+    name: str = names.CANDIDATES
 
     record = Candidate
     version = 2

@@ -18,10 +18,11 @@ from iterdpo.evaluation.health import Alarm, HealthMetrics, alarms, chosen_fall
 from iterdpo.evaluation.pairs import length_ratio
 from iterdpo.evaluation.report import Evaluation
 from iterdpo.evaluation.statistics import Estimate
-from iterdpo.models.layout import REPORT_FILE
+from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.pairing.base import DropReason, Pairing
 from iterdpo.records import OFFLINE, Candidate, Comparison, Judgment, Policy
 from iterdpo.settings import key_settings
+from iterdpo.stages import names
 from iterdpo.stages.base import Metrics
 from iterdpo.store.atomic import write_text
 from iterdpo.store.runner import Stored, Work
@@ -50,7 +51,7 @@ class CheckHealth:
     scale: tuple[float, float] | None
     """The judge's lowest and highest score; None where its scores have no bounds."""
 
-    name = "health"
+    name = names.HEALTH
     version = 3
 
     @property
@@ -211,7 +212,7 @@ def _chosen_fall(
 ) -> float | None:
     if trained is None or not pairs.kept:
         return None
-    report = json.loads((trained.directory / REPORT_FILE).read_text("utf-8"))
+    report = json.loads((trained.directory / TRAINING_FILE).read_text("utf-8"))
     if report.get("logps") == "mean":  # over an answer's tokens already, as ORPO has them
         return chosen_fall(report["history"], 1)
     tokens = {item.id: len(item.token_ids) for item in candidates}

@@ -19,6 +19,7 @@ from iterdpo.records import (
     Unscored,
 )
 from iterdpo.runtime.progress import progress
+from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.runner import Stored, Work
 from iterdpo.store.shards import compute_by_parts
@@ -31,7 +32,7 @@ class JudgeCandidates(RecordStep[Judgment]):
     judge: Judge
     engine: Engine
     """What the judge runs on, to count its tokens."""
-    name: str = "judgments"
+    name: str = names.JUDGMENTS
 
     record = Judgment
     version = 2

@@ -22,6 +22,7 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.records import FinishReason, Policy, Unscored, UnscoredReason, Verdict
 from iterdpo.runtime.progress import progress
 from iterdpo.settings import key_settings
+from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.runner import Stored, Work
@@ -59,7 +60,7 @@ class WriteEftData(RecordStep[JudgingExample]):
     max_ratio: float
     """How many times as often as the next score the most common one may come, at least 1."""
 
-    name = "judging_examples"
+    name = names.JUDGING_EXAMPLES
     record = JudgingExample
 
     @property

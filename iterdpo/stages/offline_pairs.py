@@ -30,6 +30,7 @@ from iterdpo.records import (
     record_id,
 )
 from iterdpo.runtime.progress import progress
+from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.stages.pairs import PairingStep
 from iterdpo.store.packed import packed_ids
@@ -49,7 +50,7 @@ class SelectOfflinePrompts(RecordStep[Prompt]):
     left_out: Mapping[str, int]
     """Rows of the source that are no pair, by reason."""
 
-    name = "prompts"
+    name = names.PROMPTS
     record = Prompt
 
     @property
@@ -83,7 +84,7 @@ class ReadOfflineCandidates(RecordStep[Candidate]):
     """System message before conversations that bring none."""
     trust_remote_code: bool
 
-    name = "candidates"
+    name = names.CANDIDATES
     record = Candidate
     version = 2
 
@@ -141,7 +142,7 @@ class ReadOfflineScores(RecordStep[Judgment]):
 
     prompts: PairPrompts = field(repr=False)
 
-    name = "judgments"
+    name = names.JUDGMENTS
     record = Judgment
     version = 1
 

@@ -15,10 +15,11 @@ from iterdpo.records import (
     Prompt,
 )
 from iterdpo.settings import identity
-from iterdpo.stages.base import RECORDS_FILE, Metrics
+from iterdpo.stages import names
+from iterdpo.stages.base import Metrics
 from iterdpo.store.atomic import write_text
 from iterdpo.store.runner import Stored, Work
-from iterdpo.store.tables import read_records, write_records
+from iterdpo.store.tables import RECORDS_FILE, read_records, write_records
 
 DROPPED_FILE = "dropped.json"
 
@@ -26,7 +27,7 @@ DROPPED_FILE = "dropped.json"
 class PairingStep:
     """A step whose result is a ``Pairing``."""
 
-    name = "pairs"
+    name = names.PAIRS
     version = 1
 
     def keep(self, work: Work, made: Pairing) -> Metrics:

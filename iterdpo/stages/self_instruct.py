@@ -24,6 +24,7 @@ from iterdpo.prompts.text_pool import TextPool
 from iterdpo.records import FinishReason, Policy, Prompt
 from iterdpo.runtime.progress import Bar
 from iterdpo.settings import key_settings
+from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.hashing import derive_seed
 from iterdpo.store.runner import Stored, Work
@@ -84,7 +85,7 @@ class SelfInstruct(RecordStep[Prompt]):
     max_tries: float
     """No round begins after as many requests, as a multiple of the fewest that could do."""
 
-    name = "prompts"
+    name = names.PROMPTS
     record = Prompt
 
     @property
@@ -188,10 +189,10 @@ class SelfInstruct(RecordStep[Prompt]):
 
     def _shots(self, iteration: int, number: int, index: int, taken: _Taken) -> list[str]:
         own = min(self.written_shots, len(taken.written))
-        names = ("shots", iteration, number, index)
-        given = draw(taken.given, self.shots - own, self.seed, *names)
-        mine = draw(taken.written, own, self.seed, *names, "own")
-        return draw([*given, *mine], self.shots, self.seed, *names, "order")
+        drawn = ("shots", iteration, number, index)
+        given = draw(taken.given, self.shots - own, self.seed, *drawn)
+        mine = draw(taken.written, own, self.seed, *drawn, "own")
+        return draw([*given, *mine], self.shots, self.seed, *drawn, "order")
 
     def _take(self, taken: _Taken, drafts: Sequence[RawGeneration], iteration: int) -> None:
         """Sift what the policy wrote in a round."""
@@ -257,10 +258,10 @@ def round_size(missing: int, asked: int, kept: int, requests: int) -> int:
     return max(1, min(math.ceil(missing / (asked * rate)), ROUND_REQUESTS))
 
 
-def draw(texts: Sequence[str], count: int, seed: int, *names: object) -> list[str]:
-    """Return ``count`` different members in an order that the seed and the names decide alone."""
+def draw(texts: Sequence[str], count: int, seed: int, *place: object) -> list[str]:
+    """Return ``count`` different members in an order that the seed and the place decide alone."""
     left = list(texts)
-    return [left.pop(derive_seed(seed, *names, number) % len(left)) for number in range(count)]
+    return [left.pop(derive_seed(seed, *place, number) % len(left)) for number in range(count)]
 
 
 def _round(draft: RawGeneration) -> int:

@@ -14,11 +14,12 @@ from iterdpo.data.instructions import Demonstration
 from iterdpo.data.judging_examples import JudgingExample
 from iterdpo.engines.base import Engine, TokenSequence
 from iterdpo.errors import UserError
-from iterdpo.models.layout import DEQUANTIZED_DIR, MODEL_DIR
-from iterdpo.records import Base, Policy
+from iterdpo.records import Policy
 from iterdpo.settings import key_settings
-from iterdpo.stages.base import Metrics, policy_in
+from iterdpo.stages import names
+from iterdpo.stages.base import Metrics
 from iterdpo.stages.judging_sft_data import WriteEftData
+from iterdpo.stages.policies import MERGED_FILE, merged_policy, trained_policy
 from iterdpo.stages.sft_tokens import sft_examples_of
 from iterdpo.stages.train import CHECKPOINTS_DIR
 from iterdpo.store.atomic import write_text
@@ -29,7 +30,6 @@ from iterdpo.training.canary import watched_texts
 from iterdpo.training.run import run_training
 from iterdpo.training.spec import SftExample, SftSpec
 
-MERGED_FILE = "merged.json"
 BASELINE = "IFT"
 """The policy that has learned instructions alone, on the way to an M0 that judges as well."""
 
@@ -57,7 +57,7 @@ class SupervisedFineTuning:
     exemplify: WriteEftData | None = field(default=None, repr=False)
     """What a policy that learned the demonstrations alone is to write, for M0 to learn as well."""
 
-    name = "sft"
+    name = names.SFT
     version = 2
 
     @property
@@ -127,7 +127,7 @@ class SupervisedFineTuning:
         base: Stored[Policy],
         examples: Stored[tuple[JudgingExample, ...]] | None = None,
     ) -> Policy:
-        return policy_in(directory, self._made_from(examples), base.value)
+        return trained_policy(self._made_from(examples), directory, base.value)
 
     def _made_from(self, examples: Stored[tuple[JudgingExample, ...]] | None) -> str:
         """Return the name of the policy that is made with or without examples of judging."""
@@ -158,7 +158,7 @@ class Merge:
     """Gives its memory back while this runs."""
     trust_remote_code: bool
 
-    name = "merged"
+    name = names.MERGED
     version = 1
 
     @property
@@ -182,13 +182,4 @@ class Merge:
         return {}
 
     def load(self, directory: Path, *_: object) -> Policy:
-        return merged_policy(directory)
-
-
-def merged_policy(directory: Path) -> Policy:
-    """Return the M0 that ``Merge`` left in ``directory``."""
-    values = json.loads((directory / MERGED_FILE).read_text("utf-8"))
-    parent = values.pop("parent")
-    model, image = directory / MODEL_DIR, directory / DEQUANTIZED_DIR
-    served = image if image.is_dir() else model
-    return Policy("M0", Base(path=str(model), dequantized=str(served), **values), parent=parent)
+        return merged_policy("M0", directory)

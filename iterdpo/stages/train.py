@@ -22,7 +22,9 @@ from iterdpo.records import (
     Policy,
 )
 from iterdpo.settings import key_settings
-from iterdpo.stages.base import Metrics, policy_in
+from iterdpo.stages import names
+from iterdpo.stages.base import Metrics
+from iterdpo.stages.policies import trained_policy
 from iterdpo.store.hashing import derive_seed
 from iterdpo.store.runner import Stored, Work
 from iterdpo.store.tables import write_records
@@ -52,7 +54,7 @@ class Train:
     """Gives its memory back while this runs."""
     max_engine_gap: float | None
 
-    name = "adapter"
+    name = names.ADAPTER
     version = 2
 
     @property
@@ -137,7 +139,7 @@ class Train:
         return tuple(self.engine.sequence_logprobs(texts, start))
 
     def load(self, directory: Path, iteration: int, policy: Stored[Policy], *_: object) -> Policy:
-        return policy_in(directory, f"M{iteration}", policy.value)
+        return trained_policy(f"M{iteration}", directory, policy.value)
 
 
 def examples_of(pairs: Sequence[Pair], candidates: Sequence[Candidate]) -> Iterator[PairExample]:

@@ -20,8 +20,8 @@ from iterdpo.store.manifest import Manifest, ManifestError, read_manifest
 from iterdpo.store.registry import RUNS_DIR
 from iterdpo.store.run_roots import Root, read_roots
 from iterdpo.store.runner import LOCKS_DIR, MANIFEST, PARTS_DIR
+from iterdpo.store.tables import RECORDS_FILE
 
-RECORDS_FILE = "records.parquet"
 WORK_PREFIX = ".work-"
 
 _KEY = re.compile(r"[0-9a-f]{64}")

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 
+RECORDS_FILE = "records.parquet"
+"""Of a stage that leaves records, in its directory."""
+
 _VERDICT_COLUMNS = ("score", "unscored_reason", "unscored_raw")
 _LONG = (Sequence[int], Sequence[float])
 _ROWS_AT_ONCE = 1024

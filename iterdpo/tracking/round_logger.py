@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from iterdpo.models.layout import REPORT_FILE
+from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.records import Policy
 from iterdpo.rounds import IterationResult, Round
 from iterdpo.store.runner import MANIFEST, Stored
@@ -74,7 +74,7 @@ class RoundLogger:
             made.pairs.value.kept,
         )  # fmt: skip
         if made.trained is not None:
-            report = json.loads((made.trained.directory / REPORT_FILE).read_text("utf-8"))
+            report = json.loads((made.trained.directory / TRAINING_FILE).read_text("utf-8"))
             name = made.trained.value.name
             self._tracker.curve(name, curve_rows(name, report["history"], self._steps))
             self._steps += report["history"][-1]["step"]

@@ -22,7 +22,7 @@ from iterdpo.training.spec import read_spec
 
 
 def main(spec_file: str, out: str, description: str, stop: StopRequest | None = None) -> int:
-    """Train and return the exit status; an expected failure is left in ``failure.json``."""
+    """Train and return the exit status; an expected failure is left in ``FAILURE_FILE``."""
     stop = stop or StopRequest()
     try:
         with heard(stop, quiet=True), joined(os.environ):

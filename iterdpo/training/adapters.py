@@ -15,7 +15,7 @@ from typing import Any
 
 from iterdpo.errors import LineageError, UserError
 from iterdpo.models.checkpoint import load_base, without_own_dropout
-from iterdpo.models.layout import ADAPTER_DIR
+from iterdpo.models.layout import ADAPTER_CONFIG, ADAPTER_DIR, ADAPTER_WEIGHTS
 from iterdpo.models.loading import differing_adapter_keys
 from iterdpo.store.hashing import file_sha256
 from iterdpo.training.checks import (
@@ -64,7 +64,7 @@ class AdapterLearner:
 
     def save(self, out: Path) -> dict[str, str]:
         save_policy(self.model, out / ADAPTER_DIR, self.spec)
-        return {"adapter_sha256": file_sha256(out / ADAPTER_DIR / "adapter_model.safetensors")}
+        return {"adapter_sha256": file_sha256(out / ADAPTER_DIR / ADAPTER_WEIGHTS)}
 
 
 def load_policy(spec: Spec) -> Any:
@@ -145,7 +145,7 @@ def set_reference(model: Any, spec: DpoSpec) -> None:
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    weights = load_file(Path(spec.reference_adapter) / "adapter_model.safetensors")
+    weights = load_file(Path(spec.reference_adapter) / ADAPTER_WEIGHTS)
     set_peft_model_state_dict(model, weights, adapter_name=REFERENCE)
     if differing := differing_adapter_keys(model, REFERENCE, spec.reference_adapter):
         raise LineageError(
@@ -158,9 +158,9 @@ def save_policy(model: Any, directory: Path, spec: Spec) -> None:
     """Write the policy's adapter alone, in PEFT's layout, the same bytes for the same weights."""
     model.save_pretrained(directory, selected_adapters=[POLICY], safe_serialization=True)
     for extra in directory.iterdir():
-        if extra.name not in ("adapter_model.safetensors", "adapter_config.json"):
+        if extra.name not in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
             shutil.rmtree(extra) if extra.is_dir() else extra.unlink()
-    config = directory / "adapter_config.json"
+    config = directory / ADAPTER_CONFIG
     values = json.loads(config.read_text("utf-8"))
     values |= {"base_model_name_or_path": spec.base.path, "inference_mode": True}
     # PEFT stores sets, whose order changes from one process to the next.

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from iterdpo.models.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from iterdpo.settings import key_settings
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, set_aside
 from iterdpo.store.hashing import JSON, file_sha256, files_sha256, plain, sha256_of
@@ -40,7 +41,6 @@ _INERT = (
     "checkpoints", "checkpoint_steps", "author", "max_engine_gap", "engine_logprobs",
     "reference_base",
 )  # fmt: skip
-_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def identity_of(spec: Spec, reference_sha256: str | None, device: str) -> dict[s
     for name in ("policy_adapter", "reference_adapter"):
         if (adapter := values.get(name)) is not None:
             root = Path(adapter)
-            values[name] = files_sha256(root, [root / file for file in _ADAPTER_FILES])
+            values[name] = files_sha256(root, [root / ADAPTER_WEIGHTS, root / ADAPTER_CONFIG])
     return {
         "spec": sha256_of(values),
         "reference": reference_sha256,

@@ -10,7 +10,7 @@ from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
 
 from iterdpo.errors import LineageError, UserError
-from iterdpo.models.layout import REPORT_FILE
+from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.runtime.progress import Bar
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.distributed import ProcessGroup
@@ -75,7 +75,7 @@ def _result(out: Path, status: int, stop: StopRequest, launched: bool) -> dict[s
 
     Processes that were ``launched`` say why they fail: where nothing was said, they were ended.
     """
-    done = (out / REPORT_FILE).is_file()
+    done = (out / TRAINING_FILE).is_file()
     if not done:  # children that were done all the same have left their result
         stop.check()
     failure = out / FAILURE_FILE
@@ -92,7 +92,7 @@ def _result(out: Path, status: int, stop: StopRequest, launched: bool) -> dict[s
         )
     if status != 0 or not done:
         raise RuntimeError(f"the training process ended with status {status}")
-    report: dict[str, Any] = json.loads((out / REPORT_FILE).read_text("utf-8"))
+    report: dict[str, Any] = json.loads((out / TRAINING_FILE).read_text("utf-8"))
     return report
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from iterdpo.errors import LineageError, UserError
 from iterdpo.models.canary import CANARY_FILE
-from iterdpo.models.layout import REPORT_FILE
+from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.store.atomic import write_text
 from iterdpo.store.tables import read_records
@@ -205,5 +205,5 @@ def _write(
     write_text(out / CANARY_FILE, json.dumps(dataclasses.asdict(measured)) + "\n")
     if len(progress.micro_batch_sizes) > 1:
         report["micro_batch_size"] = progress.micro_batch_sizes
-    write_text(out / REPORT_FILE, json.dumps(report, indent=1, sort_keys=True) + "\n")
+    write_text(out / TRAINING_FILE, json.dumps(report, indent=1, sort_keys=True) + "\n")
     return report

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from iterdpo.config.health import HealthConfig
-from iterdpo.models.layout import REPORT_FILE
+from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.pairing.base import DropReason, Pairing
 from iterdpo.records import (
     OFFLINE,
@@ -110,7 +110,7 @@ def test_what_a_check_reads_off_an_iteration(tmp_path: Path) -> None:
     pair = Pair("id", "p", "p1", "p0", "", "", "", 5.0, 1.0, "m", "j")
     dropped = {DropReason.TIE: 2, DropReason.MARGIN: 1, DropReason.EMPTY: 0}
     history = [{"logps/chosen": value} for value in (-3.0, -4.0, -7.0)]
-    (tmp_path / REPORT_FILE).write_text(json.dumps({"history": history}))
+    (tmp_path / TRAINING_FILE).write_text(json.dumps({"history": history}))
     step = CheckHealth(LIMITS, (0.0, 5.0))
     (m0, measured0), (m1, measured1) = model("M0", 3.0), model("M1", 3.5)
     for name in ("zero", "one"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -135,6 +136,16 @@ def policy(adapter_sha256: str = "") -> str:
     return record_id("policy", (base,), 0, adapter_sha256)
 
 
+def adapter_files(weights: str) -> dict[str, str]:
+    """Return what a training leaves of an adapter, as far as the tools read it."""
+    sha256 = hashlib.sha256(weights.encode()).hexdigest()
+    return {
+        "adapter/adapter_model.safetensors": weights,
+        "adapter/adapter_config.json": "{}",
+        "training.json": json.dumps({"adapter_sha256": sha256}),
+    }
+
+
 def put_loop(store: Store, beta: float = 0.1, good: str = "well done", judge: str = "m1") -> Loop:
     """Write two iterations; ``judge`` is who judges in the second: ``m1`` or ``m0``."""
     base = store.put("base", BASE_SETTINGS, files={"dequantized/model.safetensors": "weights"})
@@ -152,13 +163,12 @@ def put_loop(store: Store, beta: float = 0.1, good: str = "well done", judge: st
     pairs_ref = store.put(
         "pairs", {"k": 1}, prompts_ref, candidates_ref, judgments_ref, records=[pair]
     )
+    files = adapter_files(f"M1 with beta {beta}")
     adapter = store.put(
         "adapter", {"training": {"beta": beta}}, 1, base, base, pairs_ref, candidates_ref,
-        files={"adapter/adapter_model.safetensors": f"M1 with beta {beta}",
-               "adapter/adapter_config.json": "{}"},
+        files=files,
     )  # fmt: skip
-    weights = store.at(adapter) / "adapter" / "adapter_model.safetensors"
-    m1 = policy(file_sha256(weights))
+    m1 = policy(json.loads(files["training.json"])["adapter_sha256"])
     judged_by, by_ref = {"m0": (m0, base), "m1": (m1, adapter)}[judge]
     prompt, candidates, judgments, pair = answered("say more", good, "worse", m1, judged_by)
     second = {"prompts": store.put("prompts", first, 2, records=[prompt])}

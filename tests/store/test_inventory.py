@@ -172,8 +172,8 @@ def test_only_a_store_is_read_as_one(tmp_path: Path) -> None:
 def test_what_was_written_passes(store: Any) -> None:
     put_loop(store)
     assert wrong(store) == []
-    assert files_to_check(read_store(store.root)) == 10 + 11
-    assert len(list(damages(read_store(store.root)))) == 21
+    assert files_to_check(read_store(store.root)) == 10 + 12
+    assert len(list(damages(read_store(store.root)))) == 22
 
 
 def test_each_damaged_missing_and_extra_file_is_named(store: Any) -> None:

@@ -273,7 +273,7 @@ def test_a_child_that_fails_says_why(
     with pytest.raises(UserError, match=r"training\.learning_rate"):
         run.run_training(spec, tmp_path, "M1 trains")
     monkeypatch.setattr(__main__, "main", lambda *arguments: 7)
-    (tmp_path / "failure.json").unlink()
+    (tmp_path / "training-failure.json").unlink()
     with pytest.raises(RuntimeError, match="status 7"):
         run.run_training(spec, tmp_path, "M1 trains")
 

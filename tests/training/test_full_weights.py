@@ -19,7 +19,7 @@ from iterdpo.errors import LineageError
 from iterdpo.models.canary import Canary
 from iterdpo.models.checkpoint import checkpoint_sha256, copy_all_but_weights
 from iterdpo.records import Policy
-from iterdpo.stages.base import policy_in
+from iterdpo.stages.policies import trained_policy
 from iterdpo.store.tables import read_records
 from iterdpo.training.full_weights import FullLearner
 from iterdpo.training.spec import PairExample
@@ -45,7 +45,7 @@ def first(make_full: Any, tmp_path: Path) -> Policy:
     """A policy that was trained once."""
     spec = make_full()
     train(spec, tmp_path / "first")
-    return policy_in(tmp_path / "first", "M1", Policy("M0", spec.base))
+    return trained_policy("M1", tmp_path / "first", Policy("M0", spec.base))
 
 
 def test_step_0_is_ln_2_and_every_weight_moves(make_full: Any, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_the_engine_loads_each_policy_and_proves_it(
 ) -> None:
     spec = make_full(first)
     train(spec, tmp_path / "second")
-    second = policy_in(tmp_path / "second", "M2", first)
+    second = trained_policy("M2", tmp_path / "second", first)
     verified = VerifiedEngine(engine)
     starts = engine.starts
     for policy in (first, second, first, second):
@@ -227,7 +227,7 @@ def test_fine_tuning_of_every_weight_makes_a_checkpoint(
     spec = make_lessons(lora=None, learning_rate=3e-3, epochs=6)
     report = train(spec, tmp_path)
     assert report["history"][-1]["loss"] < 0.7 * report["history"][0]["loss"]
-    policy = policy_in(tmp_path, "M0", Policy("M0", spec.base))
+    policy = trained_policy("M0", tmp_path, Policy("M0", spec.base))
     verified = VerifiedEngine(engine)
     verified.verify(policy)
     assert verified.results[policy.fingerprint].outcome == "applied"

@@ -16,7 +16,7 @@ from iterdpo.errors import LineageError, UserError
 from iterdpo.models.canary import Canary
 from iterdpo.models.loading import load_tokenizer
 from iterdpo.records import Policy
-from iterdpo.stages.base import policy_in
+from iterdpo.stages.policies import trained_policy
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
 from iterdpo.training import orpo_trainer
@@ -86,7 +86,7 @@ def test_step_0_holds_in_half_types(make_odds: Any, tmp_path: Path, dtype: str, 
 def test_the_engine_applies_what_was_trained(make_odds: Any, engine: Any, tmp_path: Path) -> None:
     spec = make_odds("nf4")
     train(spec, tmp_path)
-    policy = policy_in(tmp_path, "M1", Policy("M0", spec.base))
+    policy = trained_policy("M1", tmp_path, Policy("M0", spec.base))
     verified = VerifiedEngine(engine)
     verified.verify(policy)
     assert verified.results[policy.fingerprint].outcome == "applied"

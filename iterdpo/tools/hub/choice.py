@@ -9,6 +9,7 @@ from pathlib import Path
 
 from iterdpo.config.hub import Models
 from iterdpo.errors import UserError
+from iterdpo.models.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from iterdpo.records import Policy
 from iterdpo.runs.directory import Run
 from iterdpo.store.runner import verify
@@ -16,9 +17,6 @@ from iterdpo.tools.hub.provenance import Origin
 
 BASE_DIR = "base"
 """Where a base that the run made itself (a merged fine-tuning) lies in the repository."""
-
-_ADAPTER_CONFIG = "adapter_config.json"
-_ADAPTER_FILES = ("adapter_model.safetensors", _ADAPTER_CONFIG)
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,10 @@ def lay_out(policy: Policy, origin: Origin, base_repo: str | None, directory: Pa
             if file.is_file() and file.name != "README.md":
                 (directory / file.name).symlink_to(file.resolve())
         return
-    for name in _ADAPTER_FILES:
+    for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
         (directory / name).symlink_to((Path(policy.adapter.path) / name).resolve())
-    values = json.loads((directory / _ADAPTER_CONFIG).read_text("utf-8"))
+    values = json.loads((directory / ADAPTER_CONFIG).read_text("utf-8"))
     values["base_model_name_or_path"] = base_repo or origin.shown
     values["revision"] = None if base_repo else origin.revision
-    (directory / _ADAPTER_CONFIG).unlink()
-    (directory / _ADAPTER_CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    (directory / ADAPTER_CONFIG).unlink()
+    (directory / ADAPTER_CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

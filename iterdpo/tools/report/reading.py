@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from iterdpo.models.layout import REPORT_FILE
+from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.records import FinishReason
 from iterdpo.runs.directory import Run
-from iterdpo.stages.base import RECORDS_FILE
 from iterdpo.stages.evaluate import EVALUATION_FILE
+from iterdpo.store.tables import RECORDS_FILE
 
 Columns = Mapping[str, list[Any]]
 Row = Mapping[str, Any]
@@ -96,7 +96,7 @@ class Iteration:
         adapter = self.entry["stages"]["adapter"]
         if not adapter:
             return []
-        report = json.loads((self.run.directory_of(adapter) / REPORT_FILE).read_text("utf-8"))
+        report = json.loads((self.run.directory_of(adapter) / TRAINING_FILE).read_text("utf-8"))
         history: Sequence[Row] = report["history"]
         return history
 

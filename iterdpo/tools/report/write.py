@@ -12,7 +12,7 @@ from iterdpo.store.atomic import write_text
 
 log = logging.getLogger(__name__)
 
-REPORT_FILE = "report.html"
+PAGE_FILE = "report.html"
 
 
 def write(places: Sequence[Path], out: Path | None = None) -> Path:
@@ -37,7 +37,7 @@ def write(places: Sequence[Path], out: Path | None = None) -> Path:
     else:
         title = places[0].resolve().name if len(places) == 1 else "Comparison of runs"
         page = many.document(runs, title)
-    target = out or (places[0] if len(places) == 1 else Path()) / REPORT_FILE
+    target = out or (places[0] if len(places) == 1 else Path()) / PAGE_FILE
     if target.is_dir():
         raise UserError(f"--out {target}: is a directory; name a file in it")
     html = render(page)
@@ -71,5 +71,5 @@ class LiveReport:
             log.warning(
                 "report: %s was not written (%s); it is off for the rest of the run. Write it "
                 "when the run is done: python -m iterdpo.report %s",
-                self._run_dir / REPORT_FILE, reason, self._run_dir,
+                self._run_dir / PAGE_FILE, reason, self._run_dir,
             )  # fmt: skip

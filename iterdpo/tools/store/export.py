@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from iterdpo.errors import UserError
+from iterdpo.models.layout import ADAPTER_CONFIG, ADAPTER_DIR, MODEL_DIR
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, sync
-from iterdpo.store.inventory import RECORDS_FILE, Finished
+from iterdpo.store.inventory import Finished
 from iterdpo.store.runner import verify
-from iterdpo.tools.store.policies import ADAPTER_DIR, MODEL_DIR
+from iterdpo.store.tables import RECORDS_FILE
 
 BATCH = 1_024
 """Records in memory at a time."""
@@ -29,7 +30,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z]\w*")
 # What tells a directory that an earlier export wrote from one that holds something else.
 # Weights need a file for that: any checkpoint has a config.json.
 _OWN_FILE = "iterdpo.json"
-_OWN_FILES = ("dataset_info.json", "adapter_config.json", _OWN_FILE)
+_OWN_FILES = ("dataset_info.json", ADAPTER_CONFIG, _OWN_FILE)
 _TREES = {
     ADAPTER_DIR: "the adapter, for PeftModel.from_pretrained(base, {})",
     MODEL_DIR: "the weights, for AutoModelForCausalLM.from_pretrained({})",

@@ -22,19 +22,14 @@ from iterdpo.records import (
     judge_fingerprint,
 )
 from iterdpo.settings import settings_of
+from iterdpo.stages import names
 from iterdpo.store.identity import Ref, parents
-from iterdpo.store.inventory import RECORDS_FILE, Finished, Inventory
-from iterdpo.tools.store.policies import (
-    PAIRS,
-    POLICIES,
-    PolicyNode,
-    Row,
-    parent_of,
-    policy_chain,
-    stored,
-)
+from iterdpo.store.inventory import Finished, Inventory
+from iterdpo.store.tables import RECORDS_FILE
+from iterdpo.tools.store.policies import PolicyNode, parent_of, policy_chain, stored
 
-PROMPTS, CANDIDATES, JUDGMENTS = "prompts", "candidates", "judgments"
+Row = Mapping[str, Any]
+"""A record as its table holds it."""
 
 _VERDICT = ("score", "unscored_reason", "unscored_raw")
 
@@ -88,13 +83,13 @@ def lineages(inventory: Inventory, pair_id: str) -> list[Lineage]:
     """
     found = [
         (stage, row)
-        for stage in inventory.of_stage(PAIRS)
+        for stage in inventory.of_stage(names.PAIRS)
         if stage.manifest is not None
         for row in _pairs(stage, pair_id)
     ]
     ids = sorted({row["id"] for _, row in found})
     if not ids:
-        count = len(inventory.of_stage(PAIRS))
+        count = len(inventory.of_stage(names.PAIRS))
         raise UserError(f"pair {pair_id}: none of the {count} pairs stages holds it")
     if len(ids) > 1:
         raise UserError(f"pair {pair_id}: is the beginning of several ids: {', '.join(ids[:8])}")
@@ -109,18 +104,21 @@ def _lineage(
 ) -> Lineage:
     (first, pair), *_ = holders
     prompts, candidates, judgments = (
-        stored(inventory, parent_of(first, name)) for name in (PROMPTS, CANDIDATES, JUDGMENTS)
+        stored(inventory, parent_of(first, name))
+        for name in (names.PROMPTS, names.CANDIDATES, names.JUDGMENTS)
     )
     writers: list[PolicyNode] = []
     if _settings(candidates).get("writer") != OFFLINE:
-        writers = policy_chain(inventory, parent_of(candidates, *POLICIES))
-    written_by = (writers[0].name, writers[0].fingerprint) if writers else (OFFLINE, OFFLINE)
+        writers = policy_chain(inventory, parent_of(candidates, *names.POLICIES))
+    written_by = (
+        (writers[0].policy.name, writers[0].policy.fingerprint) if writers else (OFFLINE, OFFLINE)
+    )
     settings = _settings(judgments)
     judges: list[PolicyNode] = []
     if settings.get("judge", "self") in POLICY_JUDGES:
-        judges = policy_chain(inventory, parent_of(judgments, *POLICIES))
-    judged_by = judges[0].name if judges else str(settings.get("judge"))
-    judge = judges[0].fingerprint if judges else judge_fingerprint(settings)
+        judges = policy_chain(inventory, parent_of(judgments, *names.POLICIES))
+    judged_by = judges[0].policy.name if judges else str(settings.get("judge"))
+    judge = judges[0].policy.fingerprint if judges else judge_fingerprint(settings)
     prompt = _one(prompts, Prompt, "id", pair["prompt_id"])
     chosen, rejected = (
         Answer(
@@ -138,8 +136,8 @@ def _lineage(
         writer=written_by[1],
         judge=judge,
         judged_by=judged_by,
-        policies=tuple({node.fingerprint: node for node in chain(writers, judges)}.values()),
-        stages={PAIRS: tuple(stage.ref.key for stage, _ in holders)}
+        policies=tuple({node.policy.fingerprint: node for node in chain(writers, judges)}.values()),
+        stages={names.PAIRS: tuple(stage.ref.key for stage, _ in holders)}
         | {ref.stage: (ref.key,) for ref in refs},
         disagreements=tuple(
             _disagreements(

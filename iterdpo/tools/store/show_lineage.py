@@ -12,8 +12,8 @@ from itertools import chain
 from iterdpo.records import OFFLINE
 from iterdpo.runtime.terminal import harmless
 from iterdpo.tools.store.export import finite
-from iterdpo.tools.store.lineage import Answer, Lineage
-from iterdpo.tools.store.policies import PolicyNode, Row
+from iterdpo.tools.store.lineage import Answer, Lineage, Row
+from iterdpo.tools.store.policies import PolicyNode
 from iterdpo.tools.store.show import line
 
 MARGIN = "  | "
@@ -27,7 +27,7 @@ def as_json(found: Sequence[Lineage]) -> str:
 
 def lineage(found: Lineage) -> None:
     """Write one lineage."""
-    names = {node.fingerprint: node.name for node in found.policies}
+    names = {node.policy.fingerprint: node.policy.name for node in found.policies}
     pair = found.pair
     line(
         f"pair {pair['id']}: chosen {pair['chosen_score']:.3f}, rejected "
@@ -87,16 +87,17 @@ def _judgment(judgment: Row, judge: str, found: Lineage) -> None:
 
 
 def _policy(node: PolicyNode, names: dict[str, str]) -> Iterator[str]:
-    yield f"  {node.name}  {node.fingerprint}  {node.stage.short}"
-    if node.adapter is None:
-        yield f"      {node.base.get('quantization')}, {node.base.get('dtype')}"
-        yield f"      checkpoint sha256 {node.base.get('checkpoint')}"
+    policy = node.policy
+    yield f"  {policy.name}  {policy.fingerprint}  {node.stage.short}"
+    if policy.adapter is None:
+        yield f"      {policy.base.quantization}, {policy.base.dtype}"
+        yield f"      checkpoint sha256 {policy.base.sha256}"
     else:
-        yield f"      {node.adapter}"
-        yield f"      sha256 {node.adapter_sha256}"
-    if node.parent is not None:
+        yield f"      {policy.adapter.path}"
+        yield f"      sha256 {policy.adapter.sha256}"
+    if policy.parent is not None:
         learned = f"trained on {node.trained_on.short}" if node.trained_on else node.stage.stage
-        yield f"      from {names.get(node.parent, node.parent)}, {learned}"
+        yield f"      from {names.get(policy.parent, policy.parent)}, {learned}"
 
 
 def _scale(found: Lineage) -> str:

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from iterdpo.errors import UserError
-from iterdpo.records import Judgment, Pair, Scored
+from iterdpo.records import Adapter, Judgment, Pair, Scored
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import read_store
 from iterdpo.tools.store import show_lineage
 from iterdpo.tools.store.lineage import lineages
 from iterdpo.tools.store.policies import policy_chain
-from tests.store.stores import BASE_SETTINGS, Store, answered, put_loop
+from tests.store.stores import Store, adapter_files, answered, put_loop
 
 
 @pytest.fixture
@@ -48,12 +48,14 @@ def test_policies_go_down_to_m0_each_with_its_files_hash(store: Store) -> None:
     (found,) = walk(store, loop.pair.id)
     m1, m0 = found.policies
     directory = store.at(loop.adapter) / "adapter"
-    assert (m1.name, m1.fingerprint, m1.stage) == ("M1", loop.m1, loop.adapter)
-    assert (m1.adapter, m1.parent) == (str(directory), loop.m0)
-    assert m1.adapter_sha256 == file_sha256(directory / "adapter_model.safetensors")
+    sha256 = file_sha256(directory / "adapter_model.safetensors")
+    assert (m1.policy.name, m1.policy.fingerprint, m1.stage) == ("M1", loop.m1, loop.adapter)
+    assert (m1.policy.adapter, m1.policy.parent) == (Adapter(str(directory), sha256), loop.m0)
     assert m1.trained_on == loop.pairs
-    assert (m0.name, m0.fingerprint, m0.stage) == ("M0", loop.m0, loop.base)
-    assert (m0.adapter, m0.parent, m0.base) == (None, None, BASE_SETTINGS)
+    assert (m0.policy.name, m0.policy.fingerprint, m0.stage) == ("M0", loop.m0, loop.base)
+    assert (m0.policy.adapter, m0.policy.parent) == (None, None)
+    base = m0.policy.base
+    assert (base.sha256, base.quantization, base.dtype) == ("c" * 64, "nf4", "float32")
     assert (found.writer, found.judge) == (loop.m1, loop.m1)
 
 
@@ -70,7 +72,7 @@ def test_a_judge_other_than_the_writer_is_named(store: Store) -> None:
     loop = put_loop(store, judge="m0")
     (found,) = walk(store, loop.pair.id)
     assert (found.writer, found.judge) == (loop.m1, loop.m0)
-    assert [node.name for node in found.policies] == ["M1", "M0"]
+    assert [node.policy.name for node in found.policies] == ["M1", "M0"]
     assert found.disagreements == ()
 
 
@@ -78,11 +80,12 @@ def test_a_training_that_skipped_an_iteration_keeps_its_number(store: Store) -> 
     loop = put_loop(store)
     adapter = store.put(
         "adapter", {}, 3, loop.adapter, loop.base, loop.second["pairs"], loop.second["candidates"],
-        files={"adapter/adapter_model.safetensors": "M3"},
+        files=adapter_files("M3"),
     )  # fmt: skip
     chain = policy_chain(read_store(store.root), adapter)
-    assert [node.name for node in chain] == ["M3", "M1", "M0"]
-    assert [node.parent for node in chain] == [chain[1].fingerprint, loop.m0, None]
+    policies = [node.policy for node in chain]
+    assert [policy.name for policy in policies] == ["M3", "M1", "M0"]
+    assert [policy.parent for policy in policies] == [policies[1].fingerprint, loop.m0, None]
 
 
 def test_a_beginning_of_the_id_is_enough_when_no_other_has_it(store: Store) -> None:
@@ -145,10 +148,8 @@ def test_what_does_not_agree_is_said(store: Store, change: dict[str, Any], said:
 
 def test_a_policy_whose_adapter_is_not_the_one_that_wrote_is_said(store: Store) -> None:
     loop = put_loop(store)
-    path = store.at(loop.adapter) / "stage.json"
-    values = json.loads(path.read_text())
-    values["files"]["adapter/adapter_model.safetensors"] = "0" * 64
-    path.write_text(json.dumps(values))
+    path = store.at(loop.adapter) / "training.json"
+    path.write_text(json.dumps({"adapter_sha256": "0" * 64}))
     (found,) = walk(store, loop.pair.id)
     assert [line[:14] for line in found.disagreements] == ["the pair says "] * 2
 
@@ -242,3 +243,10 @@ def test_an_adapter_that_was_trained_from_nothing_known_is_one_line(store: Store
     ref = store.put("adapter", {}, 1, Ref("pairs", "0" * 64))
     with pytest.raises(UserError, match="was given no base or sft or merged or adapter: of"):
         policy_chain(read_store(store.root), ref)
+
+
+def test_a_training_whose_report_names_no_weights_is_one_line(store: Store) -> None:
+    loop = put_loop(store)
+    (store.at(loop.adapter) / "training.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds no policy that this version reads \(KeyError"):
+        policy_chain(read_store(store.root), loop.adapter)

@@ -108,7 +108,7 @@ def test_lineage_walks_a_pair_back(store: Store, tmp_path: Path) -> None:
     assert "  | \\x1b[2J[red]β" in lines(shown)
     assert "\x1b" not in shown.stdout
     (found,) = json.loads(tool("lineage", loop.pair.id[:6], "--json", cwd=tmp_path).stdout)
-    assert found["policies"][1]["name"] == "M0"
+    assert found["policies"][1]["policy"]["name"] == "M0"
     # A terminal without the letter gets its number.
     poor = tool("lineage", loop.pair.id, cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert "  | \\x1b[2J[red]\\u03b2" in lines(poor)
@@ -116,10 +116,8 @@ def test_lineage_walks_a_pair_back(store: Store, tmp_path: Path) -> None:
 
 def test_a_lineage_that_does_not_agree_exits_1(store: Store, tmp_path: Path) -> None:
     loop = put_loop(store)
-    path = store.at(loop.adapter) / "stage.json"
-    values = json.loads(path.read_text())
-    values["files"]["adapter/adapter_model.safetensors"] = "0" * 64
-    path.write_text(json.dumps(values))
+    path = store.at(loop.adapter) / "training.json"
+    path.write_text(json.dumps({"adapter_sha256": "0" * 64}))
     done = tool("lineage", loop.pair.id, cwd=tmp_path)
     assert done.returncode == 1
     assert f"disagreement: the pair says that {loop.m1} wrote, its stage" in done.stdout
