@@ -8,16 +8,18 @@ from typing import Any
 
 from iterdpo.errors import UserError
 from iterdpo.runs.directory import Run
+from iterdpo.stages import names
 from iterdpo.store.peak_memory import highest
 from iterdpo.tools.report import charts
 from iterdpo.tools.report.document import Part, Section, Table
 from iterdpo.tools.report.formatting import DASH, count, duration, number
 
 STAGES = {
-    "base": "var(--drop-4)", "sft": "var(--drop-3)", "prompts": "var(--faint)",
-    "candidates": "var(--series-1)", "judgments": "var(--series-2)", "pairs": "var(--drop-1)",
-    "adapter": "var(--series-3)", "answers": "var(--cost-1)", "answer_judgments": "var(--cost-2)",
-    "comparisons": "var(--cost-3)", "evaluation": "var(--series-4)",
+    names.BASE: "var(--drop-4)", names.SFT: "var(--drop-3)", names.PROMPTS: "var(--faint)",
+    names.CANDIDATES: "var(--series-1)", names.JUDGMENTS: "var(--series-2)",
+    names.PAIRS: "var(--drop-1)", names.ADAPTER: "var(--series-3)", names.ANSWERS: "var(--cost-1)",
+    names.ANSWER_JUDGMENTS: "var(--cost-2)", names.COMPARISONS: "var(--cost-3)",
+    names.EVALUATION: "var(--series-4)",
 }  # fmt: skip
 TOKENS = ("prompt_tokens", "cached_prompt_tokens", "generated_tokens")
 SMALL = 0.01
