@@ -65,7 +65,7 @@ def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged: Judged, tmp_pat
         assert found.disagreements == ()
         assert found.judged_by == "pairrm"
         assert found.pair["chosen_score"] > 0 > found.pair["rejected_score"]
-        assert [node.name for node in found.policies] == ["M0"]
+        assert [node.policy.name for node in found.policies] == ["M0"]
 
 
 @pytest.mark.slow

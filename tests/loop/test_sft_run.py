@@ -78,11 +78,11 @@ def test_the_loop_runs_and_is_read_back(
     # And the store walks M1 back to the same policies.
     stage, key = m1["stages"]["policy"].split("/")
     chain = policy_chain(read_store(tmp_path / "store"), Ref(stage, key))
-    found = {node.name: node.fingerprint for node in chain}
+    found = {node.policy.name: node.policy.fingerprint for node in chain}
     assert {name: found[name] for name in ("M0", "M1")} == {
         model["name"]: model["fingerprint"] for model in models
     }
-    assert chain[-1].name == "base"
+    assert chain[-1].policy.name == "base"
     for policy in run.policies.values():
         assert policy.trained_in is not None
         assert (policy.trained_in / "canary.json").is_file()
