@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
 
@@ -62,7 +61,9 @@ def test_each_row_is_a_pair_however_it_is_scored() -> None:
         (("good", "long on"), 10, None),
     ],
 )
-def test_what_training_cannot_use_is_counted(texts: Any, longest: int | None, reason: Any) -> None:
+def test_what_training_cannot_use_is_counted(
+    texts: tuple[str, str], longest: int | None, reason: DropReason | None
+) -> None:
     made = keep_offline_pairs([PROMPT], *answers(*texts, "a", "b"), longest)
     assert len(made.kept) == 1 + (reason is None)
     assert {r for r, n in made.dropped.items() if n} == ({reason} if reason else set())

@@ -114,7 +114,7 @@ OASST = [
     oasst("Nenne einen Fisch.", None, "prompter", "de"),
     oasst("Sort b and a.", None, "prompter"),
 ]
-ALPACA = [
+ALPACA: list[dict[str, object]] = [
     {"instruction": "Name two fish.", "input": "", "output": "Trout and cod.", "text": "..."},
     {"instruction": "Sort.", "input": "b and a", "output": "a and b", "text": "..."},
 ]

@@ -1,5 +1,7 @@
 """The arithmetic of dealing prompts out."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,7 +90,11 @@ def test_hash_of_texts_sees_text_and_order() -> None:
 
 
 def test_an_empty_set_says_what_to_do() -> None:
-    for ask in (lambda: pool([]).iteration(1, 5, 0), lambda: pool([]).first(5, 0)):
+    asks: tuple[Callable[[], object], ...] = (
+        lambda: pool([]).iteration(1, 5, 0),
+        lambda: pool([]).first(5, 0),
+    )
+    for ask in asks:
         with pytest.raises(UserError, match="none for the loop set: write some"):
             ask()
 

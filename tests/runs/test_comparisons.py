@@ -9,7 +9,7 @@ from iterdpo.records import Comparison
 from iterdpo.runs.comparisons import comparison_entries, rating_entries
 
 
-def compared(count: int, outcome: float | None) -> SimpleNamespace:
+def compared(count: int, outcome: float | None) -> Any:
     records = [
         Comparison(f"c{n}", f"p{n}", f"a{n}", f"b{n}", "judge", outcome, outcome)
         for n in range(count)
@@ -19,7 +19,8 @@ def compared(count: int, outcome: float | None) -> SimpleNamespace:
     )
 
 
-def model(name: str, *comparisons: Any) -> SimpleNamespace:
+def model(name: str, *comparisons: Any) -> Any:
+    """Return what stands for a ``PolicyEvaluation``: as much of it as comparing looks at."""
     answers = [SimpleNamespace(id=f"{letter}{n}", token_ids=(1,) * 4) for letter in "ab"
                for n in range(20)]  # fmt: skip
     return SimpleNamespace(

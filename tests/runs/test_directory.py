@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,13 +15,13 @@ from iterdpo.runs.execute import link as link_stages
 
 
 @pytest.fixture
-def copied(finished_run: Any, tmp_path: Path) -> Any:
+def copied(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the run's own directory, its links still into the same store."""
     shutil.copytree(finished_run, tmp_path / "run", symlinks=True)
     return tmp_path / "run"
 
 
-def test_the_policies_are_those_that_were_made(finished_run: Any) -> None:
+def test_the_policies_are_those_that_were_made(finished_run: Path) -> None:
     run = Run.open(finished_run)
     policies = run.policies
     assert list(policies) == ["M0", "M1", "M2"]
@@ -34,7 +33,7 @@ def test_the_policies_are_those_that_were_made(finished_run: Any) -> None:
     assert run.policy("M0").adapter is None
 
 
-def test_the_records_of_an_iteration(finished_run: Any) -> None:
+def test_the_records_of_an_iteration(finished_run: Path) -> None:
     run = Run.open(finished_run)
     first, second = run.made(1), run.made(2)
     assert (len(first.prompts), len(first.candidates), len(first.judgments)) == (6, 24, 24)
@@ -46,7 +45,7 @@ def test_the_records_of_an_iteration(finished_run: Any) -> None:
     assert len(first.training["history"]) == len(first.pairs) // 2
 
 
-def test_any_stage_by_its_address(finished_run: Any) -> None:
+def test_any_stage_by_its_address(finished_run: Path) -> None:
     run = Run.open(finished_run)
     stages = run.models[1]["stages"]
     assert len(run.records(stages["held_out"], Prompt)) == 5
@@ -54,7 +53,7 @@ def test_any_stage_by_its_address(finished_run: Any) -> None:
     assert run.manifest(stages["greedy"]).seconds >= 0
 
 
-def test_the_configuration_is_typed(finished_run: Any, copied: Any) -> None:
+def test_the_configuration_is_typed(finished_run: Path, copied: Path) -> None:
     assert Run.open(finished_run).config.candidates.n == 4
     values = json.loads((copied / "config.json").read_text())
     values["candidates"]["unheard_of"] = 1
@@ -63,7 +62,7 @@ def test_the_configuration_is_typed(finished_run: Any, copied: Any) -> None:
         _ = Run.open(copied).config
 
 
-def test_what_is_no_run(tmp_path: Path, copied: Any) -> None:
+def test_what_is_no_run(tmp_path: Path, copied: Path) -> None:
     with pytest.raises(UserError, match="no run there"):
         Run.open(tmp_path)
     (copied / "summary.json").unlink()
@@ -85,19 +84,19 @@ def test_what_is_no_run(tmp_path: Path, copied: Any) -> None:
     ],
 )
 def test_a_file_of_another_version_or_program_is_named(
-    copied: Any, name: str, text: str, lacks: str
+    copied: Path, name: str, text: str, lacks: str
 ) -> None:
     (copied / name).write_text(text)
     with pytest.raises(UserError, match=rf"{name}: has no {lacks}, so it is not this version's"):
         Run.open(copied)
 
 
-def test_an_unknown_model_names_those_there_are(finished_run: Any) -> None:
+def test_an_unknown_model_names_those_there_are(finished_run: Path) -> None:
     with pytest.raises(UserError, match="no model M7; there are M0, M1, M2"):
         Run.open(finished_run).policy("M7")
 
 
-def test_a_stage_that_left_the_store(copied: Any) -> None:
+def test_a_stage_that_left_the_store(copied: Path) -> None:
     run = Run.open(copied)
     for link in (copied / "stages").glob("*-pairs-*"):
         link.unlink()
@@ -122,7 +121,7 @@ def test_a_run_that_goes_on_over_a_store_that_was_moved_points_there(tmp_path: P
     [("greedy", "records.parquet"), ("policy", "adapter/adapter_model.safetensors")],
 )
 def test_a_damaged_stage_is_named_with_its_file(
-    copied: Any, tmp_path: Path, stage: str, file: str, text: bytes
+    copied: Path, tmp_path: Path, stage: str, file: str, text: bytes
 ) -> None:
     stage = Run.open(copied).models[1]["stages"][stage]
     (link,) = copied.glob(f"stages/*-{stage.split('/')[0]}-{stage.split('/')[1][:8]}")
@@ -136,7 +135,7 @@ def test_a_damaged_stage_is_named_with_its_file(
         Run.open(copied).directory_of(stage)
 
 
-def test_an_unfinished_run_is_read_as_far_as_it_is_done(copied: Any) -> None:
+def test_an_unfinished_run_is_read_as_far_as_it_is_done(copied: Path) -> None:
     summary = json.loads((copied / "summary.json").read_text())
     summary["models"], summary["iterations"] = summary["models"][:2], summary["iterations"][:1]
     (copied / "summary.json").write_text(json.dumps(summary))
@@ -145,7 +144,7 @@ def test_an_unfinished_run_is_read_as_far_as_it_is_done(copied: Any) -> None:
     assert len(run.made(1).prompts) == 6
 
 
-def test_an_iteration_that_trained_nothing_has_no_training(copied: Any) -> None:
+def test_an_iteration_that_trained_nothing_has_no_training(copied: Path) -> None:
     summary = json.loads((copied / "summary.json").read_text())
     summary["iterations"][0]["stages"]["adapter"] = None
     (copied / "summary.json").write_text(json.dumps(summary))
@@ -159,7 +158,7 @@ def test_jobs_with_names_of_their_own_come_in_one_order_on_every_file_system() -
         assert [job.name for job in ordered] == ["2", "10", "beta=0.1", "beta=0.2", "beta=0.3"]
 
 
-def test_runs_and_sweeps(copied: Any, tmp_path: Path) -> None:
+def test_runs_and_sweeps(copied: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     for name in ("10", "2", "note"):
         shutil.copytree(copied, sweep / name, symlinks=True)

@@ -38,7 +38,7 @@ def test_enums_and_paths_are_text() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_number_that_json_lacks_is_refused(value: Any) -> None:
+def test_a_number_that_json_lacks_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="no JSON form"):
         sha256_of({"beta": value})
 

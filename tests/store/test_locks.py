@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from iterdpo.errors import UserError
-from iterdpo.store.locks import locked
+from iterdpo.store.locks import Holder, locked
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60  # until a process that hangs fails its test
@@ -67,12 +67,15 @@ for _ in range(20):
 """
 
 
+Start = Callable[..., subprocess.Popen[str]]
+
+
 @pytest.fixture
-def start() -> Iterator[Any]:
+def start() -> Iterator[Start]:
     """Start Python processes that end with the test."""
     started = []
 
-    def one(code: Any, *arguments: Any) -> Any:
+    def one(code: str, *arguments: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-c", IMPORTS + code, *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -89,13 +92,19 @@ def start() -> Iterator[Any]:
         process.communicate()
 
 
+def heard(process: subprocess.Popen[str]) -> str:
+    """Return the next line that a process says."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Any:
+def path(tmp_path: Path) -> Path:
     return tmp_path / "locks" / "key"
 
 
 @contextmanager
-def held_by_thread(path: Any) -> Iterator[Any]:
+def held_by_thread(path: Path) -> Iterator[Callable[[], None]]:
     """Hold the lock in another thread, until what this yields is called."""
     held, freed = threading.Event(), threading.Event()
 
@@ -117,18 +126,19 @@ def held_by_thread(path: Any) -> Iterator[Any]:
         free()
 
 
-def not_free(holder: Any) -> None:
+def not_free(holder: Holder | None) -> None:
     pytest.fail(f"the lock is held by {holder}")
 
 
 def test_the_second_waits_for_the_first_and_then_goes_on(
-    start: Any, path: Any, tmp_path: Path
+    start: Start, path: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
     first = start(HOLD, path, log, "first")
-    assert first.stdout.readline() == "holds\n"
+    assert heard(first) == "holds\n"
     second = start(HOLD, path, log, "second")
-    assert second.stdout.readline() == "waiting\n"
+    assert heard(second) == "waiting\n"
+    assert second.stdin is not None
     second.stdin.write("\n")  # it would end first, had it not to wait
     second.stdin.flush()
     first.communicate("\n", timeout=SECONDS)
@@ -138,13 +148,13 @@ def test_the_second_waits_for_the_first_and_then_goes_on(
 
 
 def test_a_killed_process_is_named_and_taken_over_from(
-    start: Any, path: Any, tmp_path: Path
+    start: Start, path: Path, tmp_path: Path
 ) -> None:
     first = start(HOLD, path, tmp_path / "log", "first")
-    assert first.stdout.readline() == "holds\n"
+    assert heard(first) == "holds\n"
     told = []
 
-    def waiting(holder: Any) -> None:
+    def waiting(holder: Holder) -> None:
         told.append(holder)
         first.send_signal(signal.SIGKILL)
 
@@ -172,12 +182,14 @@ def test_a_killed_process_is_named_and_taken_over_from(
         ),
     ],
 )
-def test_what_a_lock_says_of_its_holder_is_only_shown(path: Any, content: Any, shown: str) -> None:
+def test_what_a_lock_says_of_its_holder_is_only_shown(
+    path: Path, content: bytes, shown: str
+) -> None:
     told = []
     with held_by_thread(path) as free:  # a thread is waited for as well
         path.write_bytes(content)
 
-        def waiting(holder: Any) -> None:
+        def waiting(holder: Holder) -> None:
             told.append(str(holder))
             free()
 
@@ -187,9 +199,10 @@ def test_what_a_lock_says_of_its_holder_is_only_shown(path: Any, content: Any, s
 
 
 def test_who_waits_is_told_once_and_not_at_the_first_attempt(
-    path: Any, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, told_at_sleep = [], []
+    told: list[Holder | None] = []
+    told_at_sleep = []
     with held_by_thread(path) as free:
 
         def sleep(_: Any) -> None:
@@ -202,7 +215,7 @@ def test_who_waits_is_told_once_and_not_at_the_first_attempt(
             assert told_at_sleep == [0, 1, 1, 1, 1]
 
 
-def test_no_update_is_lost_among_four_processes(start: Any, path: Any, tmp_path: Path) -> None:
+def test_no_update_is_lost_among_four_processes(start: Start, path: Path, tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0")
     processes = [start(COUNT, path, counter) for _ in range(4)]
@@ -210,9 +223,9 @@ def test_no_update_is_lost_among_four_processes(start: Any, path: Any, tmp_path:
     assert counter.read_text() == "80"
 
 
-def test_children_do_not_keep_a_dead_parents_lock(start: Any, path: Any) -> None:
+def test_children_do_not_keep_a_dead_parents_lock(start: Start, path: Path) -> None:
     parent = start(CHILDREN, path)
-    children = [int(pid) for pid in parent.stdout.readline().split()]
+    children = [int(pid) for pid in heard(parent).split()]
     assert len(children) == 2
     parent.kill()
     parent.wait()
@@ -225,12 +238,14 @@ def test_children_do_not_keep_a_dead_parents_lock(start: Any, path: Any) -> None
             os.kill(child, signal.SIGKILL)
 
 
-def test_a_forked_child_that_leaves_the_block_does_not_free_the_lock(start: Any, path: Any) -> None:
+def test_a_forked_child_that_leaves_the_block_does_not_free_the_lock(
+    start: Start, path: Path
+) -> None:
     parent = start(LEAVE, path)
-    assert parent.stdout.readline() == "the child left\n"
+    assert heard(parent) == "the child left\n"
     told = []
 
-    def waiting(holder: Any) -> None:
+    def waiting(holder: Holder) -> None:
         told.append(holder.pid)
         parent.kill()
 
@@ -238,7 +253,7 @@ def test_a_forked_child_that_leaves_the_block_does_not_free_the_lock(start: Any,
         assert told == [parent.pid]
 
 
-def test_a_thread_that_would_wait_for_itself_is_refused(path: Any, tmp_path: Path) -> None:
+def test_a_thread_that_would_wait_for_itself_is_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "other").symlink_to(path.parent, target_is_directory=True)
     with locked(path):
         for same in (path, tmp_path / "other" / path.name):
@@ -251,14 +266,14 @@ def test_a_thread_that_would_wait_for_itself_is_refused(path: Any, tmp_path: Pat
         pass
 
 
-def test_an_error_in_the_block_comes_through_and_frees_the_lock(path: Any) -> None:
+def test_an_error_in_the_block_comes_through_and_frees_the_lock(path: Path) -> None:
     with pytest.raises(PermissionError), locked(path):
         raise PermissionError(errno.EACCES, "the stage's own")
     with locked(path, waiting=not_free):
         pass
 
 
-def test_every_user_may_open_the_locks_file(path: Any) -> None:
+def test_every_user_may_open_the_locks_file(path: Path) -> None:
     before = os.umask(0o077)
     try:
         with locked(path):
@@ -268,7 +283,7 @@ def test_every_user_may_open_the_locks_file(path: Any) -> None:
 
 
 @pytest.fixture
-def read_only() -> Iterator[Any]:
+def read_only() -> Iterator[Path]:
     """A directory that may not be written to, not even by a test that root runs."""
     directory = Path(tempfile.mkdtemp())
     directory.chmod(0o555)
@@ -282,7 +297,7 @@ def read_only() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("below", ["key", "stage/key"])
-def test_a_read_only_store_is_named_with_what_to_do(read_only: Any, below: str) -> None:
+def test_a_read_only_store_is_named_with_what_to_do(read_only: Path, below: str) -> None:
     with pytest.raises(UserError) as caught, locked(read_only / below):
         pytest.fail("entered")
     text = str(caught.value)
@@ -294,7 +309,7 @@ def test_a_read_only_store_is_named_with_what_to_do(read_only: Any, below: str) 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_is_refused_not_guessed_around(
-    path: Any, monkeypatch: pytest.MonkeyPatch, code: Any
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def flock(*_: Any) -> None:
         raise OSError(code, os.strerror(code))
@@ -306,7 +321,7 @@ def test_a_file_system_without_locks_is_refused_not_guessed_around(
 
 
 def test_a_full_disk_does_not_stop_who_holds_the_lock(
-    path: Any, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -316,7 +331,7 @@ def test_a_full_disk_does_not_stop_who_holds_the_lock(
         assert path.read_text() == ""
 
 
-def test_a_user_without_a_name_is_a_number(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_name_is_a_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nameless() -> None:
         raise KeyError("uid not found")
 

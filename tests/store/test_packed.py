@@ -82,7 +82,7 @@ def test_nobody_can_change_them() -> None:
     with pytest.raises(ValueError, match="read-only"):
         view[0] = 3
     with pytest.raises(TypeError):
-        numbers[0] = 3
+        numbers[0] = 3  # type: ignore[index]
 
 
 def test_a_number_that_is_no_token_id_is_refused() -> None:

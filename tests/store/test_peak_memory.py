@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def filled(size: int) -> bytearray:
     return bytearray(b"x") * size
 
 
-def until(holds: Any) -> None:
+def until(holds: Callable[[], object]) -> None:
     while not holds():
         time.sleep(0.01)
 
@@ -54,6 +55,7 @@ def test_processes_that_it_started_count() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
+        assert child.stdout is not None
         child.stdout.readline()
         during = resident_bytes()
         child.communicate(b"\n")

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ with run.living():
 """
 
 
-def registered(root: Any, name: Any, config: Any = "c", stages: Any = ("candidates/1",)) -> Any:
+def registered(
+    root: Path, name: str, config: str = "c", stages: Sequence[str] = ("candidates/1",)
+) -> RegisteredRun:
     place = root.parent / name
     place.mkdir(exist_ok=True)
     run = RegisteredRun(root, place, config)
@@ -55,12 +57,15 @@ def test_a_run_whose_directory_is_gone_no_longer_counts(tmp_path: Path) -> None:
     assert [entry.run_dir for entry in entries(tmp_path / "store")] == [str(tmp_path / "b")]
 
 
+Live = Callable[[str], tuple[subprocess.Popen[str], str]]
+
+
 @pytest.fixture
-def live(tmp_path: Path) -> Iterator[Any]:
+def live(tmp_path: Path) -> Iterator[Live]:
     """Start runs in processes of their own, which live until they are killed."""
     started = []
 
-    def one(name: Any) -> Any:
+    def one(name: str) -> tuple[subprocess.Popen[str], str]:
         (tmp_path / name).mkdir()
         process = subprocess.Popen(
             [sys.executable, "-c", LIVE, str(tmp_path / "store"), str(tmp_path / name)],
@@ -70,6 +75,7 @@ def live(tmp_path: Path) -> Iterator[Any]:
             cwd=ROOT,
         )
         started.append(process)
+        assert process.stdout is not None
         return process, process.stdout.readline().strip()
 
     yield one
@@ -78,7 +84,7 @@ def live(tmp_path: Path) -> Iterator[Any]:
         process.communicate()
 
 
-def next_start(root: Any, name: Any) -> Any:
+def next_start(root: Path, name: str) -> Any:
     """Return what a new run of the configuration goes on from; it ends at once, unfinished."""
     place = root.parent / name
     place.mkdir(exist_ok=True)
@@ -123,7 +129,9 @@ def test_a_run_in_a_directory_of_its_own_keeps_what_it_goes_on_from(tmp_path: Pa
     assert next_start(root, "third") is None
 
 
-def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(tmp_path: Path, live: Any) -> None:
+def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(
+    tmp_path: Path, live: Live
+) -> None:
     root = tmp_path / "store"
     first, said = live("first")
     assert said == "None"
@@ -134,14 +142,14 @@ def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(tmp_path: Path,
     assert next_start(root, "third") == tmp_path / "first"
 
 
-def test_of_a_stopped_run_two_that_live_get_it_once(tmp_path: Path, live: Any) -> None:
+def test_of_a_stopped_run_two_that_live_get_it_once(tmp_path: Path, live: Live) -> None:
     registered(tmp_path / "store", "stopped")
     assert live("first")[1] == str(tmp_path / "stopped")
     assert live("second")[1] == "None"
 
 
 def test_a_second_run_in_a_directory_that_one_lives_in_is_refused(
-    tmp_path: Path, live: Any
+    tmp_path: Path, live: Live
 ) -> None:
     process, _ = live("first")
     second = RegisteredRun(tmp_path / "store", tmp_path / "first", "another configuration")

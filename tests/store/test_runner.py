@@ -33,7 +33,7 @@ class Add:
     def settings(self) -> Any:
         return {"amount": self.amount}
 
-    def compute(self, work: Work, *args: Any) -> Any:
+    def compute(self, work: Work, /, *args: Any) -> Any:
         self.runs.append(1)
         total = self.amount + sum(arg if isinstance(arg, int) else arg.value for arg in args)
         (work.directory / "total.txt").write_text(str(total))
@@ -70,10 +70,10 @@ def test_settings_arguments_version_and_parents_each_change_the_key(tmp_path: Pa
     one, two = stages.run(Add(1)), stages.run(Add(2))
     newer = Add(1)
     newer.version = 2
-    keys = {
-        stages.run(*call).key
-        for call in [(Add(1),), (Add(2),), (Add(1), 1), (Add(1), one), (Add(1), two), (newer,)]
-    }
+    calls: list[tuple[Any, ...]] = [
+        (Add(1),), (Add(2),), (Add(1), 1), (Add(1), one), (Add(1), two), (newer,),
+    ]  # fmt: skip
+    keys = {stages.run(*call).key for call in calls}
     assert len(keys) == 6
 
 
@@ -106,7 +106,7 @@ def test_a_stage_counts_by_its_key_however_deep_it_lies_in_an_argument(tmp_path:
     deep = (None, [one, 5]), Inputs(two, more=(one,))
     stored = stages.run(Take(3), *deep, last={"two": two})
     first, second = ({"stage": "add", "key": item.key} for item in (one, two))
-    made_of = stored.manifest["identity"]
+    made_of: Any = stored.manifest["identity"]
     assert made_of["args"] == [[None, [first, 5]], {"first": second, "more": [first]}]
     assert made_of["kwargs"] == {"last": {"two": second}}
     assert [ref.key for ref in parents(made_of)] == [one.key, two.key, one.key, two.key]
@@ -115,10 +115,10 @@ def test_a_stage_counts_by_its_key_however_deep_it_lies_in_an_argument(tmp_path:
 
 def test_arguments_by_name_have_no_order(tmp_path: Path) -> None:
     class Named(Add):
-        def compute(self, work: Work, **kwargs: int) -> Any:
+        def compute(self, work: Work, /, *_: Any, **kwargs: int) -> Any:
             return super().compute(work, *kwargs.values())
 
-        def load(self, directory: Path, **_: Any) -> Any:
+        def load(self, directory: Path, *_: Any, **__: Any) -> Any:
             return super().load(directory)
 
     stages = Stages(tmp_path)
@@ -139,7 +139,7 @@ def test_a_stage_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_the_manifest_names_files_metrics_parents_and_versions(tmp_path: Path) -> None:
     stages = Stages(tmp_path, versions={"torch": "9"})
     parent = stages.run(Add(1))
-    manifest = stages.run(Add(4), parent, 2).manifest
+    manifest: Any = stages.run(Add(4), parent, 2).manifest
     assert manifest["metrics"] == {"total": 7}
     assert manifest["versions"] == {"torch": "9"}
     assert manifest["peak_memory"]["ram"] > 2**20  # that of an interpreter, at the least

@@ -7,7 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from iterdpo.store import shards as module
 from iterdpo.store.atomic import PARTIAL_PREFIX, disk_errors_named, remove_all_but_damaged
 from iterdpo.store.shards import Parts, compute_by_parts
 from iterdpo.store.tables import write_records
+from tests.narrowing import present
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS, PART = 10, 3  # four parts, the last of one unit
@@ -36,17 +37,18 @@ class Process:
     Once dead it changes nothing on the disk any more, whatever ``finally`` blocks want.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, dies_at: Any = None) -> None:
-        self.dies_at, self.steps = dies_at, []
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, dies_at: int | None = None) -> None:
+        self.dies_at = dies_at
+        self.steps: list[str] = []
         for name in ("fsync", "replace", "unlink", "rename"):
             monkeypatch.setattr(os, name, self._before(name, getattr(os, name)))
         monkeypatch.setattr(module, "write_records", self._write)
 
     @property
-    def computed(self) -> Any:
+    def computed(self) -> int:
         return self.steps.count("compute")
 
-    def _before(self, name: Any, operation: Any) -> Any:
+    def _before(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
         def step(*args: Any, **kwargs: Any) -> Any:
             is_directory = name == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode)
             self.step(f"{name} directory" if is_directory else name)
@@ -54,7 +56,7 @@ class Process:
 
         return step
 
-    def _write(self, path: Any, *args: Any) -> Any:
+    def _write(self, path: Path, *args: Any) -> Any:
         try:
             self.step("write")
         except Killed:  # in the middle of the file
@@ -63,35 +65,39 @@ class Process:
             raise
         return write_records(path, *args)
 
-    def step(self, name: Any) -> None:
+    def step(self, name: str) -> None:
         if len(self.steps) == self.dies_at:
             raise Killed
         self.steps.append(name)
 
-    def compute(self, start: Any, units: Any) -> Iterator[Any]:
+    def compute(self, start: int, units: Sequence[int]) -> Iterator[list[Prompt]]:
         for unit in units:
             self.step("compute")
             yield records_of(start, unit)
 
 
-def records_of(start: Any, unit: Any) -> Any:
+def records_of(start: int, unit: int) -> list[Prompt]:
     # None, one or two records a unit, and different ones if the part began elsewhere.
     return [Prompt(f"{start}/{unit}/{n}", f"text {unit}", "test") for n in range(unit % 3)]
 
 
-def compute(start: Any, units: Any) -> Any:
+def compute(start: int, units: Sequence[int]) -> list[list[Prompt]]:
     return [records_of(start, unit) for unit in units]
 
 
-def opened(directory: Any, units: Any = UNITS, part: Any = PART, key: Any = "key") -> Any:
+def opened(
+    directory: Path, units: int = UNITS, part: int = PART, key: str = "key"
+) -> Parts[Prompt]:
     return Parts(directory, Prompt, key, units, part)
 
 
-def run(directory: Any, how: Any = compute, units: Any = UNITS, part: Any = PART) -> Any:
+def run(directory: Path, how: Any = compute, units: int = UNITS, part: int = PART) -> list[Prompt]:
     return list(compute_by_parts(opened(directory, units, part), range(units), how))
 
 
-def run_process(directory: Any, dies_at: Any = None, units: Any = UNITS, part: Any = PART) -> Any:
+def run_process(
+    directory: Path, dies_at: int | None = None, units: int = UNITS, part: int = PART
+) -> tuple[Process, list[Prompt] | None]:
     """Run in a process of its own; return it and its records, None if it was killed."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         process = Process(monkeypatch, dies_at)
@@ -101,7 +107,7 @@ def run_process(directory: Any, dies_at: Any = None, units: Any = UNITS, part: A
             return process, None
 
 
-def contents(directory: Any, pattern: Any = "*") -> Any:
+def contents(directory: Path, pattern: str = "*") -> dict[str, bytes]:
     """Return every file that is not a leftover of a write, by name."""
     return {
         path.name: path.read_bytes()
@@ -110,20 +116,20 @@ def contents(directory: Any, pattern: Any = "*") -> Any:
     }
 
 
-def table(directory: Any, records: Any) -> Any:
+def table(directory: Path, records: list[Prompt] | None) -> bytes:
     path = directory.parent / "joined.parquet"
-    write_records(path, Prompt, records)
+    write_records(path, Prompt, present(records))
     return path.read_bytes()
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> Any:
+def whole(tmp_path: Path) -> tuple[Path, list[Prompt]]:
     """A directory with every part, and its records."""
     directory = tmp_path / "whole" / "parts"
     return directory, run(directory)
 
 
-def test_parts_hold_all_records_in_order(whole: Any) -> None:
+def test_parts_hold_all_records_in_order(whole: tuple[Path, list[Prompt]]) -> None:
     directory, records = whole
     starts = [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
     expected = [record for unit in range(UNITS) for record in records_of(starts[unit], unit)]
@@ -136,7 +142,9 @@ def test_parts_hold_all_records_in_order(whole: Any) -> None:
                       "00000009-00000010"]  # fmt: skip
 
 
-def test_finished_parts_are_read_and_only_the_others_computed(whole: Any) -> None:
+def test_finished_parts_are_read_and_only_the_others_computed(
+    whole: tuple[Path, list[Prompt]],
+) -> None:
     directory, records = whole
     max(directory.iterdir()).unlink()  # as if it had not been reached
     asked = []
@@ -167,7 +175,7 @@ def test_a_part_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_run_killed_at_any_step_goes_on_to_the_same_bytes(
-    tmp_path: Path, whole: Any, damaged: bool
+    tmp_path: Path, whole: tuple[Path, list[Prompt]], damaged: bool
 ) -> None:
     directory, records = whole
 
@@ -207,7 +215,9 @@ def test_any_kills_lose_a_part_each_at_most(
     assert process.computed + computed <= units + len(kills) * part
 
 
-def test_a_killed_process_leaves_whole_parts(tmp_path: Path, whole: Any) -> None:
+def test_a_killed_process_leaves_whole_parts(
+    tmp_path: Path, whole: tuple[Path, list[Prompt]]
+) -> None:
     code = """
 import sys
 from pathlib import Path
@@ -228,6 +238,7 @@ list(compute_by_parts(opened(Path(sys.argv[1])), range(UNITS), slowly))
         text=True,
         cwd=ROOT,
     )
+    assert process.stdout is not None
     assert [process.stdout.readline() for _ in range(4)] == ["0\n", "0\n", "0\n", "3\n"]
     process.kill()
     process.communicate()
@@ -236,20 +247,20 @@ list(compute_by_parts(opened(Path(sys.argv[1])), range(UNITS), slowly))
     assert contents(directory) == contents(whole[0])
 
 
-def flip(parts: Any) -> None:
+def flip(parts: list[Path]) -> None:
     content = bytearray(parts[1].read_bytes())
     content[len(content) // 2] ^= 1
     parts[1].write_bytes(content)
 
 
-def shift(parts: Any) -> None:
+def shift(parts: list[Path]) -> None:
     # The third part says that it were the second.
     range_of_second = parts[1].name.partition(".")[0]
     parts[1].unlink()
     parts[2].rename(parts[2].with_name(range_of_second + parts[2].name[len(range_of_second) :]))
 
 
-def directory_instead(parts: Any) -> None:
+def directory_instead(parts: list[Path]) -> None:
     parts[1].unlink()
     parts[1].mkdir()
 
@@ -269,7 +280,11 @@ def directory_instead(parts: Any) -> None:
     ],
 )
 def test_a_damaged_part_is_named_set_aside_and_computed_again(
-    whole: Any, caplog: pytest.LogCaptureFixture, damage: Any, said: str, left: int
+    whole: tuple[Path, list[Prompt]],
+    caplog: pytest.LogCaptureFixture,
+    damage: Any,
+    said: str,
+    left: int,
 ) -> None:
     directory, records = whole
     before = contents(directory)
@@ -289,7 +304,7 @@ def test_a_damaged_part_is_named_set_aside_and_computed_again(
     assert sorted(directory.glob("*.corrupt-*")) == aside
 
 
-def test_a_part_damaged_again_keeps_both_copies(whole: Any) -> None:
+def test_a_part_damaged_again_keeps_both_copies(whole: tuple[Path, list[Prompt]]) -> None:
     directory, records = whole
     for content in (b"one", b"two"):
         last = max(directory.glob("*.parquet"))
@@ -310,7 +325,10 @@ def test_a_part_damaged_again_keeps_both_copies(whole: Any) -> None:
     ],
 )
 def test_parts_of_another_key_or_division_are_not_used(
-    whole: Any, caplog: pytest.LogCaptureFixture, opening: Any, kept: int
+    whole: tuple[Path, list[Prompt]],
+    caplog: pytest.LogCaptureFixture,
+    opening: dict[str, Any],
+    kept: int,
 ) -> None:
     directory, _ = whole
     assert opened(directory, **opening).done() == kept
@@ -319,7 +337,7 @@ def test_parts_of_another_key_or_division_are_not_used(
 
 
 def test_a_part_that_another_user_keeps_to_himself_is_no_damage(
-    whole: Any, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Path, list[Prompt]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory, _ = whole
     before = contents(directory)
@@ -336,7 +354,11 @@ def test_a_part_that_another_user_keeps_to_himself_is_no_damage(
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(
-    tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch, code: Any, step: str
+    tmp_path: Path,
+    whole: tuple[Path, list[Prompt]],
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    step: str,
 ) -> None:
     directory = tmp_path / "full" / "parts"
     opened(directory).append([record for made in compute(0, range(PART)) for record in made])
@@ -364,7 +386,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_a_disk_that_may_not_be_written_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def forbidden(path: Any, *_: Any) -> None:
         raise OSError(code, os.strerror(code), str(path))
@@ -386,7 +408,7 @@ class SafetensorError(Exception):
     ],
 )
 def test_weights_that_do_not_fit_on_the_disk_are_a_line(
-    tmp_path: Path, code: Any, said: str
+    tmp_path: Path, code: int, said: str
 ) -> None:
     text = f"Error while serializing: I/O error: {os.strerror(code)} (os error {code})"
     with pytest.raises(UserError, match=said), disk_errors_named(tmp_path):
@@ -412,7 +434,9 @@ def test_other_errors_come_through(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cleared_parts_are_gone_and_what_was_set_aside_is_not(whole: Any) -> None:
+def test_cleared_parts_are_gone_and_what_was_set_aside_is_not(
+    whole: tuple[Path, list[Prompt]],
+) -> None:
     directory, _ = whole
     (directory / f"{PARTIAL_PREFIX}1").write_text("left by a kill")
     sorted(directory.iterdir())[-1].write_bytes(b"")
@@ -426,7 +450,7 @@ def test_cleared_parts_are_gone_and_what_was_set_aside_is_not(whole: Any) -> Non
     remove_all_but_damaged(directory)
 
 
-def test_wrong_use_is_refused(whole: Any) -> None:
+def test_wrong_use_is_refused(whole: tuple[Path, list[Prompt]]) -> None:
     directory, _ = whole
     with pytest.raises(ValueError, match="all 10 units are finished"):
         opened(directory).append([])

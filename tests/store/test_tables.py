@@ -86,5 +86,5 @@ def test_ids_name_parents_index_and_text() -> None:
 
 
 @pytest.mark.parametrize(("a", "b"), [(("x", "yz"), ("xy", "z")), (("a",), ("a", ""))])
-def test_parents_cannot_run_into_each_other(a: Any, b: Any) -> None:
+def test_parents_cannot_run_into_each_other(a: tuple[str, ...], b: tuple[str, str]) -> None:
     assert record_id("k", a, 0, "") != record_id("k", b, 0, "")
