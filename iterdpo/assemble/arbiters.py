@@ -9,7 +9,7 @@ from iterdpo.assemble.engines import make_engine
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.evaluation.head_to_head import OracleArbiter
-from iterdpo.evaluation.oracles import Oracle
+from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.judging.external import ExternalArbiter
 from iterdpo.judging.pairwise import PairwiseJudge
 from iterdpo.judging.pairwise_rubrics import PairwiseRubric
@@ -19,7 +19,7 @@ from iterdpo.records import Base, Policy
 from iterdpo.stages.compare import Compare
 
 
-def make_comparison(config: Config, engine: Engine, oracle: Oracle | None) -> Compare | None:
+def make_comparison(config: Config, engine: Engine, oracle: Verifier | None) -> Compare | None:
     """Return the step with the configured arbiter; None where nothing compares."""
     evaluation = config.evaluation
     if evaluation.arbiter == "none":

@@ -17,7 +17,7 @@ from iterdpo.config.choices import build
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.engines.verified import VerifiedEngine
-from iterdpo.evaluation.oracles import LabOracle, Oracle
+from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.pairing.offline import OfflineDataset
 from iterdpo.recipe import Recipe
 from iterdpo.tracking.base import NoTracker
@@ -33,7 +33,7 @@ class Assembly:
 
     recipe: Recipe
     engine: VerifiedEngine
-    oracle: Oracle | None
+    oracle: Verifier | None
     tracker: SafeTracker
 
 
@@ -58,7 +58,9 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
         offline.prompts if offline and config.prompts.source == "pairs" else make_prompts(config)
     )
     verified = VerifiedEngine(engine or make_engine(config))
-    oracle = LabOracle() if config.evaluation.oracle == "lab" else None
+    oracle = None
+    if config.evaluation.oracle is not None:
+        oracle = build("evaluation.oracle", config.evaluation.oracle)
     recipe = make_recipe(config, verified, prompts, make_judge(config, verified), oracle)
     if offline is not None:
         recipe = with_offline_pairs(recipe, config, offline)

@@ -12,7 +12,7 @@ from iterdpo.config.choices import build
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine, Sampling
 from iterdpo.errors import UserError
-from iterdpo.evaluation.oracles import Oracle
+from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.judging.base import Judge
 from iterdpo.models.checkpoint import checkpoint_sha256
 from iterdpo.models.prequantized import Packing, checkpoint_problem
@@ -32,7 +32,7 @@ from iterdpo.stages.train import Train
 
 
 def make_recipe(
-    config: Config, engine: Engine, prompts: PromptSource, judge: Judge, oracle: Oracle | None
+    config: Config, engine: Engine, prompts: PromptSource, judge: Judge, oracle: Verifier | None
 ) -> Recipe:
     """Put the steps together."""
     seed, evaluation, training = config.seed, config.evaluation, config.training

@@ -33,7 +33,8 @@ def announce(result: Mapping[str, Any], iterations: int) -> None:
         else:
             parts.append("no pair left: the policy stays")
     if model["quality"]:
-        parts.append(f"quality {model['quality']['mean']:.2f} of 5")
+        quality = model["quality"]
+        parts.append(f"quality {quality['mean']:.2f} of {quality['perfect']:g}")
     log.info("%s", " | ".join(parts))
     for alarm in result["alarms"]:
         if alarm["iteration"] == model["iteration"]:
@@ -55,7 +56,7 @@ def show(result: Mapping[str, Any], run_dir: Path) -> None:
 
 def _print(console: Console, table: Table, result: Mapping[str, Any], run_dir: Path) -> None:
     console.print(table)
-    console.print(LEGEND, style="dim", highlight=False)
+    console.print(legend(result), style="dim", highlight=False)
     if best := result["best"]:
         said = f"best: {best['model']}, {best['why']}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
@@ -85,13 +86,20 @@ COLUMNS = (
     "labels",
 )  # fmt: skip
 LEGEND = (
-    "quality, greedy: mean score of sampled and of greedy answers, 0 to 5\n"
+    "quality, greedy: mean score of sampled and of greedy answers{range}\n"
     "gain: of quality, over the model that the iteration started from, paired, 95 % interval\n"
     "vs M0: win rate of its answers against M0's, by the judge that never changes\n"
     "judge, own: pairs rightly ordered, in the fixed set and among the model's own answers\n"
     "labels: pairs trained on whose chosen answer is the better one\n"
     "*: the best model"
 )
+
+
+def legend(result: Mapping[str, Any]) -> str:
+    """Return what the columns are, with the range of the oracle's scores where there are any."""
+    qualities = (model["quality"] for model in result["models"])
+    quality = next((found for found in qualities if found), None)
+    return LEGEND.format(range=f", 0 to {quality['perfect']:g}" if quality else "")
 
 
 def row(model: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:

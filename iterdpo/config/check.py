@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def _contradictions(config: Config, made: Mapping[str, Any]) -> list[str]:
     problems += prequantized_problems(config)
     problems += pairs_problems(config, made.get("pairs"))
     problems += _prompt_problems(config.prompts)
-    problems += _evaluation_problems(config.evaluation)
+    problems += _evaluation_problems(config.evaluation, made.get("evaluation.oracle"))
     problems += _engine_problems(config)
     problems += hub_problems(config.hub)
     problems += _missing_paths(config)
@@ -128,12 +129,17 @@ def _prompt_problems(prompts: PromptsConfig) -> list[str]:
     return problems
 
 
-def _evaluation_problems(evaluation: EvaluationConfig) -> list[str]:
+def _evaluation_problems(evaluation: EvaluationConfig, oracle: Any) -> list[str]:
     problems = []
-    if evaluation.arbiter == "oracle" and evaluation.oracle == "none":
+    if evaluation.arbiter == "oracle" and evaluation.oracle is None:
         problems.append(
-            "evaluation.arbiter=oracle: there is none (evaluation.oracle=none); choose initial, "
+            "evaluation.arbiter=oracle: there is none (evaluation.oracle=null); choose initial, "
             "external or none"
+        )
+    if oracle is not None and not 0 < oracle.perfect < math.inf:
+        problems.append(
+            f"evaluation.oracle: {type(oracle).__name__} has perfect={oracle.perfect}; its highest "
+            "score must be a number above 0"
         )
     if evaluation.arbiter == "external" and evaluation.arbiter_model is None:
         problems.append(

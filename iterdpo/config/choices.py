@@ -60,6 +60,9 @@ class Place:
 PLACES: Final = MappingProxyType(
     {
         "pairs": Place("iterdpo.pairing.base.PairSource", "iterdpo.pairing.Strategy"),
+        "evaluation.oracle": Place(
+            "iterdpo.evaluation.verifiers.Verifier", "iterdpo.evaluation.Verifier"
+        ),
     }
 )
 
@@ -168,7 +171,7 @@ def checked(key: str, values: Mapping[str, JSON], place: Place) -> Checked:
     if not isinstance(target, str) or not target:
         raise ConfigError(
             [f"{key}.{TARGET}: is missing; name a class that derives from {place.base}, or choose "
-             f"one of those in conf/{key.replace('.', '/')}"]
+             f"one of those in conf/{key.partition('.')[0]}"]
         )  # fmt: skip
     own = find_class(target, f"{key}.{TARGET}={target}", place.kind, place.base)
     try:

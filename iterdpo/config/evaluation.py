@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from iterdpo.config.choices import Choice
 from iterdpo.config.types import Count, Positive, Share, checked
 
 
@@ -13,8 +14,8 @@ from iterdpo.config.types import Count, Positive, Share, checked
 class EvaluationConfig:
     """What is measured of every model, on prompts that never enter training."""
 
-    oracle: Literal["lab", "none"]
-    """An exact score of any answer, where the world has one."""
+    oracle: Choice | None
+    """An ``evaluation.Verifier``, which scores any answer exactly; null where there is none."""
     prompts: Count
     """Held-out prompts."""
     samples: Count

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from iterdpo.evaluation.length_control import length_controlled
-from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.ratings import Contest
 from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.evaluation.statistics import Estimate, prompts_needed
+from iterdpo.evaluation.verifiers import Verifier, score_answer
 from iterdpo.records import Candidate, Comparison, Policy, Prompt, record_id
+from iterdpo.settings import identity
 
 Duel = tuple[Candidate, Candidate]
 
@@ -118,20 +119,22 @@ class OracleArbiter:
     part_pairs = 100_000
     streams = True
 
-    def __init__(self, oracle: Oracle) -> None:
+    def __init__(self, oracle: Verifier) -> None:
         self.oracle = oracle
 
     @property
     def identity(self) -> Mapping[str, object]:
-        return {"arbiter": "oracle", "oracle": self.oracle.name}
+        return {"arbiter": "oracle", "oracle": identity(self.oracle)}
 
     def compare(
         self, prompts: Sequence[Prompt], duels: Sequence[Duel], policy: Policy | None
     ) -> Iterator[Comparison]:
-        texts = {prompt.id: prompt.text for prompt in prompts}
+        by_id = {prompt.id: prompt for prompt in prompts}
         for answer, opponent in duels:
-            prompt = texts[answer.prompt_id]
-            mine, theirs = (self.oracle.score(prompt, item.text) for item in (answer, opponent))
+            prompt = by_id[answer.prompt_id]
+            mine, theirs = (
+                score_answer(self.oracle, prompt, item.text) for item in (answer, opponent)
+            )
             preference = 0.5 if mine == theirs else float(mine > theirs)
             said = f"{mine:g} against {theirs:g}"
             yield Comparison(

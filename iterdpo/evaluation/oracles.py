@@ -1,52 +1,35 @@
-"""Exact scores, in worlds that have them. The loop never sees an oracle: it only measures."""
+"""The verifiers that come with the package."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar
 
-from iterdpo.errors import UserError
+from iterdpo.evaluation.verifiers import Verifier
+from iterdpo.records import Prompt
 
-
-class Oracle(Protocol):
-    """Scores any answer exactly."""
-
-    name: str
-    perfect: float
-    """The highest score there is."""
-
-    def knows(self, prompt: str) -> bool:
-        """Tell whether answers to ``prompt`` can be scored."""
-
-    def score(self, prompt: str, response: str) -> float:
-        """Return the score of ``response``, from 0 to ``perfect``.
-
-        Raises:
-            UserError: the oracle does not know the prompt.
-        """
+LAB = "iterdpo.evaluation.oracles.LabOracle"
+"""How a configuration names the lab's oracle."""
 
 
-class LabOracle:
+@dataclass(frozen=True)
+class LabOracle(Verifier):
     """The lab's oracle: 0 to 5 points."""
 
-    name = "lab"
+    name: ClassVar[str] = "lab"
+    version: ClassVar[int] = 1
     perfect = 5.0
 
-    def knows(self, prompt: str) -> bool:
+    def knows(self, prompt: Prompt) -> bool:
         from iterdpo.lab.grammar import parse
 
         try:
-            parse(prompt)
+            parse(prompt.text)
         except ValueError:
             return False
         return True
 
-    def score(self, prompt: str, response: str) -> float:
+    def score(self, prompt: Prompt, response: str) -> float:
         from iterdpo.lab import oracle
 
-        try:
-            return float(oracle.score(prompt, response))
-        except ValueError as error:
-            raise UserError(
-                f"evaluation.oracle=lab: scores answers to the lab's instructions alone ({error}); "
-                "with other prompts choose evaluation=judge"
-            ) from None
+        return oracle.score(prompt.text, response)

@@ -11,9 +11,9 @@ from statistics import fmean
 from iterdpo.evaluation.answers import best_of, duplicate_share, length_correlation
 from iterdpo.evaluation.calibration import Bin, calibration
 from iterdpo.evaluation.judge_quality import Scores, judge_quality
-from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.resampling import share_ci
 from iterdpo.evaluation.statistics import Estimate, Interval, ends, mean_ci
+from iterdpo.evaluation.verifiers import Verifier, score_answer
 from iterdpo.records import Candidate, Judgment, Prompt
 
 
@@ -23,6 +23,8 @@ class Quality:
 
     mean: float
     """Of sampled answers, in the oracle's points."""
+    perfect: float
+    """The oracle's highest score."""
     ci95: Interval
     """Interval of the mean, clustered by prompt."""
     perfect_share: float
@@ -118,7 +120,7 @@ def evaluate(
     labelled: Sequence[Prompt],
     fixed_answers: Sequence[Candidate],
     fixed: Sequence[Judgment],
-    oracle: Oracle | None,
+    oracle: Verifier | None,
     scale: tuple[float, float] | None = (0.0, 5.0),
 ) -> Evaluation:
     """Measure one policy.
@@ -189,7 +191,7 @@ def agreement_with_oracle(
     both: Mapping[str, Scores],
     judgments: Sequence[Judgment],
     scale: tuple[float, float] | None,
-    oracle: Oracle | None,
+    oracle: Verifier | None,
 ) -> Agreement:
     """Return how the judge's scores agree with the oracle's.
 
@@ -250,13 +252,14 @@ def scores_by_prompt(judgments: Sequence[Judgment]) -> dict[str, list[float | No
 
 
 def oracle_scores(
-    prompts: Sequence[Prompt], answers: Sequence[Candidate], oracle: Oracle
+    prompts: Sequence[Prompt], answers: Sequence[Candidate], oracle: Verifier
 ) -> dict[str, tuple[float, ...]]:
     """Return the oracle's scores of the answers to each prompt, by prompt id."""
-    texts = {prompt.id: prompt.text for prompt in prompts}
+    by_id = {prompt.id: prompt for prompt in prompts}
     scores: defaultdict[str, list[float]] = defaultdict(list)
     for answer in answers:
-        scores[answer.prompt_id].append(oracle.score(texts[answer.prompt_id], answer.text))
+        score = score_answer(oracle, by_id[answer.prompt_id], answer.text)
+        scores[answer.prompt_id].append(score)
     return {prompt: tuple(values) for prompt, values in scores.items()}
 
 
@@ -270,6 +273,7 @@ def quality_of(
     values = [score for scores in sampled.values() for score in scores]
     return Quality(
         mean=estimate.mean,
+        perfect=perfect,
         ci95=(estimate.low, estimate.high),
         perfect_share=fmean(score == perfect for score in values),
         greedy_mean=of_greedy.mean,
@@ -282,7 +286,7 @@ def score_pairs(
     prompts: Sequence[Prompt],
     answers: Sequence[Candidate],
     judgments: Sequence[Judgment],
-    oracle: Oracle,
+    oracle: Verifier,
 ) -> dict[str, list[tuple[float | None, float]]]:
     """Return, by prompt id, (the judge's score, the oracle's) of each answer to it."""
     judged = judged_scores(answers, judgments)

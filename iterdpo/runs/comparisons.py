@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from iterdpo.evaluation.head_to_head import contests, head_to_head
-from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.ratings import bradley_terry
 from iterdpo.evaluation.report import oracle_scores
 from iterdpo.evaluation.statistics import Estimate, mean_ci
+from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.records import Candidate, Comparison, Prompt
 from iterdpo.rounds import PolicyEvaluation
 from iterdpo.stages.evaluate import measured_from
@@ -111,7 +111,7 @@ class TemperatureBaseline:
         return mean_ci(self.scores)
 
 
-def controls_of(measured: PolicyEvaluation, oracle: Oracle | None) -> list[TemperatureBaseline]:
+def controls_of(measured: PolicyEvaluation, oracle: Verifier | None) -> list[TemperatureBaseline]:
     """Return a model at lower temperatures, which M0 has; none without an oracle."""
     if oracle is None:
         return []

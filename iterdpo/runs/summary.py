@@ -12,10 +12,10 @@ from iterdpo.engines.base import Engine
 from iterdpo.engines.verified import CanaryResult
 from iterdpo.evaluation.best import gain
 from iterdpo.evaluation.judge_quality import agreement
-from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.pairs import label_accuracy, length_ratio, margin_mean
 from iterdpo.evaluation.report import scores_by_prompt
 from iterdpo.evaluation.statistics import ends
+from iterdpo.evaluation.verifiers import Verifier, score_answer
 from iterdpo.records import Scored, Unscored
 from iterdpo.rounds import IterationResult, PolicyEvaluation, Round
 from iterdpo.runs.comparisons import (
@@ -35,7 +35,7 @@ from iterdpo.store.hashing import plain, sha256_of
 class Summary:
     """What ``summary.json`` holds, as it grows with every model."""
 
-    def __init__(self, config: Config, oracle: Oracle | None) -> None:
+    def __init__(self, config: Config, oracle: Verifier | None) -> None:
         self.config, self.oracle = config, oracle
         self.measured: list[PolicyEvaluation] = []
         self.control: TemperatureBaseline | None = None
@@ -164,16 +164,22 @@ def judge_entry(measured: PolicyEvaluation) -> dict[str, Any]:
     }
 
 
-def iteration_entry(iteration: int, made: IterationResult, oracle: Oracle | None) -> dict[str, Any]:
+def iteration_entry(
+    iteration: int, made: IterationResult, oracle: Verifier | None
+) -> dict[str, Any]:
     """Return what one iteration made on the way to its policy."""
     prompts, candidates = made.prompts.value, made.candidates.value
     pairs = made.pairs.value
-    texts = {prompt.id: prompt.text for prompt in prompts}
     tokens = {item.id: len(item.token_ids) for item in candidates}
     accuracy = None
     if oracle is not None:
-        gold = {item.id: oracle.score(texts[item.prompt_id], item.text) for item in candidates}
-        accuracy = label_accuracy(pairs.kept, gold)
+        known = {prompt.id: prompt for prompt in prompts if oracle.knows(prompt)}
+        gold = {
+            item.id: score_answer(oracle, known[item.prompt_id], item.text)
+            for item in candidates
+            if item.prompt_id in known
+        }
+        accuracy = label_accuracy([pair for pair in pairs.kept if pair.prompt_id in known], gold)
     judged = [item.verdict for item in made.judgments.value]
     return {
         "iteration": iteration,

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iterdpo.evaluation.oracles import Oracle
 from iterdpo.evaluation.report import Evaluation, evaluate
+from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.records import Candidate, Judgment, Prompt
+from iterdpo.settings import identity
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics
 from iterdpo.store.atomic import write_text
@@ -24,7 +25,7 @@ EVALUATION_FILE = "evaluation.json"
 class Measure:
     """What was measured of one policy on the held-out prompts and the labelled set."""
 
-    oracle: Oracle | None
+    oracle: Verifier | None
     scale: tuple[float, float] | None
     """The judge's lowest and highest score."""
 
@@ -33,7 +34,7 @@ class Measure:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        oracle = self.oracle.name if self.oracle else None
+        oracle = identity(self.oracle) if self.oracle else None
         return {"oracle": oracle, "scale": self.scale}
 
     def compute(

@@ -47,6 +47,7 @@ def problems(values: Any) -> tuple[str, ...]:
 
 EXAMPLES = "sft.path=[{here}/examples.jsonl]"
 NEEDED = {
+    "evaluation=custom": ["evaluation.oracle._target_=iterdpo.evaluation.oracles.LabOracle"],
     "hub=push": ["hub.repo=owner/name"],
     "judge=endpoint": ["judge.endpoint.model=judge-8b"],
     "judge=human": ["judge.labels={here}/prompts.txt"],
@@ -146,7 +147,7 @@ def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong: Any) -> None
         ({"prompts.path": "/no/such/file.jsonl"}, "prompts.path=/no/such/file.jsonl"),
         ({"model.path": "/no/such/model"}, "model.path=/no/such/model"),
         ({"engine.name": "transformers", "engine.tensor_parallel": 2}, "engine.tensor_parallel=2"),
-        ({"evaluation.oracle": "none"}, "evaluation.arbiter=oracle: there is none"),
+        ({"evaluation.oracle": None}, "evaluation.arbiter=oracle: there is none"),
         ({"evaluation.arbiter": "external"}, "evaluation.arbiter_model=null"),
         ({"evaluation.baseline_temperatures": [0]}, "evaluation.baseline_temperatures.0=0"),
         ({"hub.push": True}, "hub.repo=null: hub.push=true needs a repository"),

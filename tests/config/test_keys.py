@@ -119,7 +119,7 @@ ANOTHER = {
     "model.context": 128,
     "prompts.system": "Be brief.",
     "judge.system": "Be fair.",
-    "evaluation.oracle": "none",  # with evaluation.arbiter
+    "evaluation.oracle._target_": None,  # with evaluation.arbiter: see the test of it
     "evaluation.arbiter": "initial",
     "evaluation.arbiter_model": "org/name",
     "evaluation.baseline_temperatures": [0.5],
@@ -200,8 +200,6 @@ def test_a_setting_changes_a_key_or_is_listed(
     for part in path:
         section = section[part]
     section[name] = another(key)
-    if key == "evaluation.oracle":  # nothing else can compare by it
-        values["evaluation"]["arbiter"] = "none"
     changed = keys(values, tmp_path) != usual
     inert = is_keyless(key) or key in OTHERS_CHOICE
     if key in ("judge.model", "training.reference"):
@@ -218,6 +216,18 @@ def test_the_number_of_processes_is_in_no_key(section: str, tmp_path: Path) -> N
     shared = [f"{section}.process=launch", f"{section}.processes=2"]
     one, two = (keys(shipped(*tuned, *more), tmp_path) for more in ([], shared))
     assert one == two
+
+
+def test_the_oracle_is_in_the_keys(usual: Any, tmp_path: Path) -> None:
+    file = tmp_path / "graders.py"
+    file.write_text(
+        "from iterdpo.evaluation import Verifier\n"
+        "class Same(Verifier):\n"
+        "    def score(self, prompt, response):\n        return 0.5\n"
+    )
+    values = shipped()
+    values["evaluation"]["oracle"] = {"_target_": f"{file}:Same"}
+    assert keys(values, tmp_path) != usual
 
 
 # Of the judges that are not in the shipped recipe: every setting that a kind reads, another value.

@@ -17,6 +17,7 @@ from iterdpo.evaluation.head_to_head import (
 )
 from iterdpo.evaluation.oracles import LabOracle
 from iterdpo.evaluation.ratings import Contest
+from iterdpo.evaluation.verifiers import score_answer
 from iterdpo.records import Candidate, Comparison, FinishReason, Prompt
 from tests.narrowing import bounds, present
 
@@ -110,17 +111,19 @@ def test_unread_comparisons_enter_no_rating() -> None:
 
 
 def test_the_oracle_refuses_what_is_no_instruction_of_the_lab() -> None:
-    assert LabOracle().knows("name two animals")
-    assert not LabOracle().knows("write a poem")
-    with pytest.raises(UserError, match=r"^evaluation.oracle=lab: .*'write a poem'.*=judge$"):
-        LabOracle().score("write a poem", "roses are red")
+    other = Prompt.of("write a poem", "prompts.txt, line 7")
+    assert LabOracle().knows(Prompt.of("name two animals", "lab"))
+    assert not LabOracle().knows(other)
+    said = r'^evaluation\.oracle: LabOracle scores no answers to "write a poem" \(.*7\); .*=judge$'
+    with pytest.raises(UserError, match=said):
+        score_answer(LabOracle(), other, "roses are red")
 
 
 def test_the_oracle_compares_exact_scores() -> None:
     prompt = Prompt.of("name two animals", "lab")
     good, bad = answer("a", prompt.id, 0, "fox owl"), answer("b", prompt.id, 0, "fox")
     oracle = LabOracle()
-    scores = [oracle.score(prompt.text, item.text) for item in (good, bad)]
+    scores = [oracle.score(prompt, item.text) for item in (good, bad)]
     assert scores == [5, 4]
     arbiter = OracleArbiter(oracle)
     pairs = [(good, bad), (bad, good), (good, good)]

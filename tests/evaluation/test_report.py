@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from iterdpo.evaluation.report import evaluate
+from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.records import (
     Candidate,
     FinishReason,
@@ -20,16 +21,12 @@ from iterdpo.records import (
 PROMPTS = [Prompt.of("first", "test"), Prompt.of("second", "test")]
 
 
-class Length:
+class Length(Verifier):
     """Scores an answer by its number of words, at most 5."""
 
-    name = "length"
     perfect = 5.0
 
-    def knows(self, prompt: str) -> bool:
-        return True
-
-    def score(self, prompt: str, response: str) -> float:
+    def score(self, prompt: Prompt, response: str) -> float:
         return float(min(5, len(response.split())))
 
 

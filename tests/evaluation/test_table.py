@@ -29,7 +29,7 @@ def model(name: str, mean: float, gain: dict[str, Any] | None) -> dict[str, Any]
     return {
         "name": name,
         "quality": {
-            "mean": mean, "ci95": [mean - 0.2, mean + 0.2], "perfect_share": 0.1,
+            "mean": mean, "ci95": [mean - 0.2, mean + 0.2], "perfect": 5.0, "perfect_share": 0.1,
             "greedy_mean": 4.0, "greedy_ci95": [3.9, 4.1], "n": 40,
         },
         "gain": gain,

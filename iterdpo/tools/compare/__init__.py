@@ -64,8 +64,9 @@ def compare(
         UserError: a run, a model, a file or an engine cannot be used.
     """
     from iterdpo.assemble import make_prompts
+    from iterdpo.config.choices import TARGET
     from iterdpo.errors import UserError
-    from iterdpo.evaluation.oracles import LabOracle
+    from iterdpo.evaluation.oracles import LAB, LabOracle
     from iterdpo.records import Prompt
     from iterdpo.runs.directory import Run, find_runs
     from iterdpo.runtime.quiet import quiet_libraries
@@ -93,6 +94,7 @@ def compare(
         chosen, asked, sampling, engine_for or (lambda run: answers.engine_of(run, engine))
     )
     answers.warn_of(written, sampling)
-    exact = all(run.config.evaluation.oracle == "lab" for run in opened)
+    chosen_oracles = [run.values["evaluation"]["oracle"] or {} for run in opened]
+    exact = all(oracle.get(TARGET) == LAB for oracle in chosen_oracles)
     seen = [history[prompt.text] for prompt in asked]
     return answers.as_frame(asked, seen, written, LabOracle() if exact else None)

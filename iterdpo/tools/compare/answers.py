@@ -178,12 +178,12 @@ def as_frame(
     }
     for name, given in answers.items():
         columns[name] = pd.Series([answer.text for answer in given], dtype="object")
-    known = [oracle is not None and oracle.knows(prompt.text) for prompt in prompts]
+    known = [oracle is not None and oracle.knows(prompt) for prompt in prompts]
     for name, given in answers.items():
         if oracle is None or not any(known):
             break
         scores = [
-            oracle.score(prompt.text, answer.text) if answer.text is not None and scored else None
+            oracle.score(prompt, answer.text) if answer.text is not None and scored else None
             for prompt, answer, scored in zip(prompts, given, known, strict=True)
         ]
         columns[f"{name} score"] = pd.Series(scores, dtype="float64")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from iterdpo.config.choices import TARGET, name_of
+from iterdpo.evaluation.oracles import LAB
 from iterdpo.evaluation.table import table
 from iterdpo.records import Pair
 from iterdpo.runs.directory import Run
@@ -142,16 +144,22 @@ def limits(run: Run) -> str:
     elif judge["kind"] != "human":
         lines.append("The preferences are a model's; no person looked at them.")
     evaluation = values["evaluation"]
-    if evaluation["oracle"] == "none":
+    oracle = evaluation["oracle"]
+    if oracle is None:
         arbiter = {
             "none": "Nothing but the models' own judgment measured quality.",
             "initial": "Answers were compared by M0, which is a model too.",
         }.get(evaluation["arbiter"], "Answers were compared by another model.")
         lines.append(f"There is no exact measure of quality for these prompts. {arbiter}")
-    else:
+    elif oracle[TARGET] == LAB:
         lines.append(
             "Quality is the lab's oracle's, on the lab's own instructions; it says nothing of any "
             "other task."
+        )
+    else:
+        lines.append(
+            f"Quality is what {code(name_of(oracle))} scores, on held-out prompts of this run; it "
+            "says nothing of any other task."
         )
     lines.append(
         f"One run with one seed ({values['seed']}). The 95 % intervals are clustered by prompt; "

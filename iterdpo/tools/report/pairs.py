@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from iterdpo.config.choices import TARGET
 from iterdpo.errors import UserError
+from iterdpo.evaluation.oracles import LAB
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report.labels import Label, lab_label, why_wrong
 from iterdpo.tools.report.reading import Iteration, Row, iterations
@@ -103,7 +105,8 @@ def find(runs: Sequence[Run]) -> Found:
 
 def labeler(run: Run) -> Labeler | None:
     """Return what tells right labels from wrong ones in a run, where anything does."""
-    return lab_label if run.values.get("evaluation", {}).get("oracle") == "lab" else None
+    oracle = run.values["evaluation"].get("oracle") or {}
+    return lab_label if oracle.get(TARGET) == LAB else None
 
 
 def _shown(source: int, made: Iteration, label: Labeler | None) -> Iterator[Shown]:

@@ -154,7 +154,7 @@ def test_scores_of_the_oracle() -> None:
     answers = {"M0": [Answer("saw axe")], "M1": [Answer(None)]}
     frame = as_frame([prompt], ["never"], answers, oracle)
     assert list(frame.columns) == ["instruction", "seen", "M0", "M1", "M0 score", "M1 score"]
-    assert frame["M0 score"][0] == oracle.score(prompt.text, "saw axe")
+    assert frame["M0 score"][0] == oracle.score(prompt, "saw axe")
     assert pd.isna(frame["M1 score"][0])
 
 
@@ -164,7 +164,7 @@ def test_the_oracle_scores_what_it_knows_and_nothing_else(
     lab, other = Prompt.of("name two tools in reverse order", "lab"), Prompt.of("hello", "given")
     answers = {"M0": [Answer("saw axe"), Answer("hi")]}
     frame = as_frame([lab, other], ["never"] * 2, answers, LabOracle())
-    assert frame["M0 score"][0] == LabOracle().score(lab.text, "saw axe")
+    assert frame["M0 score"][0] == LabOracle().score(lab, "saw axe")
     assert pd.isna(frame["M0 score"][1])
     _show_wrapped(frame)
     assert "nan" not in capsys.readouterr().out

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from iterdpo.config.hub import Models
 from iterdpo.errors import UserError
+from iterdpo.evaluation.oracles import LAB
 from iterdpo.runs.directory import Run
 from iterdpo.tools.hub.folder import folders
 from tests.made_run import HOSTILE, PROMPTS
@@ -138,7 +139,7 @@ def test_the_limits_are_those_of_the_run(
     assert "one seed (0)" in limits
     assert "Alarm: M1: chosen answers are 1.60 times as long" in limits
     other = {
-        "judge.kind": "human", "evaluation.oracle": "lab", "model.quantization": "nf4",
+        "judge.kind": "human", "evaluation.oracle": {"_target_": LAB}, "model.quantization": "nf4",
     }  # fmt: skip
     stopped = {"iteration": 1, "message": "stopped after iteration 1 of 2"}
     limits = cards(changed(other, {"stopped": stopped, "alarms": []}))["model"].partition(

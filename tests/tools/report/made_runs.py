@@ -92,8 +92,9 @@ class MadeRun:
         evaluation = {"sampled_by_prompt": {key: list(some) for key, some in scores.items()}}
         stage = self.stage("evaluation", {"number": number, **evaluation})
         (stage / "evaluation.json").write_text(json.dumps(evaluation))
-        quality = {"mean": mean, "ci95": [mean - 0.1, mean + 0.1], "perfect_share": 0.1,
-                   "greedy_mean": mean, "n": len(values)} if mean is not None else None  # fmt: skip
+        quality = {"mean": mean, "ci95": [mean - 0.1, mean + 0.1], "perfect": 5.0,
+                   "perfect_share": 0.1, "greedy_mean": mean,
+                   "n": len(values)} if mean is not None else None  # fmt: skip
         measures = {"pairwise_accuracy": 0.8, "exact_match": 0.5, "spearman": 0.4,
                     "kendall_tau": 0.3, "n": 10,
                     "ci95": {"pairwise_accuracy": [0.75, 0.85],

@@ -16,7 +16,7 @@ from iterdpo.tools.report.write import write
 from tests.tools.report.made_runs import MadeRun
 from tests.tools.report.reading import read
 
-BY_M0 = ("evaluation.oracle=none", "evaluation.arbiter=initial")
+BY_M0 = ("evaluation.oracle=null", "evaluation.arbiter=initial")
 
 
 def judged(

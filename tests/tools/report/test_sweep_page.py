@@ -174,7 +174,7 @@ def test_a_run_that_is_not_at_its_end_is_named_and_not_compared(tmp_path: Path) 
 def test_runs_without_any_measure_are_shown_and_not_ranked(tmp_path: Path) -> None:
     for number, beta in enumerate((0.1, 0.2)):
         MadeRun(tmp_path / "s" / str(number), tmp_path / "store" / str(number),
-                [f"training.beta={beta}", "evaluation.oracle=none", "evaluation.arbiter=initial"],
+                [f"training.beta={beta}", "evaluation.oracle=null", "evaluation.arbiter=initial"],
                 [RIGHT], [{}, {}]).write()  # fmt: skip
     page = read(write([tmp_path / "s"]))
     assert "none can be called the best" in page.text
