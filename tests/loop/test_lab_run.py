@@ -68,7 +68,7 @@ def test_the_summary_is_what_it_is_documented_to_be(finished: Finished) -> None:
     assert result["models"][0]["adapter_sha256"] is None
     for model in result["models"]:
         assert set(model["quality"]) == {
-            "mean", "ci95", "perfect_share", "greedy_mean", "greedy_ci95", "n"
+            "mean", "ci95", "perfect", "perfect_share", "greedy_mean", "greedy_ci95", "n"
         }  # fmt: skip
         assert model["quality"]["n"] == 8 * 2
         assert 0 <= model["quality"]["mean"] <= 5
