@@ -45,7 +45,7 @@ SUPPOSED: Mapping[str, object] = {
 
 
 @dataclass(frozen=True)
-class Estimate:
+class StageEstimate:
     """What a stage will take, going by the nearest one that is stored. None where none is."""
 
     tokens: int | None = None
@@ -65,7 +65,7 @@ class Step:
     """``cached``, ``resumes`` or ``runs``."""
     details: tuple[str, ...] = ()
     """Why it runs, how far it is, or which libraries have changed since."""
-    estimate: Estimate = field(default_factory=Estimate)
+    estimate: StageEstimate = field(default_factory=StageEstimate)
 
 
 class _Supposed(Stored[Result]):
@@ -158,18 +158,18 @@ class Planner(Stages):
             if name in then and then[name] != now:
                 yield f"computed with {name} {then[name]}, now {now}"
 
-    def _estimate(self, stored: Stored[Any], like: Identity | None) -> Estimate:
+    def _estimate(self, stored: Stored[Any], like: Identity | None) -> StageEstimate:
         mine = rows(stored.stage, stored.args)
         stage = stored.stage
         if like is None:
             bound = mine * stage.sampling.max_tokens if isinstance(stage, Generate) else None
-            return Estimate(bound, at_most=True)
+            return StageEstimate(bound, at_most=True)
         other = self.inventory.finished[Ref(stage.name, sha256_of(like))]
         manifest = other.readable()
         count = other.records()
         scale = mine / count if mine and count else 1.0
         tokens = manifest.metrics.get("generated_tokens")
-        return Estimate(
+        return StageEstimate(
             tokens=round(tokens * scale) if isinstance(tokens, int) else None,
             seconds=manifest.seconds * scale,
             bytes=round(other.size * scale),
@@ -224,13 +224,13 @@ def show(config: Config) -> None:
 VERBS = {"cached": "cached", "resumes": "to resume", "runs": "to run"}
 
 
-def total_of(steps: Iterable[Step]) -> Estimate:
+def total_of(steps: Iterable[Step]) -> StageEstimate:
     """Return the sum of what is known."""
     estimates = [step.estimate for step in steps]
     tokens = [item.tokens for item in estimates if item.tokens is not None]
     seconds = [item.seconds for item in estimates if item.seconds is not None]
     sizes = [item.bytes for item in estimates if item.bytes is not None]
-    return Estimate(
+    return StageEstimate(
         sum(tokens) if tokens else None,
         any(item.at_most for item in estimates if item.tokens is not None),
         sum(seconds) if seconds else None,
@@ -238,7 +238,7 @@ def total_of(steps: Iterable[Step]) -> Estimate:
     )
 
 
-def said(estimate: Estimate) -> str:
+def said(estimate: StageEstimate) -> str:
     """Return an estimate in words, such as ``about 31,800 tokens, 40 s, 1.2 MB``."""
     words = []
     if estimate.tokens is not None:

@@ -12,7 +12,7 @@ EngineName = Literal["vllm", "transformers"]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class EngineChoice:
     """An engine, and the reason in a few words."""
 
     name: EngineName
@@ -21,7 +21,7 @@ class Choice:
 
 def choose_engine(
     asked: Literal["auto", "vllm", "transformers"], *, vllm: bool, cuda: bool, dtype: str
-) -> Choice:
+) -> EngineChoice:
     """Resolve an engine's name, before any key is computed from it.
 
     Args:
@@ -40,11 +40,13 @@ def choose_engine(
             "one of these, or engine=transformers"
         )
     if asked != "auto":
-        return Choice(asked, f"engine.name={asked}")
+        return EngineChoice(asked, f"engine.name={asked}")
     if not cuda:
-        return Choice("transformers", "no CUDA device is used")
+        return EngineChoice("transformers", "no CUDA device is used")
     if not vllm:
-        return Choice("transformers", f"vLLM is not installed; it comes with {GET_VLLM}")
+        return EngineChoice("transformers", f"vLLM is not installed; it comes with {GET_VLLM}")
     if single:
-        return Choice("transformers", "on CUDA vLLM serves no adapters in model.dtype=float32")
-    return Choice("vllm", "vLLM is installed and a CUDA device is there")
+        return EngineChoice(
+            "transformers", "on CUDA vLLM serves no adapters in model.dtype=float32"
+        )
+    return EngineChoice("vllm", "vLLM is installed and a CUDA device is there")

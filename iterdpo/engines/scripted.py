@@ -22,9 +22,9 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.records import FinishReason, Policy
 from iterdpo.store.hashing import derive_seed
 
-Answer = Callable[[Request, Policy, int], str]
+ScriptedAnswer = Callable[[Request, Policy, int], str]
 """(request, policy, sample) -> text."""
-Choice = Callable[[Request, Policy], Mapping[str, float]]
+ScriptedScores = Callable[[Request, Policy], Mapping[str, float]]
 """(request, policy) -> probability of each choice; the ones left out have none."""
 
 TRUNCATED = "\u2026"
@@ -35,8 +35,8 @@ TRUNCATED = "\u2026"
 class ScriptedEngine:
     """Implements ``Engine`` from two functions, and keeps a log of what it was asked."""
 
-    answer: Answer
-    choose: Choice = lambda request, policy: {}
+    answer: ScriptedAnswer
+    choose: ScriptedScores = lambda request, policy: {}
     context: int | None = None
     """Longest prompt in words; longer ones are answered by ``PromptTooLong``."""
     vocabulary: int = 50_000

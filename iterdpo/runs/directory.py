@@ -40,7 +40,7 @@ _SUMMARY_PARTS = ("models", "iterations")
 
 
 @dataclass(frozen=True)
-class Made:
+class IterationRecords:
     """The records of one iteration."""
 
     prompts: tuple[Prompt, ...]
@@ -155,12 +155,12 @@ class Run:
         """Return the ``stage.json`` of ``stage``: seconds, metrics, versions, what it came from."""
         return read_manifest(self.directory_of(stage))
 
-    def made(self, iteration: int) -> Made:
+    def made(self, iteration: int) -> IterationRecords:
         """Return the records of an iteration, from 1."""
         stages = self.summary["iterations"][iteration - 1]["stages"]
         dropped = _json(self.directory_of(stages["pairs"]) / DROPPED_FILE)
         adapter = stages["adapter"]
-        return Made(
+        return IterationRecords(
             prompts=self.records(stages["prompts"], Prompt),
             candidates=self.records(stages["candidates"], Candidate),
             judgments=self.records(stages["judgments"], Judgment),

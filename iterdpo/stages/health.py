@@ -152,7 +152,7 @@ def share_of_scale(score: float, scale: tuple[float, float] | None) -> float | N
     return (score - low) / (high - low)
 
 
-Checked = tuple[Stored[Policy], Stored[Evaluation], Stored[tuple[Comparison, ...]] | None]
+CheckedPolicy = tuple[Stored[Policy], Stored[Evaluation], Stored[tuple[Comparison, ...]] | None]
 """A model, what was measured of it, and its comparisons with M0."""
 
 
@@ -165,7 +165,7 @@ def healths(last: Stored[Health] | None) -> list[Health]:
     return found[::-1]
 
 
-def chain(last: Stored[Health] | None) -> Iterator[Checked]:
+def chain(last: Stored[Health] | None) -> Iterator[CheckedPolicy]:
     """Yield what every check up to ``last`` looked at, M0's first."""
     if last is not None:
         inputs = last.kwargs
@@ -173,7 +173,7 @@ def chain(last: Stored[Health] | None) -> Iterator[Checked]:
         yield inputs["policy"], inputs["evaluation"], inputs["to_initial"]
 
 
-def best_so_far(checked: Sequence[Checked]) -> Best:
+def best_so_far(checked: Sequence[CheckedPolicy]) -> Best:
     """Name the best model by the strictest measure there is: exact scores, comparisons, judgments.
 
     Where models are compared but not scored, a model's values are its outcomes against M0, and M0's
@@ -191,7 +191,7 @@ def best_so_far(checked: Sequence[Checked]) -> Best:
 
 
 def fixed_gain(
-    checked: Sequence[Checked], parent: str, to_parent: Stored[tuple[Comparison, ...]] | None
+    checked: Sequence[CheckedPolicy], parent: str, to_parent: Stored[tuple[Comparison, ...]] | None
 ) -> Estimate | None:
     """Return what the judge that does not change sees of the last model's gain over ``parent``.
 

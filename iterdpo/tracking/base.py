@@ -11,7 +11,7 @@ Row = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Label:
+class RunLabel:
     """What a run is called, and what it is found and compared by."""
 
     name: str
@@ -47,7 +47,7 @@ class Tracker(Protocol):
     them. Any of them may raise: ``SafeTracker`` keeps that from the run.
     """
 
-    def start(self, config: Mapping[str, object], label: Label) -> None:
+    def start(self, config: Mapping[str, object], label: RunLabel) -> None:
         """Open the run."""
 
     def metrics(self, iteration: int, values: Mapping[str, float | int]) -> None:
@@ -78,7 +78,7 @@ class Tracker(Protocol):
 class NoTracker:
     """Drops everything; the run directory holds it anyway."""
 
-    def start(self, config: Mapping[str, object], label: Label) -> None:
+    def start(self, config: Mapping[str, object], label: RunLabel) -> None:
         """Do nothing."""
 
     def metrics(self, iteration: int, values: Mapping[str, float | int]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from iterdpo.config.choices import name_of
 from iterdpo.config.keyless import is_keyless
-from iterdpo.tracking.base import Label
+from iterdpo.tracking.base import RunLabel
 from iterdpo.tracking.jsonable import HIDDEN, clipped, is_secret, without_logins
 
 NAME_LENGTH = 120  # characters; W&B refuses more than 128
@@ -56,7 +56,7 @@ class Asked:
         return cls(shown, sweep, tuple(key for key, _ in shown if key not in same))
 
 
-def label_of(run_dir: Path, values: Mapping[str, Any]) -> Label:
+def label_of(run_dir: Path, values: Mapping[str, Any]) -> RunLabel:
     """Return what the run in ``run_dir`` is called.
 
     The group is the configured one, else the sweep's directory. The name says what differs: between
@@ -72,7 +72,7 @@ def label_of(run_dir: Path, values: Mapping[str, Any]) -> Label:
         differing = [item for item in differing if item[0] not in ("tracking", "store")]
         if not TIMESTAMP.fullmatch(own):
             differing = []
-    return Label(
+    return RunLabel(
         name=clipped(short(differing) or own, NAME_LENGTH),
         group=values["tracking"]["group"] or (asked.sweep.name if asked.sweep else None),
         tags=tags_of(values),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from iterdpo.store.atomic import write_text
-from iterdpo.tracking.base import Label, Row, StageArtifact
+from iterdpo.tracking.base import Row, RunLabel, StageArtifact
 from iterdpo.tracking.curves import STEP, axes, own_step
 from iterdpo.tracking.histograms import histogram
 from iterdpo.tracking.jsonable import cell, clipped, plain, without_secrets
@@ -61,7 +61,7 @@ class WandbTracker:
         self._resolved: Resolved = "disabled"
         self._logged: dict[tuple[str, str], wandb.Artifact] = {}
 
-    def start(self, config: Mapping[str, object], label: Label) -> None:
+    def start(self, config: Mapping[str, object], label: RunLabel) -> None:
         """Open the run; a run continued in the same directory goes on under the same id."""
         self._resolved = resolve_mode(self.mode, os.environ)
         settings = without_secrets(config)
@@ -190,7 +190,7 @@ class WandbTracker:
             reason = " ".join(str(error).split())
             log.warning("tracking: W&B will not show the use of %s %s (%s)", *parent, reason)
 
-    def _open(self, mode: Resolved, config: Mapping[str, object], label: Label) -> wandb.Run:
+    def _open(self, mode: Resolved, config: Mapping[str, object], label: RunLabel) -> wandb.Run:
         import wandb
 
         self.directory.mkdir(parents=True, exist_ok=True)

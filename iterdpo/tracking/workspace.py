@@ -22,7 +22,7 @@ INSTALL = "pip install 'iterdpo[dashboards]'"
 
 
 @dataclass(frozen=True)
-class Chart:
+class Panel:
     """One panel: numbers or histograms over a step axis, or the last table of each run."""
 
     title: str
@@ -32,73 +32,73 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Part:
+class WorkspaceSection:
     """One section of the workspace."""
 
     title: str
-    charts: tuple[Chart, ...]
+    charts: tuple[Panel, ...]
     opened: bool = True
 
 
 SECTIONS = (
-    Part("Is it getting better?", (
-        Chart("Quality (oracle, sampled answers)", ("quality/mean",)),
-        Chart("95 % interval", ("quality/ci95/low", "quality/mean", "quality/ci95/high")),
-        Chart("Quality (oracle, greedy answers)", ("quality/greedy_mean",)),
-        Chart("Perfect answers", ("quality/perfect_share",)),
-        Chart("Gain over M0", ("gain/over_initial/mean",)),
-        Chart("Gain over the model before", ("gain/over_previous/mean",)),
-        Chart("Gain over M0 at its best lower temperature", ("gain/over_control/mean",)),
-        Chart("Wins against M0, oracle", ("head_to_head/oracle/vs_M0/win_rate/mean",)),
-        Chart("Wins against M0, judged by M0", ("head_to_head/initial/vs_M0/win_rate/mean",)),
-        Chart("Rating (M0 = 0)", ("rating/points",)),
+    WorkspaceSection("Is it getting better?", (
+        Panel("Quality (oracle, sampled answers)", ("quality/mean",)),
+        Panel("95 % interval", ("quality/ci95/low", "quality/mean", "quality/ci95/high")),
+        Panel("Quality (oracle, greedy answers)", ("quality/greedy_mean",)),
+        Panel("Perfect answers", ("quality/perfect_share",)),
+        Panel("Gain over M0", ("gain/over_initial/mean",)),
+        Panel("Gain over the model before", ("gain/over_previous/mean",)),
+        Panel("Gain over M0 at its best lower temperature", ("gain/over_control/mean",)),
+        Panel("Wins against M0, oracle", ("head_to_head/oracle/vs_M0/win_rate/mean",)),
+        Panel("Wins against M0, judged by M0", ("head_to_head/initial/vs_M0/win_rate/mean",)),
+        Panel("Rating (M0 = 0)", ("rating/points",)),
     )),
-    Part("Is the judge still right?", (
-        Chart("Pairs rightly ordered: fixed set", ("judge/fixed_set/pairwise_accuracy",)),
-        Chart("Pairs rightly ordered: own answers", ("judge/own_answers/pairwise_accuracy",)),
-        Chart("Mean score by the model's own judgment", ("judged_mean",)),
-        Chart("Agreement with the judge before", ("judge/agreement_with_previous",)),
-        Chart("Score against length", ("judge/length_correlation",)),
-        Chart("Readable verdicts", ("judge/parse_rate",)),
+    WorkspaceSection("Is the judge still right?", (
+        Panel("Pairs rightly ordered: fixed set", ("judge/fixed_set/pairwise_accuracy",)),
+        Panel("Pairs rightly ordered: own answers", ("judge/own_answers/pairwise_accuracy",)),
+        Panel("Mean score by the model's own judgment", ("judged_mean",)),
+        Panel("Agreement with the judge before", ("judge/agreement_with_previous",)),
+        Panel("Score against length", ("judge/length_correlation",)),
+        Panel("Readable verdicts", ("judge/parse_rate",)),
     )),
-    Part("Is anything going wrong?", (
-        Chart("Alarms", ("alarms",)),
-        Chart("Answer length (tokens)", ("response_tokens",)),
-        Chart("Truncated answers", ("truncated_share",)),
-        Chart("Repeated answers", ("duplicate_share",)),
-        Chart("Engine against trainer (nats)", ("training/engine_gap",)),
+    WorkspaceSection("Is anything going wrong?", (
+        Panel("Alarms", ("alarms",)),
+        Panel("Answer length (tokens)", ("response_tokens",)),
+        Panel("Truncated answers", ("truncated_share",)),
+        Panel("Repeated answers", ("duplicate_share",)),
+        Panel("Engine against trainer (nats)", ("training/engine_gap",)),
     )),
-    Part("Pairs", (
-        Chart("Pairs kept", ("pairs/kept",)),
-        Chart("Labels right (oracle)", ("pairs/label_accuracy",)),
-        Chart("Mean margin", ("pairs/margin_mean",)),
-        Chart("Chosen to rejected length", ("pairs/length_ratio",)),
-        Chart("Pairs dropped", (
+    WorkspaceSection("Pairs", (
+        Panel("Pairs kept", ("pairs/kept",)),
+        Panel("Labels right (oracle)", ("pairs/label_accuracy",)),
+        Panel("Mean margin", ("pairs/margin_mean",)),
+        Panel("Chosen to rejected length", ("pairs/length_ratio",)),
+        Panel("Pairs dropped", (
             "pairs/dropped/tie", "pairs/dropped/identical", "pairs/dropped/truncated",
             "pairs/dropped/unscored", "pairs/dropped/margin",
         )),
-        Chart("Scores", ("distribution/score",)),
-        Chart("Margins", ("distribution/margin",)),
-        Chart("Lengths", ("distribution/tokens",)),
+        Panel("Scores", ("distribution/score",)),
+        Panel("Margins", ("distribution/margin",)),
+        Panel("Lengths", ("distribution/tokens",)),
     )),
-    Part("Training, all iterations", (
-        Chart("Loss", ("train/loss",), STEP),
-        Chart("Reward margin", ("train/rewards/margins",), STEP),
-        Chart("Reward accuracy", ("train/rewards/accuracies",), STEP),
-        Chart("Rewards", ("train/rewards/chosen", "train/rewards/rejected"), STEP),
-        Chart("Log-probs (nats)", ("train/logps/chosen", "train/logps/rejected"), STEP),
-        Chart("Gradient norm", ("train/grad_norm",), STEP),
+    WorkspaceSection("Training, all iterations", (
+        Panel("Loss", ("train/loss",), STEP),
+        Panel("Reward margin", ("train/rewards/margins",), STEP),
+        Panel("Reward accuracy", ("train/rewards/accuracies",), STEP),
+        Panel("Rewards", ("train/rewards/chosen", "train/rewards/rejected"), STEP),
+        Panel("Log-probs (nats)", ("train/logps/chosen", "train/logps/rejected"), STEP),
+        Panel("Gradient norm", ("train/grad_norm",), STEP),
     )),
-    Part("Answers", (
-        Chart("Prompts with all their answers", ("samples",), kind="table"),
-        Chart("Preference pairs", ("preference_pairs",), kind="table"),
+    WorkspaceSection("Answers", (
+        Panel("Prompts with all their answers", ("samples",), kind="table"),
+        Panel("Preference pairs", ("preference_pairs",), kind="table"),
     )),
-    Part("Cost", (
-        Chart("Answering (s)", ("seconds/candidates",)),
-        Chart("Judging (s)", ("seconds/judgments",)),
-        Chart("Training (s)", ("seconds/adapter",)),
-        Chart("Tokens a second, answering", ("usage/candidates/tokens_per_second",)),
-        Chart("Tokens a second, judging", ("usage/judgments/tokens_per_second",)),
+    WorkspaceSection("Cost", (
+        Panel("Answering (s)", ("seconds/candidates",)),
+        Panel("Judging (s)", ("seconds/judgments",)),
+        Panel("Training (s)", ("seconds/adapter",)),
+        Panel("Tokens a second, answering", ("usage/candidates/tokens_per_second",)),
+        Panel("Tokens a second, judging", ("usage/judgments/tokens_per_second",)),
     ), opened=False),
 )  # fmt: skip
 """The sections from top to bottom, besides one for each policy's own training."""
@@ -115,12 +115,12 @@ OWN = ("loss", "rewards/margins", "rewards/accuracies", "grad_norm")
 """What is drawn of each policy's own training."""
 
 
-def sections(iterations: int) -> tuple[Part, ...]:
+def sections(iterations: int) -> tuple[WorkspaceSection, ...]:
     """Return every section, with one for the training of each of M1 to M``iterations``."""
     each = tuple(
-        Part(
+        WorkspaceSection(
             f"Training of M{t}",
-            tuple(Chart(name, (f"train/M{t}/{name}",), own_step(f"M{t}")) for name in OWN),
+            tuple(Panel(name, (f"train/M{t}/{name}",), own_step(f"M{t}")) for name in OWN),
             opened=False,
         )
         for t in range(1, iterations + 1)
@@ -141,7 +141,7 @@ def build(entity: str, project: str, iterations: int) -> ws.Workspace:
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: {INSTALL}") from None
 
-    def panel(chart: Chart) -> Any:
+    def panel(chart: Panel) -> Any:
         if chart.kind == "table":
             return wr.WeavePanelSummaryTable(table_name=chart.metrics[0])
         return wr.LinePlot(title=chart.title, x=chart.x, y=list(chart.metrics))
@@ -166,6 +166,6 @@ def as_json(workspace: ws.Workspace) -> str:
     return json.dumps(workspace._spec, indent=1)
 
 
-def charted(parts: Iterable[Part]) -> set[str]:
+def charted(parts: Iterable[WorkspaceSection]) -> set[str]:
     """Return every name that some chart draws, and every step axis."""
     return {name for part in parts for chart in part.charts for name in (*chart.metrics, chart.x)}

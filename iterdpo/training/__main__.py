@@ -16,13 +16,13 @@ from iterdpo.runtime.quiet import quiet_libraries
 from iterdpo.runtime.signals import Stopped, StopRequest, heard
 from iterdpo.store.atomic import write_text
 from iterdpo.training.distributed import joined
-from iterdpo.training.launch import FAILURE_FILE
+from iterdpo.training.launch import TRAINING_FAILURE_FILE
 from iterdpo.training.run import train_here
 from iterdpo.training.spec import read_spec
 
 
 def main(spec_file: str, out: str, description: str, stop: StopRequest | None = None) -> int:
-    """Train and return the exit status; an expected failure is left in ``FAILURE_FILE``."""
+    """Train and return the exit status; an expected failure is left in the failure file."""
     stop = stop or StopRequest()
     try:
         with heard(stop, quiet=True), joined(os.environ):
@@ -56,7 +56,7 @@ def one_of_several(spec_file: str, out: str, description: str, stop: StopRequest
 
 def _leave(out: Path, kind: str, message: str) -> None:
     """Write down why training failed, if no other process has: its failure was the first."""
-    failure = out / FAILURE_FILE
+    failure = out / TRAINING_FAILURE_FILE
     if not failure.exists():
         write_text(failure, json.dumps({"kind": kind, "message": message}) + "\n")
 

@@ -17,7 +17,7 @@ from iterdpo.models.canary import Canary, CanaryText
 from iterdpo.models.loading import free_memory
 from iterdpo.training.checks import batch_logprobs
 from iterdpo.training.memory import is_out_of_memory
-from iterdpo.training.spec import AnyExample, Spec, Text
+from iterdpo.training.spec import AnyExample, Spec, TokenizedText
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ eight tokens."""
 class WatchedTexts:
     """Texts measured before training, to be measured again after it."""
 
-    texts: tuple[Text, ...]
+    texts: tuple[TokenizedText, ...]
     before: tuple[float, ...]
     noise: float
 
@@ -50,7 +50,7 @@ class WatchedTexts:
 
 
 def choose_canary(
-    model: Any, texts: Sequence[Text], engine: Sequence[float], spec: Spec
+    model: Any, texts: Sequence[TokenizedText], engine: Sequence[float], spec: Spec
 ) -> WatchedTexts:
     """Measure texts under the policy that training starts from.
 
@@ -76,7 +76,7 @@ def choose_canary(
     return WatchedTexts(tuple(texts), tuple(before), noise)
 
 
-def watched_texts(examples: Sequence[AnyExample]) -> list[Text]:
+def watched_texts(examples: Sequence[AnyExample]) -> list[TokenizedText]:
     """Return the texts that a training watches: all answers of its first examples."""
     return [text for example in examples[:_WATCHED_EXAMPLES] for text in example.texts]
 
@@ -114,7 +114,7 @@ def check_author(
         )
 
 
-def text_logprobs(model: Any, texts: Sequence[Text], rows: int = 16) -> list[float]:
+def text_logprobs(model: Any, texts: Sequence[TokenizedText], rows: int = 16) -> list[float]:
     """Return log p(tokens | prompt) of each text under the active adapter, in nats.
 
     The model stays in training mode, for the reason in ``base_model.load_base``; what dropout it
@@ -148,7 +148,7 @@ def without_dropout(model: Any) -> Iterator[None]:
             layer.p = share
 
 
-def _text_logprobs(model: Any, texts: Sequence[Text], rows: int) -> list[float]:
+def _text_logprobs(model: Any, texts: Sequence[TokenizedText], rows: int) -> list[float]:
     import torch
 
     sums: list[float] = []

@@ -31,7 +31,7 @@ from iterdpo.training.spec import Spec
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
+CHECKPOINT_MANIFEST = "manifest.json"
 
 _FORMAT = 1
 _NAME = re.compile(r"[0-9a-f]{12}-step-(\d{8})")
@@ -97,7 +97,7 @@ class Checkpoints:
                 "files": {path.name: file_sha256(path) for path in sorted(work.iterdir())},
             }
             text = json.dumps(manifest | {"sha256": sha256_of(manifest)}, indent=1, sort_keys=True)
-            (work / MANIFEST).write_text(text + "\n", "utf-8")
+            (work / CHECKPOINT_MANIFEST).write_text(text + "\n", "utf-8")
         for other, path in self._found().items():
             if other != step:
                 # Renamed first: what is half removed must not look like a checkpoint.
@@ -109,10 +109,10 @@ class Checkpoints:
 
     def _problem(self, path: Path, step: int) -> str | None:
         try:
-            manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+            manifest = json.loads((path / CHECKPOINT_MANIFEST).read_text("utf-8"))
             seal = manifest.pop("sha256", None) if isinstance(manifest, dict) else None
             if seal is None or seal != sha256_of(manifest):
-                return f"has a damaged {MANIFEST}"
+                return f"has a damaged {CHECKPOINT_MANIFEST}"
             known = (manifest["format"], manifest["identity"], manifest["step"])
             if known != (_FORMAT, self.identity, step):
                 return "is not of this training"
@@ -124,7 +124,7 @@ class Checkpoints:
         except OSError as error:
             return f"cannot be read ({error})"
         except ValueError as error:
-            return f"has an unreadable {MANIFEST} ({error})"
+            return f"has an unreadable {CHECKPOINT_MANIFEST} ({error})"
         return None
 
 

@@ -15,7 +15,7 @@ from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.arguments import arguments_of
 from iterdpo.training.checks import StepZero, check_step0
 from iterdpo.training.learners import Learner
-from iterdpo.training.memory import Part, split
+from iterdpo.training.memory import BatchPart, split
 from iterdpo.training.pairs_trainer import PairsTrainer
 from iterdpo.training.spec import DpoSpec
 
@@ -47,10 +47,10 @@ class ResumableDpoTrainer(PairsTrainer, DPOTrainer):
         super().__init__(spec, learner, stop, ref_model=learner.reference, **kwargs)
         self.losses = spec.training.loss
 
-    def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[Part]:
+    def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[BatchPart]:
         return split(inputs, rows, list(self.loss_types), list(self.loss_weights), self._step)
 
-    def add_part(self, model: Any, part: Part, num_items_in_batch: Any) -> torch.Tensor:
+    def add_part(self, model: Any, part: BatchPart, num_items_in_batch: Any) -> torch.Tensor:
         kept = self.loss_types, self.loss_weights
         self.loss_types, self.loss_weights = part.losses, part.weights
         try:

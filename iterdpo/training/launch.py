@@ -16,7 +16,7 @@ from pathlib import Path
 from iterdpo.errors import UserError
 from iterdpo.runtime.signals import StopRequest
 
-FAILURE_FILE = "training-failure.json"
+TRAINING_FAILURE_FILE = "training-failure.json"
 POLL_SECONDS = 0.2
 STOP = b"s"
 """What the processes read from their parent when they are to stop. An end of file ends them."""
@@ -79,7 +79,7 @@ def sharding_problem(environment: Mapping[str, str]) -> str:
 def launched(arguments: list[str], out: Path, processes: int, stop: StopRequest) -> int:
     """Train in ``processes`` processes and return the launcher's status.
 
-    The first process that fails leaves ``FAILURE_FILE``, and all are ended. A stop is passed on
+    The first process that fails leaves a failure file, and all are ended. A stop is passed on
     through the pipe that they have for input and not by a signal, because the launcher gives who
     was sent one 30 seconds, and a step can take longer.
 
@@ -96,7 +96,7 @@ def launched(arguments: list[str], out: Path, processes: int, stop: StopRequest)
     ]  # fmt: skip
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     environment = {"OMP_NUM_THREADS": threads} | os.environ
-    failure, told = out / FAILURE_FILE, False
+    failure, told = out / TRAINING_FAILURE_FILE, False
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -33,7 +33,7 @@ _OF_THE_WHOLE = frozenset({"aot", "aot_unpaired"})
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchPart:
     """Some rows of a micro batch, and the losses' weights with which the parts add up to a step."""
 
     inputs: dict[str, torch.Tensor]
@@ -126,7 +126,7 @@ def split(
     weights: Sequence[float],
     step: Totals | None = None,
     counted: str = "completion_mask",
-) -> Iterator[Part]:
+) -> Iterator[BatchPart]:
     """Yield a micro batch in parts whose losses add up to its share of a step, up to rounding.
 
     The loss of a step is a mean over its pairs, that of ``sft`` a mean over the tokens of its
@@ -163,7 +163,7 @@ def split(
         }
         kept = [at for at, name in enumerate(losses) if shares[name] != 0]
         if kept:
-            yield Part(
+            yield BatchPart(
                 {
                     name: torch.cat([chosen[index], rejected[index]])
                     for name, (chosen, rejected) in halves.items()
@@ -173,7 +173,7 @@ def split(
             )
 
 
-def split_rows(inputs: Mapping[str, torch.Tensor], rows: int) -> Iterator[Part]:
+def split_rows(inputs: Mapping[str, torch.Tensor], rows: int) -> Iterator[BatchPart]:
     """Yield a micro batch of single rows in parts of at most ``rows``, as even as they can be.
 
     For a loss that is divided by the tokens of the whole step: then the parts add up by themselves.
@@ -181,4 +181,4 @@ def split_rows(inputs: Mapping[str, torch.Tensor], rows: int) -> Iterator[Part]:
     number = math.ceil(len(inputs["input_ids"]) / rows)
     parts = {name: tensor.tensor_split(number) for name, tensor in inputs.items()}
     for index in range(number):
-        yield Part({name: part[index] for name, part in parts.items()})
+        yield BatchPart({name: part[index] for name, part in parts.items()})

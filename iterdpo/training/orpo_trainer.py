@@ -17,7 +17,7 @@ from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.arguments import arguments_of
 from iterdpo.training.checks import IGNORED_LABEL, StepZero, check_odds
 from iterdpo.training.learners import Learner
-from iterdpo.training.memory import Part, split
+from iterdpo.training.memory import BatchPart, split
 from iterdpo.training.pairs_trainer import PairsTrainer
 from iterdpo.training.spec import OrpoSpec, PairExample
 
@@ -64,10 +64,10 @@ class ResumableOrpoTrainer(PairsTrainer, ORPOTrainer):
         self.train_dataset = train_dataset
         self._metrics = self._stored_metrics  # what the other trainers call it
 
-    def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[Part]:
+    def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[BatchPart]:
         return split(inputs, rows, list(self.losses), [1.0, 1.0], self._step, self.counted)
 
-    def add_part(self, model: Any, part: Part, num_items_in_batch: Any) -> torch.Tensor:
+    def add_part(self, model: Any, part: BatchPart, num_items_in_batch: Any) -> torch.Tensor:
         self._of_tokens, self._of_pairs = part.weights
         return super().add_part(model, part, num_items_in_batch)
 

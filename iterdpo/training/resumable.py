@@ -24,7 +24,7 @@ from iterdpo.training.checks import StepZero
 from iterdpo.training.distributed import ProcessGroup
 from iterdpo.training.divergence import check_finite, check_weights
 from iterdpo.training.learners import Learner
-from iterdpo.training.memory import Part, halved, is_out_of_memory
+from iterdpo.training.memory import BatchPart, halved, is_out_of_memory
 from iterdpo.training.resuming import Progress, restore_weights, save_weights
 from iterdpo.training.shared_step import SharedStep, seed_of
 from iterdpo.training.spec import Spec
@@ -91,11 +91,11 @@ class ResumableTrainer(Trainer):
         """Return how many pairs or examples a micro batch holds."""
         raise NotImplementedError
 
-    def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[Part]:
+    def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[BatchPart]:
         """Yield a micro batch in parts of at most ``rows`` that add up to its share of the step."""
         raise NotImplementedError
 
-    def add_part(self, model: Any, part: Part, num_items_in_batch: Any) -> torch.Tensor:
+    def add_part(self, model: Any, part: BatchPart, num_items_in_batch: Any) -> torch.Tensor:
         """Add the gradient of a part and return its loss."""
         loss: torch.Tensor = super().training_step(model, part.inputs, num_items_in_batch)
         return loss

@@ -14,7 +14,12 @@ from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.runtime.progress import Bar
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.distributed import ProcessGroup
-from iterdpo.training.launch import FAILURE_FILE, POLL_SECONDS, launched, number_of_processes
+from iterdpo.training.launch import (
+    POLL_SECONDS,
+    TRAINING_FAILURE_FILE,
+    launched,
+    number_of_processes,
+)
 from iterdpo.training.spec import AnySpec
 
 SPEC_FILE = "spec.json"
@@ -78,7 +83,7 @@ def _result(out: Path, status: int, stop: StopRequest, launched: bool) -> dict[s
     done = (out / TRAINING_FILE).is_file()
     if not done:  # children that were done all the same have left their result
         stop.check()
-    failure = out / FAILURE_FILE
+    failure = out / TRAINING_FAILURE_FILE
     if failure.is_file():
         said = json.loads(failure.read_text("utf-8"))
         kinds = {kind.__name__: kind for kind in (UserError, LineageError, RuntimeError)}

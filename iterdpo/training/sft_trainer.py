@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from iterdpo.training.arguments import arguments_of
 from iterdpo.training.checks import IGNORED_LABEL, StepZero, check_likelihood
-from iterdpo.training.memory import Part, split_rows
+from iterdpo.training.memory import BatchPart, split_rows
 from iterdpo.training.resumable import ResumableTrainer
 from iterdpo.training.spec import SftExample, SftSpec
 
@@ -51,7 +51,7 @@ class ResumableSftTrainer(ResumableTrainer, SFTTrainer):
     def rows_in(self, inputs: dict[str, torch.Tensor]) -> int:
         return len(inputs["input_ids"])
 
-    def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[Part]:
+    def parts(self, inputs: dict[str, torch.Tensor], rows: int) -> Iterator[BatchPart]:
         return split_rows(inputs, rows)
 
     def check_first(self, inputs: dict[str, Any], loss: float, tokens: Any) -> StepZero:

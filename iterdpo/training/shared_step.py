@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RankResult:
     """What one process has found in its share of a step."""
 
     loss: float
@@ -58,15 +58,15 @@ class SharedStep:
         first_parts: Sequence[StepZero],
         rows: int,
         stop: int | None,
-    ) -> list[Found]:
-        """Return what every process has found, by rank; see ``Found`` for what is given.
+    ) -> list[RankResult]:
+        """Return what every process has found, by rank; see ``RankResult`` for what is given.
 
         Raises:
             LineageError: the processes have read different micro batches.
             UserError: another process is gone.
         """
         peers.assert_equal_across_ranks("the training step", self.digest)
-        found = Found(sum(self.losses), metrics, list(first_parts), rows, stop)
+        found = RankResult(sum(self.losses), metrics, list(first_parts), rows, stop)
         return peers.gather(found)
 
 

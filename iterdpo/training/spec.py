@@ -19,7 +19,7 @@ from iterdpo.config.training import OptimizerConfig, TrainingConfig
 from iterdpo.records import Base
 from iterdpo.store.atomic import write_text
 
-Text = tuple[tuple[int, ...], tuple[int, ...]]
+TokenizedText = tuple[tuple[int, ...], tuple[int, ...]]
 """Prompt and answer, as token ids."""
 
 
@@ -36,7 +36,7 @@ class PairExample:
     rejected_logprob: float | None
 
     @property
-    def texts(self) -> tuple[Text, ...]:
+    def texts(self) -> tuple[TokenizedText, ...]:
         prompt = tuple(self.prompt_ids)
         return (prompt, tuple(self.chosen_ids)), (prompt, tuple(self.rejected_ids))
 
@@ -58,7 +58,7 @@ class SftExample:
     answer_ids: tuple[int, ...]
 
     @property
-    def texts(self) -> tuple[Text, ...]:
+    def texts(self) -> tuple[TokenizedText, ...]:
         return ((self.prompt_ids, self.answer_ids),)
 
     @property

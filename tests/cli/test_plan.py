@@ -9,7 +9,7 @@ import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
-from iterdpo.cli.plan import Estimate, said, total_of
+from iterdpo.cli.plan import StageEstimate, said, total_of
 from iterdpo.config.schema import Config
 from tests.loop.conftest import Configure, configure  # noqa: F401
 from tests.loop.sizes import SMALL
@@ -55,7 +55,9 @@ def test_over_an_empty_store_everything_runs_under_the_keys_it_then_has(
         (path.parent.parent.name, path.parent.name) for path in store.glob("[!.]*/*/stage.json")
     }
     candidates = [step for step in planned if step.stage == "candidates"]
-    assert candidates[0].estimate == Estimate(8 * 6 * 48, at_most=True)  # prompts x n x longest
+    assert candidates[0].estimate == StageEstimate(
+        8 * 6 * 48, at_most=True
+    )  # prompts x n x longest
 
 
 def test_after_the_run_everything_is_cached(
@@ -131,9 +133,9 @@ def test_the_command_prints_the_plan_and_leaves_no_run(
 
 def test_estimates_add_up_as_far_as_they_are_known() -> None:
     steps = [
-        plan.Step("a", "1", "runs", (), Estimate(1200, False, 2.0, 500_000)),
-        plan.Step("b", "2", "runs", (), Estimate(None, False, 3.4, 1_500_000)),
+        plan.Step("a", "1", "runs", (), StageEstimate(1200, False, 2.0, 500_000)),
+        plan.Step("b", "2", "runs", (), StageEstimate(None, False, 3.4, 1_500_000)),
         plan.Step("c", "3", "cached"),
     ]
     assert said(total_of(steps)) == "about 1,200 tokens, 5 s, 2.0 MB"
-    assert said(Estimate(7, at_most=True)) == "at most 7 tokens"
+    assert said(StageEstimate(7, at_most=True)) == "at most 7 tokens"

@@ -13,7 +13,7 @@ import pytest
 from iterdpo.assemble import assemble
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
-from iterdpo.engines.scripted import Choice
+from iterdpo.engines.scripted import ScriptedScores
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Comparison, Policy
 from iterdpo.runs.directory import Run
@@ -25,7 +25,7 @@ def answer(request: Request, policy: Policy, sample: int) -> str:
     return f"{policy.name} answer number {sample}" + " more" * sample
 
 
-def choose(winner: str, asked: list[str] | None = None) -> Choice:
+def choose(winner: str, asked: list[str] | None = None) -> ScriptedScores:
     """Scores 0, 1, 2 for the samples, so the longest is chosen; side by side, ``winner`` wins.
 
     ``asked`` is given the name of each policy that compares.

@@ -15,7 +15,7 @@ import pytest
 from iterdpo.cli import execute as run
 from iterdpo.config.choices import as_values
 from iterdpo.config.schema import Config
-from iterdpo.engines.scripted import TRUNCATED, Answer, Choice, ScriptedEngine
+from iterdpo.engines.scripted import TRUNCATED, ScriptedAnswer, ScriptedEngine, ScriptedScores
 from iterdpo.errors import NoPairsError, UserError
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy
@@ -36,7 +36,9 @@ def scripted(configure: Configure, checkpoint_of: CheckpointOf, tmp_path: Path) 
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Prompt {n}."}) + "\n" for n in range(PROMPTS)))
 
-    def get(answer: Answer, choose: Choice, *overrides: str) -> tuple[Config, ScriptedEngine]:
+    def get(
+        answer: ScriptedAnswer, choose: ScriptedScores, *overrides: str
+    ) -> tuple[Config, ScriptedEngine]:
         config = configure(
             "experiment=own_model", f"model.path={checkpoint_of('llama')}",
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",

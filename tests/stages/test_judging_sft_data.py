@@ -9,7 +9,7 @@ import pytest
 
 from iterdpo.data.instructions import RankedAnswers
 from iterdpo.engines.base import Sampling
-from iterdpo.engines.scripted import TRUNCATED, Answer, ScriptedEngine
+from iterdpo.engines.scripted import TRUNCATED, ScriptedAnswer, ScriptedEngine
 from iterdpo.errors import UserError
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.models.chat_messages import Request
@@ -46,7 +46,7 @@ def m0(stages: Stages, tmp_path: Path) -> Stored[Policy]:
     return stages.run(PrepareBase(tmp_path, "0" * 64, "none", "float32", False))
 
 
-def step(answer: Answer = judge, **settings: object) -> WriteEftData:
+def step(answer: ScriptedAnswer = judge, **settings: object) -> WriteEftData:
     usual: dict[str, object] = {
         "ranked": RANKED, "engine": ScriptedEngine(answer=answer, part_rows=4, streams=False),
         "rubric": Rubric.load("additive"), "sampling": Sampling(n=2, temperature=0.7), "low": 0,

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from iterdpo.tracking.base import Label, StageArtifact
+from iterdpo.tracking.base import RunLabel, StageArtifact
 from iterdpo.tracking.safe import SafeTracker
 from iterdpo.tracking.wandb import Artifacts, WandbTracker
 from iterdpo.tracking.wandb_environment import Mode, logged_in, resolve_mode
@@ -23,7 +23,7 @@ RUN = """
 import sys
 from pathlib import Path
 import iterdpo.tracking.wandb
-from iterdpo.tracking.base import Label, StageArtifact
+from iterdpo.tracking.base import RunLabel, StageArtifact
 from iterdpo.tracking.wandb import WandbTracker
 
 def open_soon(self, mode, *args, open=WandbTracker._open):
@@ -34,7 +34,7 @@ here = Path(sys.argv[1])
 tracker = WandbTracker(here, "iterdpo-tests", mode=sys.argv[2], artifacts=sys.argv[3])
 tracker.start(
     {"seed": 7, "hub": {"hf_token": "s3cr3t-value"}, "mirror": "https://me:s3cr3t-value@host/x"},
-    Label("a run", "a group", ("test",), "a note"),
+    RunLabel("a run", "a group", ("test",), "a note"),
 )
 stage = here.parent / "the store"
 stage.mkdir()
@@ -246,7 +246,7 @@ class Library:
 
 
 def start(tracker: WandbTracker) -> WandbTracker:
-    tracker.start({}, Label("a run"))
+    tracker.start({}, RunLabel("a run"))
     return tracker
 
 

@@ -192,5 +192,5 @@ def test_a_failure_in_one_process_ends_all_with_its_message(
         trained_by(asked_for("adapter"), tmp_path / "out", processes=2)
     assert statuses == [0]  # all went when they were told to, and nobody waited for a signal
     (left,) = (tmp_path / "out").iterdir()
-    assert left.name == launch.FAILURE_FILE
+    assert left.name == launch.TRAINING_FAILURE_FILE
     assert "Traceback" not in capfd.readouterr().err

@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from iterdpo.runs.directory import Run
     from iterdpo.runtime.quiet import quiet_libraries
     from iterdpo.tools.chat.conversation import Conversation
-    from iterdpo.tools.chat.prompt import Prompt
+    from iterdpo.tools.chat.shell import ChatShell
     from iterdpo.tools.chat.talker import StreamingEngine
     from iterdpo.tools.compare.answers import model_of, sampling_of
 
@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> None:
             sys.stderr.write(f"{' '.join(policies)} of {run.name}; /help lists the commands\n")
             with suppress(ImportError):  # arrow keys and earlier lines, where Python has them
                 importlib.import_module("readline")
-        Prompt(talk, run.name).loop()
+        ChatShell(talk, run.name).loop()
 
 
 if __name__ == "__main__":

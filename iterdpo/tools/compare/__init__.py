@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from iterdpo.runs.directory import Run
-    from iterdpo.tools.compare.answers import EngineFor, EngineName
+    from iterdpo.tools.compare.answers import EngineFor, EngineSetting
 
 __all__ = ["compare"]
 
@@ -33,7 +33,7 @@ def compare(
     temperature: float | None = None,
     max_tokens: int | None = None,
     seed: int | None = None,
-    engine: EngineName | None = None,
+    engine: EngineSetting | None = None,
     engine_for: EngineFor | None = None,
 ) -> pd.DataFrame:
     """Let models answer the same instructions and return them side by side.

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EngineName = Literal["auto", "vllm", "transformers"]
+EngineSetting = Literal["auto", "vllm", "transformers"]
 
 INSTRUCTION, SEEN = "instruction", "seen"
 
 
 @dataclass(frozen=True)
-class Model:
+class ComparedModel:
     """One column: a policy of a run."""
 
     run: Run
@@ -45,7 +45,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ComparedAnswer:
     """One cell. ``text`` is None where the instruction does not fit the model's context."""
 
     text: str | None
@@ -58,7 +58,7 @@ def default_names(run: Run) -> list[str]:
     return list(dict.fromkeys((first, run.best if run.best != first else last)))
 
 
-def choose_models(runs: Sequence[Run], names: Sequence[str] | None) -> list[Model]:
+def choose_models(runs: Sequence[Run], names: Sequence[str] | None) -> list[ComparedModel]:
     """Return the models to compare, run by run; a column begins with the run where there are more.
 
     Runs that start from the same M0 share one column for it.
@@ -68,7 +68,7 @@ def choose_models(runs: Sequence[Run], names: Sequence[str] | None) -> list[Mode
     """
     titles = _titles(runs)
     chosen = [
-        Model(run, run.policy(name), f"{title}{name}")
+        ComparedModel(run, run.policy(name), f"{title}{name}")
         for run, title in zip(runs, titles, strict=True)
         for name in dict.fromkeys(names or default_names(run))
     ]
@@ -117,7 +117,7 @@ def model_of(run: Run, device: str | None = None) -> ModelConfig:
     return replace(model, dtype=dtype, attention=choose_attention(model.attention, dtype, hardware))
 
 
-def engine_of(run: Run, name: EngineName | None = None) -> Engine:
+def engine_of(run: Run, name: EngineSetting | None = None) -> Engine:
     """Return the run's engine, or the one named; each adapter is proven before it answers."""
     config = replace(run.config, model=model_of(run))
     if name is not None:
@@ -127,26 +127,26 @@ def engine_of(run: Run, name: EngineName | None = None) -> Engine:
 
 def write_answers(
     engine: Engine, requests: Sequence[Request], policy: Policy, sampling: Sampling
-) -> Iterator[Answer]:
+) -> Iterator[ComparedAnswer]:
     """Yield one answer a request, in their order."""
     for written in engine.generate(requests, policy, sampling):
         if isinstance(written, PromptTooLong):
-            yield Answer(None)
+            yield ComparedAnswer(None)
         else:
-            yield Answer(written.text, written.finish_reason == "length")
+            yield ComparedAnswer(written.text, written.finish_reason == "length")
 
 
 def answer_all(
-    models: Sequence[Model],
+    models: Sequence[ComparedModel],
     prompts: Sequence[Prompt],
     sampling: Sampling,
     engine_for: EngineFor,
-) -> dict[str, list[Answer]]:
+) -> dict[str, list[ComparedAnswer]]:
     """Return every model's answers by column, in the order of ``prompts``.
 
     A run's models share an engine, which is closed before that of the next run is made.
     """
-    answers: dict[str, list[Answer]] = {}
+    answers: dict[str, list[ComparedAnswer]] = {}
     for run in dict.fromkeys(id(model.run) for model in models):
         own = [model for model in models if id(model.run) == run]
         system = own[0].run.config.prompts.system
@@ -162,7 +162,7 @@ def answer_all(
 def as_frame(
     prompts: Sequence[Prompt],
     seen: Sequence[str],
-    answers: dict[str, list[Answer]],
+    answers: dict[str, list[ComparedAnswer]],
     oracle: LabOracle | None,
 ) -> pd.DataFrame:
     """Return a row an instruction: what the runs did with it, and each model's answer.
@@ -190,7 +190,7 @@ def as_frame(
     return pd.DataFrame(columns)
 
 
-def warn_of(answers: dict[str, list[Answer]], sampling: Sampling) -> None:
+def warn_of(answers: dict[str, list[ComparedAnswer]], sampling: Sampling) -> None:
     """Say how many answers are missing or cut off."""
     for name, given in answers.items():
         missing = sum(answer.text is None for answer in given)

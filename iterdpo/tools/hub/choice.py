@@ -20,7 +20,7 @@ BASE_DIR = "base"
 
 
 @dataclass(frozen=True)
-class Choice:
+class SharedModels:
     """The models of one repository."""
 
     top: Policy | None
@@ -39,7 +39,7 @@ class Choice:
         return None if policy == self.top else policy.name
 
 
-def choose(run: Run, models: Models) -> Choice | None:
+def choose(run: Run, models: Models) -> SharedModels | None:
     """Return the models that ``models`` names; None for none of them.
 
     Raises:
@@ -51,7 +51,7 @@ def choose(run: Run, models: Models) -> Choice | None:
     named = run.policy(run.best) if models != "last" else run.policy()
     top = named if named in made else None
     if models == "all" and made:
-        return Choice(top, made)
+        return SharedModels(top, made)
     if top is None:
         others = ", ".join(policy.name for policy in made)
         raise UserError(
@@ -59,7 +59,7 @@ def choose(run: Run, models: Models) -> Choice | None:
             "run began with: there is nothing of its own to upload; "
             + (f"take last or all (there are {others}) or none" if made else "take none")
         )
-    return Choice(top)
+    return SharedModels(top)
 
 
 def own_base(run: Run, policies: Sequence[Policy]) -> Policy | None:

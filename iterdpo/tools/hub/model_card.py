@@ -11,13 +11,13 @@ from iterdpo.records import Policy
 from iterdpo.runs.directory import Run
 from iterdpo.tools.hub import recipe
 from iterdpo.tools.hub.card_metadata import with_metadata
-from iterdpo.tools.hub.choice import BASE_DIR, Choice, own_base
+from iterdpo.tools.hub.choice import BASE_DIR, SharedModels, own_base
 from iterdpo.tools.hub.markdown import escaped, fenced
 from iterdpo.tools.hub.pairs import given, judged_by_policy
 from iterdpo.tools.hub.provenance import Origin, hub_id_of
 
 
-def model_card(run: Run, choice: Choice, origin: Origin, repo: str, *, pairs: bool) -> str:
+def model_card(run: Run, choice: SharedModels, origin: Origin, repo: str, *, pairs: bool) -> str:
     """Return the README of a model repository.
 
     Args:
@@ -67,7 +67,7 @@ def tags(run: Run, *, adapters: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def _opening(run: Run, choice: Choice, origin: Origin) -> str:
+def _opening(run: Run, choice: SharedModels, origin: Origin) -> str:
     kind = "LoRA adapters" if any(policy.adapter for policy in choice.policies) else "Models"
     method = recipe.method(run)
     how = (
@@ -85,7 +85,7 @@ def _opening(run: Run, choice: Choice, origin: Origin) -> str:
     return f"{text}\n\n{', '.join(places)}."
 
 
-def _loading(run: Run, choice: Choice, origin: Origin, repo: str) -> str:
+def _loading(run: Run, choice: SharedModels, origin: Origin, repo: str) -> str:
     policy = choice.policies[0]
     folder = choice.folder_of(policy)
     if policy.adapter is None:

@@ -12,10 +12,10 @@ from itertools import combinations, permutations
 from statistics import fmean
 from typing import TypeVar
 
-Choice = TypeVar("Choice", bound=Hashable)
+Value = TypeVar("Value", bound=Hashable)
 
 
-def raw_agreement(units: Sequence[Sequence[Choice]]) -> float | None:
+def raw_agreement(units: Sequence[Sequence[Value]]) -> float | None:
     """Return the share, in [0, 1], of pairs of people that chose the same for the same item.
 
     Args:
@@ -28,7 +28,7 @@ def raw_agreement(units: Sequence[Sequence[Choice]]) -> float | None:
     return fmean(same) if same else None
 
 
-def cohen_kappa(pairs: Sequence[tuple[Choice, Choice]]) -> float | None:
+def cohen_kappa(pairs: Sequence[tuple[Value, Value]]) -> float | None:
     """Return Cohen's kappa of two people (A Coefficient of Agreement for Nominal Scales,
     Educational and Psychological Measurement 20:37, 1960): (p_o - p_e) / (1 - p_e).
 
@@ -55,7 +55,7 @@ def cohen_kappa(pairs: Sequence[tuple[Choice, Choice]]) -> float | None:
     return (observed - expected) / (1 - expected)
 
 
-def krippendorff_alpha(units: Sequence[Sequence[Choice]]) -> float | None:
+def krippendorff_alpha(units: Sequence[Sequence[Value]]) -> float | None:
     """Return Krippendorff's alpha for nominal data, any number of people, gaps allowed.
 
     alpha = 1 - D_o / D_e (Computing Krippendorff's Alpha-Reliability, 2011, section D). With the
@@ -70,12 +70,12 @@ def krippendorff_alpha(units: Sequence[Sequence[Choice]]) -> float | None:
     Returns:
         At most 1; 0 is chance. None where no item has two choices, or all choices are the same.
     """
-    weights: dict[tuple[Choice, Choice], float] = {}
+    weights: dict[tuple[Value, Value], float] = {}
     for choices in units:
         if len(choices) >= 2:
             for pair, count in Counter(permutations(choices, 2)).items():
                 weights[pair] = weights.get(pair, 0.0) + count / (len(choices) - 1)
-    margins: dict[Choice, float] = {}
+    margins: dict[Value, float] = {}
     for (choice, _), weight in weights.items():
         margins[choice] = margins.get(choice, 0.0) + weight
     if len(margins) < 2:
@@ -86,7 +86,7 @@ def krippendorff_alpha(units: Sequence[Sequence[Choice]]) -> float | None:
     return 1 - (n - 1) * observed / expected
 
 
-def agreement_of(choices: Mapping[str, Mapping[str, Choice]]) -> dict[str, float | int | None]:
+def agreement_of(choices: Mapping[str, Mapping[str, Value]]) -> dict[str, float | int | None]:
     """Return how far people agree on the items that at least two of them labelled.
 
     Args:

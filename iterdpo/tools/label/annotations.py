@@ -13,14 +13,14 @@ from iterdpo.tools.label.task import Item, Task, read_json
 
 EXPORT_FORMAT = "iterdpo labels 1"
 
-Choice = Literal["left", "right", "tie", "skip"]
+Vote = Literal["left", "right", "tie", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
     """One choice."""
 
-    choice: Choice
+    choice: Vote
     seconds: float
     """From when the item was shown, while the page was in front."""
 
@@ -46,7 +46,7 @@ class Marks:
         }
 
 
-def preference_for_first(item: Item, choice: Choice) -> float:
+def preference_for_first(item: Item, choice: Vote) -> float:
     """Return 1 where the first answer was chosen, 0 where the second was, 1/2 for a tie."""
     if choice == "tie":
         return 0.5
@@ -120,7 +120,7 @@ def _read(path: Path) -> Marks:
 
 
 def _mark(path: Path, number: int, entry: Any) -> tuple[str, Annotation]:
-    known = get_args(Choice)
+    known = get_args(Vote)
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         raise UserError(f"{path}: item {number} has no id; export it again from the page")
     if entry.get("choice") not in known:

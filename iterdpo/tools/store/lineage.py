@@ -35,7 +35,7 @@ _VERDICT = ("score", "unscored_reason", "unscored_raw")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JudgedAnswer:
     """One of the pair's two answers and what the judge said of it."""
 
     candidate: Row
@@ -48,8 +48,8 @@ class Lineage:
 
     pair: Row
     prompt: Row
-    chosen: Answer
-    rejected: Answer
+    chosen: JudgedAnswer
+    rejected: JudgedAnswer
     scale: tuple[float, float] | None
     """Lowest and highest score that the judge may give, where its settings say."""
     writer: str
@@ -121,7 +121,7 @@ def _lineage(
     judge = judges[0].policy.fingerprint if judges else judge_fingerprint(settings)
     prompt = _one(prompts, Prompt, "id", pair["prompt_id"])
     chosen, rejected = (
-        Answer(
+        JudgedAnswer(
             _one(candidates, Candidate, "id", pair[f"{side}_id"]),
             _one(judgments, Judgment, "candidate_id", pair[f"{side}_id"]),
         )
@@ -151,7 +151,10 @@ def _lineage(
 
 
 def _disagreements(
-    pair: Row, prompt: Row, answers: Mapping[str, Answer], given: Mapping[str, tuple[str, str]]
+    pair: Row,
+    prompt: Row,
+    answers: Mapping[str, JudgedAnswer],
+    given: Mapping[str, tuple[str, str]],
 ) -> Iterator[str]:
     if pair["prompt"] != prompt["text"]:
         yield "the pair's prompt is not the text of the prompt it names"

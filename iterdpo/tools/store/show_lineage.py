@@ -12,7 +12,7 @@ from itertools import chain
 from iterdpo.records import OFFLINE
 from iterdpo.runtime.terminal import harmless
 from iterdpo.tools.store.export import finite
-from iterdpo.tools.store.lineage import Answer, Lineage, Row
+from iterdpo.tools.store.lineage import JudgedAnswer, Lineage, Row
 from iterdpo.tools.store.policies import PolicyNode
 from iterdpo.tools.store.show import line
 
@@ -55,7 +55,7 @@ def lineage(found: Lineage) -> None:
         line(f"disagreement: {problem}")
 
 
-def _answer(side: str, answer: Answer, writer: str) -> None:
+def _answer(side: str, answer: JudgedAnswer, writer: str) -> None:
     candidate = answer.candidate
     tokens, total = len(candidate["token_ids"]), sum(candidate["logprobs"])
     line(f"{side} {candidate['id']}, sample {candidate['index']}")

@@ -13,7 +13,7 @@ from iterdpo.engines.base import Sampling
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Adapter, Base, Policy
 from iterdpo.tools.chat.conversation import Conversation
-from iterdpo.tools.chat.prompt import Prompt
+from iterdpo.tools.chat.shell import ChatShell
 from iterdpo.tools.chat.talker import ContextFullError
 
 BASE = Base("p", "s", "none", "float32", "p")
@@ -75,7 +75,7 @@ class Talk:
                 raise KeyboardInterrupt
             return str(line)
 
-        Prompt(self.conversation, "run", read, self.out, self.notes, interactive).loop()
+        ChatShell(self.conversation, "run", read, self.out, self.notes, interactive).loop()
 
     @property
     def turns(self) -> list[tuple[str, str, str | None]]:

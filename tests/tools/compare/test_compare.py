@@ -22,7 +22,7 @@ from iterdpo.records import Prompt
 from iterdpo.runs.directory import Run
 from iterdpo.tools.compare import compare
 from iterdpo.tools.compare.__main__ import _show_wrapped, main, show, write_csv
-from iterdpo.tools.compare.answers import Answer, as_frame, default_names, sampling_of
+from iterdpo.tools.compare.answers import ComparedAnswer, as_frame, default_names, sampling_of
 from iterdpo.tools.compare.unseen import History, held_out
 from tests.made_run import HOSTILE
 
@@ -151,7 +151,7 @@ def test_long_instructions_and_cut_off_answers_are_told(
 def test_scores_of_the_oracle() -> None:
     oracle = LabOracle()
     prompt = Prompt.of("name two tools in reverse order", "lab")
-    answers = {"M0": [Answer("saw axe")], "M1": [Answer(None)]}
+    answers = {"M0": [ComparedAnswer("saw axe")], "M1": [ComparedAnswer(None)]}
     frame = as_frame([prompt], ["never"], answers, oracle)
     assert list(frame.columns) == ["instruction", "seen", "M0", "M1", "M0 score", "M1 score"]
     assert frame["M0 score"][0] == oracle.score(prompt, "saw axe")
@@ -162,13 +162,13 @@ def test_the_oracle_scores_what_it_knows_and_nothing_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lab, other = Prompt.of("name two tools in reverse order", "lab"), Prompt.of("hello", "given")
-    answers = {"M0": [Answer("saw axe"), Answer("hi")]}
+    answers = {"M0": [ComparedAnswer("saw axe"), ComparedAnswer("hi")]}
     frame = as_frame([lab, other], ["never"] * 2, answers, LabOracle())
     assert frame["M0 score"][0] == LabOracle().score(lab, "saw axe")
     assert pd.isna(frame["M0 score"][1])
     _show_wrapped(frame)
     assert "nan" not in capsys.readouterr().out
-    frame = as_frame([other], ["never"], {"M0": [Answer("hi")]}, LabOracle())
+    frame = as_frame([other], ["never"], {"M0": [ComparedAnswer("hi")]}, LabOracle())
     assert list(frame.columns) == ["instruction", "seen", "M0"]
 
 

@@ -12,14 +12,14 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.records import Adapter, Base, Policy
 from iterdpo.runs.directory import Run
-from iterdpo.tools.hub.choice import Choice, choose, lay_out, own_base
+from iterdpo.tools.hub.choice import SharedModels, choose, lay_out, own_base
 from iterdpo.tools.hub.provenance import Origin
 from tests.checkpoints import CheckpointOf
 from tests.narrowing import present
 from tests.tools.hub.conftest import Changed
 
 
-def names(choice: Choice | None) -> tuple[str | None, list[str]]:
+def names(choice: SharedModels | None) -> tuple[str | None, list[str]]:
     assert choice is not None
     return choice.top.name if choice.top else None, [policy.name for policy in choice.folders]
 
@@ -98,5 +98,5 @@ def test_a_merged_base_goes_along_with_adapters_on_it() -> None:
 def test_every_model_once() -> None:
     base = Base("o", "a", "none", "float32", "o")
     one, two = (Policy(name, base, Adapter(name, name), "p") for name in ("M1", "M2"))
-    assert Choice(two, [one, two]).policies == [two, one]
-    assert Choice(None, [one, two]).policies == [one, two]
+    assert SharedModels(two, [one, two]).policies == [two, one]
+    assert SharedModels(None, [one, two]).policies == [one, two]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iterdpo.tools.label.annotations import EXPORT_FORMAT, Choice
+from iterdpo.tools.label.annotations import EXPORT_FORMAT, Vote
 from iterdpo.tools.label.task import Kind, Question, Side, Task, make_task
 
 
@@ -40,7 +40,7 @@ def exported(task: Task, annotator: str, preferences: Mapping[str, float | None]
         name = item.question.first.candidate_id
         if name in preferences:
             wanted = preferences[name]
-            choice: Choice = "skip" if wanted is None else "tie"
+            choice: Vote = "skip" if wanted is None else "tie"
             if wanted in (0, 1):
                 choice = "left" if (wanted == 1) == item.first_is_left else "right"
             items.append({"id": item.id, "choice": choice, "seconds": 2.5})

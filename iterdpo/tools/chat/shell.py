@@ -28,7 +28,7 @@ HELP = """\
 Ctrl-C stops an answer. A message that begins with a slash is written with two."""
 
 
-class Prompt:
+class ChatShell:
     """Reads lines, answers them and writes to ``out``; what is no answer goes to ``notes``."""
 
     def __init__(
