@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from iterdpo.config.model import LoraConfig
 from iterdpo.config.sft import SftConfig
 from iterdpo.config.training import TrainingConfig
-from iterdpo.engines.base import Sampling, TokenSequence
+from iterdpo.engines.base import Engine, Sampling, TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.models.chat_messages import Request
 from iterdpo.models.checkpoint import save_dequantized
@@ -22,6 +22,16 @@ from iterdpo.training.canary import watched_texts
 from iterdpo.training.checkpoints import identity_of
 from iterdpo.training.spec import DpoSpec, OrpoSpec, PairExample, SftExample, SftSpec
 from iterdpo.training.train import train
+from tests.checkpoints import CheckpointOf
+from tests.narrowing import answered
+
+BaseOf = Callable[[str], Base]
+AnswersOf = Callable[[Engine, Policy, int], list[PairExample]]
+MakeSpec = Callable[..., DpoSpec]
+MakeLessons = Callable[..., SftSpec]
+Trained = Callable[[DpoSpec], Path]
+Files = Callable[[Path], dict[str, bytes]]
+Whole = Callable[[DpoSpec], dict[str, bytes]]
 
 TRAINING = TrainingConfig(
     method="dpo",
@@ -49,12 +59,12 @@ TRAINING = TrainingConfig(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def loaded(libraries: Any) -> None:
+def loaded(libraries: None) -> None:
     """Every test here trains."""
 
 
 @pytest.fixture(scope="session")
-def base_of(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def base_of(checkpoint_of: CheckpointOf, tmp_path_factory: pytest.TempPathFactory) -> BaseOf:
     """A function from a quantization to a prepared base."""
     made: dict[str, Base] = {}
 
@@ -73,21 +83,21 @@ def base_of(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
 
 
 @pytest.fixture
-def engine() -> Iterator[Any]:
+def engine() -> Iterator[TransformersEngine]:
     engine = TransformersEngine(TransformersSettings(device="cpu", batch_size=16))
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="session")
-def answers_of() -> Any:
+def answers_of() -> AnswersOf:
     """A function from an engine, a policy and a number to pairs of the policy's own answers."""
     written: dict[tuple[str, int], list[PairExample]] = {}
 
-    def get(engine: Any, policy: Policy, pairs: int) -> list[PairExample]:
+    def get(engine: Engine, policy: Policy, pairs: int) -> list[PairExample]:
         if (policy.fingerprint, pairs) not in written:
             requests = [Request.of(f"Name {n} animals.") for n in range(pairs)]
-            done = list(engine.generate(requests, policy, Sampling(n=2, max_tokens=8, seed=5)))
+            done = answered(engine.generate(requests, policy, Sampling(n=2, max_tokens=8, seed=5)))
             written[policy.fingerprint, pairs] = [
                 PairExample(
                     a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs)
@@ -100,7 +110,9 @@ def answers_of() -> Any:
 
 
 @pytest.fixture
-def make_spec(base_of: Any, answers_of: Any, engine: Any, tmp_path: Path) -> Any:
+def make_spec(
+    base_of: BaseOf, answers_of: AnswersOf, engine: TransformersEngine, tmp_path: Path
+) -> MakeSpec:
     """A function that writes pairs of the policy's own answers and asks for a training on them."""
 
     def make(
@@ -163,7 +175,7 @@ SFT = SftConfig(
 
 
 @pytest.fixture
-def make_lessons(base_of: Any, engine: Any, tmp_path: Path) -> Any:
+def make_lessons(base_of: BaseOf, engine: TransformersEngine, tmp_path: Path) -> MakeLessons:
     """A function that writes lessons of 2 to 6 tokens each and asks for a fine-tuning on them."""
 
     def make(quantization: str = "none", lessons: int = 11, **changes: Any) -> SftSpec:
@@ -196,12 +208,13 @@ def make_lessons(base_of: Any, engine: Any, tmp_path: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A function from a spec to the directory that its training leaves when nothing stops it."""
     made: dict[str, Path] = {}
 
     def get(spec: DpoSpec) -> Path:
         key = identity_of(spec, "", "")["spec"]
+        assert isinstance(key, str)
         if key not in made:
             made[key] = tmp_path_factory.mktemp("trained") / "out"
             train(dataclasses.replace(spec, checkpoints=None), made[key])
@@ -211,7 +224,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def whole(trained: Any) -> Any:
+def whole(trained: Trained) -> Whole:
     """A function from a spec to the files that its training leaves when nothing stops it."""
     return lambda spec: files_in(trained(spec))
 
@@ -225,6 +238,6 @@ def files_in(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def files() -> Any:
+def files() -> Files:
     """The function from a directory to the bytes of every file in it."""
     return files_in

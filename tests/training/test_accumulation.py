@@ -12,9 +12,11 @@ from transformers import TrainerCallback
 
 from iterdpo.models.loading import load_tokenizer
 from iterdpo.store.tables import read_records, write_records
+from iterdpo.training.adapters import AdapterLearner
 from iterdpo.training.learners import load_learner
-from iterdpo.training.spec import PairExample, SftExample
+from iterdpo.training.spec import AnySpec, DpoSpec, OrpoSpec, PairExample, SftExample
 from iterdpo.training.train import make_trainer, train
+from tests.training.conftest import MakeLessons, MakeSpec
 
 PAIRS = 11  # an optimizer step of 8, and an incomplete one of 3
 STILL = {"optimizer": "sgd", "learning_rate": 1e-12, "max_grad_norm": 1e9}
@@ -32,7 +34,7 @@ class Gradients(TrainerCallback):
         self.steps.append(torch.cat([weight.grad.double().flatten() for weight in trained]))
 
 
-def uneven(spec: Any) -> None:
+def uneven(spec: DpoSpec | OrpoSpec) -> None:
     """Make the answers of a spec's examples 1 to 8 tokens long, in no order of length."""
     examples = read_records(Path(spec.examples), PairExample)
     cut = [
@@ -43,7 +45,7 @@ def uneven(spec: Any) -> None:
     write_records(Path(spec.examples), PairExample, cut)
 
 
-def gradients(spec: Any) -> tuple[list[torch.Tensor], list[float]]:
+def gradients(spec: AnySpec) -> tuple[list[torch.Tensor], list[float]]:
     """Return the gradient and the loss of every step of a training that moves nothing."""
     torch.manual_seed(0)
     learner = load_learner(spec)
@@ -51,6 +53,7 @@ def gradients(spec: Any) -> tuple[list[torch.Tensor], list[float]]:
         for name, weight in learner.model.named_parameters():
             if "lora_B" in name:
                 weight.data.normal_(std=0.05)
+        assert isinstance(learner, AdapterLearner)
         learner._start.update(
             {n: w.data.clone() for n, w in learner.model.named_parameters() if n in learner._start}
         )
@@ -66,7 +69,9 @@ def gradients(spec: Any) -> tuple[list[torch.Tensor], list[float]]:
 
 @pytest.mark.parametrize("lora", ["adapter", "all weights"])
 @pytest.mark.parametrize("changes", [{}, MIXED, {"loss": ("sft",)}, {"loss": ("ipo",)}])
-def test_one_micro_batch_of_8_is_four_of_2(make_spec: Any, changes: Any, lora: str) -> None:
+def test_one_micro_batch_of_8_is_four_of_2(
+    make_spec: MakeSpec, changes: dict[str, Any], lora: str
+) -> None:
     spec = make_spec(
         pairs=PAIRS, batch_size=8, micro_batch_size=8, **(STILL | changes),
         **({"lora": None, "reference_adapter": None} if lora == "all weights" else {}),
@@ -81,7 +86,7 @@ def test_one_micro_batch_of_8_is_four_of_2(make_spec: Any, changes: Any, lora: s
     assert same_losses == pytest.approx(losses, rel=1e-6)
 
 
-def test_a_micro_batch_that_adds_nothing_is_no_mistake(make_spec: Any, tmp_path: Path) -> None:
+def test_a_micro_batch_that_adds_nothing_is_no_mistake(make_spec: MakeSpec, tmp_path: Path) -> None:
     """A batch whose ``sft`` has tokens in one of its micro batches only."""
     spec = make_spec(pairs=2, batch_size=2, micro_batch_size=1, loss=("sft",), **STILL)
     one, other = read_records(Path(spec.examples), PairExample)
@@ -94,7 +99,7 @@ def test_a_micro_batch_that_adds_nothing_is_no_mistake(make_spec: Any, tmp_path:
     assert report["history"][0]["loss"] == pytest.approx(expected["history"][0]["loss"], rel=1e-5)
 
 
-def test_step_0_is_proven_over_the_whole_first_step(make_spec: Any, tmp_path: Path) -> None:
+def test_step_0_is_proven_over_the_whole_first_step(make_spec: MakeSpec, tmp_path: Path) -> None:
     spec = make_spec(pairs=PAIRS, batch_size=8, micro_batch_size=2, **(STILL | MIXED))
     uneven(spec)
     report = train(spec, tmp_path)
@@ -102,7 +107,7 @@ def test_step_0_is_proven_over_the_whole_first_step(make_spec: Any, tmp_path: Pa
     assert report["step0"]["expected_loss"] == pytest.approx(report["step0"]["loss"], rel=1e-4)
 
 
-def test_lessons_count_by_their_tokens(make_lessons: Any) -> None:
+def test_lessons_count_by_their_tokens(make_lessons: MakeLessons) -> None:
     """``SFTTrainer`` is told the tokens of the whole step; parts for memory keep to it."""
     found = []
     for micro, memory in ((8, 8), (2, 2), (8, 3)):

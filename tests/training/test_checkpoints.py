@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 
 from iterdpo.store.atomic import remove_all_but_damaged
 from iterdpo.store.hashing import sha256_of
-from iterdpo.training.checkpoints import Checkpoints, identity_of
+from iterdpo.training.checkpoints import Checkpoint, Checkpoints, identity_of
+from iterdpo.training.spec import DpoSpec
+from tests.narrowing import present
+from tests.training.conftest import MakeLessons, MakeSpec
 
 IDENTITY = {"spec": "one"}
 
 
-def fill_with(text: str) -> Any:
+def fill_with(text: str) -> Callable[[Path], None]:
     def fill(work: Path) -> None:
         (work / "weights").write_text(text)
         (work / "state.json").write_text(json.dumps(text))
@@ -27,11 +31,12 @@ def fill_with(text: str) -> Any:
 
 
 @pytest.fixture
-def checkpoints(tmp_path: Path) -> Any:
+def checkpoints(tmp_path: Path) -> Checkpoints:
     return Checkpoints(tmp_path / "kept", IDENTITY)
 
 
-def content(checkpoint: Any) -> tuple[int, str, str]:
+def content(checkpoint: Checkpoint | None) -> tuple[int, str, str]:
+    assert checkpoint is not None
     texts = [(checkpoint.directory / name).read_text() for name in ("weights", "state.json")]
     return checkpoint.step, texts[0], json.loads(texts[1])
 
@@ -75,7 +80,7 @@ def test_a_kill_at_any_write_leaves_the_old_checkpoint_or_the_new(
                 break
             except Killed:
                 found = Checkpoints(directory, IDENTITY)
-        latest = found.latest()
+        latest = present(found.latest())
         assert content(latest) in [(1, "old", "old"), (2, "new", "new")]
         assert all("-step-" in path.name for path in directory.iterdir())
         seen.append((calls[number - 1], latest.step))
@@ -90,14 +95,18 @@ def test_a_kill_at_any_write_leaves_the_old_checkpoint_or_the_new(
 @pytest.mark.parametrize("name", ["weights", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["altered", "truncated", "empty", "missing", "binary"])
 def test_a_damaged_checkpoint_is_named_set_aside_and_the_older_one_used(
-    checkpoints: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, damage: str
+    checkpoints: Checkpoints,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    damage: str,
 ) -> None:
     checkpoints.write(1, fill_with("old"))
-    shutil.copytree(checkpoints.latest().directory, tmp_path / "copy")
-    old = checkpoints.latest().directory
+    shutil.copytree(present(checkpoints.latest()).directory, tmp_path / "copy")
+    old = present(checkpoints.latest()).directory
     checkpoints.write(2, fill_with("new"))
     shutil.copytree(tmp_path / "copy", old)  # as if the kill had come before its removal
-    path = checkpoints.latest().directory / name
+    path = present(checkpoints.latest()).directory / name
     whole = path.read_bytes()
     if damage == "missing":
         path.unlink()
@@ -121,29 +130,29 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_the_older_one_used(
 
 
 def test_what_was_set_aside_is_never_overwritten_read_or_deleted(
-    checkpoints: Any, tmp_path: Path
+    checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
     for number in (1, 2):
         checkpoints.write(7, fill_with(f"bad {number}"))
-        (checkpoints.latest().directory / "weights").write_text("damaged")
+        (present(checkpoints.latest()).directory / "weights").write_text("damaged")
         assert checkpoints.latest() is None
     kept = tmp_path / "kept"
     assert sorted(path.suffix for path in kept.iterdir()) == [".corrupt-1", ".corrupt-2"]
     checkpoints.write(8, fill_with("good"))
-    assert checkpoints.latest().step == 8
+    assert present(checkpoints.latest()).step == 8
     remove_all_but_damaged(kept)
     assert sorted(path.suffix for path in kept.iterdir()) == [".corrupt-1", ".corrupt-2"]
 
 
 def test_trainings_share_a_directory_without_touching_each_others(
-    checkpoints: Any, tmp_path: Path
+    checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
     other = Checkpoints(tmp_path / "kept", {"spec": "other"})
     checkpoints.write(1, fill_with("one"))
     assert other.latest() is None
     (tmp_path / "kept" / f".partial-{sha256_of(IDENTITY)[:12]}-left").mkdir()
     other.write(5, fill_with("other"))
-    assert other.latest().step == 5
+    assert present(other.latest()).step == 5
     assert content(Checkpoints(tmp_path / "kept", IDENTITY).latest()) == (1, "one", "one")
     assert not list((tmp_path / "kept").glob(".partial-*"))
     remove_all_but_damaged(tmp_path / "kept")
@@ -152,26 +161,26 @@ def test_trainings_share_a_directory_without_touching_each_others(
 
 
 def test_a_checkpoint_under_another_trainings_name_is_refused(
-    checkpoints: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    checkpoints: Checkpoints, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = Checkpoints(tmp_path / "kept", {"spec": "other"})
     other.write(5, fill_with("other"))
-    path = other.latest().directory
+    path = present(other.latest()).directory
     path.rename(path.with_name(f"{sha256_of(IDENTITY)[:12]}-step-00000005"))
     assert checkpoints.latest() is None
     assert "is not of this training" in caplog.text
 
 
 def test_what_decides_the_result_identifies_a_training_and_nothing_else(
-    make_spec: Any, tmp_path: Path
+    make_spec: MakeSpec, tmp_path: Path
 ) -> None:
-    def identity(spec: Any, reference: Any = "ref", device: Any = "cpu") -> Any:
+    def identity(spec: DpoSpec, reference: str = "ref", device: str = "cpu") -> str:
         return sha256_of(identity_of(spec, reference, device))
 
     spec = make_spec()
     (tmp_path / "moved").mkdir()
     moved = shutil.copy(spec.examples, tmp_path / "moved")
-    same = [
+    same: list[dict[str, Any]] = [
         {"checkpoints": "somewhere", "checkpoint_steps": 3},
         {"author": "M7", "max_engine_gap": 0.1},
         {"examples": str(moved)},
@@ -181,13 +190,13 @@ def test_what_decides_the_result_identifies_a_training_and_nothing_else(
     for changes in same:
         assert identity(dataclasses.replace(spec, **changes)) == identity(spec), changes
     Path(moved).write_bytes(Path(spec.examples).read_bytes() + b" ")
-    others = [
+    others: list[dict[str, Any]] = [
         {"seed": 1},
         {"examples": str(moved)},
         {"base": dataclasses.replace(spec.base, sha256="1")},
         {"training": dataclasses.replace(spec.training, learning_rate=0.5)},
         {"training": dataclasses.replace(spec.training, micro_batch_size=1)},
-        {"lora": dataclasses.replace(spec.lora, rank=5)},
+        {"lora": dataclasses.replace(present(spec.lora), rank=5)},
         {"reference_is_start": False},
     ]
     found = {identity(dataclasses.replace(spec, **changes)) for changes in others}
@@ -195,7 +204,7 @@ def test_what_decides_the_result_identifies_a_training_and_nothing_else(
     assert len(found) == len(others) + 3
 
 
-def test_a_fine_tuning_goes_on_whatever_is_made_of_it_afterwards(make_lessons: Any) -> None:
+def test_a_fine_tuning_goes_on_whatever_is_made_of_it_afterwards(make_lessons: MakeLessons) -> None:
     """None of these is in the stage's key, so a checkpoint that it keeps must serve them all."""
     spec = make_lessons()
     merged = dataclasses.replace(spec.training, method="merged", path=("elsewhere.jsonl",))
@@ -203,7 +212,7 @@ def test_a_fine_tuning_goes_on_whatever_is_made_of_it_afterwards(make_lessons: A
     assert identity_of(same, None, "cpu") == identity_of(spec, None, "cpu")
 
 
-def test_an_adapter_counts_by_its_files(make_spec: Any, tmp_path: Path) -> None:
+def test_an_adapter_counts_by_its_files(make_spec: MakeSpec, tmp_path: Path) -> None:
     places = [tmp_path / name for name in ("one", "copy", "other")]
     for place in places:
         place.mkdir()

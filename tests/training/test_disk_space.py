@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.store.tables import read_records
 from iterdpo.training.disk_space import Writes, writes
-from iterdpo.training.spec import PairExample
+from iterdpo.training.spec import DpoSpec, PairExample
 from iterdpo.training.train import train
+from tests.training.conftest import BaseOf, MakeLessons, MakeSpec
 
 GB = 10**9
 DISK = namedtuple("DISK", ["total", "used", "free"])
@@ -41,7 +43,7 @@ STEPS = {"batch_size": 2, "micro_batch_size": 2, "checkpoint_steps": 1}
     ],
 )
 def test_what_a_training_of_8_billion_weights_writes(
-    optimizer: str, due: int, resumed: bool, expected: Any
+    optimizer: str, due: int, resumed: bool, expected: Writes
 ) -> None:
     found = writes(32 * GB, 8 * GB, optimizer, due, resumed)
     assert found == expected
@@ -49,10 +51,10 @@ def test_what_a_training_of_8_billion_weights_writes(
 
 
 @pytest.fixture
-def make_kept(make_spec: Any, base_of: Any, tmp_path: Path) -> Any:
+def make_kept(make_spec: MakeSpec, base_of: BaseOf, tmp_path: Path) -> MakeSpec:
     """A function that asks for a training that keeps checkpoints, of an adapter or all weights."""
 
-    def make(full: bool = True, **changes: Any) -> Any:
+    def make(full: bool = True, **changes: Any) -> DpoSpec:
         base = base_of("none")
         whole = {"lora": None, "reference_adapter": None, "reference_base": base} if full else {}
         return make_spec(**(STEPS | whole | changes), checkpoints=str(tmp_path / "kept"))
@@ -61,7 +63,7 @@ def make_kept(make_spec: Any, base_of: Any, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Any:
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A function that has the disk say how much of it is free."""
 
     def get(size: int) -> None:
@@ -70,13 +72,13 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Any:
     return get
 
 
-def size_of(directory: Any) -> int:
+def size_of(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("optimizer", ["adamw_torch", "sgd"])
 def test_a_checkpoint_is_as_large_as_foretold(
-    make_kept: Any, optimizer: str, tmp_path: Path
+    make_kept: MakeSpec, optimizer: str, tmp_path: Path
 ) -> None:
     spec = make_kept(optimizer=optimizer)
     train(spec, tmp_path / "out")
@@ -89,7 +91,7 @@ def test_a_checkpoint_is_as_large_as_foretold(
 
 
 def test_a_training_without_room_for_its_result_ends_before_it_begins(
-    make_kept: Any, free: Any, tmp_path: Path
+    make_kept: MakeSpec, free: Callable[[int], None], tmp_path: Path
 ) -> None:
     spec = make_kept(epochs=2)
     free(0)
@@ -108,7 +110,11 @@ def test_a_training_without_room_for_its_result_ends_before_it_begins(
 
 @pytest.mark.parametrize("full", [True, False])
 def test_between_least_and_most_a_warning_says_what_is_missing(
-    make_kept: Any, free: Any, tmp_path: Path, full: bool, caplog: pytest.LogCaptureFixture
+    make_kept: MakeSpec,
+    free: Callable[[int], None],
+    tmp_path: Path,
+    full: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     spec = make_kept(full)
     free(2**60)
@@ -132,7 +138,9 @@ def test_between_least_and_most_a_warning_says_what_is_missing(
     train(make_kept(full, checkpoint_steps=None), tmp_path / "third")
 
 
-def test_fine_tuning_names_its_own_settings(make_lessons: Any, free: Any, tmp_path: Path) -> None:
+def test_fine_tuning_names_its_own_settings(
+    make_lessons: MakeLessons, free: Callable[[int], None], tmp_path: Path
+) -> None:
     spec = make_lessons(checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     free(0)
     with pytest.raises(UserError, match=r"sft\.checkpoint_steps=null"):
@@ -140,9 +148,9 @@ def test_fine_tuning_names_its_own_settings(make_lessons: Any, free: Any, tmp_pa
 
 
 def test_where_no_checkpoints_are_kept_nothing_is_looked_at(
-    make_kept: Any, make_spec: Any, free: Any, tmp_path: Path
+    make_kept: MakeSpec, make_spec: MakeSpec, free: Callable[[int], None], tmp_path: Path
 ) -> None:
     free(0)
     spec = make_spec(**STEPS)
-    assert len(read_records(spec.examples, PairExample)) == 6
+    assert len(read_records(Path(spec.examples), PairExample)) == 6
     assert train(spec, tmp_path / "out")["steps"] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,22 @@ from trl import DPOTrainer
 from iterdpo.errors import UserError
 from iterdpo.training.divergence import check_loss
 from iterdpo.training.resumable import ResumableTrainer
+from iterdpo.training.spec import DpoSpec
 from iterdpo.training.train import train
+from tests.training.conftest import Files, MakeSpec, Whole
 
 
 @pytest.fixture
-def spec(make_spec: Any, tmp_path: Path) -> Any:
+def spec(make_spec: MakeSpec, tmp_path: Path) -> DpoSpec:
     return make_spec(epochs=2, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, step: int, how: Any) -> None:
+Spoil = Callable[[Any, Any], Any]
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, step: int, how: Spoil) -> None:
     """Change the loss of one step, or of all from there on."""
-    real = DPOTrainer.compute_loss
+    real: Any = DPOTrainer.compute_loss
 
     def compute_loss(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         loss = real(self, model, *args, **kwargs)
@@ -52,9 +58,9 @@ def infinite_gradient(model: Any, loss: Any) -> Any:
     ],
 )
 def test_a_step_that_is_no_number_is_not_taken_and_the_checkpoint_before_it_stays(
-    spec: Any,
-    whole: Any,
-    files: Any,
+    spec: DpoSpec,
+    whole: Whole,
+    files: Files,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     how: Any,
@@ -75,9 +81,9 @@ def test_a_step_that_is_no_number_is_not_taken_and_the_checkpoint_before_it_stay
 
 
 def test_measurements_that_are_no_numbers_are_named(
-    spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: DpoSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = DPOTrainer.compute_loss
+    real: Any = DPOTrainer.compute_loss
 
     def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
         loss = real(self, *args, **kwargs)
@@ -92,7 +98,7 @@ def test_measurements_that_are_no_numbers_are_named(
 
 @pytest.mark.parametrize("every", [1, None])
 def test_weights_that_are_no_numbers_are_neither_kept_nor_saved(
-    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int | None
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int | None
 ) -> None:
     real = torch.optim.AdamW.step
 
@@ -111,7 +117,7 @@ def test_weights_that_are_no_numbers_are_neither_kept_nor_saved(
 
 
 def test_a_loss_that_leaves_its_range_for_good_stops_the_training(
-    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make_spec(epochs=6)  # of two steps
     spoil(monkeypatch, 7, lambda model, loss: loss * 100)
@@ -134,14 +140,14 @@ def history(*losses: float) -> list[dict[str, float]]:
         [900.0] * 3,
     ],
 )
-def test_a_loss_within_its_range_is_left_alone(make_spec: Any, losses: Any) -> None:
+def test_a_loss_within_its_range_is_left_alone(make_spec: MakeSpec, losses: list[float]) -> None:
     check_loss(history(*losses), make_spec())
 
 
 @pytest.mark.parametrize(
     "losses", [[0.69] * 5 + [10.1] * 5, [25.0] * 5 + [260.0] * 5, [0.69] * 50 + [11.0] * 5]
 )
-def test_a_loss_out_of_its_range_is_not(make_spec: Any, losses: Any) -> None:
+def test_a_loss_out_of_its_range_is_not(make_spec: MakeSpec, losses: list[float]) -> None:
     with pytest.raises(UserError, match="diverged at step"):
         check_loss(history(*losses), make_spec())
 
@@ -158,9 +164,14 @@ class Scaler:
 
 @pytest.mark.parametrize(("scale", "diverged"), [(65536.0, False), (1.0, True)])
 def test_an_overflow_that_a_smaller_scale_would_mend_is_no_divergence(
-    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, diverged: bool
+    make_spec: MakeSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scale: float,
+    diverged: bool,
 ) -> None:
-    ours, theirs = ResumableTrainer._get_grad_norm, Trainer._get_grad_norm
+    ours = ResumableTrainer._get_grad_norm
+    theirs: Any = Trainer._get_grad_norm
 
     def overflows_once(self: Any, model: Any, grad_norm: Any = None) -> Any:
         norm = theirs(self, model, grad_norm)

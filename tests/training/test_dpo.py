@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from iterdpo.engines.base import TokenSequence
+from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.errors import LineageError, UserError
 from iterdpo.models.canary import Canary
-from iterdpo.records import Adapter, Policy
+from iterdpo.records import Adapter, Base, Policy
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records, write_records
 from iterdpo.training import __main__, adapters, run
@@ -25,6 +26,8 @@ from iterdpo.training import checks as proofs
 from iterdpo.training.losses import LOSSES
 from iterdpo.training.spec import DpoSpec, PairExample
 from iterdpo.training.train import make_trainer, train
+from tests.narrowing import present
+from tests.training.conftest import MakeSpec, Trained
 
 set_reference = adapters.set_reference
 
@@ -32,24 +35,24 @@ WEIGHTS = "adapter/adapter_model.safetensors"
 
 
 @pytest.fixture
-def first(make_spec: Any, trained: Any) -> Policy:
+def first(make_spec: MakeSpec, trained: Trained) -> Policy:
     """A policy that was trained once."""
     return policy_in(trained(make_spec()), make_spec().base)
 
 
-def policy_in(out: Any, base: Any, name: str = "M1") -> Policy:
+def policy_in(out: Path, base: Base, name: str = "M1") -> Policy:
     report = json.loads((out / "training.json").read_text())
     return Policy(name, base, Adapter(str(out / "adapter"), report["adapter_sha256"]))
 
 
-def policy_after(spec: DpoSpec, out: Any, name: str = "M1") -> Policy:
+def policy_after(spec: DpoSpec, out: Path, name: str = "M1") -> Policy:
     train(spec, out)
     return policy_in(out, spec.base, name)
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4", "nf4-double", "int8"])
 def test_step_0_is_ln_2_and_the_loss_falls_on_every_kind_of_base(
-    make_spec: Any, tmp_path: Path, quantization: str
+    make_spec: MakeSpec, tmp_path: Path, quantization: str
 ) -> None:
     spec = make_spec(quantization, epochs=10, batch_size=6, micro_batch_size=6)
     report = train(spec, tmp_path)
@@ -64,7 +67,7 @@ def test_step_0_is_ln_2_and_the_loss_falls_on_every_kind_of_base(
 
 @pytest.mark.parametrize("quantization", ["none", "nf4", "nf4-double"])
 def test_the_engine_on_the_image_computes_what_the_trainer_computed(
-    make_spec: Any, engine: Any, tmp_path: Path, quantization: str
+    make_spec: MakeSpec, engine: TransformersEngine, tmp_path: Path, quantization: str
 ) -> None:
     spec = make_spec(quantization)
     policy = policy_after(spec, tmp_path)
@@ -80,7 +83,7 @@ def test_the_engine_on_the_image_computes_what_the_trainer_computed(
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_step_0_of_every_loss_is_the_papers_arithmetic(
-    make_spec: Any, first: Any, tmp_path: Path, loss: Any
+    make_spec: MakeSpec, first: Policy, tmp_path: Path, loss: str
 ) -> None:
     # From an adapter other than the reference, so that no term is 0 or ln 2 by symmetry.
     spec = make_spec(
@@ -95,7 +98,7 @@ def test_step_0_of_every_loss_is_the_papers_arithmetic(
     assert step0["largest_reward"] > 1e-3
 
 
-def test_a_mixture_is_trained_with_its_weights(make_spec: Any, tmp_path: Path) -> None:
+def test_a_mixture_is_trained_with_its_weights(make_spec: MakeSpec, tmp_path: Path) -> None:
     spec = make_spec(loss=("sigmoid", "sft"), loss_weights=(1.0, 0.2))
     step0 = train(spec, tmp_path)["step0"]
     assert step0["loss"] == pytest.approx(step0["expected_loss"], rel=1e-5)
@@ -103,12 +106,13 @@ def test_a_mixture_is_trained_with_its_weights(make_spec: Any, tmp_path: Path) -
 
 
 def test_the_new_adapter_starts_as_a_copy_of_the_previous_one(
-    make_spec: Any, first: Any, tmp_path: Path
+    make_spec: MakeSpec, first: Policy, tmp_path: Path
 ) -> None:
     spec = make_spec(policy=first, learning_rate=1e-12)
     second = policy_after(spec, tmp_path / "second")
     before, after = (
-        load_file(f"{policy.adapter.path}/adapter_model.safetensors") for policy in (first, second)
+        load_file(f"{present(policy.adapter).path}/adapter_model.safetensors")
+        for policy in (first, second)
     )
     assert before.keys() == after.keys()
     for name, tensor in before.items():
@@ -117,7 +121,12 @@ def test_the_new_adapter_starts_as_a_copy_of_the_previous_one(
 
 @pytest.mark.parametrize("kind", ["previous", "initial", "base"])
 def test_dpo_measures_against_the_reference_it_was_given(
-    make_spec: Any, first: Any, trained: Any, engine: Any, tmp_path: Path, kind: str
+    make_spec: MakeSpec,
+    first: Policy,
+    trained: Trained,
+    engine: TransformersEngine,
+    tmp_path: Path,
+    kind: str,
 ) -> None:
     one, two = first, policy_in(trained(make_spec(policy=first)), first.base, "M2")
     reference = {"previous": two, "initial": one, "base": Policy("M0", two.base)}[kind]
@@ -131,8 +140,8 @@ def test_dpo_measures_against_the_reference_it_was_given(
     report = train(spec, tmp_path / "three")
     # By the engine, which knows nothing of TRL: mean -log sigma(beta d) over all six pairs.
     examples = read_records(tmp_path / "examples.parquet", PairExample)
-    chosen = [TokenSequence(e.prompt_ids, e.chosen_ids) for e in examples]
-    rejected = [TokenSequence(e.prompt_ids, e.rejected_ids) for e in examples]
+    chosen = [TokenSequence(tuple(e.prompt_ids), tuple(e.chosen_ids)) for e in examples]
+    rejected = [TokenSequence(tuple(e.prompt_ids), tuple(e.rejected_ids)) for e in examples]
     ours, theirs = (
         [
             a - b
@@ -149,7 +158,7 @@ def test_dpo_measures_against_the_reference_it_was_given(
 
 
 def test_a_reference_that_is_not_the_one_named_stops_the_training(
-    make_spec: Any, first: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, first: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mistake of LLaMA-Factory#8459 and trl#6591: DPO against the base instead."""
     monkeypatch.setattr(
@@ -166,7 +175,7 @@ def test_a_reference_that_is_not_the_one_named_stops_the_training(
 
 
 def test_a_policy_that_trl_rounded_to_bfloat16_stops_the_training(
-    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = policy_after(make_spec("nf4", learning_rate=0.2), tmp_path / "first")
     monkeypatch.setattr(adapters, "restore_policy", lambda model, spec, weights: None)
@@ -175,7 +184,7 @@ def test_a_policy_that_trl_rounded_to_bfloat16_stops_the_training(
 
 
 def test_an_adapter_file_that_does_not_fit_stops_the_training(
-    make_spec: Any, tmp_path: Path
+    make_spec: MakeSpec, tmp_path: Path
 ) -> None:
     """schauppi's mistake: keys that cannot match, and training starts over without a word."""
     from safetensors.torch import save_file
@@ -187,7 +196,7 @@ def test_an_adapter_file_that_does_not_fit_stops_the_training(
         train(make_spec_without_engine(make_spec, first, tmp_path), tmp_path / "second")
 
 
-def make_spec_without_engine(make_spec: Any, policy: Policy, tmp_path: Path) -> DpoSpec:
+def make_spec_without_engine(make_spec: MakeSpec, policy: Policy, tmp_path: Path) -> DpoSpec:
     # The engine would refuse the adapter as well: let the base write, and train from the adapter.
     bare = make_spec(policy=Policy("M0", policy.base))
     assert policy.adapter is not None
@@ -195,7 +204,7 @@ def make_spec_without_engine(make_spec: Any, policy: Policy, tmp_path: Path) -> 
 
 
 def test_a_gradient_outside_the_policys_adapter_stops_the_training(
-    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unfreeze(model: Any, spec: Any) -> None:
         set_reference(model, spec)
@@ -208,7 +217,7 @@ def test_a_gradient_outside_the_policys_adapter_stops_the_training(
 
 
 def test_a_reference_that_changes_is_noticed(
-    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashes = iter(["before", "after"])
     monkeypatch.setattr(adapters, "adapter_sha256", lambda model, name: next(hashes))
@@ -216,7 +225,7 @@ def test_a_reference_that_changes_is_noticed(
         train(make_spec(), tmp_path)
 
 
-def test_an_adapters_hash_follows_its_weights(make_spec: Any) -> None:
+def test_an_adapters_hash_follows_its_weights(make_spec: MakeSpec) -> None:
     model = adapters.load_policy(make_spec())
     before = proofs.adapter_sha256(model, "default")
     assert before == proofs.adapter_sha256(model, "default")
@@ -227,7 +236,7 @@ def test_an_adapters_hash_follows_its_weights(make_spec: Any) -> None:
     assert before != proofs.adapter_sha256(model, "default")
 
 
-def test_a_training_that_diverges_says_what_to_lower(make_spec: Any, tmp_path: Path) -> None:
+def test_a_training_that_diverges_says_what_to_lower(make_spec: MakeSpec, tmp_path: Path) -> None:
     spec = make_spec(learning_rate=1e30, epochs=4)
     with pytest.raises(UserError, match=r"training\.learning_rate"):
         train(spec, tmp_path)
@@ -244,7 +253,7 @@ def test_a_training_that_diverges_says_what_to_lower(make_spec: Any, tmp_path: P
     ],
 )
 def test_the_rate_rises_over_its_share_of_the_steps_and_ends_full(
-    make_spec: Any, tmp_path: Path, warmup: float, schedule: str, expected: Any
+    make_spec: MakeSpec, tmp_path: Path, warmup: float, schedule: str, expected: list[float]
 ) -> None:
     spec = make_spec(
         pairs=6, batch_size=6, micro_batch_size=6, epochs=len(expected), warmup=warmup,
@@ -258,9 +267,9 @@ def test_the_rate_rises_over_its_share_of_the_steps_and_ends_full(
 
 
 def test_a_child_that_fails_says_why(
-    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Child(subprocess.Popen):
+    class Child(subprocess.Popen[bytes]):
         """Runs in this process, which has the libraries loaded; a real one: ``test_resume``."""
 
         def __init__(self, command: Any, **kwargs: Any) -> None:
@@ -278,7 +287,7 @@ def test_a_child_that_fails_says_why(
         run.run_training(spec, tmp_path, "M1 trains")
 
 
-def test_the_trainer_sees_the_engines_tokens(make_spec: Any, tmp_path: Path) -> None:
+def test_the_trainer_sees_the_engines_tokens(make_spec: MakeSpec, tmp_path: Path) -> None:
     from iterdpo.models.loading import load_tokenizer
 
     spec = make_spec()

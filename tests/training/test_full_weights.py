@@ -22,17 +22,19 @@ from iterdpo.records import Policy
 from iterdpo.stages.policies import trained_policy
 from iterdpo.store.tables import read_records
 from iterdpo.training.full_weights import FullLearner
-from iterdpo.training.spec import PairExample
+from iterdpo.training.spec import DpoSpec, PairExample
 from iterdpo.training.train import train
+from tests.narrowing import present
+from tests.training.conftest import BaseOf, Files, MakeLessons, MakeSpec
 
 WEIGHTS = "model/model.safetensors"
 
 
 @pytest.fixture
-def make_full(make_spec: Any, base_of: Any) -> Any:
+def make_full(make_spec: MakeSpec, base_of: BaseOf) -> MakeSpec:
     """A function that asks for a training of every weight."""
 
-    def make(policy: Policy | None = None, **changes: Any) -> Any:
+    def make(policy: Policy | None = None, **changes: Any) -> DpoSpec:
         policy = policy or Policy("M0", base_of("none"))
         changes = {"learning_rate": 1e-3, "reference_base": policy.base} | changes
         return make_spec(policy=policy, lora=None, reference_adapter=None, **changes)
@@ -41,14 +43,14 @@ def make_full(make_spec: Any, base_of: Any) -> Any:
 
 
 @pytest.fixture
-def first(make_full: Any, tmp_path: Path) -> Policy:
+def first(make_full: MakeSpec, tmp_path: Path) -> Policy:
     """A policy that was trained once."""
     spec = make_full()
     train(spec, tmp_path / "first")
     return trained_policy("M1", tmp_path / "first", Policy("M0", spec.base))
 
 
-def test_step_0_is_ln_2_and_every_weight_moves(make_full: Any, tmp_path: Path) -> None:
+def test_step_0_is_ln_2_and_every_weight_moves(make_full: MakeSpec, tmp_path: Path) -> None:
     spec = make_full(epochs=8, batch_size=6, micro_batch_size=6)
     report = train(spec, tmp_path / "out")
     assert report["step0"]["loss"] == pytest.approx(math.log(2), abs=1e-6)
@@ -62,7 +64,7 @@ def test_step_0_is_ln_2_and_every_weight_moves(make_full: Any, tmp_path: Path) -
     assert report["weights_sha256"] == checkpoint_sha256(tmp_path / "out" / "model")
 
 
-def test_the_policy_is_a_checkpoint_that_stands_alone(first: Any, tmp_path: Path) -> None:
+def test_the_policy_is_a_checkpoint_that_stands_alone(first: Policy, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     assert first.adapter is None
@@ -74,7 +76,12 @@ def test_the_policy_is_a_checkpoint_that_stands_alone(first: Any, tmp_path: Path
 
 @pytest.mark.parametrize("kind", ["previous", "initial"])
 def test_dpo_measures_against_the_reference_it_was_given(
-    make_full: Any, first: Any, base_of: Any, engine: Any, tmp_path: Path, kind: str
+    make_full: MakeSpec,
+    first: Policy,
+    base_of: BaseOf,
+    engine: TransformersEngine,
+    tmp_path: Path,
+    kind: str,
 ) -> None:
     initial = Policy("M0", base_of("none"))
     reference = {"previous": first, "initial": initial}[kind]
@@ -88,7 +95,11 @@ def test_dpo_measures_against_the_reference_it_was_given(
     for policy in (first, reference):
         chosen, rejected = (
             engine.sequence_logprobs(
-                [TokenSequence(e.prompt_ids, getattr(e, f"{side}_ids")) for e in examples], policy
+                [
+                    TokenSequence(tuple(e.prompt_ids), tuple(getattr(e, f"{side}_ids")))
+                    for e in examples
+                ],
+                policy,
             )
             for side in ("chosen", "rejected")
         )
@@ -99,7 +110,7 @@ def test_dpo_measures_against_the_reference_it_was_given(
 
 
 def test_another_reference_than_the_one_named_stops_the_training(
-    make_full: Any, first: Any, base_of: Any, tmp_path: Path
+    make_full: MakeSpec, first: Policy, base_of: BaseOf, tmp_path: Path
 ) -> None:
     # Said to be the start, and loaded from M0.
     spec = make_full(first, reference_base=base_of("none"))
@@ -109,7 +120,7 @@ def test_another_reference_than_the_one_named_stops_the_training(
 
 
 def test_a_weight_that_is_left_out_stops_the_training(
-    make_full: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_full: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = FullLearner.begin
 
@@ -123,7 +134,7 @@ def test_a_weight_that_is_left_out_stops_the_training(
 
 
 def test_a_reference_that_would_learn_stops_the_training(
-    make_full: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_full: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = FullLearner.begin
 
@@ -137,7 +148,7 @@ def test_a_reference_that_would_learn_stops_the_training(
 
 
 def test_a_reference_that_changes_is_noticed(
-    make_full: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_full: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FullLearner, "check_gradients", spoil)
     with pytest.raises(LineageError, match="the reference changed"):
@@ -147,11 +158,11 @@ def test_a_reference_that_changes_is_noticed(
 
 def spoil(learner: FullLearner) -> None:
     """Move the reference after it was proven."""
-    next(learner.reference.parameters()).data.add_(1e-6)
+    next(present(learner.reference).parameters()).data.add_(1e-6)
 
 
 def test_the_engine_loads_each_policy_and_proves_it(
-    make_full: Any, first: Any, engine: Any, tmp_path: Path
+    make_full: MakeSpec, first: Policy, engine: TransformersEngine, tmp_path: Path
 ) -> None:
     spec = make_full(first)
     train(spec, tmp_path / "second")
@@ -171,7 +182,7 @@ def test_the_engine_loads_each_policy_and_proves_it(
 
 
 def test_an_engine_with_the_weights_of_before_is_caught(
-    first: Any, base_of: Any, engine: Any, monkeypatch: pytest.MonkeyPatch
+    first: Policy, base_of: BaseOf, engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = TransformersEngine._load_base
 
@@ -185,7 +196,7 @@ def test_an_engine_with_the_weights_of_before_is_caught(
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
-    make_full: Any, files: Any, tmp_path: Path, step: int
+    make_full: MakeSpec, files: Files, tmp_path: Path, step: int
 ) -> None:
     spec = make_full(epochs=2, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     train(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
@@ -203,7 +214,7 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
 
 
 def test_half_types_are_computed_in_and_weights_stay_in_float32(
-    make_full: Any, tmp_path: Path
+    make_full: MakeSpec, tmp_path: Path
 ) -> None:
     spec = make_full(learning_rate=1e-6)
     spec = dataclasses.replace(
@@ -222,7 +233,7 @@ def test_half_types_are_computed_in_and_weights_stay_in_float32(
 
 
 def test_fine_tuning_of_every_weight_makes_a_checkpoint(
-    make_lessons: Any, engine: Any, tmp_path: Path
+    make_lessons: MakeLessons, engine: TransformersEngine, tmp_path: Path
 ) -> None:
     spec = make_lessons(lora=None, learning_rate=3e-3, epochs=6)
     report = train(spec, tmp_path)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from iterdpo.runtime.signals import Stopped, StopRequest
 from iterdpo.training import launch, run
 from iterdpo.training.launch import launched
 from iterdpo.training.run import run_training
+from iterdpo.training.spec import AnySpec
+from tests.narrowing import present
 from tests.processes import children_of, is_running
-from tests.training.conftest import odds_spec
+from tests.training.conftest import MakeLessons, MakeSpec, odds_spec
 from tests.training.test_accumulation import uneven
 from tests.training.waiting import AFTER_A_CHECKPOINT
 
@@ -31,10 +34,15 @@ pytestmark = pytest.mark.slow
 
 # Of 13: two steps of 6, whose three micro batches two processes share unevenly, and one of a single
 # row, in which a process has nothing to do; then all again.
-UNEVEN = {"batch_size": 6, "micro_batch_size": 2, "epochs": 2, "learning_rate": 1e-3}
+UNEVEN: dict[str, Any] = {
+    "batch_size": 6,
+    "micro_batch_size": 2,
+    "epochs": 2,
+    "learning_rate": 1e-3,
+}
 ROWS = 13
-ALL_WEIGHTS = {"lora": None, "reference_adapter": None}
-MIXED = {"loss": ("sigmoid", "sft"), "loss_weights": (1.0, 0.5)}
+ALL_WEIGHTS: dict[str, Any] = {"lora": None, "reference_adapter": None}
+MIXED: dict[str, Any] = {"loss": ("sigmoid", "sft"), "loss_weights": (1.0, 0.5)}
 
 
 @pytest.fixture(autouse=True)
@@ -44,13 +52,17 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained_by(
-    spec: Any, out: Path, processes: int | None = None, stop: StopRequest | None = None
-) -> Any:
+    spec: AnySpec, out: Path, processes: int | None = None, stop: StopRequest | None = None
+) -> dict[str, Any]:
     """Train inline, or launched in ``processes``; return the report."""
-    changes = {"process": "launch" if processes else "inline", "processes": processes}
+    changes: dict[str, Any] = {
+        "process": "launch" if processes else "inline",
+        "processes": processes,
+    }
     out.mkdir()
-    training = dataclasses.replace(spec.training, **changes)
-    return run_training(dataclasses.replace(spec, training=training), out, "M1 trains", stop)
+    asked: Any = spec
+    training = dataclasses.replace(asked.training, **changes)
+    return run_training(dataclasses.replace(asked, training=training), out, "M1 trains", stop)
 
 
 def weights_in(out: Path) -> torch.Tensor:
@@ -59,14 +71,19 @@ def weights_in(out: Path) -> torch.Tensor:
 
 
 @pytest.fixture
-def asked_for(make_spec: Any, make_lessons: Any) -> Any:
+def asked_for(make_spec: MakeSpec, make_lessons: MakeLessons) -> Callable[..., Any]:
     """A function from a kind of training to its spec, over answers of unequal length."""
 
-    def get(kind: str, **changes: Any) -> Any:
+    def get(kind: str, **changes: Any) -> AnySpec:
         if kind == "sft":
-            spec = make_lessons(lessons=ROWS, **(UNEVEN | changes))
-            return dataclasses.replace(spec, lora=dataclasses.replace(spec.lora, dropout=0.2))
-        kinds = {"adapter": MIXED, "all weights": ALL_WEIGHTS, "orpo": {}}
+            lessons = make_lessons(lessons=ROWS, **(UNEVEN | changes))
+            lora = dataclasses.replace(present(lessons.lora), dropout=0.2)
+            return dataclasses.replace(lessons, lora=lora)
+        kinds: dict[str, dict[str, Any]] = {
+            "adapter": MIXED,
+            "all weights": ALL_WEIGHTS,
+            "orpo": {},
+        }
         spec = make_spec(pairs=ROWS, **(UNEVEN | kinds[kind] | changes))
         uneven(spec)
         return odds_spec(spec) if kind == "orpo" else spec
@@ -95,7 +112,9 @@ def assert_same(out: Path, report: Any, other: Path, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["adapter", "sft"])
-def test_two_processes_train_as_one_does(asked_for: Any, tmp_path: Path, kind: str) -> None:
+def test_two_processes_train_as_one_does(
+    asked_for: Callable[..., Any], tmp_path: Path, kind: str
+) -> None:
     spec = asked_for(kind)
     alone = trained_by(spec, tmp_path / "alone")
     together = trained_by(spec, tmp_path / "together", processes=2)
@@ -103,7 +122,7 @@ def test_two_processes_train_as_one_does(asked_for: Any, tmp_path: Path, kind: s
 
 
 def test_two_processes_that_are_stopped_go_on_with_all_weights(
-    asked_for: Any, tmp_path: Path
+    asked_for: Callable[..., Any], tmp_path: Path
 ) -> None:
     spec = asked_for("all weights")
     alone = trained_by(spec, tmp_path / "alone")
@@ -120,16 +139,16 @@ def test_two_processes_that_are_stopped_go_on_with_all_weights(
 
 
 def test_a_launcher_that_is_killed_leaves_no_process_and_one_goes_on(
-    asked_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked_for: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = asked_for("orpo")
     alone = trained_by(spec, tmp_path / "alone")
     spec = dataclasses.replace(spec, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     monkeypatch.setattr(launch, "CHILD", ("-c", AFTER_A_CHECKPOINT))
-    started: list[subprocess.Popen] = []
+    started: list[subprocess.Popen[bytes]] = []
     over = threading.Event()
 
-    class Launcher(subprocess.Popen):
+    class Launcher(subprocess.Popen[bytes]):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             started.append(self)
@@ -161,7 +180,7 @@ def test_a_launcher_that_is_killed_leaves_no_process_and_one_goes_on(
 
 
 def test_a_failure_in_one_process_ends_all_with_its_message(
-    asked_for: Any,
+    asked_for: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],

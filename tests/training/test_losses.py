@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -46,7 +45,7 @@ def test_every_loss_has_its_arithmetic() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_loss(name: Any) -> None:
+def test_loss(name: str) -> None:
     value = LOSSES[name](PAIR, BETA, 0.1)
     assert value.shape == (1,)
     assert value.item() == pytest.approx(EXPECTED[name], rel=1e-5, abs=1e-6)
@@ -56,7 +55,7 @@ def test_loss(name: Any) -> None:
     ("name", "value"),
     [("sigmoid", math.log(2)), ("hinge", 1.0), ("ipo", 1.0), ("bco_pair", 2 * math.log(2))],
 )
-def test_where_policy_and_reference_agree(name: str, value: Any) -> None:
+def test_where_policy_and_reference_agree(name: str, value: float) -> None:
     assert LOSSES[name](SAME, BETA, 0.0).item() == pytest.approx(value, rel=1e-6)
 
 
@@ -83,10 +82,12 @@ def test_extreme_margins_stay_finite() -> None:
 
 def test_the_nll_is_the_mean_over_all_chosen_tokens_of_the_batch() -> None:
     batch = PairLogprobs(
-        torch.tensor([-6.0, -2.0]),
-        *(torch.zeros(2) for _ in range(3)),
-        torch.tensor([3.0, 5.0]),
-        torch.ones(2),
+        policy_chosen=torch.tensor([-6.0, -2.0]),
+        policy_rejected=torch.zeros(2),
+        reference_chosen=torch.zeros(2),
+        reference_rejected=torch.zeros(2),
+        chosen_tokens=torch.tensor([3.0, 5.0]),
+        rejected_tokens=torch.ones(2),
     )
     assert LOSSES["sft"](batch, 1.0, 0.0).tolist() == pytest.approx([1.0, 1.0])  # 8 nats, 8 tokens
 

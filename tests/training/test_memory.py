@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from trl import DPOTrainer
 from iterdpo.errors import UserError
 from iterdpo.store.tables import read_records, write_records
 from iterdpo.training import canary, memory
+from iterdpo.training.checks import batch_logprobs
 from iterdpo.training.spec import PairExample
 from iterdpo.training.train import train
+from tests.training.conftest import Files, MakeSpec, Whole
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 # Plain gradient descent: Adam would divide rounding errors of tiny gradients by themselves.
@@ -35,13 +38,15 @@ def close(one: bytes, other: bytes) -> None:
 
 
 @pytest.fixture
-def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     """A function that lets memory run out for more pairs than a number, and says what it saw."""
-    real = DPOTrainer.compute_loss
+    real: Any = DPOTrainer.compute_loss
 
     def limit(
-        pairs: int, error: Any = torch.OutOfMemoryError, text: str = "CUDA out of memory."
-    ) -> Any:
+        pairs: int,
+        error: type[Exception] = torch.OutOfMemoryError,
+        text: str = "CUDA out of memory.",
+    ) -> list[int]:
         sizes: list[int] = []
 
         def compute_loss(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -65,7 +70,12 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_micro_batches_are_halved_until_they_fit_and_the_steps_stay_the_same(
-    make_spec: Any, whole: Any, files: Any, small_memory: Any, tmp_path: Path, changes: Any
+    make_spec: MakeSpec,
+    whole: Whole,
+    files: Files,
+    small_memory: Callable[..., list[int]],
+    tmp_path: Path,
+    changes: dict[str, Any],
 ) -> None:
     spec = make_spec(**(changes | PLAIN), pairs=7, batch_size=5, micro_batch_size=5, epochs=2)
     uneven = [
@@ -89,7 +99,7 @@ def test_micro_batches_are_halved_until_they_fit_and_the_steps_stay_the_same(
 
 
 def test_the_cpus_own_error_counts_as_well(
-    make_spec: Any, small_memory: Any, tmp_path: Path
+    make_spec: MakeSpec, small_memory: Callable[..., list[int]], tmp_path: Path
 ) -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**55)
@@ -98,7 +108,9 @@ def test_the_cpus_own_error_counts_as_well(
     assert train(make_spec(), tmp_path)["micro_batch_size"] == [3, 2, 1]
 
 
-def test_other_errors_come_through(make_spec: Any, small_memory: Any, tmp_path: Path) -> None:
+def test_other_errors_come_through(
+    make_spec: MakeSpec, small_memory: Callable[..., list[int]], tmp_path: Path
+) -> None:
     small_memory(1, RuntimeError, "something else")
     with pytest.raises(RuntimeError, match="something else"):
         train(make_spec(), tmp_path)
@@ -112,17 +124,17 @@ def test_other_errors_come_through(make_spec: Any, small_memory: Any, tmp_path: 
     ],
 )
 def test_memory_that_runs_out_within_a_step_counts_nothing_twice(
-    make_spec: Any,
-    whole: Any,
-    files: Any,
+    make_spec: MakeSpec,
+    whole: Whole,
+    files: Files,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     failing: int,
-    expected: Any,
+    expected: list[int],
 ) -> None:
     spec = make_spec(**PLAIN, pairs=12, batch_size=6, micro_batch_size=2)
     undisturbed = whole(spec)
-    real = DPOTrainer.training_step
+    real: Any = DPOTrainer.training_step
     calls: list[int] = []
 
     def training_step(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -162,7 +174,7 @@ def test_memory_that_runs_out_within_a_step_counts_nothing_twice(
 
 
 def test_the_smaller_size_is_kept_when_a_stopped_training_goes_on(
-    make_spec: Any, files: Any, small_memory: Any, tmp_path: Path
+    make_spec: MakeSpec, files: Files, small_memory: Callable[..., list[int]], tmp_path: Path
 ) -> None:
     spec = make_spec(epochs=3, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     sizes = small_memory(2)
@@ -192,7 +204,12 @@ def test_the_smaller_size_is_kept_when_a_stopped_training_goes_on(
     ],
 )
 def test_what_cannot_be_halved_is_told_to_the_user(
-    make_spec: Any, small_memory: Any, tmp_path: Path, micro: int, changes: Any, message: str
+    make_spec: MakeSpec,
+    small_memory: Callable[..., list[int]],
+    tmp_path: Path,
+    micro: int,
+    changes: dict[str, Any],
+    message: str,
 ) -> None:
     small_memory(0)
     with pytest.raises(UserError, match=message):
@@ -200,7 +217,7 @@ def test_what_cannot_be_halved_is_told_to_the_user(
 
 
 def test_memory_that_runs_out_elsewhere_is_told_to_the_user(
-    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def step(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -211,19 +228,18 @@ def test_memory_that_runs_out_elsewhere_is_told_to_the_user(
 
 
 def test_the_canary_is_measured_in_smaller_portions(
-    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = canary.batch_logprobs
     rows: list[int] = []
 
-    def batch_logprobs(model: Any, ids: Any, *args: Any) -> Any:
+    def limited(model: Any, ids: Any, *args: Any) -> Any:
         rows.append(len(ids))
         if rows[-1] > 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(model, ids, *args)
+        return batch_logprobs(model, ids, *args)
 
     report = train(make_spec(), tmp_path / "whole")
-    monkeypatch.setattr(canary, "batch_logprobs", batch_logprobs)
+    monkeypatch.setattr(canary, "batch_logprobs", limited)
     assert train(make_spec(), tmp_path / "small") == report
     assert rows == [12, 8, 4, 4, 4] * 2  # before and after
     for one, other in zip(
@@ -273,7 +289,7 @@ def test_a_part_without_tokens_has_no_mean_over_tokens() -> None:
     assert math.isnan(two.weights[0])
 
 
-def test_two_micro_batches_of_four_are_one_of_eight(make_spec: Any, tmp_path: Path) -> None:
+def test_two_micro_batches_of_four_are_one_of_eight(make_spec: MakeSpec, tmp_path: Path) -> None:
     """TRL's loss is the mean of a micro batch, and transformers divides by how many there are."""
     for micro in (4, 8):
         spec = make_spec(**PLAIN, pairs=8, batch_size=8, micro_batch_size=micro, epochs=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from iterdpo.engines.base import TokenSequence
+from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.errors import LineageError, UserError
 from iterdpo.models.canary import Canary
@@ -26,14 +28,14 @@ from iterdpo.training.full_weights import FullLearner
 from iterdpo.training.learners import load_learner
 from iterdpo.training.spec import OrpoSpec, PairExample, read_spec
 from iterdpo.training.train import make_trainer, train
-from tests.training.conftest import odds_spec
+from tests.training.conftest import Files, MakeSpec, odds_spec
 from tests.training.test_accumulation import PAIRS, STILL, Gradients, uneven
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 
 
 @pytest.fixture
-def make_odds(make_spec: Any) -> Any:
+def make_odds(make_spec: MakeSpec) -> Callable[..., OrpoSpec]:
     """A function that asks for an ORPO training."""
     return lambda *args, **changes: odds_spec(make_spec(*args, **changes))
 
@@ -44,14 +46,18 @@ def base_weights(model: Any) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("quantization", ["none", "nf4", "nf4-double", "int8"])
 def test_step_0_is_the_papers_arithmetic_and_the_loss_falls(
-    make_odds: Any, tmp_path: Path, quantization: str, monkeypatch: pytest.MonkeyPatch
+    make_odds: Callable[..., OrpoSpec],
+    tmp_path: Path,
+    quantization: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learners: list[AdapterLearner] = []
+    bare: dict[str, torch.Tensor] = {}
     begin = AdapterLearner.begin
 
-    def noted(self: Any) -> None:
+    def noted(self: AdapterLearner) -> None:
         begin(self)
-        self.bare = base_weights(self.model)
+        bare.update(base_weights(self.model))
         learners.append(self)
 
     monkeypatch.setattr(AdapterLearner, "begin", noted)
@@ -67,13 +73,15 @@ def test_step_0_is_the_papers_arithmetic_and_the_loss_falls(
     assert any(tensor.any() for tensor in load_file(tmp_path / WEIGHTS).values())
     (learner,) = learners
     after = base_weights(learner.model)
-    assert all(torch.equal(weight, after[name]) for name, weight in learner.bare.items())
+    assert all(torch.equal(weight, after[name]) for name, weight in bare.items())
     assert list(learner.model.peft_config) == ["default"]  # there is no reference
 
 
 @pytest.mark.parametrize("lora", ["adapter", "all weights"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_step_0_holds_in_half_types(make_odds: Any, tmp_path: Path, dtype: str, lora: str) -> None:
+def test_step_0_holds_in_half_types(
+    make_odds: Callable[..., OrpoSpec], tmp_path: Path, dtype: str, lora: str
+) -> None:
     spec = make_odds(beta=1.0, learning_rate=1e-4, batch_size=6, micro_batch_size=3)
     if dtype == "float16" and not torch.cuda.is_available():
         pytest.skip("a CPU does not train in float16")
@@ -83,7 +91,9 @@ def test_step_0_holds_in_half_types(make_odds: Any, tmp_path: Path, dtype: str, 
     assert report["step0"]["loss"] == pytest.approx(report["step0"]["expected_loss"], rel=1e-4)
 
 
-def test_the_engine_applies_what_was_trained(make_odds: Any, engine: Any, tmp_path: Path) -> None:
+def test_the_engine_applies_what_was_trained(
+    make_odds: Callable[..., OrpoSpec], engine: TransformersEngine, tmp_path: Path
+) -> None:
     spec = make_odds("nf4")
     train(spec, tmp_path)
     policy = trained_policy("M1", tmp_path, Policy("M0", spec.base))
@@ -93,7 +103,7 @@ def test_the_engine_applies_what_was_trained(make_odds: Any, engine: Any, tmp_pa
 
 
 def test_answers_of_others_are_measured_by_the_engine(
-    make_odds: Any, engine: Any, tmp_path: Path
+    make_odds: Callable[..., OrpoSpec], engine: TransformersEngine, tmp_path: Path
 ) -> None:
     """Their noise is what engine and trainer differ by on them, whoever wrote them."""
     spec = make_odds()
@@ -113,7 +123,7 @@ def test_answers_of_others_are_measured_by_the_engine(
 
 
 def test_prompts_in_the_odds_stop_the_training(
-    make_odds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_odds: Callable[..., OrpoSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = orpo_trainer.by_side
 
@@ -128,7 +138,7 @@ def test_prompts_in_the_odds_stop_the_training(
 
 
 def test_a_gradient_outside_the_adapter_stops_the_training(
-    make_odds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_odds: Callable[..., OrpoSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = AdapterLearner.begin
 
@@ -141,13 +151,15 @@ def test_a_gradient_outside_the_adapter_stops_the_training(
         train(make_odds(), tmp_path)
 
 
-def test_a_training_that_diverges_says_what_to_lower(make_odds: Any, tmp_path: Path) -> None:
+def test_a_training_that_diverges_says_what_to_lower(
+    make_odds: Callable[..., OrpoSpec], tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=r"training\.learning_rate"):
         train(make_odds(learning_rate=1e30, epochs=4), tmp_path)
 
 
 def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
-    make_odds: Any, files: Any, tmp_path: Path
+    make_odds: Callable[..., OrpoSpec], files: Files, tmp_path: Path
 ) -> None:
     spec = make_odds(epochs=2, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     train(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
@@ -164,7 +176,7 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 
 
-def test_a_batch_has_one_gradient_however_it_is_divided(make_odds: Any) -> None:
+def test_a_batch_has_one_gradient_however_it_is_divided(make_odds: Callable[..., OrpoSpec]) -> None:
     spec = make_odds(pairs=PAIRS, batch_size=8, micro_batch_size=8, **STILL)
     uneven(spec)
     tokenizer = load_tokenizer(spec.base.path)
@@ -178,6 +190,7 @@ def test_a_batch_has_one_gradient_however_it_is_divided(make_odds: Any) -> None:
         for name, weight in learner.model.named_parameters():
             if "lora_B" in name:
                 weight.data.normal_(std=0.05)
+                assert isinstance(learner, AdapterLearner)
                 learner._start[name] = weight.data.clone()
         trainer = make_trainer(learner, tokenizer, examples, asked, None)
         learner.begin()
@@ -199,11 +212,16 @@ def test_a_batch_has_one_gradient_however_it_is_divided(make_odds: Any) -> None:
 
 
 def test_every_weight_is_trained_without_a_second_model(
-    make_odds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_odds: Callable[..., OrpoSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learners: list[FullLearner] = []
     begin = FullLearner.begin
-    monkeypatch.setattr(FullLearner, "begin", lambda self: (begin(self), learners.append(self)))
+
+    def noted(self: FullLearner) -> None:
+        begin(self)
+        learners.append(self)
+
+    monkeypatch.setattr(FullLearner, "begin", noted)
     spec = make_odds(lora=None, learning_rate=1e-3)
     report = train(spec, tmp_path)
     assert report["step0"]["loss"] == pytest.approx(report["step0"]["expected_loss"], rel=1e-4)
@@ -213,7 +231,7 @@ def test_every_weight_is_trained_without_a_second_model(
     assert all(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_trainer_sees_the_tokens_it_was_given(make_odds: Any) -> None:
+def test_the_trainer_sees_the_tokens_it_was_given(make_odds: Callable[..., OrpoSpec]) -> None:
     # Token ids that no tokenizer would write for their text.
     odd = [PairExample((7, 8), (5, 5, 5), (6, 2), None, None)] * 3
     spec = make_odds()
@@ -227,7 +245,9 @@ def test_the_trainer_sees_the_tokens_it_was_given(make_odds: Any) -> None:
     assert halves["rejected_attention_mask"][0].tolist() == [1, 1, 1, 1, 0]
 
 
-def test_a_spec_is_read_back_as_what_it_is(make_odds: Any, tmp_path: Path) -> None:
+def test_a_spec_is_read_back_as_what_it_is(
+    make_odds: Callable[..., OrpoSpec], tmp_path: Path
+) -> None:
     spec = make_odds()
     spec.write(tmp_path / "spec.json")
     assert read_spec(tmp_path / "spec.json") == spec

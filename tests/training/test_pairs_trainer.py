@@ -15,9 +15,13 @@ def test_packed_or_not_a_pair_is_the_same_row() -> None:
         PairExample((1, 2), (128_255,), (4, 5, 6), -1.0, -2.0),
         PairExample((7,), (), (8,), 0.0, -1.0),
     ]
-    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
     packed = [
-        dataclasses.replace(item, **{name: packed_ids(getattr(item, name)) for name in columns})
+        dataclasses.replace(
+            item,
+            prompt_ids=packed_ids(item.prompt_ids),
+            chosen_ids=packed_ids(item.chosen_ids),
+            rejected_ids=packed_ids(item.rejected_ids),
+        )
         for item in plain
     ]
     expected = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from iterdpo.config.model import LoraConfig
 from iterdpo.engines.base import TokenSequence
+from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.models.canary import Canary
 from iterdpo.models.checkpoint import copy_all_but_weights, load_base
 from iterdpo.models.packed_linear import PackedLinear
@@ -24,15 +25,19 @@ from iterdpo.store.runner import Work
 from iterdpo.training.adapters import load_policy
 from iterdpo.training.merging import merged_model
 from iterdpo.training.train import train
+from tests.checkpoints import CheckpointOf
 from tests.prequantized import FORMATS, make_packed
+from tests.training.conftest import MakeSpec
 
 TRAINED = ("gptq", "gptq-reordered", "awq")
 
 
 @pytest.fixture(scope="session")
-def packed_base(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def packed_base(
+    checkpoint_of: CheckpointOf, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Base]:
     """A function from a format to a base of it: the checkpoint itself is what engines serve."""
-    made = {}
+    made: dict[str, Path] = {}
 
     def get(name: str, dtype: str = "float32") -> Base:
         if name not in made:
@@ -45,14 +50,18 @@ def packed_base(checkpoint_of: Any, tmp_path_factory: pytest.TempPathFactory) ->
     return get
 
 
-def policy_in(out: Any, base: Base) -> Policy:
+def policy_in(out: Path, base: Base) -> Policy:
     report = json.loads((out / "training.json").read_text())
     return Policy("M1", base, Adapter(str(out / "adapter"), report["adapter_sha256"]))
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_step_0_is_ln_2_the_loss_falls_and_the_engine_computes_what_the_trainer_did(
-    make_spec: Any, packed_base: Any, engine: Any, tmp_path: Path, name: Any
+    make_spec: MakeSpec,
+    packed_base: Callable[..., Base],
+    engine: TransformersEngine,
+    tmp_path: Path,
+    name: str,
 ) -> None:
     base = packed_base(name)
     policy = Policy("M0", base)
@@ -72,7 +81,7 @@ def test_step_0_is_ln_2_the_loss_falls_and_the_engine_computes_what_the_trainer_
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_adapter_learns_what_it_would_on_the_unpacked_base(
-    make_spec: Any, packed_base: Any, tmp_path: Path, name: Any
+    make_spec: MakeSpec, packed_base: Callable[..., Base], tmp_path: Path, name: str
 ) -> None:
     base = packed_base(name)
     plain = dataclasses.replace(
@@ -92,7 +101,7 @@ def test_an_adapter_learns_what_it_would_on_the_unpacked_base(
 
 
 def test_every_linear_layer_but_the_output_carries_an_adapter_and_nothing_else_learns(
-    make_spec: Any, packed_base: Any
+    make_spec: MakeSpec, packed_base: Callable[..., Base]
 ) -> None:
     model = load_policy(make_spec(policy=Policy("M0", packed_base("gptq"))))
     packed = [name for name, one in model.named_modules() if isinstance(one, PackedLinear)]
@@ -104,7 +113,9 @@ def test_every_linear_layer_but_the_output_carries_an_adapter_and_nothing_else_l
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_base_computes_in_the_type_that_it_was_given(packed_base: Any, dtype: str) -> None:
+def test_a_base_computes_in_the_type_that_it_was_given(
+    packed_base: Callable[..., Base], dtype: str
+) -> None:
     model = load_base(packed_base("gptq", dtype))
     assert model.training
     layer = next(one for one in model.modules() if isinstance(one, PackedLinear))
@@ -112,17 +123,24 @@ def test_a_base_computes_in_the_type_that_it_was_given(packed_base: Any, dtype: 
     assert model(torch.arange(8)[None]).logits.dtype == getattr(torch, dtype)
 
 
-def test_no_unpacked_weight_is_kept_for_the_backward_pass(packed_base: Any) -> None:
+def test_no_unpacked_weight_is_kept_for_the_backward_pass(packed_base: Callable[..., Base]) -> None:
     layer = next(
         one for one in load_base(packed_base("gptq")).modules() if isinstance(one, PackedLinear)
     )
     kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape), lambda _: None):
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         layer(torch.ones(3, layer.in_features, requires_grad=True))
     assert kept == []
 
 
-def test_nothing_is_made_of_the_base_but_a_record(packed_base: Any, tmp_path: Path) -> None:
+def test_nothing_is_made_of_the_base_but_a_record(
+    packed_base: Callable[..., Base], tmp_path: Path
+) -> None:
     base = packed_base("awq")
     step = PrepareBase(Path(base.path), "abc", "awq", "float32", trust_remote_code=False)
     step.compute(Work(tmp_path, tmp_path / "kept", "key"))
@@ -130,14 +148,14 @@ def test_nothing_is_made_of_the_base_but_a_record(packed_base: Any, tmp_path: Pa
     assert step.load(tmp_path).base == dataclasses.replace(base, sha256="abc")
 
 
-def test_a_packed_and_a_plain_base_are_two_policies(packed_base: Any) -> None:
+def test_a_packed_and_a_plain_base_are_two_policies(packed_base: Callable[..., Base]) -> None:
     base = packed_base("gptq")
     others = [dataclasses.replace(base, quantization=other) for other in ("none", "awq", "nf4")]
     assert len({base.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
 def test_a_policy_is_merged_into_the_unpacked_weights(
-    make_spec: Any, packed_base: Any, tmp_path: Path
+    make_spec: MakeSpec, packed_base: Callable[..., Base], tmp_path: Path
 ) -> None:
     base = packed_base("awq")
     lora = LoraConfig(rank=4, alpha=8, dropout=0.0, target_modules="all-linear")

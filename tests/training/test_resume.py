@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from iterdpo.runtime.signals import Stopped, StopRequest
 from iterdpo.training import __main__, run
 from iterdpo.training.spec import DpoSpec
 from iterdpo.training.train import train
+from tests.training.conftest import Files, MakeSpec, Whole
 from tests.training.waiting import (
     AFTER_A_CHECKPOINT,
     IN_STEP_THREE,
@@ -38,7 +40,10 @@ SIX_STEPS = {
 }  # fmt: skip
 
 
-def stop_at(step: int) -> Any:
+Advance = Callable[[int, int], None]
+
+
+def stop_at(step: int) -> Advance:
     def advance(done: int, total: int) -> None:
         if done == step:
             raise SystemExit
@@ -61,7 +66,7 @@ def steps_of(spec: DpoSpec, out: Path) -> list[int]:
 
 
 @pytest.fixture
-def make(make_spec: Any, tmp_path: Path) -> Any:
+def make(make_spec: MakeSpec, tmp_path: Path) -> MakeSpec:
     def make(*args: Any, **changes: Any) -> DpoSpec:
         changes = {"checkpoints": str(tmp_path / "kept"), "checkpoint_steps": 1} | changes
         return make_spec(*args, **(SIX_STEPS | changes))
@@ -71,7 +76,7 @@ def make(make_spec: Any, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6])
 def test_a_training_stopped_at_any_step_ends_with_the_same_bytes(
-    make: Any, whole: Any, files: Any, tmp_path: Path, step: int
+    make: MakeSpec, whole: Whole, files: Files, tmp_path: Path, step: int
 ) -> None:
     spec = make()
     stopped(spec, tmp_path / "first", step)
@@ -81,7 +86,7 @@ def test_a_training_stopped_at_any_step_ends_with_the_same_bytes(
 
 @pytest.mark.parametrize(("every", "stop", "first"), [(4, 4, 1), (4, 6, 5), (2, 5, 5), (9, 6, 1)])
 def test_a_stop_costs_at_most_the_steps_between_two_checkpoints(
-    make: Any, whole: Any, files: Any, tmp_path: Path, every: int, stop: int, first: int
+    make: MakeSpec, whole: Whole, files: Files, tmp_path: Path, every: int, stop: int, first: int
 ) -> None:
     spec = make(checkpoint_steps=every)
     stopped(spec, tmp_path / "first", stop)
@@ -100,7 +105,13 @@ def test_a_stop_costs_at_most_the_steps_between_two_checkpoints(
     ],
 )
 def test_every_kind_of_training_goes_on_stopped_twice(
-    make: Any, whole: Any, files: Any, tmp_path: Path, quantization: str, dtype: str, changes: Any
+    make: MakeSpec,
+    whole: Whole,
+    files: Files,
+    tmp_path: Path,
+    quantization: str,
+    dtype: str,
+    changes: dict[str, Any],
 ) -> None:
     spec = make(quantization, **changes)
     spec = dataclasses.replace(spec, base=dataclasses.replace(spec.base, dtype=dtype))
@@ -113,27 +124,29 @@ def test_every_kind_of_training_goes_on_stopped_twice(
 
 @pytest.mark.parametrize("step", [4, 5])  # goes on within an epoch, and between two
 def test_random_numbers_go_on_where_they_stopped(
-    make: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+    make: MakeSpec, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """Nothing here draws any today, dropout being off; a loss or an optimizer may tomorrow."""
-    real = DPOTrainer.compute_loss
+    real: Any = DPOTrainer.compute_loss
+
+    drawn: list[float] = []
 
     def noisy(self: Any, *args: Any, **kwargs: Any) -> Any:
         loss = real(self, *args, **kwargs)
-        noisy.drawn = [float(torch.rand(())), random.random(), float(np.random.rand())]
-        return loss * (1 + sum(noisy.drawn) * (self.progress.step_zero is not None))
+        drawn[:] = [float(torch.rand(())), random.random(), float(np.random.rand())]
+        return loss * (1 + sum(drawn) * (self.progress.step_zero is not None))
 
     monkeypatch.setattr(DPOTrainer, "compute_loss", noisy)
     train(make(checkpoints=None), tmp_path / "whole")
-    drawn = noisy.drawn
+    last = list(drawn)
     stopped(make(), tmp_path / "first", step)
     assert steps_of(make(), tmp_path / "again") == list(range(step, 7))
-    assert noisy.drawn == drawn
+    assert drawn == last
     assert files(tmp_path / "again") == files(tmp_path / "whole")
 
 
 def test_the_start_and_the_reference_are_those_of_the_beginning(
-    make: Any, whole: Any, files: Any, tmp_path: Path
+    make: MakeSpec, whole: Whole, files: Files, tmp_path: Path
 ) -> None:
     first = make()
     train(dataclasses.replace(first, checkpoints=None), tmp_path / "M1")
@@ -150,20 +163,21 @@ def test_the_start_and_the_reference_are_those_of_the_beginning(
 
 
 def test_only_the_last_checkpoint_is_kept_and_none_when_it_is_switched_off(
-    make: Any, tmp_path: Path
+    make: MakeSpec, tmp_path: Path
 ) -> None:
     spec = make()
     train(spec, tmp_path / "out")
     (kept,) = (tmp_path / "kept").iterdir()
     assert kept.name.endswith("-step-00000005")  # the sixth is the end
-    for number, changes in enumerate([{"checkpoints": None}, {"checkpoint_steps": None}]):
+    unkept: list[dict[str, Any]] = [{"checkpoints": None}, {"checkpoint_steps": None}]
+    for number, changes in enumerate(unkept):
         shutil.rmtree(tmp_path / "kept", ignore_errors=True)
         train(dataclasses.replace(spec, **changes), tmp_path / f"off{number}")
         assert not (tmp_path / "kept").exists()
 
 
 def test_a_training_never_goes_on_from_the_checkpoint_of_another(
-    make: Any, whole: Any, files: Any, tmp_path: Path
+    make: MakeSpec, whole: Whole, files: Files, tmp_path: Path
 ) -> None:
     one, other = make(learning_rate=1e-2), make(learning_rate=2e-2)
     stopped(one, tmp_path / "one", 4)
@@ -173,7 +187,7 @@ def test_a_training_never_goes_on_from_the_checkpoint_of_another(
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_training_starts_over(
-    make: Any, whole: Any, files: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make: MakeSpec, whole: Whole, files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = make()
     stopped(spec, tmp_path / "first", 4)
@@ -187,7 +201,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_training_starts_over(
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
-    make: Any, whole: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: MakeSpec, whole: Whole, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = os.rename
 
@@ -206,9 +220,9 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
-    make: Any,
-    whole: Any,
-    files: Any,
+    make: MakeSpec,
+    whole: Whole,
+    files: Files,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -225,10 +239,10 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
 
 
 def test_a_child_that_is_killed_goes_on_in_another(
-    make: Any, whole: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: MakeSpec, whole: Whole, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make("nf4", process="spawn")
-    started: list[subprocess.Popen] = []
+    started: list[subprocess.Popen[bytes]] = []
 
     def kill_at_the_first_checkpoint() -> None:
         while not over.wait(0.01):
@@ -258,7 +272,12 @@ def test_a_child_that_is_killed_goes_on_in_another(
 
 @pytest.mark.parametrize("process", ["inline", "spawn"])
 def test_a_request_to_stop_is_met_with_a_checkpoint_of_the_last_step(
-    make: Any, whole: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str
+    make: MakeSpec,
+    whole: Whole,
+    files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    process: str,
 ) -> None:
     spec = make(process=process, checkpoint_steps=1000)
     if process == "inline":
@@ -281,7 +300,12 @@ def test_a_request_to_stop_is_met_with_a_checkpoint_of_the_last_step(
 
 @pytest.mark.parametrize("process", ["inline", "spawn"])
 def test_a_training_that_is_done_when_it_is_asked_to_stop_is_kept(
-    make: Any, whole: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str
+    make: MakeSpec,
+    whole: Whole,
+    files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    process: str,
 ) -> None:
     spec, stop = make(process=process, checkpoint_steps=4), StopRequest()
     (tmp_path / "out").mkdir()
@@ -301,7 +325,7 @@ def test_a_training_that_is_done_when_it_is_asked_to_stop_is_kept(
     assert files(tmp_path / "out") == whole(spec)
 
 
-def request_at(step: int, stop: StopRequest) -> Any:
+def request_at(step: int, stop: StopRequest) -> Advance:
     def advance(done: int, total: int) -> None:
         if done == step:
             stop.number = signal.SIGTERM
@@ -309,7 +333,7 @@ def request_at(step: int, stop: StopRequest) -> Any:
     return advance
 
 
-def test_a_child_ends_with_its_parent(make: Any, tmp_path: Path) -> None:
+def test_a_child_ends_with_its_parent(make: MakeSpec, tmp_path: Path) -> None:
     make().write(tmp_path / "spec.json")
     (tmp_path / "out").mkdir()
     command = ["-m", "iterdpo.training", str(tmp_path / "spec.json"), str(tmp_path / "out"), "M1"]

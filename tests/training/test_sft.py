@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from trl import SFTTrainer
 
 from iterdpo.engines.base import TokenSequence
+from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.errors import LineageError, UserError
 from iterdpo.models.canary import Canary
 from iterdpo.models.checkpoint import load_base
@@ -30,6 +31,8 @@ from iterdpo.training.memory import split_rows
 from iterdpo.training.sft_trainer import ResumableSftTrainer
 from iterdpo.training.spec import PairExample, SftExample, SftSpec, read_spec
 from iterdpo.training.train import make_trainer, train
+from tests.narrowing import present
+from tests.training.conftest import Files, MakeLessons, MakeSpec
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 FOUR_STEPS = {"epochs": 2, "batch_size": 8, "micro_batch_size": 4}
@@ -41,14 +44,16 @@ def policy_of(spec: SftSpec, out: Path) -> Policy:
 
 
 @pytest.fixture
-def tuned(make_lessons: Any, tmp_path: Path) -> Policy:
+def tuned(make_lessons: MakeLessons, tmp_path: Path) -> Policy:
     """An M0 far from its base."""
     spec = make_lessons("nf4", epochs=3, learning_rate=3e-2)
     train(spec, tmp_path / "sft")
     return policy_of(spec, tmp_path / "sft")
 
 
-def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(make_lessons: Any) -> None:
+def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(
+    make_lessons: MakeLessons,
+) -> None:
     assert ResumableSftTrainer.dataset([SftExample((7, 8), (5, 6, 2))])[0] == {
         "input_ids": [7, 8, 5, 6, 2],
         "labels": [-100, -100, 5, 6, 2],
@@ -71,7 +76,7 @@ def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(make_le
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_the_answers_are_learned_and_nothing_else(
-    make_lessons: Any, engine: Any, tmp_path: Path, quantization: str
+    make_lessons: MakeLessons, engine: TransformersEngine, tmp_path: Path, quantization: str
 ) -> None:
     spec = make_lessons(quantization, epochs=20, batch_size=11, micro_batch_size=11)
     report = train(spec, tmp_path)
@@ -101,9 +106,9 @@ def test_the_answers_are_learned_and_nothing_else(
 
 
 def test_a_trainer_that_learns_the_prompt_too_is_stopped(
-    make_lessons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_lessons: MakeLessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = SFTTrainer.compute_loss
+    real: Any = SFTTrainer.compute_loss
 
     def compute_loss(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         whole = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
@@ -116,10 +121,10 @@ def test_a_trainer_that_learns_the_prompt_too_is_stopped(
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
-    make_lessons: Any, files: Any, tmp_path: Path, step: int
+    make_lessons: MakeLessons, files: Files, tmp_path: Path, step: int
 ) -> None:
     # With dropout, so that random numbers have to go on as well.
-    lora = dataclasses.replace(make_lessons().lora, dropout=0.1)
+    lora = dataclasses.replace(present(make_lessons().lora), dropout=0.1)
     spec = make_lessons(
         **FOUR_STEPS, lora=lora, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1
     )
@@ -139,9 +144,9 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
 
 
 def test_dropout_is_off_where_log_probs_are_measured(
-    make_lessons: Any, engine: Any, tmp_path: Path
+    make_lessons: MakeLessons, engine: TransformersEngine, tmp_path: Path
 ) -> None:
-    lora = dataclasses.replace(make_lessons().lora, dropout=0.5)
+    lora = dataclasses.replace(present(make_lessons().lora), dropout=0.5)
     spec = make_lessons(lora=lora, epochs=4)
     train(spec, tmp_path)
     texts = Canary.read(tmp_path / "canary.json").texts
@@ -153,7 +158,7 @@ def test_dropout_is_off_where_log_probs_are_measured(
 @pytest.mark.parametrize("weights", ["adapter", "all weights"])
 @pytest.mark.parametrize("learn", ["lessons", "pairs"])
 def test_a_base_that_brings_dropout_passes_its_proofs(
-    make_lessons: Any, make_spec: Any, tmp_path: Path, learn: str, weights: str
+    make_lessons: MakeLessons, make_spec: MakeSpec, tmp_path: Path, learn: str, weights: str
 ) -> None:
     spec = make_lessons() if learn == "lessons" else make_spec()
     place = tmp_path / "base"
@@ -169,7 +174,7 @@ def test_a_base_that_brings_dropout_passes_its_proofs(
 
 
 def test_what_a_user_is_told_names_the_settings_of_sft(
-    make_lessons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_lessons: MakeLessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match=r"lower sft\.learning_rate"):
         train(make_lessons(learning_rate=1e30, epochs=4), tmp_path)
@@ -182,7 +187,7 @@ def test_what_a_user_is_told_names_the_settings_of_sft(
         train(make_lessons(), tmp_path)
 
 
-def test_a_stop_is_heard(make_lessons: Any, tmp_path: Path) -> None:
+def test_a_stop_is_heard(make_lessons: MakeLessons, tmp_path: Path) -> None:
     stop = StopRequest()
     stop.number = 15
     with pytest.raises(Stopped):
@@ -190,7 +195,7 @@ def test_a_stop_is_heard(make_lessons: Any, tmp_path: Path) -> None:
 
 
 def test_a_child_reads_the_spec_that_was_written(
-    make_lessons: Any, make_spec: Any, tmp_path: Path
+    make_lessons: MakeLessons, make_spec: MakeSpec, tmp_path: Path
 ) -> None:
     for spec in (make_lessons(), make_spec(), make_spec(lora=None, reference_base=None)):
         spec.write(tmp_path / "spec.json")
@@ -198,7 +203,7 @@ def test_a_child_reads_the_spec_that_was_written(
 
 
 def test_a_child_leaves_what_this_process_would(
-    make_lessons: Any, files: Any, tmp_path: Path
+    make_lessons: MakeLessons, files: Files, tmp_path: Path
 ) -> None:
     spec = make_lessons(process="spawn")
     (tmp_path / "child").mkdir()
@@ -257,7 +262,7 @@ def independent(policy: Policy, adapter: str | None, examples: list[PairExample]
 
 @pytest.mark.parametrize("reference", ["previous", "base"])
 def test_the_reference_is_the_fine_tuned_policy_or_the_bare_base(
-    make_spec: Any, tuned: Any, tmp_path: Path, reference: str
+    make_spec: MakeSpec, tuned: Policy, tmp_path: Path, reference: str
 ) -> None:
     spec = make_spec(policy=tuned, batch_size=6, micro_batch_size=6)
     if reference == "base":
@@ -268,7 +273,7 @@ def test_the_reference_is_the_fine_tuned_policy_or_the_bare_base(
     learner.begin()
     with learner.as_reference() as model:
         held, _ = batch_logprobs(model, *batch_of(examples))
-    adapter = tuned.adapter.path
+    adapter = present(tuned.adapter).path
     of_tuned, of_base = (independent(tuned, path, examples) for path in (adapter, None))
     assert max(abs(a - b) for a, b in zip(of_tuned, of_base, strict=True)) > 1
     right = of_tuned if reference == "previous" else of_base
@@ -283,7 +288,7 @@ def test_the_reference_is_the_fine_tuned_policy_or_the_bare_base(
 
 
 def test_the_bare_base_in_the_references_place_fails_the_proof_of_step_0(
-    make_spec: Any, tuned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, tuned: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = adapters.set_reference
 
@@ -296,7 +301,7 @@ def test_the_bare_base_in_the_references_place_fails_the_proof_of_step_0(
 
 
 def test_the_loops_first_adapter_starts_as_the_fine_tuned_one(
-    make_spec: Any, tuned: Any, tmp_path: Path
+    make_spec: MakeSpec, tuned: Policy, tmp_path: Path
 ) -> None:
     train(make_spec(policy=tuned, learning_rate=1e-12), tmp_path / "dpo")
     ours, theirs = load_file(tmp_path / "dpo" / WEIGHTS), load_file(tmp_path / "sft" / WEIGHTS)

@@ -14,7 +14,7 @@ from iterdpo.training.learners import load_learner
 from iterdpo.training.losses import ipo, orpo
 from iterdpo.training.spec import PairExample
 from iterdpo.training.train import make_trainer
-from tests.training.conftest import odds_spec
+from tests.training.conftest import MakeSpec, odds_spec
 from tests.training.test_losses import BETA, PAIR
 
 # Chosen 4 tokens, -10 nats by the policy and -12 by the reference: means -2.5 and -3, 0.5 apart.
@@ -23,11 +23,11 @@ from tests.training.test_losses import BETA, PAIR
 IPO = (0.7 - 1) ** 2
 
 
-def test_ipo_takes_means_over_an_answers_tokens(make_spec: Any) -> None:
+def test_ipo_takes_means_over_an_answers_tokens(make_spec: MakeSpec) -> None:
     spec = make_spec(loss=("ipo",), beta=BETA)
     examples = [PairExample((1, 2), (3,) * 4, (3,) * 5, -1.0, -1.0)]
     tokenizer = load_tokenizer(spec.base.path)
-    trainer = make_trainer(load_learner(spec), tokenizer, examples, spec, None)
+    trainer: Any = make_trainer(load_learner(spec), tokenizer, examples, spec, None)
     inputs = trainer.data_collator([dict(trainer.train_dataset[0])])
     assert inputs["completion_mask"].tolist() == [[0, 0, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1, 1]]
 
@@ -59,10 +59,12 @@ ODDS = (math.log(11 / 8) + math.log(34 / 27)) / 2
 LIKELIHOOD = -(math.log(0.3) + 2 * math.log(0.4) + 2 * math.log(0.3)) / 5
 
 
-def test_orpo_takes_means_over_answers_and_the_likelihood_of_prompts_too(make_spec: Any) -> None:
+def test_orpo_takes_means_over_answers_and_the_likelihood_of_prompts_too(
+    make_spec: MakeSpec,
+) -> None:
     spec = odds_spec(make_spec(beta=0.25))
     tokenizer = load_tokenizer(spec.base.path)
-    trainer = make_trainer(load_learner(spec), tokenizer, PAIRS, spec, None)
+    trainer: Any = make_trainer(load_learner(spec), tokenizer, PAIRS, spec, None)
     inputs = trainer.data_collator([dict(row) for row in trainer.train_dataset])
 
     def model(ids: Any, **_: Any) -> Any:

@@ -51,6 +51,7 @@ class RequestInStepThree(StopRequest):
 
     def __init__(self, out: Path) -> None:
         self._sign = out / "waits"
+        self._number: int | None = None
         super().__init__()
 
     @property
@@ -64,7 +65,7 @@ class RequestInStepThree(StopRequest):
         self._number = value
 
 
-def running(code: str, started: list[subprocess.Popen]) -> type[subprocess.Popen]:
+def running(code: str, started: list[subprocess.Popen[bytes]]) -> type[subprocess.Popen[bytes]]:
     """Return what stands in for ``Popen`` and runs a training's child by ``code``.
 
     Args:
@@ -72,7 +73,7 @@ def running(code: str, started: list[subprocess.Popen]) -> type[subprocess.Popen
         started: to which the children are added.
     """
 
-    class Child(subprocess.Popen):
+    class Child(subprocess.Popen[bytes]):
         def __init__(self, command: Any, **kwargs: Any) -> None:
             assert command[1:3] == ["-m", "iterdpo.training"]
             assert kwargs["stdin"] == subprocess.PIPE  # which tells the child that we live
