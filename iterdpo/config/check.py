@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,6 +16,7 @@ from iterdpo.config.choices import checked_choices
 from iterdpo.config.evaluation import EvaluationConfig
 from iterdpo.config.hub import hub_problems
 from iterdpo.config.messages import line_of
+from iterdpo.config.objects import with_objects
 from iterdpo.config.prequantized import prequantized_problems
 from iterdpo.config.schema import Config
 from iterdpo.config.secrets import token_problems
@@ -26,22 +27,27 @@ from iterdpo.errors import ConfigError
 from iterdpo.models.hardware import GET_VLLM, vllm_installed
 
 
-def load(values: Mapping[str, Any]) -> Config:
+def load(values: Mapping[str, Any], given: Mapping[str, object] | None = None) -> Config:
     """Convert composed values (plain containers) to a ``Config``.
+
+    Args:
+        values: what was composed.
+        given: by section, objects that take the place of the classes named there.
 
     Raises:
         ConfigError: with one line for each problem: key, value, what is allowed.
     """
     if secrets := token_problems(values):  # before anything could show a value
         raise ConfigError(secrets)
-    values, made, problems = checked_choices(values, Config)
+    given = given or {}
+    values, made, problems = checked_choices(values, Config, given)
     try:
         config = TypeAdapter(Config).validate_json(json.dumps(values))
     except ValidationError as error:
         raise ConfigError([*(line_of(item) for item in error.errors()), *problems]) from None
     if problems := [*problems, *_contradictions(config, made)]:
         raise ConfigError(problems)
-    return config
+    return cast(Config, with_objects(config, given))
 
 
 def _contradictions(config: Config, made: Mapping[str, Any]) -> list[str]:

@@ -7,16 +7,13 @@ anything heavy loads: the class is found and its parameters' types are read.
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, get_type_hints
 
-from iterdpo.config.classes import find_class
-from iterdpo.config.messages import line_of
-from iterdpo.config.types import allowing_any
+from iterdpo.config.classes import find_class, typed_settings
 from iterdpo.errors import ConfigError
 from iterdpo.settings import Setting, settings_of
 from iterdpo.store.hashing import plain
@@ -35,6 +32,8 @@ class Choice:
     """Where it is found: ``package.module.Class``, or ``path/to/file.py:Class``."""
     settings: Mapping[str, JSON]
     """Values as in YAML, checked against the class, its defaults included."""
+    value: Any = field(default=None, repr=False, compare=False)
+    """The object itself, where one was given in Python; the other fields say what it is."""
 
     @property
     def name(self) -> str:
@@ -45,6 +44,19 @@ class Choice:
     def values(self) -> dict[str, JSON]:
         """The choice as it stands in YAML."""
         return {TARGET: self.target, **self.settings}
+
+    @classmethod
+    def of(cls, value: Any) -> Choice:
+        """Return the choice of an object that was given in Python."""
+        from pydantic_core import to_jsonable_python
+
+        kind = type(value)
+        settings = {
+            item.name: to_jsonable_python(getattr(value, item.name), fallback=repr)
+            for item in settings_of(kind)
+            if not item.provided
+        }
+        return cls(f"{kind.__module__}.{kind.__qualname__}", settings, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +90,14 @@ class Checked:
 
 
 def checked_choices(
-    values: Mapping[str, JSON], schema: type
+    values: Mapping[str, JSON], schema: type, given: Mapping[str, object]
 ) -> tuple[dict[str, JSON], dict[str, Any], list[str]]:
     """Check every choice of a configuration.
 
     Args:
         values: the composed values.
         schema: the configuration's class.
+        given: by place, objects that take the place of what ``values`` names.
 
     Returns:
         The values as ``schema`` reads them, with every choice's defaults filled in; by place, the
@@ -96,6 +109,11 @@ def checked_choices(
     for key, place in PLACES.items():
         node = _node(shaped, key)
         if node is None:
+            continue
+        if key in given:
+            made[key] = given[key]
+            problems += _wrong_object(key, given[key], place)
+            node.update(target="", settings={})
             continue
         try:
             found = checked(key, {TARGET: node["target"], **node["settings"]}, place)
@@ -179,7 +197,7 @@ def checked(key: str, values: Mapping[str, JSON], place: Place) -> Checked:
     except TypeError as error:
         raise ConfigError([f"{key}.{TARGET}={target}: {error}"]) from None
     settings = [item for item in parameters if not item.provided]
-    python = _typed(key, target, settings, values)
+    python = typed_settings(key, target, settings, values)
     absent = {item.name: Absent(item.name) for item in parameters if item.provided}
     try:
         made = own(**python, **absent)
@@ -200,6 +218,8 @@ def build(key: str, choice: Choice, **provided: object) -> Any:
     Raises:
         ConfigError: it asks for something that is not provided here.
     """
+    if choice.value is not None:
+        return _bound(choice.value, provided)
     place = PLACES[key]
     said = f"{key}.{TARGET}={choice.target}"
     own = find_class(choice.target, said, place.kind, place.base)
@@ -211,8 +231,14 @@ def build(key: str, choice: Choice, **provided: object) -> Any:
             [f"{key}.{TARGET}={choice.target}: asks for {missing[0]}, and a run provides "
              f"{', '.join(provided) or 'nothing'} here"]
         )  # fmt: skip
-    python = _typed(key, choice.target, settings, choice.settings)
+    python = typed_settings(key, choice.target, settings, choice.settings)
     return own(**python, **{name: provided[name] for name in wanted})
+
+
+def _bound(value: Any, provided: Mapping[str, object]) -> Any:
+    """Return an object with what the run provides in the fields that are for it."""
+    wanted = [item.name for item in settings_of(type(value)) if item.provided]
+    return replace(value, **{name: provided[name] for name in wanted}) if wanted else value
 
 
 class Absent:
@@ -225,39 +251,6 @@ class Absent:
         raise AttributeError(f"{self._name} is not there before the run: read it when it is needed")
 
 
-def _typed(
-    key: str, target: str, settings: list[Setting], values: Mapping[str, JSON]
-) -> dict[str, Any]:
-    """Return the values as the types that the class declares."""
-    from pydantic import TypeAdapter, ValidationError
-
-    fields = [
-        (item.name, item.hint)
-        if item.default is MISSING
-        else (item.name, item.hint, field(default_factory=functools.partial(_same, item.default)))
-        for item in settings
-    ]
-    kind: Any = allowing_any(make_dataclass("Settings", fields, frozen=True, kw_only=True))
-    try:
-        made = TypeAdapter(kind).validate_json(json.dumps(dict(values)))
-    except ValidationError as error:
-        raise ConfigError(list(_lines(key, target, settings, error))) from None
-    return {item.name: getattr(made, item.name) for item in settings}
-
-
-def _same(value: T) -> T:
-    return value
-
-
-def _lines(key: str, target: str, settings: list[Setting], error: Any) -> Iterator[str]:
-    names = ", ".join(item.name for item in settings) or "none"
-    for item in error.errors():
-        line = line_of(item, key)
-        if line.endswith(": no such setting"):
-            line += f" of {target}, which has {names}"
-        yield line
-
-
 def _placed(key: str, text: str) -> str:
     """Return a message of a class, with its section where it names a setting."""
     return f"{key}.{text}" if text.split("=")[0].split(":")[0].isidentifier() else f"{key}: {text}"
@@ -267,3 +260,12 @@ def _shown(values: Mapping[str, JSON], item: Setting, python: Any) -> JSON:
     from pydantic_core import to_jsonable_python
 
     return values[item.name] if item.name in values else to_jsonable_python(python)
+
+
+def _wrong_object(key: str, value: object, place: Place) -> list[str]:
+    """Return, as a list, what is wrong with an object that was given for a place."""
+    needed = find_class(place.kind, place.kind, place.kind, place.base)
+    if isinstance(value, needed):
+        return []
+    what = "a class, not an object of it" if isinstance(value, type) else f"{type(value).__name__}"
+    return [f"{key}: is {what}; give an object whose class derives from {place.base}"]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
+import json
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, field, make_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
+from iterdpo.config.messages import line_of
+from iterdpo.config.types import allowing_any
 from iterdpo.errors import ConfigError
+from iterdpo.settings import Setting
+
+T = TypeVar("T")
 
 
 def find_class(target: str, said: str, kind: str, base: str) -> type:
@@ -88,3 +97,46 @@ def _file(path: Path, said: str) -> ModuleType:
         del sys.modules[path.stem]
         raise
     return module
+
+
+def typed_settings(
+    key: str, target: str, settings: list[Setting], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values of a class's settings as the types that it declares.
+
+    Args:
+        key: their section, for messages.
+        target: the class, likewise.
+        settings: what it declares.
+        values: as in YAML.
+
+    Raises:
+        ConfigError: with one line for each that is missing, unknown or of another type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    fields = [
+        (item.name, item.hint)
+        if item.default is MISSING
+        else (item.name, item.hint, field(default_factory=functools.partial(_same, item.default)))
+        for item in settings
+    ]
+    kind: Any = allowing_any(make_dataclass("Settings", fields, frozen=True, kw_only=True))
+    try:
+        made = TypeAdapter(kind).validate_json(json.dumps(dict(values)))
+    except ValidationError as error:
+        raise ConfigError(list(_lines(key, target, settings, error))) from None
+    return {item.name: getattr(made, item.name) for item in settings}
+
+
+def _same(value: T) -> T:
+    return value
+
+
+def _lines(key: str, target: str, settings: list[Setting], error: Any) -> Iterator[str]:
+    names = ", ".join(item.name for item in settings) or "none"
+    for item in error.errors():
+        line = line_of(item, key)
+        if line.endswith(": no such setting"):
+            line += f" of {target}, which has {names}"
+        yield line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ def conf_directory() -> Path:
     return packed if packed.is_dir() else package.parent / "conf"
 
 
-def typed(composed: DictConfig) -> Config:
+def typed(composed: DictConfig, given: Mapping[str, object] | None = None) -> Config:
     """Convert a composed configuration to the typed one.
+
+    Args:
+        composed: as Hydra composed it.
+        given: by section, objects that take the place of the classes named there.
 
     Raises:
         ConfigError: with one line for each problem.
@@ -38,7 +42,7 @@ def typed(composed: DictConfig) -> Config:
     unset = [f"{key}: must be set, {key}=..." for key in _unset(values)]
     if unset:
         raise ConfigError(unset)
-    return load({str(key): value for key, value in values.items()})
+    return load({str(key): value for key, value in values.items()}, given)
 
 
 def composed(overrides: list[str]) -> DictConfig:
