@@ -1,0 +1,87 @@
+"""The command with its subcommands, and the doors for ``python -m iterdpo.TOOL``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from iterdpo.cli.main import TOOLS, USAGE, main
+
+ROOT = Path(__file__).resolve().parents[2]
+DOORS = ("report", "compare", "chat", "label", "benchmark", "sharing", "export", "store")
+
+
+def called(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from iterdpo.cli.main import main; main()", *arguments],
+        cwd=cwd, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_tool_is_a_subcommand(
+    tool: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["iterdpo", tool, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+    assert f"iterdpo {tool} " in USAGE
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_tool_has_a_door_that_does_nothing_when_imported(door: str) -> None:
+    name = f"iterdpo.{door}" if door != "store" else "iterdpo.store.__main__"
+    importlib.import_module(name)
+    done = subprocess.run(
+        [sys.executable, "-m", f"iterdpo.{door}", "--help"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"python -m iterdpo.{door}" in done.stdout
+
+
+def test_a_tool_loads_neither_hydra_nor_a_model(tmp_path: Path) -> None:
+    code = (
+        "import sys; from iterdpo.cli.main import main; sys.argv = ['iterdpo', 'store', 'list']\n"
+        "try:\n    main()\nexcept SystemExit: pass\n"
+        "print([name for name in ('hydra', 'torch', 'wandb') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_plan_is_the_run_that_only_looks(tmp_path: Path) -> None:
+    plan = called("plan", "experiment=smoke", "iterations=1", "tracking=none", cwd=tmp_path)
+    assert plan.returncode == 0, plan.stderr
+    # Answers of at most 48 tokens: 24 · 6 candidates, 2 models · 8 · (2 sampled + 1 greedy), and of
+    # M0 8 · 4 for the judge reference set and 2 · 8 · 2 at lower temperatures.
+    assert plan.stdout.splitlines()[-1].endswith(" to run; at most 12,288 tokens")
+    assert (24 * 6 + 2 * 8 * 3 + 8 * 4 + 2 * 8 * 2) * 48 == 12_288
+    same = called("plan=true", "experiment=smoke", "iterations=1", "tracking=none", cwd=tmp_path)
+    assert same.stdout == plan.stdout
+    assert not (tmp_path / "store").exists()
+
+
+def test_run_may_be_named(tmp_path: Path) -> None:
+    wrong = called("run", "iterations=0", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("iterdpo: iterations=0: ")
+
+
+def test_help_lists_the_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["iterdpo", "help"])
+    main()
+    assert capsys.readouterr().out.strip() == USAGE
