@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "iterdpo"
 
 LAYERS = (
-    ("__init__", "errors"),
+    ("errors",),
     ("conversation", "settings"),
     ("records",),
     ("runtime",),
@@ -32,8 +32,18 @@ LAYERS = (
     ("assemble",),
     ("runs",),
     ("tools",),
-    ("cli",),
-    ("__main__", "benchmark", "chat", "compare", "export", "label", "report", "sharing"),
+    ("api", "cli"),
+    (
+        "__init__",
+        "__main__",
+        "benchmark",
+        "chat",
+        "compare",
+        "export",
+        "label",
+        "report",
+        "sharing",
+    ),
 )
 """Every room and loose file of the package, the lowest first: a layer imports what lies below it.
 
