@@ -57,15 +57,11 @@ def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("iterdpo"):
-            module = (node.module or "").removeprefix("iterdpo").lstrip(".")
-            found |= {module} if module else {alias.name for alias in node.names}
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {
-                alias.name.removeprefix("iterdpo.")
-                for alias in node.names
-                if alias.name.startswith("iterdpo.")
-            }
-    return found
+            found |= {alias.name for alias in node.names if alias.name.startswith("iterdpo.")}
+    return {name.removeprefix("iterdpo").lstrip(".") for name in found} - {""}
 
 
 def room(module: str) -> str:
