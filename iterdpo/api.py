@@ -243,8 +243,10 @@ def _composed(overrides: Sequence[str], given: Mapping[str, Any]) -> tuple[Confi
     if isinstance(overrides, str):
         raise UserError(f"overrides={overrides}: give a list of texts, [{overrides!r}]")
     started = GlobalHydra.instance().is_initialized()
-    with nullcontext() if started else initialize_config_dir(
-        str(conf_directory()), version_base="1.3"
+    with (
+        nullcontext()
+        if started
+        else initialize_config_dir(str(conf_directory()), version_base="1.3")
     ):
         found = composed(list(overrides))
         return typed(found, given), Path(found.hydra.run.dir)

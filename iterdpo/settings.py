@@ -29,10 +29,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Keyless:
-    """The setting is in no key."""
+    """The setting is in no key: it changes no result."""
 
     reason: str
-    """Why: it changes no result, or what it names counts by its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountsElsewhere(Keyless):
+    """It changes results, and enters keys in another way: by a file's hash, or another stage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from iterdpo.config.types import NonNegative, Positive, Share, checked
-from iterdpo.settings import Keyless
+from iterdpo.settings import CountsElsewhere
 
 
 @checked
@@ -19,7 +19,7 @@ class HealthConfig:
 
     on_alarm: Annotated[
         Literal["warn", "stop", "keep_best"],
-        Keyless("decides what follows an alarm: nothing differs before one"),
+        CountsElsewhere("decides what follows an alarm: nothing differs before one"),
     ]
     """``warn``: say so and go on. ``stop``: end the run after that iteration, everything stored.
     ``keep_best``: the next iteration starts from the best model so far: it writes, judges (with

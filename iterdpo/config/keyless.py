@@ -13,22 +13,31 @@ from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from iterdpo.config.schema import Config
-from iterdpo.settings import Keyless
+from iterdpo.settings import CountsElsewhere, Keyless
 
 
 def is_keyless(key: str) -> bool:
-    """Tell whether a dotted key, or a section that it is in, is marked as changing no result."""
+    """Tell whether a dotted key, or a section that it is in, is marked as being in no key."""
+    return _is_below(key, _marked(Keyless))
+
+
+def is_inert(key: str) -> bool:
+    """Tell whether it changes no result either: it is not one that counts in another way."""
+    return _is_below(key, _marked(Keyless) - _marked(CountsElsewhere))
+
+
+def _is_below(key: str, marked: frozenset[str]) -> bool:
     parts = key.split(".")
-    marked = _marked()
     return any(".".join(parts[:count]) in marked for count in range(1, len(parts) + 1))
 
 
 @functools.cache
-def _marked() -> frozenset[str]:
-    return frozenset(_keyless(Config, ""))
+def _marked(mark: Any) -> frozenset[str]:
+    return frozenset(_keys(Config, "", mark))
 
 
-def _keyless(kind: type, prefix: str) -> Iterator[str]:
+def _keys(kind: type, prefix: str, mark: type) -> Iterator[str]:
+    """Yield the dotted key of every setting of ``kind`` that bears a mark."""
     hints = get_type_hints(kind, include_extras=True)
     for item in fields(kind):
         key, hint = f"{prefix}{item.name}", hints[item.name]
@@ -36,10 +45,10 @@ def _keyless(kind: type, prefix: str) -> Iterator[str]:
         if get_origin(hint) is Annotated:
             hint, *rest = get_args(hint)
             marks = tuple(rest)
-        if any(isinstance(mark, Keyless) for mark in marks):
+        if any(isinstance(own, mark) for own in marks):
             yield key
             continue
         options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
         for option in options:
             if is_dataclass(option):
-                yield from _keyless(option, f"{key}.")  # type: ignore[arg-type]
+                yield from _keys(option, f"{key}.", mark)  # type: ignore[arg-type]

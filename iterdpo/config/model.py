@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from iterdpo.config.types import Count, Positive, Share, checked
-from iterdpo.settings import Keyless
+from iterdpo.settings import CountsElsewhere, Keyless
 
 
 @checked
@@ -34,9 +34,9 @@ class ModelConfig:
 
     name: Annotated[str, Keyless("what reports call it")]
     """What reports call it."""
-    path: Annotated[str, Keyless("counts by what lies there: its files' hash")]
+    path: Annotated[str, CountsElsewhere("counts by what lies there: its files' hash")]
     """A checkpoint directory, a hub id, or ``lab`` for the seed model in the package."""
-    revision: Annotated[str | None, Keyless("likewise")]
+    revision: Annotated[str | None, CountsElsewhere("likewise")]
     """Hub revision (branch, tag or commit); null for the default branch."""
     quantization: Literal["nf4", "int8", "none", "gptq", "awq"]
     """How the frozen base is stored while training. ``nf4`` and ``int8`` quantize it on loading

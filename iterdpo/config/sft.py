@@ -9,7 +9,7 @@ from pydantic import Field
 
 from iterdpo.config.training import OptimizerConfig
 from iterdpo.config.types import Count, NonNegative, checked
-from iterdpo.settings import Keyless
+from iterdpo.settings import CountsElsewhere
 
 
 @checked
@@ -52,15 +52,16 @@ class SftConfig(OptimizerConfig):
     """How M0 is made from the base (TRL's SFTTrainer), if it is not the base itself."""
 
     method: Annotated[
-        Literal["none", "qlora", "merged", "full"], Keyless("what is made of the policy afterwards")
+        Literal["none", "qlora", "merged", "full"],
+        CountsElsewhere("what is made of the policy afterwards"),
     ]
     """``none``: M0 is the base. ``qlora``: M0 is an adapter on the quantized base, and the loop's
     adapters start from it. ``merged``: that adapter is merged into the base's unquantized weights,
     and the loop begins on the new checkpoint. ``full``: every weight is trained."""
-    path: Annotated[tuple[str, ...], Keyless("counts by the files' content")]
+    path: Annotated[tuple[str, ...], CountsElsewhere("counts by the files' content")]
     """Examples of instructions and of judgments: files (JSONL, JSON, CSV, Parquet), directories or
     hub ids. A row is a chat in ``messages``, whose last answer is learned, or a ``prompt`` (or
     ``instruction``) with its ``response`` (or ``output``)."""
-    ranked: Annotated[RankedConfig | None, Keyless("counts by what is learned of it")]
+    ranked: Annotated[RankedConfig | None, CountsElsewhere("counts by what is learned of it")]
     """More examples, of instructions and of judgments, out of ranked answers. The judgments follow
     the rubric and the scale of ``judge``."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from iterdpo.config.types import Count, NonNegative, Positive, Share, checked
-from iterdpo.settings import Keyless
+from iterdpo.settings import CountsElsewhere, Keyless
 
 Loss = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
@@ -74,7 +74,7 @@ class TrainingConfig(OptimizerConfig):
     """Share of flipped labels assumed by ``robust`` and ``exo_pair``."""
     reference: Annotated[
         Literal["previous", "initial", "base", "none"],
-        Keyless("enters as the reference's own key: nothing differs before M2"),
+        CountsElsewhere("enters as the reference's own key: nothing differs before M2"),
     ]
     """What DPO measures against: the policy that an iteration starts from, M0, or the bare base.
     ``none`` for ``orpo``, and only there."""

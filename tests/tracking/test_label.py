@@ -104,7 +104,7 @@ def test_a_run_that_hydra_did_not_start(tmp_path: Path) -> None:
 
 def test_no_secret_gets_into_name_or_notes(tmp_path: Path) -> None:
     run_dir = job(
-        tmp_path / "2026-01-02_03-04-05", "+hub.token=s3cr3t", "model.path=https://u:s3cr3t@h/m"
+        tmp_path / "2026-01-02_03-04-05", "+model.token=s3cr3t", "model.path=https://u:s3cr3t@h/m"
     )
     label = label_of(run_dir, CONFIG)
     assert label.name == "token=(hidden) path=m"

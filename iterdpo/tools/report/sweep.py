@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from iterdpo.config.keyless import is_keyless
+from iterdpo.config.keyless import is_inert
 from iterdpo.evaluation.resampling import outcome_gap_ci, win_rate_ci
 from iterdpo.evaluation.statistics import Estimate, mean_ci
 from iterdpo.tools.report.settings import Settings, differing
@@ -99,7 +99,7 @@ class Comparison:
 
 def compared_keys(runs: Sequence[Settings]) -> tuple[str, ...]:
     """Return the keys that tell the runs apart: not the seed, nor what changes no result."""
-    return tuple(key for key in differing(runs) if key != SEED and not is_keyless(key))
+    return tuple(key for key in differing(runs) if key != SEED and not is_inert(key))
 
 
 def compare(members: Sequence[Member]) -> Comparison:
