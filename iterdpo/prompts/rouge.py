@@ -29,28 +29,19 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def lcs_length(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence, 0 or more.
+def rouge_l(first: Sequence[int], second: Sequence[int]) -> float:
+    """Return the F-measure of two texts' words, in [0, 1]; 0 where one has none.
 
-    Bit-parallel: one integer holds a row of the dynamic program, a bit a word of ``first`` (Hyyrö,
-    Bit-parallel LCS-length computation revisited, 2004), so a row costs four operations.
+    Args:
+        first: each word's number, 0 or more. Of other elements than integers the library compares
+            hashes, which could be equal by chance.
+        second: likewise.
     """
-    places: defaultdict[str, int] = defaultdict(int)
-    for place, word in enumerate(first):
-        places[word] |= 1 << place
-    full = (1 << len(first)) - 1
-    row = full
-    for word in second:
-        matched = row & places.get(word, 0)
-        row = ((row + matched) | (row - matched)) & full
-    return len(first) - row.bit_count()
+    from rapidfuzz.distance import LCSseq
 
-
-def rouge_l(first: Sequence[str], second: Sequence[str]) -> float:
-    """Return the F-measure of two texts' words, in [0, 1]; 0 where one has none."""
     if not first or not second:
         return 0.0
-    return 2 * lcs_length(first, second) / (len(first) + len(second))
+    return 2 * LCSseq.similarity(first, second) / (len(first) + len(second))
 
 
 class SimilarityPool:
@@ -65,31 +56,34 @@ class SimilarityPool:
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold={threshold} must be in (0, 1]")
         self.threshold = threshold
-        self._words: list[list[str]] = []
+        self._numbers: dict[str, int] = {}
+        self._texts: list[list[int]] = []
         self._lengths = array("q")
-        self._index: defaultdict[tuple[str, int], array[int]] = defaultdict(lambda: array("q"))
+        self._index: defaultdict[tuple[int, int], array[int]] = defaultdict(lambda: array("q"))
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self._texts)
 
     def add(self, text: str) -> None:
         """Add a text."""
-        words = words_of(text)
+        words = self._numbered(text)
         for entry in _occurrences(words):
-            self._index[entry].append(len(self._words))
-        self._words.append(words)
+            self._index[entry].append(len(self._texts))
+        self._texts.append(words)
         self._lengths.append(len(words))
 
     def similar(self, text: str) -> bool:
         """Tell whether a text's F-measure with any text of the pool reaches the threshold."""
-        words = words_of(text)
+        words = self._numbered(text)
         return any(
-            2 * lcs_length(words, self._words[number]) / (len(words) + len(self._words[number]))
-            >= self.threshold
-            for number in self._candidates(words)
+            rouge_l(words, self._texts[at]) >= self.threshold for at in self._candidates(words)
         )
 
-    def _candidates(self, words: Sequence[str]) -> list[int]:
+    def _numbered(self, text: str) -> list[int]:
+        """Return the number of each word of a text, the same for the same word."""
+        return [self._numbers.setdefault(word, len(self._numbers)) for word in words_of(text)]
+
+    def _candidates(self, words: Sequence[int]) -> list[int]:
         """Return the texts that share enough words to be similar, whatever their order."""
         import numpy as np
 
@@ -98,17 +92,16 @@ class SimilarityPool:
             return []
         shared = np.bincount(
             np.concatenate([np.frombuffer(texts, dtype=np.int64) for texts in found]),
-            minlength=len(self._words),
+            minlength=len(self._texts),
         )
         lengths = len(words) + np.frombuffer(self._lengths, dtype=np.int64)
         # The same division as in the exact test: what it would let through is never left out.
-        numbers = np.flatnonzero(2 * shared / lengths >= self.threshold)
-        return [int(number) for number in numbers]
+        return [int(at) for at in np.flatnonzero(2 * shared / lengths >= self.threshold)]
 
 
-def _occurrences(words: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _occurrences(words: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yield each word with the number of times that it has come before."""
-    seen: Counter[str] = Counter()
+    seen: Counter[int] = Counter()
     for word in words:
         yield word, seen[word]
         seen[word] += 1

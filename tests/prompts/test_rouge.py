@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo.prompts.rouge import SimilarityPool, lcs_length, rouge_l, words_of
+from iterdpo.prompts.rouge import SimilarityPool, rouge_l, words_of
 
 WORDS = st.lists(st.sampled_from("abcde"), max_size=12)
 
@@ -23,6 +23,21 @@ def by_table(first: Sequence[str], second: Sequence[str]) -> int:
                 table[i][j] + 1 if left == right else max(table[i][j + 1], table[i + 1][j])
             )
     return table[-1][-1]
+
+
+def f_measure(first: Sequence[str], second: Sequence[str]) -> float:
+    """ROUGE-L from precision and recall, where both texts have a word in common."""
+    common = by_table(first, second)
+    if not common:
+        return 0.0
+    precision, recall = common / len(first), common / len(second)
+    return 2 * precision * recall / (precision + recall)
+
+
+def numbered(*texts: Sequence[str]) -> list[list[int]]:
+    """Return texts with the same number for the same word."""
+    words = sorted({word for text in texts for word in text})
+    return [[words.index(word) for word in text] for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -39,20 +54,22 @@ def by_table(first: Sequence[str], second: Sequence[str]) -> int:
     ],
 )
 def test_longest_common_subsequences(first: str, second: str, common: int) -> None:
-    assert lcs_length(first.split(), second.split()) == common
-    assert lcs_length(second.split(), first.split()) == common
+    one, other = numbered(first.split(), second.split())
+    expected = 2 * common / (len(one) + len(other)) if one and other else 0.0
+    assert rouge_l(one, other) == rouge_l(other, one) == expected
 
 
 @given(WORDS, WORDS)
-def test_the_bits_say_what_the_table_says(first: list[str], second: list[str]) -> None:
-    assert lcs_length(first, second) == by_table(first, second)
+def test_the_library_says_what_the_table_says(first: list[str], second: list[str]) -> None:
+    assert rouge_l(*numbered(first, second)) == pytest.approx(f_measure(first, second), rel=1e-15)
 
 
 def test_the_f_measure() -> None:
     # l = 3, m = 4, n = 6: precision 3/4, recall 3/6, F = 2 * 3/8 / (5/4) = 0.6.
-    assert rouge_l("a b c d".split(), "a x b y c z".split()) == pytest.approx(0.6)
-    assert rouge_l([], ["a"]) == rouge_l([], []) == 0.0
-    assert rouge_l(["a"], ["a"]) == 1.0
+    one, other = numbered("a b c d".split(), "a x b y c z".split())
+    assert rouge_l(one, other) == pytest.approx(0.6)
+    assert rouge_l([], [1]) == rouge_l([], []) == 0.0
+    assert rouge_l([1], [1]) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -94,7 +111,10 @@ def test_the_index_leaves_no_similar_text_out(
     pool = SimilarityPool(threshold)
     for text in texts:
         pool.add(" ".join(text))
-    expected = any(rouge_l(new, text) >= threshold for text in texts)
+    expected = any(
+        bool(new and text) and 2 * by_table(new, text) / (len(new) + len(text)) >= threshold
+        for text in texts
+    )
     assert pool.similar(" ".join(new)) == expected
 
 
@@ -107,11 +127,11 @@ def test_few_texts_of_a_large_pool_are_compared_in_full(monkeypatch: pytest.Monk
         pool.add(text)
     compared: list[int] = []
 
-    def counted(first: Sequence[str], second: Sequence[str]) -> int:
+    def counted(first: Sequence[int], second: Sequence[int]) -> float:
         compared.append(1)
-        return lcs_length(first, second)
+        return rouge_l(first, second)
 
-    monkeypatch.setattr("iterdpo.prompts.rouge.lcs_length", counted)
+    monkeypatch.setattr("iterdpo.prompts.rouge.rouge_l", counted)
     for text in texts[2_500:]:
         pool.similar(text)
     assert len(compared) < 0.001 * 500 * 2_500
