@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ def rows(*fields: Mapping[str, object]) -> list[Row]:
     return [Row(f"line {n}", item) for n, item in enumerate(fields, start=1)]
 
 
-def shown(fields: Mapping[str, object], **settings: object) -> Demonstration:
-    (one,) = read_demonstrations(rows(fields), key="k", **settings)  # type: ignore[arg-type]
+def shown(fields: Mapping[str, object], **settings: Any) -> Demonstration:
+    (one,) = read_demonstrations(rows(fields), key="k", **settings)
     return one
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,9 +27,9 @@ PROMPT = (Message("user", "Name a fish."),)
 BRIEF = (Message("system", "Be brief."), *PROMPT)
 
 
-def read(*rows: Mapping[str, object], **settings: object) -> OfflinePairs:
+def read(*rows: Mapping[str, object], **settings: Any) -> OfflinePairs:
     numbered = [Row(f"line {n}", row) for n, row in enumerate(rows, start=1)]
-    made = read_pairs(numbered, key="preferences.path=FILE", **settings)  # type: ignore[arg-type]
+    made = read_pairs(numbered, key="preferences.path=FILE", **settings)
     assert len(made.kept) + sum(made.dropped.values()) == len(rows)
     assert list(made.dropped) == list(PairDrop)
     return made

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,8 +27,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def source(path: object, **settings: object) -> RowSource:
-    return RowSource(path=str(path), key="prompts.path", **settings)  # type: ignore[arg-type]
+def source(path: object, **settings: Any) -> RowSource:
+    return RowSource(path=str(path), key="prompts.path", **settings)
 
 
 def refusal(path: object, **settings: object) -> str:

@@ -68,7 +68,7 @@ def cells(text: str, head: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows[2:]}
 
 
-def test_models_are_rows_and_the_best_is_bold(summary: Any) -> None:
+def test_models_are_rows_and_the_best_is_bold(summary: dict[str, Any]) -> None:
     text = markdown(summary)
     rows = [line for line in text.splitlines() if line.startswith(("| M0 |", "| **M1** |"))]
     assert rows[0] == ("| M0 | 3.00 ± 0.20 | – | – | – | 10 % | 4.00 ± 0.10 | – | – | 1,234.6 |")
@@ -79,12 +79,12 @@ def test_models_are_rows_and_the_best_is_bold(summary: Any) -> None:
     assert text.endswith("\n\nBest: **M1**, a reason.\n")
 
 
-def test_head_to_head_is_in_percent_of_what_could_be_read(summary: Any) -> None:
+def test_head_to_head_is_in_percent_of_what_could_be_read(summary: dict[str, Any]) -> None:
     row = cells(markdown(summary), "win / tie / loss")["M1 against M0"]
     assert row == ["initial", "50.0 / 30.0 / 20.0", "65.0 (55.0 … 75.0)", "5", "2", "10", "1,200"]
 
 
-def test_controls_stand_below_the_models_that_met(summary: Any) -> None:
+def test_controls_stand_below_the_models_that_met(summary: dict[str, Any]) -> None:
     (met,) = summary["comparisons"]
     summary["against_controls"] = [
         met | {"control": "temperature 0.4", "win_rate": estimate(0.45)},
@@ -96,7 +96,7 @@ def test_controls_stand_below_the_models_that_met(summary: Any) -> None:
     assert [row[2] for row in rows.values()] == ["65.0 (55.0 … 75.0)", "45.0 (35.0 … 55.0)", "–"]
 
 
-def test_judges_have_the_papers_five_measures(summary: Any) -> None:
+def test_judges_have_the_papers_five_measures(summary: dict[str, Any]) -> None:
     rows = cells(markdown(summary), "pairwise accuracy")
     assert rows["M1"] == [
         "80.0 %", "50.0 %", "25.0 %", "0.400", "0.300", "70.0 %", "-0.05", "0.90", "100.0 %",
@@ -104,13 +104,13 @@ def test_judges_have_the_papers_five_measures(summary: Any) -> None:
     assert rows["M0"][-2] == "–"
 
 
-def test_best_of_and_controls_have_tables_of_their_own(summary: Any) -> None:
+def test_best_of_and_controls_have_tables_of_their_own(summary: dict[str, Any]) -> None:
     text = markdown(summary)
     assert cells(text, "best of n")["M1"] == ["3.50 ± 0.10", "4.00 ± 0.10"]
     assert cells(text, "temperature")["**M0**"] == ["0.5", "3.40 ± 0.10", "7.0"]
 
 
-def test_what_was_not_measured_has_no_table(summary: Any) -> None:
+def test_what_was_not_measured_has_no_table(summary: dict[str, Any]) -> None:
     for entry in summary["models"]:
         entry["quality"] = entry["gain"] = entry["best_of"] = None
         entry["judge"]["fixed_set"] = dict.fromkeys(entry["judge"]["fixed_set"])
@@ -120,7 +120,7 @@ def test_what_was_not_measured_has_no_table(summary: Any) -> None:
     assert "| M1 | – | – | – | – | – | – | – | – | 1,234.6 |" in text
 
 
-def test_a_comparison_without_any_readable_verdict_has_dashes(summary: Any) -> None:
+def test_a_comparison_without_any_readable_verdict_has_dashes(summary: dict[str, Any]) -> None:
     summary["comparisons"][0] |= {"wins": 0, "ties": 0, "losses": 0, "win_rate": None,
                                   "prompts_needed": None, "flips": None}  # fmt: skip
     row = cells(markdown(summary), "win / tie / loss")["M1 against M0"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,9 +29,10 @@ def jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-def prompts_of(path: Path, **mapping: object) -> DatasetPrompts:
+def prompts_of(path: Path, **mapping: Any) -> DatasetPrompts:
     source = RowSource(path=str(path), key="prompts.path")
-    return DatasetPrompts(source, PromptMapping(**{"field": "q"} | mapping), 0.3)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {"field": "q"} | mapping
+    return DatasetPrompts(source, PromptMapping(**fields), 0.3)
 
 
 def refusal(path: Path, **mapping: object) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -62,9 +63,9 @@ def write(path: Path, texts: Sequence[str], field: str = "prompt") -> Path:
     return path
 
 
-def refusal(path: Path, **settings: object) -> str:
+def refusal(path: Path, **settings: Any) -> str:
     with pytest.raises(UserError) as error:
-        FilePrompts(path, **settings)  # type: ignore[arg-type]
+        FilePrompts(path, **settings)
     assert "\n" not in str(error.value)
     return str(error.value)
 

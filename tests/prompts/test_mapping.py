@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from iterdpo.data.values import RowError
-from iterdpo.prompts.mapping import PromptMapping, SkipReason
+from iterdpo.prompts.mapping import Form, PromptMapping, SkipReason
 
 
 def test_a_field_alone_is_taken_as_it_stands() -> None:
@@ -35,8 +37,8 @@ def test_joined_fields(fields: dict[str, object], prompt: str) -> None:
         ("transcript", "\n\nHuman: Why?\n\nAssistant: Because."),
     ],
 )
-def test_the_first_turn_of_a_conversation(form: str, value: object) -> None:
-    assert PromptMapping(field="c", form=form).prompt({"c": value}) == "Why?"  # type: ignore[arg-type]
+def test_the_first_turn_of_a_conversation(form: Form, value: object) -> None:
+    assert PromptMapping(field="c", form=form).prompt({"c": value}) == "Why?"
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,9 @@ def test_the_first_turn_of_a_conversation(form: str, value: object) -> None:
         ({"lang": "en", "rank": 1}, False),
     ],
 )
-def test_filters(where: dict[str, object], kept: bool) -> None:
+def test_filters(where: dict[str, Any], kept: bool) -> None:
     fields = {"q": "Why?", "lang": "en", "parent": None, "deleted": False, "rank": 0}
-    found = PromptMapping(field="q", where=where).prompt(fields)  # type: ignore[arg-type]
+    found = PromptMapping(field="q", where=where).prompt(fields)
     assert found == ("Why?" if kept else SkipReason.FILTERED)
 
 
@@ -83,9 +85,9 @@ def test_long_prompts_are_left_out_and_not_cut() -> None:
         ("transcript", "Why?", 'does not begin with "Human:"'),
     ],
 )
-def test_a_mapping_that_does_not_fit(form: str, value: object, said: str) -> None:
+def test_a_mapping_that_does_not_fit(form: Form, value: object, said: str) -> None:
     with pytest.raises(RowError) as error:
-        PromptMapping(field="q", form=form).prompt({"q": value})  # type: ignore[arg-type]
+        PromptMapping(field="q", form=form).prompt({"q": value})
     assert said in str(error.value)
 
 

@@ -4,7 +4,7 @@ import io
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import redirect_stderr
 
 import pytest
@@ -111,4 +111,5 @@ def test_nothing_is_taken_before_it_is_asked_for() -> None:
         assert taken == []
         next(work)
         assert taken == [0]
-        work.close()  # type: ignore[attr-defined]
+        assert isinstance(work, Generator)
+        work.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,13 +47,13 @@ def m0(stages: Stages, tmp_path: Path) -> Stored[Policy]:
     return stages.run(PrepareBase(tmp_path, "0" * 64, "none", "float32", False))
 
 
-def step(answer: ScriptedAnswer = judge, **settings: object) -> WriteEftData:
-    usual: dict[str, object] = {
+def step(answer: ScriptedAnswer = judge, **settings: Any) -> WriteEftData:
+    usual: dict[str, Any] = {
         "ranked": RANKED, "engine": ScriptedEngine(answer=answer, part_rows=4, streams=False),
         "rubric": Rubric.load("additive"), "sampling": Sampling(n=2, temperature=0.7), "low": 0,
         "high": 5, "system": None, "max_ratio": 2.0,
     }  # fmt: skip
-    return WriteEftData(**usual | settings)  # type: ignore[arg-type]
+    return WriteEftData(**usual | settings)
 
 
 def test_verdicts_that_agree_are_kept_with_their_words(stages: Stages, m0: Stored[Policy]) -> None:
@@ -103,9 +104,9 @@ def test_no_example_at_all_stops_with_the_reasons(stages: Stages, m0: Stored[Pol
 
 def test_what_changes_examples_is_in_the_settings() -> None:
     usual = step().settings
-    changes: list[dict[str, object]] = [
+    changes: list[dict[str, Any]] = [
         {"ranked": RANKED[:-1]}, {"rubric": Rubric.load("lab")}, {"sampling": Sampling(n=3)},
         {"low": 1}, {"high": 4}, {"system": "s"}, {"max_ratio": 1.0},
     ]  # fmt: skip
     for change in changes:
-        assert replace(step(), **change).settings != usual, change  # type: ignore[arg-type]
+        assert replace(step(), **change).settings != usual, change

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,13 +89,13 @@ def seeds(tmp_path: Path) -> FilePrompts:
 
 @pytest.fixture
 def step(seeds: FilePrompts) -> Callable[..., SelfInstruct]:
-    def get(answer: Answer, **settings: object) -> SelfInstruct:
-        usual: dict[str, object] = {
+    def get(answer: Answer, **settings: Any) -> SelfInstruct:
+        usual: dict[str, Any] = {
             "examples": seeds, "count": 12, "seed": 0, "engine": Seen(answer=answer), "shots": 4,
             "written_shots": 1, "asked": 3, "temperature": 0.6, "top_p": 0.9, "max_tokens": 99,
             "rules": RULES, "max_tries": 5.0,
         }  # fmt: skip
-        return SelfInstruct(**usual | settings)  # type: ignore[arg-type]
+        return SelfInstruct(**usual | settings)
 
     return get
 

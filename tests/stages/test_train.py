@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from iterdpo.engines.base import Engine
 from iterdpo.errors import UserError
 from iterdpo.models.canary import CANARY_FILE
 from iterdpo.records import Base, Candidate, FinishReason, Pair, Policy
 from iterdpo.stages import train as learning
+from iterdpo.stages.base import Metrics
 from iterdpo.stages.train import Train
 from iterdpo.store.runner import Work
 from iterdpo.store.tables import read_records
@@ -38,8 +41,16 @@ def answered(number: int, prompt_tokens: int) -> tuple[Pair, list[Candidate]]:
     ), answers
 
 
+def stored(value: Any) -> Any:
+    """Return what stands for a ``Stored``: as much of it as a training looks at."""
+    return SimpleNamespace(value=value)
+
+
+Learned = tuple[Metrics, list[PairExample]]
+
+
 @pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Learned]:
     """A function from lengths of prompts to the metrics of a training and what it was given."""
     seen: list[PairExample] = []
 
@@ -51,7 +62,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(learning, "run_training", note)
 
-    def train(lengths: Any, max_length: Any) -> Any:
+    def train(lengths: Sequence[int], max_length: int | None) -> Learned:
         made = [answered(number, length) for number, length in enumerate(lengths)]
         pairs = SimpleNamespace(kept=[pair for pair, _ in made])
         candidates = [answer for _, answers in made for answer in answers]
@@ -61,19 +72,18 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             attention=None,
             trust_remote_code=False,
             seed=0,
-            engine=SimpleNamespace(sleep=lambda: None, wake=lambda: None),
+            engine=cast("Engine", SimpleNamespace(sleep=lambda: None, wake=lambda: None)),
             max_engine_gap=None,
         )
-        m0 = SimpleNamespace(value=Policy("M0", BASE))
+        m0 = stored(Policy("M0", BASE))
         work = Work(tmp_path, tmp_path / "kept", "key")
-        given = (SimpleNamespace(value=pairs), SimpleNamespace(value=candidates))
-        return step.compute(work, 1, m0, m0, *given), seen  # type: ignore[arg-type]
+        return step.compute(work, 1, m0, m0, stored(pairs), stored(candidates)), seen
 
     return train
 
 
 def test_a_pair_whose_prompt_leaves_no_room_is_not_trained_on(
-    trained: Any, caplog: pytest.LogCaptureFixture
+    trained: Callable[..., Learned], caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics, seen = trained([3, 4, 5, 9], max_length=5)
     assert [len(example.prompt_ids) for example in seen] == [3, 4]
@@ -85,7 +95,7 @@ def test_a_pair_whose_prompt_leaves_no_room_is_not_trained_on(
         assert (len(seen), metrics["prompts_too_long"]) == (len(lengths), 0)
 
 
-def test_without_a_pair_that_has_room_the_setting_is_named(trained: Any) -> None:
+def test_without_a_pair_that_has_room_the_setting_is_named(trained: Callable[..., Learned]) -> None:
     with pytest.raises(
         UserError, match=r"^training\.max_length=5: the prompts of 1 of 1 .*raise it"
     ):

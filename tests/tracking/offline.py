@@ -59,10 +59,12 @@ class OfflineRun:
 
     @classmethod
     def read(cls, directory: Path) -> OfflineRun:
-        from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+        from wandb.proto import wandb_internal_pb2
+
+        record: Any = vars(wandb_internal_pb2)["Record"]  # made at run time
 
         (file,) = directory.glob("*.wandb")
-        return cls(directory, [Record.FromString(data) for data in payloads(file.read_bytes())])
+        return cls(directory, [record.FromString(data) for data in payloads(file.read_bytes())])
 
     def of(self, kind: str) -> list[Any]:
         """Return the records of a kind, such as ``history``, without their envelope."""

@@ -401,9 +401,9 @@ def test_environment_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_auto_is_online_for_users_who_are_logged_in(
-    mode: str, environment: dict[str, str], resolved: str, tmp_path: Path
+    mode: Mode, environment: dict[str, str], resolved: str, tmp_path: Path
 ) -> None:
-    assert resolve_mode(mode, {"HOME": str(tmp_path), **environment}) == resolved  # type: ignore[arg-type]
+    assert resolve_mode(mode, {"HOME": str(tmp_path), **environment}) == resolved
 
 
 @pytest.mark.parametrize(
