@@ -45,7 +45,8 @@ from iterdpo.records import Candidate, FinishReason, Judgment, Policy
 from iterdpo.stages.base import Candidates, Judgments, Metrics, Pairs, Prompts
 from iterdpo.stages.judge import JudgeCandidates
 from iterdpo.stages.pairs import BuildPairs
-from iterdpo.store.runner import Stage, Stages, Stored, Work
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Stage, Stored, Work
 
 Write = Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
 Judge = Stage[[Prompts, Candidates, Stored[Policy]], tuple[Judgment, ...]]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from iterdpo.rounds import IterationResult
     from iterdpo.stages.base import Candidates, Comparisons, Prompts
     from iterdpo.stages.health import Health
-    from iterdpo.store.runner import Stages, Stored
+    from iterdpo.store.runner import Stages
+    from iterdpo.store.stage import Stored
 
 
 class Evaluator:

@@ -18,7 +18,8 @@ from iterdpo.stages.health import CheckHealth
 from iterdpo.stages.judge import JudgeCandidates
 from iterdpo.stages.self_instruct import SelfInstruct
 from iterdpo.stages.sft import SupervisedFineTuning
-from iterdpo.store.runner import Stage, Stages, Stored
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Stage, Stored
 
 
 @dataclass(frozen=True)

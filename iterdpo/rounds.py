@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from iterdpo.records import Policy
     from iterdpo.stages.base import Candidates, Comparisons, Judgments, Pairs, Prompts
     from iterdpo.stages.health import Health
-    from iterdpo.store.runner import Stored
+    from iterdpo.store.stage import Stored
 
 
 @dataclass(frozen=True)

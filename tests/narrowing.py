@@ -11,7 +11,7 @@ from iterdpo.engines.base import PromptTooLong
 from iterdpo.evaluation.statistics import Estimate
 
 if TYPE_CHECKING:
-    from iterdpo.store.runner import Stored
+    from iterdpo.store.stage import Stored
 
 T = TypeVar("T")
 

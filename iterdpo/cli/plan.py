@@ -2,14 +2,15 @@
 
 Keys follow from settings alone, so the loop itself is walked through with a store that computes
 nothing. Where the loop looks at a result that is not there yet, it is taken for granted that the
-iteration has pairs, and that no alarm ends the run or sends it back.
+iteration has pairs, and that no alarm ends the run or sends it back. Stored files are held against
+their hashes, weights excepted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -27,10 +28,13 @@ from iterdpo.stages.health import CheckHealth, Health
 from iterdpo.stages.judge import JudgeCandidates
 from iterdpo.stages.pairs import BuildPairs
 from iterdpo.stages.self_instruct import SelfInstruct
+from iterdpo.store.atomic import disk_errors_named
 from iterdpo.store.hashing import sha256_of
-from iterdpo.store.identity import Identity, Ref, describe, difference, nearest, parents
-from iterdpo.store.inventory import Finished, Inventory, Leftover, read_store
-from iterdpo.store.runner import Stage, Stages, Stored, stage_identity
+from iterdpo.store.identity import Identity, Ref, describe, difference, nearest
+from iterdpo.store.inventory import Inventory, Leftover, read_store
+from iterdpo.store.manifest import CorruptStageError, Manifest, verify
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Stage, Stored, inputs_sha256, parent_results, stage_identity
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -87,46 +91,70 @@ class Planner(Stages):
             self.inventory = Inventory(root, {}, (), ())
         self.steps: list[Step] = []
         self._known: dict[tuple[str, str], Identity] = self.inventory.identities()
-        self._seen: set[Ref] = set()
+        self._seen: dict[Ref, Stored[Any]] = {}
 
     def run(self, stage: Stage[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Stored[Result]:
         """Note what ``stage`` would do and return its result, stored or supposed."""
         identity = stage_identity(stage, *args, **kwargs)
         ref = Ref(stage.name, sha256_of(identity))
-        found = self.inventory.finished.get(ref)
-        kind = Stored if found else _Supposed
-        stored = kind(stage, ref.key, self.root / ref.stage / ref.key, args, kwargs)
         if ref not in self._seen:
-            self._seen.add(ref)
-            self.steps.append(self._step(stored, identity, ref, found))
-        self._known[ref] = identity
-        return stored
+            self._known[ref] = identity
+            self._seen[ref] = self._noted(
+                Stored(stage, ref.key, self.root / ref.stage / ref.key, args, kwargs), identity
+            )
+        return self._seen[ref]
 
     def taken(self) -> list[Step]:
         """Return the steps since the last call."""
         steps, self.steps = self.steps, []
         return steps
 
-    def _step(
-        self, stored: Stored[Any], identity: Identity, ref: Ref, found: Finished | None
-    ) -> Step:
-        if found:
-            return Step(ref.stage, ref.key, "cached", tuple(self._changed(found)))
-        half = self._half_done(ref)
-        like = nearest(identity, self._stored_identities(ref.stage), self._known)
+    def _noted(self, stored: Stored[Any], identity: Identity) -> Stored[Any]:
+        """Note what a stage would do, and return its result as far as it is known before."""
+        ref, results = stored.ref, parent_results(stored)
+        manifest, problem = self._read(stored)
+        # A parent that will be computed may come out as it was, or otherwise.
+        unknown = [parent.short for parent, result in results.items() if not result]
+        proviso = [f"if the same comes of {', '.join(unknown)}"] if unknown else []
+        if manifest:
+            details = (*proviso, *self._changed(manifest))
+            self.steps.append(Step(ref.stage, ref.key, "cached", details))
+            return stored if unknown else replace(stored, result_sha256=manifest.result_sha256)
+        found = self.inventory.finished.get(ref)
+        if found and found.manifest:
+            like: Identity | None = identity
+        else:
+            like = nearest(identity, self._stored_identities(ref.stage), self._known)
         estimate = self._estimate(stored, like)
-        if half:
-            return Step(ref.stage, ref.key, "resumes", (half.note,), estimate)
-        return Step(ref.stage, ref.key, "runs", tuple(self._reasons(identity, like)), estimate)
+        if half := self._half_done(ref, None if unknown else inputs_sha256(ref.key, results)):
+            step = Step(ref.stage, ref.key, "resumes", (half.note, *proviso), estimate)
+        else:
+            reasons = [problem] if problem else self._reasons(identity, like, unknown)
+            step = Step(ref.stage, ref.key, "runs", tuple(reasons), estimate)
+        self.steps.append(step)
+        return _Supposed(stored.stage, stored.key, stored.directory, stored.args, stored.kwargs)
 
-    def _reasons(self, identity: Identity, like: Identity | None) -> list[str]:
+    def _read(self, stored: Stored[Any]) -> tuple[Manifest | None, str]:
+        """Return the manifest of a result that would be read, else why what is there is not."""
+        if stored.ref not in self.inventory.finished:
+            return None, ""
+        try:
+            with disk_errors_named(stored.directory):
+                manifest = verify(stored.directory, weights=False)
+        except CorruptStageError as error:
+            return None, str(error)
+        problem = manifest.parents_problem(parent_results(stored))
+        return (None, f"the stored one {problem}") if problem else (manifest, "")
+
+    def _reasons(
+        self, identity: Identity, like: Identity | None, unknown: Sequence[str]
+    ) -> list[str]:
         """Say why a stage runs: what it waits for, and what is new in it itself."""
-        due = [ref for ref in parents(identity) if ref not in self.inventory.finished]
-        reasons = [f"after {', '.join(dict.fromkeys(ref.short for ref in due))}"] if due else []
+        reasons = [f"after {', '.join(unknown)}"] if unknown else []
         if like is None:
             return [*reasons, f"no {identity['stage']} is stored"]
         new = difference(identity, like, self._known)
-        if due:  # what is new in those is said there
+        if unknown:  # what is new in those is said there
             new = [
                 item
                 for item in new
@@ -137,23 +165,20 @@ class Planner(Stages):
             reasons[MOST_REASONS:] = [f"and {len(reasons) - MOST_REASONS} more differences"]
         return reasons
 
-    def _half_done(self, ref: Ref) -> Leftover | None:
-        return next(
-            (
-                item
-                for item in self.inventory.leftovers
-                if (item.kind, item.stage, item.key) == ("unfinished", *ref)
-            ),
-            None,
-        )
+    def _half_done(self, ref: Ref, holds_for: str | None) -> Leftover | None:
+        """Return a stage's unfinished work, of the parents' results if these are known."""
+        for item in self.inventory.leftovers:
+            if (item.kind, item.stage, item.key) == ("unfinished", *ref):
+                return item if (item.path / (holds_for or "")).is_dir() else None
+        return None
 
     def _stored_identities(self, stage: str) -> Iterator[Identity]:
         for ref, item in self.inventory.finished.items():
             if ref.stage == stage and item.manifest is not None:
                 yield item.identity
 
-    def _changed(self, found: Finished) -> Iterator[str]:
-        then = found.manifest.versions if found.manifest else {}
+    def _changed(self, manifest: Manifest) -> Iterator[str]:
+        then = manifest.versions
         for name, now in self.versions.items():
             if name in then and then[name] != now:
                 yield f"computed with {name} {then[name]}, now {now}"

@@ -14,7 +14,7 @@ from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.records import Candidate, Comparison, Prompt
 from iterdpo.rounds import PolicyEvaluation
 from iterdpo.stages.evaluate import measured_from
-from iterdpo.store.runner import Stored
+from iterdpo.store.stage import Stored
 
 
 def address(stored: Stored[Any]) -> str:

@@ -22,8 +22,14 @@ from iterdpo.records import Candidate, Judgment, Pair, Policy, Prompt
 from iterdpo.stages import names
 from iterdpo.stages.pairs import DROPPED_FILE
 from iterdpo.stages.policies import base_policy, merged_policy, trained_policy
-from iterdpo.store.manifest import Manifest, read_manifest
-from iterdpo.store.runner import MANIFEST, CorruptStageError, verify
+from iterdpo.store.manifest import (
+    MANIFEST,
+    CorruptStageError,
+    Manifest,
+    current_results,
+    read_manifest,
+    verify,
+)
 from iterdpo.store.tables import RECORDS_FILE, read_records
 
 Record = TypeVar("Record")
@@ -134,10 +140,12 @@ class Run:
     def directory_of(self, stage: str) -> Path:
         """Return where the result of ``stage`` (``<stage>/<key>``) lies.
 
-        What is there is compared with its hashes the first time, whole models excepted.
+        What is there is compared with its hashes the first time, whole models excepted, and with
+        the results that it was made from.
 
         Raises:
-            UserError: it is no longer in the store, or damaged.
+            UserError: it is no longer in the store, damaged, or made from other results than the
+                store has now.
         """
         name, key = stage.split("/")
         for link in (self.directory / LINKS_DIR).glob(f"*-{name}-{key[:KEY_DIGITS]}"):
@@ -172,7 +180,9 @@ class Run:
     def _whole(self, place: Path) -> Path:
         if place not in self._verified:
             try:
-                verify(place, weights=(place / ADAPTER_DIR).is_dir())
+                manifest = verify(place, weights=(place / ADAPTER_DIR).is_dir())
+                if problem := manifest.parents_problem(current_results(place.parents[1], manifest)):
+                    raise CorruptStageError(f"{place}: {problem}")
             except CorruptStageError as error:
                 raise UserError(
                     f"{error}; the run's own command, run again, computes it anew"

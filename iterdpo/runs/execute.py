@@ -23,7 +23,8 @@ from iterdpo.store.atomic import disk_errors_named, write_text
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.peak_memory import highest
 from iterdpo.store.registry import RegisteredRun
-from iterdpo.store.runner import Stages, Stored
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Stored
 from iterdpo.tracking.wandb import take_over
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from iterdpo.records import Candidate, Comparison, Judgment, Policy, Prompt
 from iterdpo.stages import names
 from iterdpo.stages.policies import SERVED_AS_THEY_ARE, base_policy
 from iterdpo.store.atomic import write_text
-from iterdpo.store.runner import Stored, Work
+from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import RECORDS_FILE, read_records, write_records
 
 Record = TypeVar("Record")

@@ -16,7 +16,7 @@ from iterdpo.settings import identity
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics
 from iterdpo.store.atomic import write_text
-from iterdpo.store.runner import Stored, Work
+from iterdpo.store.stage import Stored, Work
 
 EVALUATION_FILE = "evaluation.json"
 

@@ -17,8 +17,8 @@ from iterdpo.settings import key_settings
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.packed import packed_floats, packed_ids
-from iterdpo.store.runner import Stored, Work
 from iterdpo.store.shards import compute_by_parts
+from iterdpo.store.stage import Stored, Work
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from iterdpo.settings import key_settings
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics
 from iterdpo.store.atomic import write_text
-from iterdpo.store.runner import Stored, Work
+from iterdpo.store.stage import Stored, Work
 
 HEALTH_FILE = "health.json"
 

@@ -21,8 +21,8 @@ from iterdpo.records import (
 from iterdpo.runtime.progress import progress
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
-from iterdpo.store.runner import Stored, Work
 from iterdpo.store.shards import compute_by_parts
+from iterdpo.store.stage import Stored, Work
 
 
 @dataclass(frozen=True)

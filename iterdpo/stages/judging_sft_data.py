@@ -25,8 +25,8 @@ from iterdpo.settings import key_settings
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.hashing import sha256_of
-from iterdpo.store.runner import Stored, Work
 from iterdpo.store.shards import compute_by_parts
+from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import write_records
 
 VERDICTS_FILE = "verdicts.parquet"

@@ -34,7 +34,7 @@ from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.stages.pairs import PairingStep
 from iterdpo.store.packed import packed_ids
-from iterdpo.store.runner import Stored, Work
+from iterdpo.store.stage import Stored, Work
 
 _NOTHING_SPENT = {**asdict(Usage()), "tokens_per_second": 0.0}
 

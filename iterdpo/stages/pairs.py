@@ -18,7 +18,7 @@ from iterdpo.settings import identity
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics
 from iterdpo.store.atomic import write_text
-from iterdpo.store.runner import Stored, Work
+from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import RECORDS_FILE, read_records, write_records
 
 DROPPED_FILE = "dropped.json"

@@ -27,7 +27,7 @@ from iterdpo.settings import key_settings
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.hashing import derive_seed
-from iterdpo.store.runner import Stored, Work
+from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import write_records
 
 RAW_GENERATIONS_FILE = "drafts.parquet"

@@ -24,7 +24,7 @@ from iterdpo.stages.sft_tokens import sft_examples_of
 from iterdpo.stages.train import CHECKPOINTS_DIR
 from iterdpo.store.atomic import write_text
 from iterdpo.store.hashing import derive_seed, sha256_of
-from iterdpo.store.runner import Stored, Work
+from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import write_records
 from iterdpo.training.canary import watched_texts
 from iterdpo.training.run import run_training

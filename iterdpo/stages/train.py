@@ -26,7 +26,7 @@ from iterdpo.stages import names
 from iterdpo.stages.base import Metrics
 from iterdpo.stages.policies import trained_policy
 from iterdpo.store.hashing import derive_seed
-from iterdpo.store.runner import Stored, Work
+from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import write_records
 from iterdpo.training.canary import watched_texts
 from iterdpo.training.run import run_training

@@ -75,20 +75,30 @@ def remove_partial(final: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def remove_all_but_damaged(directory: Path) -> None:
+def remove_all_but_damaged(directory: Path, keep: Path | None = None) -> bool:
     """Delete what lies in ``directory`` but for what was set aside, which keeps the directory too.
 
     Nothing happens when there is no such directory.
+
+    Args:
+        directory: what to clear.
+        keep: a path below it to leave as it is.
+
+    Returns:
+        Whether a file was deleted.
     """
+    removed = False
     for path in sorted(directory.rglob("*"), reverse=True):  # what is in a directory before it
-        if _DAMAGED in path.relative_to(directory).as_posix():
+        if _DAMAGED in path.relative_to(directory).as_posix() or keep in (path, *path.parents):
             continue
         if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
+            removed = True
         elif not any(path.iterdir()):
             path.rmdir()
     if directory.is_dir() and not any(directory.iterdir()):
         directory.rmdir()
+    return removed
 
 
 def set_aside(path: Path) -> Path:

@@ -16,10 +16,10 @@ from typing import Literal
 from iterdpo.errors import UserError
 from iterdpo.store.atomic import PARTIAL_PREFIX
 from iterdpo.store.identity import SHORT, Identity, Ref, parents
-from iterdpo.store.manifest import Manifest, ManifestError, read_manifest
+from iterdpo.store.manifest import MANIFEST, Manifest, ManifestError, read_manifest
 from iterdpo.store.registry import RUNS_DIR
 from iterdpo.store.run_roots import Root, read_roots
-from iterdpo.store.runner import LOCKS_DIR, MANIFEST, PARTS_DIR
+from iterdpo.store.runner import LOCKS_DIR
 from iterdpo.store.tables import RECORDS_FILE
 
 WORK_PREFIX = ".work-"
@@ -236,12 +236,9 @@ def _leftover(
 
 def _progress(work: Path) -> str:
     """Return how far unfinished work has come, as its files' names tell."""
-    units = [
-        int(name[1]) for path in _listed(work / PARTS_DIR) if (name := _PART.fullmatch(path.name))
-    ]
-    steps = [
-        int(name[1]) for path in _walk(work, set()) if (name := _CHECKPOINT.fullmatch(path.name))
-    ]
+    names = [path.name for path in _walk(work, set())]
+    units = [int(name[1]) for text in names if (name := _PART.fullmatch(text))]
+    steps = [int(name[1]) for text in names if (name := _CHECKPOINT.fullmatch(text))]
     said = [f"{max(units)} units"] if units else []
     return ", ".join([*said, *([f"step {max(steps)}"] if steps else [])])
 

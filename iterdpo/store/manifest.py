@@ -1,23 +1,30 @@
-"""``stage.json`` as it is read back, possibly from a store of another version."""
+"""``stage.json``: what a finished stage records, and whether that still holds.
+
+It may come from a store of another version, and any file of a store may be damaged.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from iterdpo.errors import UserError
-from iterdpo.store.hashing import JSON
-from iterdpo.store.identity import Identity
-from iterdpo.store.runner import MANIFEST
+from iterdpo.store.hashing import JSON, file_sha256, sha256_of
+from iterdpo.store.identity import Identity, Ref, parents
 
 Kinds = Mapping[str, type | tuple[type, ...]]
+
+MANIFEST = "stage.json"
 
 _FIELDS: Kinds = {
     "key": str,
     "identity": dict,
+    "parents": dict,
     "metrics": dict,
     "files": dict,
     "seconds": (int, float),
@@ -36,12 +43,18 @@ class ManifestError(UserError):
     """A ``stage.json`` that cannot be read, or not by this version. The text names no path."""
 
 
-@dataclass(frozen=True, slots=True)
+class CorruptStageError(UserError):
+    """A stored file is not what its stage wrote."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a ``stage.json`` says."""
 
     key: str
     identity: Identity
+    parents: Mapping[str, str]
+    """``result_sha256`` of every stage that it was made from, by ``<stage>/<key>``."""
     metrics: Mapping[str, JSON]
     files: Mapping[str, str]
     """sha256 by name, relative to the stage's directory."""
@@ -49,6 +62,28 @@ class Manifest:
     versions: Mapping[str, str]
     peak_memory: Mapping[str, int | None]
     """Bytes of ``ram`` and ``gpu``; empty where they were not measured."""
+
+    @cached_property
+    def result_sha256(self) -> str:
+        """What whoever is made from the stage depends on.
+
+        Not its files alone: a policy is an adapter and, by its parents, the base below it.
+        """
+        return sha256_of({"files": self.files, "parents": self.parents})
+
+    def parents_problem(self, results: Mapping[Ref, str]) -> str:
+        """Say what is wrong with what the stage was made from; nothing where all is well.
+
+        Args:
+            results: ``result_sha256`` of its parents as they are now; one that is left out, or
+                empty, is not known and not compared.
+        """
+        for ref in parents(self.identity):
+            if (recorded := self.parents.get(str(ref))) is None:
+                return f"does not record of which result of {ref.short} it was made"
+            if results.get(ref, recorded) not in ("", recorded):
+                return f"was made from another result of {ref.short} than there is now"
+        return ""
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -68,8 +103,54 @@ def read_manifest(directory: Path) -> Manifest:
             f"{MANIFEST} has no usable {', '.join(wrong)}: damaged, or of another version"
         )
     known = {name: values[name] for name in _FIELDS}
-    peaks = values.get("peak_memory")  # stores of earlier versions have none
+    peaks = values.get("peak_memory")  # absent where nobody measured
     return Manifest(**known, peak_memory=peaks if isinstance(peaks, dict) else {})
+
+
+def verify(directory: Path, *, weights: bool = True) -> Manifest:
+    """Compare every file of a finished stage with the hash recorded for it.
+
+    Args:
+        directory: the stage's.
+        weights: false only looks whether weights are there: they may be gigabytes.
+
+    Raises:
+        CorruptStageError: naming the file that is missing, different or unreadable.
+        PermissionError: a file is there and somebody else's.
+    """
+    try:
+        manifest = read_manifest(directory)
+    except ManifestError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise error.__cause__ from None
+        raise CorruptStageError(f"{directory}/{error}") from error
+    for name, expected in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise CorruptStageError(f"{path} is missing from a finished stage")
+        if name.endswith(".safetensors") and not weights:
+            continue
+        try:
+            differs = file_sha256(path) != expected
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise CorruptStageError(f"{path} cannot be read ({error.strerror})") from error
+        if differs:
+            raise CorruptStageError(f"{path} is not what its stage wrote (sha256 differs)")
+    return manifest
+
+
+def current_results(root: Path, manifest: Manifest) -> dict[Ref, str]:
+    """Return ``result_sha256`` of a stage's parents as the store at ``root`` has them now.
+
+    One that is not there, or cannot be read, is left out.
+    """
+    found = {}
+    for ref in parents(manifest.identity):
+        with suppress(ManifestError):
+            found[ref] = read_manifest(root / ref.stage / ref.key).result_sha256
+    return found
 
 
 def _wrong(values: object) -> list[str]:
@@ -78,7 +159,7 @@ def _wrong(values: object) -> list[str]:
         if "identity" not in wrong:
             inner = _unusable(values["identity"], _IDENTITY_FIELDS)
             wrong += [f"identity.{name}" for name in inner]
-        for name in ("files", "versions"):
+        for name in ("files", "parents", "versions"):
             if name not in wrong and not all(isinstance(v, str) for v in values[name].values()):
                 wrong.append(name)
     return wrong

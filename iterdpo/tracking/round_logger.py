@@ -9,7 +9,8 @@ from typing import Any
 from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.records import Policy
 from iterdpo.rounds import IterationResult, Round
-from iterdpo.store.runner import MANIFEST, Stored
+from iterdpo.store.manifest import MANIFEST
+from iterdpo.store.stage import Stored
 from iterdpo.tracking.base import StageArtifact, Tracker
 from iterdpo.tracking.curves import curve_rows
 from iterdpo.tracking.metrics import metrics

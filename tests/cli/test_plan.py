@@ -11,6 +11,7 @@ from iterdpo.cli import execute as run
 from iterdpo.cli import plan
 from iterdpo.cli.plan import StageEstimate, said, total_of
 from iterdpo.config.schema import Config
+from iterdpo.store.hashing import sha256_of
 from tests.loop.conftest import Configure, configure  # noqa: F401
 from tests.loop.sizes import SMALL
 from tests.narrowing import present
@@ -93,13 +94,17 @@ def test_a_half_done_stage_says_how_far_it_is(
 
     shutil.copytree(store, tmp_path / "store")
     (done,) = sorted((tmp_path / "store" / "candidates").iterdir())[:1]
-    work = done.parent / f".work-{done.name}" / "parts"
+    parents = json.loads((done / "stage.json").read_text())["parents"]
+    work = done.parent / f".work-{done.name}" / sha256_of([done.name, parents]) / "parts"
     work.mkdir(parents=True)
     (work / f"{0:08d}-{12:08d}.{'0' * 64}.parquet").write_bytes(b"x")
     shutil.rmtree(done)
     (half,) = [s for s in steps_of(configure(*SMOKE)) if s.state == "resumes"]
     assert half.key == done.name
     assert "12" in half.details[0]
+    # Work of other results of its parents would not be used.
+    work.parent.rename(work.parent.with_name("0" * 64))
+    assert all(step.state != "resumes" for step in steps_of(configure(*SMOKE)))
 
 
 def test_other_library_versions_are_told(

@@ -17,7 +17,7 @@ from iterdpo.cli import execute as run
 from iterdpo.errors import UserError
 from iterdpo.store import atomic
 from iterdpo.store import runner as stages
-from iterdpo.store.runner import verify
+from iterdpo.store.manifest import verify
 from tests.loop.conftest import Configure
 from tests.loop.sizes import SMALL
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from iterdpo.recipe import Recipe
 from iterdpo.records import Policy
 from iterdpo.stages.base import Candidates, Judgments, Pairs, Prompts
-from iterdpo.store.runner import Stages, Stored
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Stored
 
 
 def wrong_wires(

@@ -25,7 +25,7 @@ from iterdpo.records import (
     UnscoredReason,
 )
 from iterdpo.stages.health import CheckHealth, best_so_far, fixed_gain, share_of_scale
-from iterdpo.store.runner import Work
+from iterdpo.store.stage import Work
 from tests.narrowing import bounds, present
 
 LIMITS = HealthConfig(

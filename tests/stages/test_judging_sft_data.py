@@ -17,7 +17,8 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy, Unscored, UnscoredReason
 from iterdpo.stages.base import PrepareBase
 from iterdpo.stages.judging_sft_data import VERDICTS_FILE, WriteEftData, WrittenVerdict
-from iterdpo.store.runner import Stages, Stored
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Stored
 from iterdpo.store.tables import read_records
 from tests.narrowing import metrics_of
 

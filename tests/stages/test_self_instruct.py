@@ -30,7 +30,8 @@ from iterdpo.stages.self_instruct import (
     draw,
     round_size,
 )
-from iterdpo.store.runner import Stages, Stored
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Stored
 from iterdpo.store.tables import read_records
 from tests.narrowing import metrics_of
 

@@ -30,7 +30,8 @@ from iterdpo.prompts.lab import LabPrompts
 from iterdpo.stages.base import PrepareBase
 from iterdpo.stages.sft import Merge, SupervisedFineTuning
 from iterdpo.stages.sft_tokens import cut, lesson_of, sft_examples_of
-from iterdpo.store.runner import Stages, stage_identity
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import stage_identity
 from iterdpo.training.spec import SftExample
 from tests.checkpoints import CheckpointOf
 

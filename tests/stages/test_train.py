@@ -18,7 +18,7 @@ from iterdpo.records import Base, Candidate, FinishReason, Pair, Policy
 from iterdpo.stages import train as learning
 from iterdpo.stages.base import Metrics
 from iterdpo.stages.train import Train
-from iterdpo.store.runner import Work
+from iterdpo.store.stage import Work
 from iterdpo.store.tables import read_records
 from iterdpo.training.spec import PairExample
 from tests.training.conftest import TRAINING

@@ -78,12 +78,21 @@ class Store:
         }
         manifest = {
             "key": ref.key, "identity": made_of, "metrics": {}, "files": hashes, "seconds": 1.5,
+            "parents": {str(arg): self.result(arg) for arg in args if isinstance(arg, Ref)},
             "versions": versions or {"torch": "2.13.0"},
         }  # fmt: skip
         (directory / "stage.json").write_text(json.dumps(manifest))
         self.date(directory / "stage.json", self.minute)
         self.minute += 1
         return ref
+
+    def result(self, ref: Ref) -> str:
+        """Return the hash by which those that are made from a stage know its result."""
+        path = self.at(ref) / "stage.json"
+        if not path.is_file():
+            return "0" * 64
+        values = json.loads(path.read_text())
+        return sha256_of({"files": values["files"], "parents": values["parents"]})
 
     def at(self, ref: Ref) -> Path:
         return self.root / ref.stage / ref.key

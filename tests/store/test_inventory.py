@@ -103,8 +103,11 @@ def test_a_stage_is_used_with_all_that_it_was_made_from(store: Any) -> None:
     ("text", "problem"),
     [
         ("{", "stage.json is not JSON"),
-        ("[]", "no usable key, identity, metrics, files, seconds, versions:"),
-        ('{"key": "k", "stage": "s", "parents": []}', "no usable identity, metrics, files,"),
+        ("[]", "no usable key, identity, parents, metrics, files, seconds, versions:"),
+        (
+            '{"key": "k", "stage": "s", "parents": []}',
+            "no usable identity, parents, metrics, files,",
+        ),
         (None, r"stage.json cannot be read \(No such file or directory\)"),
         ("\x00\xff", "stage.json is not JSON"),
     ],

@@ -11,11 +11,13 @@ import pytest
 
 from iterdpo.errors import UserError
 from iterdpo.runtime.signals import Stopped, StopRequest
+from iterdpo.store import manifest as manifests
 from iterdpo.store import registry
-from iterdpo.store import runner as stages_module
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, write_text
 from iterdpo.store.identity import parents
-from iterdpo.store.runner import CorruptStageError, Stages, Work, verify
+from iterdpo.store.manifest import CorruptStageError, verify
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Work
 
 
 @dataclass
@@ -175,7 +177,7 @@ def test_a_result_of_somebody_else_that_may_not_be_read_is_a_line(
     def refuse(path: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(stages_module, "file_sha256", refuse)
+    monkeypatch.setattr(manifests, "file_sha256", refuse)
     with pytest.raises(UserError, match=r"total\.txt: cannot be read .* ask its owner"):
         Stages(tmp_path).run(Add(2), 3)
 

@@ -21,7 +21,7 @@ from iterdpo.models.checkpoint import copy_all_but_weights, load_base
 from iterdpo.models.packed_linear import PackedLinear
 from iterdpo.records import Adapter, Base, Policy
 from iterdpo.stages.base import PrepareBase
-from iterdpo.store.runner import Work
+from iterdpo.store.stage import Work
 from iterdpo.training.adapters import load_policy
 from iterdpo.training.merging import merged_model
 from iterdpo.training.train import train

@@ -12,7 +12,7 @@ from iterdpo.errors import UserError
 from iterdpo.models.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from iterdpo.records import Policy
 from iterdpo.runs.directory import Run
-from iterdpo.store.runner import verify
+from iterdpo.store.manifest import verify
 from iterdpo.tools.hub.provenance import Origin
 
 BASE_DIR = "base"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iterdpo.store.hashing import sha256_of
-from iterdpo.store.identity import Difference, Ref, difference, nearest
-from iterdpo.store.inventory import Finished, Inventory
+from iterdpo.store.identity import Difference, Ref, difference, nearest, parents
+from iterdpo.store.inventory import Finished, Inventory, Leftover
+from iterdpo.store.manifest import ManifestError, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Explanation:
     differences: tuple[Difference, ...]
     versions: tuple[str, ...]
     """Libraries that differ, as ``torch: 2.12.0 -> 2.13.0``. They are no part of a key."""
-    damaged: int
-    """How many times this very stage was set aside as damaged before."""
+    set_aside: tuple[str, ...]
+    """Why this very stage was set aside before and computed again, a reason each time."""
 
 
 def explain(inventory: Inventory, stage: Finished) -> Explanation:
@@ -51,12 +52,23 @@ def explain(inventory: Inventory, stage: Finished) -> Explanation:
         compared=len(choice),
         differences=tuple(difference(stage.identity, other.identity, known)) if other else (),
         versions=tuple(_versions(stage, other)) if other else (),
-        damaged=sum(
-            left.kind == "damaged" and left.path.name.startswith(f"{stage.ref.key}.")
+        set_aside=tuple(
+            _reason(left, stage)
             for left in inventory.leftovers
-            if left.stage == stage.ref.stage
+            if (left.kind, left.stage) == ("damaged", stage.ref.stage)
+            and left.path.name.startswith(f"{stage.ref.key}.")
         ),
     )
+
+
+def _reason(left: Leftover, stage: Finished) -> str:
+    """Say why ``left`` was set aside, by what it and the stage in its place were made from."""
+    try:
+        before = read_manifest(left.path)
+    except ManifestError:
+        return "was damaged"
+    now = {ref: stage.readable().parents.get(str(ref), "") for ref in parents(before.identity)}
+    return before.parents_problem(now) or "was damaged"
 
 
 def _versions(stage: Finished, other: Finished) -> list[str]:

@@ -19,7 +19,7 @@ from iterdpo.errors import UserError
 from iterdpo.models.layout import ADAPTER_CONFIG, ADAPTER_DIR, MODEL_DIR
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, sync
 from iterdpo.store.inventory import Finished
-from iterdpo.store.runner import verify
+from iterdpo.store.manifest import verify
 from iterdpo.store.tables import RECORDS_FILE
 
 BATCH = 1_024

@@ -1,21 +1,24 @@
-"""Every file of a finished stage against the hash that its stage recorded. Nothing is repaired."""
+"""Every finished stage against what it recorded: its files, and the results it was made from.
+
+Nothing is repaired.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from iterdpo.store.hashing import file_sha256, sha256_of
 from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import Finished, Inventory
-from iterdpo.store.runner import MANIFEST
+from iterdpo.store.manifest import MANIFEST
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file that is not what its stage wrote."""
+    """A file that is not what its stage wrote, or what else a stage does not agree with."""
 
     ref: Ref
     file: str
@@ -33,12 +36,17 @@ def files_to_check(inventory: Inventory) -> int:
 
 def damages(inventory: Inventory) -> Iterator[list[Damage]]:
     """Yield, file by file and then for each stage as a whole, what is wrong with it."""
+    results = {
+        ref: item.manifest.result_sha256
+        for ref, item in inventory.finished.items()
+        if item.manifest
+    }
     for item in inventory.finished.values():
         for name, expected in item.manifest.files.items() if item.manifest else ():
             what = _wrong_file(item.directory / name, expected)
             # A stage that was removed meanwhile is not damaged.
             yield [Damage(item.ref, name, what)] if what and item.directory.is_dir() else []
-        yield [Damage(item.ref, *wrong) for wrong in _wrong_stage(item)]
+        yield [Damage(item.ref, *wrong) for wrong in _wrong_stage(item, results)]
 
 
 def _wrong_file(path: Path, expected: str) -> str:
@@ -50,7 +58,7 @@ def _wrong_file(path: Path, expected: str) -> str:
         return f"cannot be read ({error.strerror})"
 
 
-def _wrong_stage(item: Finished) -> Iterator[tuple[str, str]]:
+def _wrong_stage(item: Finished, results: Mapping[Ref, str]) -> Iterator[tuple[str, str]]:
     """Yield (file, what is wrong) of the manifest, and of files that it does not name."""
     if item.manifest is None:
         yield MANIFEST, item.problem.removeprefix(f"{MANIFEST} ")
@@ -60,6 +68,8 @@ def _wrong_stage(item: Finished) -> Iterator[tuple[str, str]]:
         yield MANIFEST, "is of another key: its identity does not hash to the directory's name"
     elif identity["stage"] != item.ref.stage:
         yield MANIFEST, f"is of another stage: {identity['stage']}"
+    if problem := item.manifest.parents_problem(results):
+        yield MANIFEST, problem
     for name in sorted(_names(item.directory) - {MANIFEST, *item.manifest.files}):
         yield name, "is not one of its files"
 

@@ -92,8 +92,8 @@ def damage(found: Sequence[Damage], stages: int) -> None:
 def why(found: Explanation) -> None:
     """Write why a stage was computed."""
     this, other = found.stage, found.nearest
-    if found.damaged:
-        line(f"{this.ref.short} was set aside as damaged, {found.damaged} x, and computed again")
+    for reason in found.set_aside:
+        line(f"{this.ref.short} was set aside and computed again, since the earlier one {reason}")
     if other is None:
         line(f"{this.ref.short} ran because there was no other {this.ref.stage} stage to read")
         return

@@ -189,7 +189,7 @@ class MadeRun:
         place = self.store / name / key
         place.mkdir(parents=True, exist_ok=True)
         manifest = {
-            "key": key, "metrics": {}, "files": {}, "seconds": 1.5, "versions": {},
+            "key": key, "metrics": {}, "files": {}, "parents": {}, "seconds": 1.5, "versions": {},
             "identity": {"stage": name, "version": 1, "settings": dict(settings or {}),
                          "args": [], "kwargs": {}},
         }  # fmt: skip

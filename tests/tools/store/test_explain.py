@@ -201,7 +201,7 @@ def test_a_sweep_is_explained_by_what_it_sweeps(tmp_path: Path) -> None:
     found = explain(inventory, inventory.finished[answers])
     assert found.nearest is not None
     assert found.nearest.ref == low.second["candidates"]
-    assert (found.earlier, found.compared, found.versions, found.damaged) == (True, 2, (), 0)
+    assert (found.earlier, found.compared, found.versions, found.set_aside) == (True, 2, (), ())
     assert describe(found.differences) == [
         f"because adapter {high.key[:8]} differs:",
         "  settings.training.beta: 0.1 -> 0.3",
@@ -242,7 +242,7 @@ def test_libraries_and_earlier_damage_are_named(tmp_path: Path) -> None:
         "torch: 2.12.0 -> 2.13.0",
         "vllm: (none) -> 0.31",
     )
-    assert found.damaged == 1
+    assert found.set_aside == ("was damaged",)
 
 
 def test_a_stage_that_cannot_be_read_is_nobodys_nearest_and_explains_nothing(

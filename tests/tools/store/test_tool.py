@@ -179,7 +179,7 @@ def test_a_store_of_another_version_is_a_line_for_all_of_its_stages(
         (store.at(ref) / "stage.json").write_text('{"key": "k"}')
     found = lines(tool("list", cwd=tmp_path))
     assert len(found) == 7
-    assert "and 2 more: stage.json has no usable identity, metrics, files, " in found[-1]
+    assert "and 2 more: stage.json has no usable identity, parents, metrics, " in found[-1]
     refused(tool("why", "s", ref.key, cwd=tmp_path), "of another version")
 
 
