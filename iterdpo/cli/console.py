@@ -67,7 +67,7 @@ def _print(console: Console, table: Table, result: Mapping[str, Any], run_dir: P
 
 @contextmanager
 def printing() -> Iterator[Console]:
-    """Yield what prints to stdout. Who reads it may go away early: the work goes on without."""
+    """Yield what prints to stdout. Who reads it may go away early: the work continues without."""
     from rich.console import Console
 
     console = Console()

@@ -35,14 +35,14 @@ def job(composed: Any) -> None:
         with heard(request):
             execute(config, run_dir, stop=request)
     except Stopped as stopped:
-        print(f"iterdpo: {stopped}; run the same command again to go on", file=sys.stderr)
+        print(f"iterdpo: {stopped}; run the same command again to resume", file=sys.stderr)
         sys.exit(stopped.exit_status)
     except (UserError, LineageError) as error:
         status = 3 if isinstance(error, LineageError) else 2
         print(f"iterdpo: {error}".replace("\n", "\niterdpo: "), file=sys.stderr)
         if not sweeping:
             sys.exit(status)
-        overrides.note_failure(run_dir, error)  # the other jobs of the sweep go on
+        overrides.note_failure(run_dir, error)  # the other jobs of the sweep continue
 
 
 def run() -> None:

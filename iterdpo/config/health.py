@@ -21,7 +21,7 @@ class HealthConfig:
         Literal["warn", "stop", "keep_best"],
         CountsElsewhere("decides what follows an alarm: nothing differs before one"),
     ]
-    """``warn``: say so and go on. ``stop``: end the run after that iteration, everything stored.
+    """``warn``: say so and continue. ``stop``: end the run after that iteration, everything stored.
     ``keep_best``: the next iteration starts from the best model so far: it writes, judges (with
     ``judge.model: current``) and is trained on, the reference ``previous`` is it, and the next
     model's parent is it. The model with the alarm stays in the results."""

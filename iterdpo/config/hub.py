@@ -26,7 +26,7 @@ class HubConfig:
     """What is uploaded when a run is done. Whoever is logged in uploads: a token is no setting."""
 
     push: bool
-    """Upload at the end of the run. A failure is a warning, with the command that goes on."""
+    """Upload at the end of the run. A failure is a warning, with the command that resumes it."""
     repo: str | None
     """The repository, ``owner/name``, or a name under your own account. The pairs go to the dataset
     repository ``<repo>-pairs``."""

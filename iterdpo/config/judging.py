@@ -150,4 +150,4 @@ class PairsConfig:
     min_margin: NonNegative
     """Smallest score difference of a pair."""
     on_empty: Annotated[Literal["stop", "skip"], Keyless("stops a run, changes none")]
-    """When an iteration yields no pair: stop, or keep the policy and go on."""
+    """When an iteration yields no pair: stop, or keep the policy and continue."""

@@ -47,7 +47,7 @@ class Pool:
             raise UserError(f"prompts: there is none for the {self.name} set: {self.remedy}")
         if len(self.texts) < count:
             log.warning(
-                "prompts: the %s set has %d, fewer than the %d asked for; going on with these",
+                "prompts: the %s set has %d, fewer than the %d asked for; continuing with these",
                 self.name, len(self.texts), count,
             )  # fmt: skip
 

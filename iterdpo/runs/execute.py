@@ -61,7 +61,7 @@ def execute(
             write_text(run_dir / CONFIG_FILE, json.dumps(as_values(config), indent=1) + "\n")
             with registered.continued() as stopped:
                 if stopped:
-                    log.info("going on with what %s left in %s", stopped, config.store.root)
+                    log.info("resuming what %s left in %s", stopped, config.store.root)
                     take_over(stopped, run_dir)
         return _execute(config, run_dir, engine, stop, registered, after_round)
 

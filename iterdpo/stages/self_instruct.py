@@ -222,7 +222,7 @@ class SelfInstruct(RecordStep[Prompt]):
             f"iteration {iteration}: {len(taken.kept)} of {self.count} instructions were written "
             f"in {taken.requests} requests (dropped: {dropped}); add examples, raise "
             "prompts.self_instruct.temperature or max_similarity, lower prompts.per_iteration, or "
-            f"raise prompts.self_instruct.max_tries={self.max_tries:g} to go on from here"
+            f"raise prompts.self_instruct.max_tries={self.max_tries:g} to resume from here"
         )
 
 

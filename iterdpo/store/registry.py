@@ -87,11 +87,11 @@ class RegisteredRun:
 
     @contextmanager
     def continued(self) -> Iterator[Path | None]:
-        """Yield the directory of the run that this one goes on from, or None.
+        """Yield the directory of the run that this one resumes, or None.
 
         It is the latest one of the same configuration that neither finished nor lives, and that no
-        other run goes on from. After the block it is this run's; until then nobody else gets it. A
-        run whose own directory has been used before goes on there.
+        other run resumes. After the block it is this run's; until then nobody else gets it. A
+        run whose own directory has been used before resumes there.
         """
         with ExitStack() as held:
             stopped = self._choose(held)
@@ -101,12 +101,12 @@ class RegisteredRun:
                     self._write(replace(self._entry, next_start=stopped.run_dir))
 
     def _choose(self, held: ExitStack) -> RunEntry | None:
-        """Choose the run to go on from; while ``held`` is open, no other run chooses."""
+        """Choose the run to resume; while ``held`` is open, no other run chooses."""
         place = self.root / RUNS_DIR / f"config-{self._entry.config_sha256[:16]}.lock"
         try:
             held.enter_context(locked(place, poll_seconds=0.05))
         except UserError as error:
-            log.debug("no run is gone on from (%s)", error)
+            log.debug("no run is resumed (%s)", error)
             return None
         known = entries(self.root)
         for own in known:
@@ -135,7 +135,7 @@ class RegisteredRun:
             with locked(place, waiting=refuse, poll_seconds=0.05):
                 return False
         except (HeldError, UserError) as error:
-            log.debug("%s is not gone on from (%s)", entry.run_dir, error)
+            log.debug("%s is not resumed (%s)", entry.run_dir, error)
             return True
 
     def _write(self, entry: RunEntry) -> None:
@@ -164,7 +164,7 @@ def entries(root: Path) -> list[RunEntry]:
             values = json.loads(path.read_text("utf-8"))
             entry = RunEntry(**{**values, "stages": tuple(values["stages"])})
             there = Path(entry.run_dir).is_dir()
-        except PermissionError as error:  # somebody else's run, and nothing to go on from
+        except PermissionError as error:  # somebody else's run, and nothing to resume
             log.debug("%s is left out (%r)", path, error)
             continue
         except (OSError, ValueError, TypeError, KeyError) as error:

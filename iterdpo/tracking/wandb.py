@@ -27,7 +27,7 @@ ID_FILE = "wandb-run-id"
 INIT_SECONDS = 20.0  # how long an unreachable server may delay the start
 FINISH_SECONDS = 60.0  # and the end; what was not uploaded stays on disk for `wandb sync`
 ARTIFACT_SECONDS = 60  # and an artifact that another is made from
-ALERT_SECONDS = 24 * 3600  # a run that goes on raises its alarms again; W&B drops them for so long
+ALERT_SECONDS = 24 * 3600  # a resumed run raises its alarms again; W&B drops them for so long
 TITLE_LENGTH = 63  # characters, W&B's limit for an alert
 BINS = 32
 TYPES = {"adapter": "model", "weights": "model", "pairs": "dataset"}
@@ -42,7 +42,7 @@ class WandbTracker:
         project: The W&B project.
         entity: User or team; None for the user's default.
         mode: ``auto`` is what ``WANDB_MODE`` says, else online for a user who is logged in and
-            offline for others. An online run whose server cannot be reached goes on offline.
+            offline for others. An online run whose server cannot be reached continues offline.
         artifacts: ``reference`` tells W&B of adapters and pairs by their place and hash,
             ``upload`` sends them, ``none`` does not mention them.
     """
@@ -62,7 +62,7 @@ class WandbTracker:
         self._logged: dict[tuple[str, str], wandb.Artifact] = {}
 
     def start(self, config: Mapping[str, object], label: RunLabel) -> None:
-        """Open the run; a run continued in the same directory goes on under the same id."""
+        """Open the run; a run continued in the same directory keeps the same id."""
         self._resolved = resolve_mode(self.mode, os.environ)
         settings = without_secrets(config)
         try:
@@ -71,7 +71,7 @@ class WandbTracker:
             if self._resolved != "online":
                 raise
             reason = " ".join(str(error).split())
-            log.warning("tracking: W&B cannot be used online (%s); going on offline", reason)
+            log.warning("tracking: W&B cannot be used online (%s); continuing offline", reason)
             # The failed attempt keeps its id until the process ends.
             self._id_file.unlink(missing_ok=True)
             self._resolved = "offline"
@@ -230,7 +230,7 @@ def _forget_imports() -> None:
 
 
 def take_over(stopped: Path, run_dir: Path) -> None:
-    """Let the run in ``run_dir`` go on as the W&B run that was stopped, if that had one."""
+    """Let the run in ``run_dir`` resume the W&B run that was stopped, if that had one."""
     name = stopped / ID_FILE
     if name.is_file() and not (run_dir / ID_FILE).exists():
         write_text(run_dir / ID_FILE, name.read_text("utf-8"))

@@ -75,7 +75,7 @@ class Checkpoints:
                 return Checkpoint(path, step)
             aside = set_aside(path)
             log.warning(
-                "checkpoint %s %s: set aside as %s; the training goes on from an older one, or "
+                "checkpoint %s %s: set aside as %s; the training resumes from an older one, or "
                 "from its start",
                 path, problem, aside.name,
             )  # fmt: skip

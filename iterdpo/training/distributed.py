@@ -163,7 +163,7 @@ def _connected() -> Iterator[None]:
         said = " ".join(str(error).split())[:120]
         raise UserError(
             f"another training process was ended ({said}), perhaps by the kernel, as it ends what "
-            "takes too much memory: run the same command again, and it goes on from the last "
+            "takes too much memory: run the same command again, and it resumes from the last "
             "checkpoint where training keeps any"
         ) from error
 

@@ -262,8 +262,8 @@ class ResumableTrainer(Trainer):
             self.checkpoints.write(self.state.global_step, self._write_state)
         except (OSError, RuntimeError, SafetensorError) as error:  # what a full disk can raise
             log.warning(
-                "no checkpoint of training step %d could be written to %s (%s): training goes on, "
-                "and if it is stopped, it will go on from an older one or from its start",
+                "no checkpoint of optimizer step %d could be written to %s (%s): training goes "
+                "on, and if it is stopped, it resumes from an older one or from its start",
                 self.state.global_step, self.checkpoints.directory, " ".join(str(error).split()),
             )  # fmt: skip
 

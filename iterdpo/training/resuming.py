@@ -18,7 +18,7 @@ _PROGRESS_FILE = "progress.json"
 
 @dataclass
 class Progress:
-    """What a training has found out so far; a resumed one goes on as if it had itself."""
+    """What a training has found out so far; a resumed one continues as if it had itself."""
 
     micro_batch_sizes: list[int]
     """Pairs side by side, from the first size to the present one, each about half the one before:

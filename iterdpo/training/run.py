@@ -93,7 +93,7 @@ def _result(out: Path, status: int, stop: StopRequest, launched: bool) -> dict[s
         how = Signals(-status).name if status < 0 else "a signal"
         raise UserError(
             f"the training process was ended by {how}{memory}: run the same "
-            "command again, and it goes on from the last checkpoint where training keeps any"
+            "command again, and it resumes from the last checkpoint where training keeps any"
         )
     if status != 0 or not done:
         raise RuntimeError(f"the training process ended with status {status}")

@@ -1,4 +1,4 @@
-"""A stage asks a judge: prompts are not parted, parts are gone on with, memory is made room for."""
+"""A stage asks a judge: prompts are not parted, shards are resumed, memory is made room for."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_run_stops_says_how_to_go_on_and_goes_on(
         child.send_signal(number)
         said = child.communicate()[1]
     assert child.returncode == status
-    assert "run the same command again to go on" in said.splitlines()[-1]
+    assert "run the same command again to resume" in said.splitlines()[-1]
     assert "Traceback" not in said
     until = time.monotonic() + 60
     while started_with(f"STARTED_BY={tmp_path}") and time.monotonic() < until:
@@ -86,7 +86,7 @@ def test_a_run_stops_says_how_to_go_on_and_goes_on(
         [sys.executable, "-m", "iterdpo", *command("again")], capture_output=True, text=True,
         check=True,
     )  # fmt: skip
-    assert f"going on with what {tmp_path / 'first'} left" in again.stderr
+    assert f"resuming what {tmp_path / 'first'} left" in again.stderr
     assert len(parts) == 2
     assert not any(path.exists() for path in parts)  # they are in the finished stage
     made = json.loads((tmp_path / "again" / "summary.json").read_text())["iterations"][0]

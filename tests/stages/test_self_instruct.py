@@ -262,7 +262,8 @@ def test_too_few_stop_the_run_with_the_reasons_and_more_tries_go_on(
     assert str(error.value) == (
         "iteration 1: 5 of 6 instructions were written in 18 requests (dropped: 18 too_short, 13 "
         "duplicate); add examples, raise prompts.self_instruct.temperature or max_similarity, "
-        "lower prompts.per_iteration, or raise prompts.self_instruct.max_tries=2 to go on from here"
+        "lower prompts.per_iteration, or raise prompts.self_instruct.max_tries=2 to resume from "
+        "here"
     )
     assert len(count) == 18
     more = replace(few, max_tries=9.0)

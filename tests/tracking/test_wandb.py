@@ -203,7 +203,7 @@ def test_disabled_writes_no_run(tmp_path: Path) -> None:
 def test_an_unreachable_server_delays_but_does_not_hang(tmp_path: Path, nobody_there: str) -> None:
     done, _ = run_alone(tmp_path, "auto", WANDB_BASE_URL=nobody_there, WANDB_API_KEY="a" * 40)
     assert done.returncode == 0, done.stderr
-    assert "going on offline" in done.stderr
+    assert "continuing offline" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     (run,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     assert len(list(run.glob("files/media/table/*.json"))) == 2
@@ -359,7 +359,7 @@ def test_online_falls_back_to_offline_under_a_new_id(
     tracker = start(WandbTracker(tmp_path, "p", mode="online"))
     assert [mode for mode, _ in tried] == ["online", "offline"]
     assert tried[0][1] != tried[1][1]
-    assert "(no route); going on offline" in caplog.text
+    assert "(no route); continuing offline" in caplog.text
     tracker.alarm("a title", "a text")
     assert library.of("alert") == [], "it is offline from there on"
 

@@ -1,6 +1,6 @@
 """``python -m iterdpo.sharing RUN --repo NAME``: adapters and pairs of a run to the Hub.
 
-Exit status: 0 done; 2 something the user can put right: the same command goes on.
+Exit status: 0 done; 2 something the user can put right: the same command resumes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m iterdpo.sharing",
         description="Upload a run's adapters and preference pairs to the Hugging Face Hub, with "
-        "cards. An upload that was cut off goes on when the command is given again.",
+        "cards. An upload that was cut off resumes when the command is given again.",
         epilog="The login is huggingface_hub's: HF_TOKEN, or `hf auth login`.",
     )
     made.add_argument("run", type=Path, metavar="RUN", help="a run's directory")

@@ -24,7 +24,7 @@ def share(run: Run, hub: HubConfig) -> list[str]:
     """Upload what ``hub`` names of a run and return the URLs of the repositories.
 
     Raises:
-        UserError: something is not there, or the upload did not succeed. Called again, it goes on.
+        UserError: something is not there, or the upload did not succeed. Called again, it resumes.
     """
     assert hub.repo is not None
     service = Hub.open(hub.endpoint)
@@ -65,7 +65,7 @@ def write_locally(run: Run, hub: HubConfig, target: Path) -> Path:
 def share_at_the_end(hub: HubConfig, run_dir: Path) -> None:
     """Upload a run that is done, if it was told to.
 
-    Whatever goes wrong is a warning: the run is safe on this machine, and a command goes on.
+    Whatever goes wrong is a warning: the run is safe on this machine, and a command resumes it.
     """
     if not hub.push:
         return
@@ -75,7 +75,7 @@ def share_at_the_end(hub: HubConfig, run_dir: Path) -> None:
     except Exception as error:
         reason = " ".join(str(error).split()) if isinstance(error, UserError) else repr(error)
         log.warning(
-            "hub: the run is done but was not shared (%s). Go on with: %s",
+            "hub: the run is done but was not shared (%s). Resume with: %s",
             without_tokens(reason), command(hub, run_dir),
         )  # fmt: skip
 

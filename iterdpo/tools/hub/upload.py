@@ -1,4 +1,4 @@
-"""Folders to repositories of the Hugging Face Hub, such that a second call goes on with the first.
+"""Folders to repositories of the Hugging Face Hub, such that a second call resumes the first.
 
 ``upload_folder`` is called, which huggingface_hub resumes by content: a file whose hash the
 repository has is left out of the commit, and of large ones nothing is sent again that the Hub's

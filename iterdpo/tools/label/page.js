@@ -33,7 +33,7 @@
       const order = (Array.isArray(read.order) ? read.order : []).filter((id) => id in marks);
       state = { annotator: String(read.annotator ?? "").slice(0, 60), marks, order: [...new Set(order)] };
       const count = Object.keys(marks).length;
-      if (count) say(`Going on: ${count} choices from before are here.`);
+      if (count) say(`Resumed: ${count} choices from before are here.`);
     } catch {
       kept = false;
     }

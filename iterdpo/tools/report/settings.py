@@ -30,7 +30,7 @@ def shipped() -> Settings:
     from iterdpo.config.choices import as_values
     from iterdpo.config.compose import conf_directory, typed
 
-    # A run that is going on has started Hydra, which can be started once only.
+    # A running run has started Hydra, which can be started once only.
     running = GlobalHydra.instance().is_initialized()
     with (
         nullcontext()

@@ -1,4 +1,4 @@
-"""Writing the page of a run or a sweep, by hand or as a run goes on."""
+"""Writing the page of a run or a sweep, by hand or while a run is made."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write(places: Sequence[Path], out: Path | None = None) -> Path:
 
 
 class LiveReport:
-    """The page of a run that is still going on, written again after every iteration.
+    """The page of a run that is not finished, written again after every iteration.
 
     A page is no reason to lose a run: the first failure is a warning, and the last attempt.
     """

@@ -133,7 +133,7 @@ def test_it_goes_on_where_it_was(page: Page, task: Task, tmp_path: Path) -> None
     page.press("0")
     page.open(tmp_path / "label.html")
     assert page.text("#count") == "2 of 5"
-    assert "Going on: 2 choices" in page.text("#notice")
+    assert "Resumed: 2 choices" in page.text("#notice")
     assert page.run("document.getElementById('annotator').value") == "Ann"
     page.press("u")
     assert page.text("#count") == "1 of 5"

@@ -1,4 +1,4 @@
-"""The command, the files it writes, and the page of a run that goes on."""
+"""The command, the files it writes, and the page of a run that resumes it."""
 
 from __future__ import annotations
 
