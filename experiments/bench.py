@@ -24,13 +24,14 @@ from experiments.page import replaced
 from experiments.store_cost import store_share
 from iterdpo.assemble import library_versions
 from iterdpo.assemble.checkpoint import resolve_checkpoint
+from iterdpo.config.choices import build
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.engines.base import Completion, Engine, Sampling
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.vllm import VllmEngine
 from iterdpo.engines.vllm_process import VllmSettings
 from iterdpo.evaluation.judge_quality import judge_quality
-from iterdpo.judging.judge import JudgeSettings, SelfJudge
+from iterdpo.judging.asking import groups_of
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.lab.oracle import score
 from iterdpo.lab.splits import instructions
@@ -106,11 +107,12 @@ class Lab:
     def judges(
         self, engine: Engine, score: Literal["expected", "sampled"]
     ) -> Callable[[], list[Judgment]]:
-        settings = JudgeSettings(
-            score=score, rubric="lab", min_mass=0.0, samples=3, max_tokens=32
-        )  # fmt: skip
-        judge = SelfJudge(engine, Rubric.load("lab"), settings)
-        return lambda: list(judge.judge(self.prompts, self.answers, self.policy))
+        lab = self.config.judge.choice
+        changed = {"score": score, "min_mass": 0.0, "temperature": 0.7, "top_p": 0.9}
+        settings = {**lab.settings, **changed, "max_tokens": 32}
+        judge = build("judge", replace(lab, settings=settings), engine=engine, seed=0)
+        groups = groups_of(self.prompts, self.answers, judge)
+        return lambda: list(judge.judge(groups, self.policy))
 
     def learns(self, quantization: str) -> Callable[[], object]:
         spec = self._spec(self.policy_of(quantization))

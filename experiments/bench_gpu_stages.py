@@ -179,7 +179,9 @@ class Bench:
         policy: Stored[Policy],
     ) -> None:
         """Let M0 judge with written verdicts."""
-        other = replace(config, judge=replace(config.judge, score="sampled"))
+        choice = config.judge.choice
+        sampled = replace(choice, settings={**choice.settings, "score": "sampled"})
+        other = replace(config, judge=replace(config.judge, choice=sampled))
         step = JudgeCandidates(make_judge(other, engine), engine)
         with self.timed(f"M0 judges by {VERDICTS} verdicts with reasons") as done:
             judgments = stages.run(step, prompts, answers, policy)

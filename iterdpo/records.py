@@ -29,8 +29,6 @@ def record_id(kind: str, parents: Sequence[str], index: int, text: str) -> str:
     return hashlib.sha256(identity.encode("ascii")).hexdigest()[:16]
 
 
-POLICY_JUDGES = ("self", "pairwise")
-"""The kinds of judges in whose judgments a policy of the run speaks, and is named as the judge."""
 OFFLINE = "given"
 """In records, the writer of answers that came with a dataset; and the kind of their judge."""
 

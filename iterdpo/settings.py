@@ -128,25 +128,43 @@ def identity(value: Any) -> dict[str, object]:
 
     An edit or a rename of our file moves nobody's keys. A class of the user's own counts by where
     it is found, its settings and the sha256 of its source: an edit computes anew what depends on
-    it. Modules that it imports do not count. Its ``content``, if it has such a property, is what
-    its settings name rather than hold: files by their hash.
+    it. Modules that it imports do not count.
+
+    Two properties, where a class has them, say more of an object than its settings:
+
+    - ``content``: a mapping of what its settings name rather than hold, and of what it is provided
+      with: files by their hash, the engine by what it is.
+    - ``unread_settings``: a set of the names of those settings that the others make unread. They
+      are left out.
 
     Raises:
         UserError: a class without a source file, as in a notebook, sets no ``version``.
     """
-    kind = type(value)
+    kind: Any = type(value)
     head: dict[str, object]
     if kind.__module__.split(".")[0] == __package__:
         head = {"name": kind.name, "version": kind.version}
     else:
         head = {"target": f"{kind.__module__}.{kind.__qualname__}", **_source(kind)}
-    settings = key_settings(value)
-    return {**head, **({"settings": settings} if settings else {}), **getattr(value, "content", {})}
+    unread = _property(value, "unread_settings") or ()
+    settings = {name: own for name, own in key_settings(value).items() if name not in unread}
+    content = _property(value, "content") or {}
+    return {**head, **({"settings": settings} if settings else {}), **content}
 
 
-def _source(kind: type) -> Mapping[str, object]:
+def _property(value: Any, name: str) -> Any:
+    """Return a property of an object; None where its class has none, a setting of that name apart.
+
+    An ``AttributeError`` inside of it is an error, and no sign that there is none.
+    """
+    found = inspect.getattr_static(type(value), name, None)
+    return getattr(value, name) if isinstance(found, property | functools.cached_property) else None
+
+
+@functools.cache  # the text that was imported, whatever becomes of the file while a run goes on
+def _source(kind: Any) -> Mapping[str, object]:
     if "version" in vars(kind):
-        return {"version": kind.version}  # type: ignore[attr-defined]
+        return {"version": kind.version}
     try:
         file = inspect.getsourcefile(kind)
         source = Path(file or "").read_bytes()
@@ -165,6 +183,8 @@ def _inner(value: Any) -> Any:
         return {key: _inner(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_inner(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_inner(item) for item in value), key=repr)
     return value
 
 

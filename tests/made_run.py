@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -36,7 +37,13 @@ def make_run(directory: Path, checkpoint: Path) -> Path:
     return directory / "run"
 
 
-def config_of(directory: Path, checkpoint: Path, *overrides: str) -> Config:
+JUDGE = ("judge.score=expected", "judge.min_mass=0.5")
+"""How the policy judges itself in that run."""
+
+
+def config_of(
+    directory: Path, checkpoint: Path, *overrides: str, judge: Sequence[str] = JUDGE
+) -> Config:
     """Return the configuration of that run, whose prompts and store lie in ``directory``."""
     prompts = directory / "prompts.txt"
     lines = [f"Prompt {n}." for n in range(PROMPTS)]
@@ -47,7 +54,7 @@ def config_of(directory: Path, checkpoint: Path, *overrides: str) -> Config:
             overrides=[
                 "experiment=own_model", f"model.path={checkpoint}", "model.quantization=none",
                 f"prompts.path={prompts}", "prompts.per_iteration=6", "prompts.held_out_share=0.5",
-                "candidates.n=4", "judge.score=expected", "judge.min_mass=0.5",
+                "candidates.n=4", *judge,
                 "training.batch_size=2", "training.micro_batch_size=2", "iterations=2",
                 "evaluation.prompts=5", "evaluation.reference_prompts=2", "evaluation.samples=2",
                 "evaluation.reference_samples=2", "engine.max_gap=null", "tracking=none",

@@ -28,7 +28,7 @@ def make_comparison(config: Config, engine: Engine, oracle: Verifier | None) -> 
         assert oracle is not None
         return Compare(OracleArbiter(oracle), engine)
     rubric = PairwiseRubric.load(evaluation.arbiter_rubric)
-    system, mass = config.judge.system, evaluation.arbiter_min_mass
+    system, mass = config.judge.choice.settings.get("system"), evaluation.arbiter_min_mass
     if evaluation.arbiter == "initial":
         judge = PairwiseJudge(engine, rubric, name="initial", min_mass=mass, system=system)
         return Compare(judge, engine)

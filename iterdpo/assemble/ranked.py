@@ -11,6 +11,7 @@ from iterdpo.data.instructions import OASST_COLUMNS, RankedAnswers, read_oasst, 
 from iterdpo.data.source import RowSource, read_source
 from iterdpo.engines.base import Engine, Sampling
 from iterdpo.errors import UserError
+from iterdpo.judging.base import SftRubric
 from iterdpo.judging.rubrics import Rubric
 from iterdpo.prompts.base import folded, shuffled
 from iterdpo.stages.judging_sft_data import WriteEftData
@@ -84,21 +85,21 @@ def deal(
 
 
 def make_examples(
-    config: Config, ranked: RankedConfig, judged: tuple[RankedAnswers, ...], engine: Engine
+    config: Config,
+    ranked: RankedConfig,
+    asking: SftRubric,
+    judged: tuple[RankedAnswers, ...],
+    engine: Engine,
 ) -> WriteEftData:
     """Return the step that writes examples of judging, by the rubric and on the scale of the judge.
 
     Raises:
         UserError: the rubric cannot be read.
     """
-    judge = config.judge
-    assert judge.rubric is not None
-    assert judge.low is not None
-    assert judge.high is not None
     return WriteEftData(
         ranked=judged,
         engine=engine,
-        rubric=Rubric.load(judge.rubric),
+        rubric=Rubric.load(asking.rubric),
         sampling=Sampling(
             n=ranked.verdicts,
             temperature=ranked.temperature,
@@ -106,8 +107,8 @@ def make_examples(
             max_tokens=ranked.max_tokens,
             seed=config.seed,
         ),
-        low=judge.low,
-        high=judge.high,
-        system=judge.system,
+        low=asking.low,
+        high=asking.high,
+        system=asking.system,
         max_ratio=ranked.max_ratio,
     )

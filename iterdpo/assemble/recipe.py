@@ -54,7 +54,7 @@ def make_recipe(
     measured = oracle or evaluation.arbiter != "none"
     cooled = evaluation.baseline_temperatures if measured else ()
     baselines = [replace(few, temperature=temperature) for temperature in cooled]
-    scale = config.judge.scale
+    scale = judge.scale
     greedy = Sampling(n=1, temperature=0.0, max_tokens=sampling.max_tokens, seed=seed)
     return Recipe(
         base=PrepareBase(
@@ -74,7 +74,7 @@ def make_recipe(
         judge=JudgeCandidates(judge, engine),
         judge_measured=JudgeCandidates(judge, engine, names.ANSWER_JUDGMENTS),
         build_pairs=make_pairing(config),
-        tune=make_sft(config, engine, str(checkpoint), prompts),
+        tune=make_sft(config, engine, str(checkpoint), prompts, judge),
         merge=Merge(engine, config.model.trust_remote_code)
         if config.sft.method == "merged"
         else None,
@@ -96,7 +96,7 @@ def make_recipe(
         check=CheckHealth(config.health, scale),
         arbiter=evaluation.arbiter,
         on_alarm=config.health.on_alarm,
-        judge_model=config.judge.model or "initial",  # it judges with none of them
+        judge_model=judge.judged_by,
         # Without one, the loop's trainings are given the start, and leave it.
         reference="previous" if training.reference == "none" else training.reference,
         on_empty=config.pairs.on_empty,

@@ -16,6 +16,7 @@ from iterdpo.data.instructions import (
 from iterdpo.data.source import RowSource, read_source
 from iterdpo.engines.base import Engine
 from iterdpo.errors import UserError
+from iterdpo.judging.base import Judge
 from iterdpo.models.loading import declared_context
 from iterdpo.prompts.base import PromptSource, folded
 from iterdpo.stages.sft import SupervisedFineTuning
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def make_sft(
-    config: Config, engine: Engine, checkpoint: str, prompts: PromptSource
+    config: Config, engine: Engine, checkpoint: str, prompts: PromptSource, judge: Judge
 ) -> SupervisedFineTuning | None:
     """Return the step that makes M0 from the base; None where M0 is the base.
 
@@ -33,6 +34,7 @@ def make_sft(
         engine: runs the base while it is fine-tuned.
         checkpoint: the base's directory.
         prompts: what no example may ask is what it holds out: nothing that is measured is learned.
+        judge: whose verdicts examples of judging are like.
 
     Raises:
         UserError: examples cannot be read, or all of them are held out.
@@ -57,7 +59,9 @@ def make_sft(
             said, f"{len(dealt.answered):,}", f"{len(dealt.judged):,}",
         )  # fmt: skip
         demonstrations += best_answers(dealt.answered)
-        exemplify = make_examples(config, sft.ranked, dealt.judged, engine)
+        asking = judge.sft_rubric
+        assert asking is not None  # the check at the door saw it
+        exemplify = make_examples(config, sft.ranked, asking, dealt.judged, engine)
     limits = (sft.max_length, model.context, declared_context(checkpoint))
     return SupervisedFineTuning(
         demonstrations=demonstrations,

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from iterdpo.config.check_judge import judge_problems
 from iterdpo.config.check_pairs import pairs_problems
 from iterdpo.config.choices import checked_choices
 from iterdpo.config.evaluation import EvaluationConfig
@@ -60,8 +59,7 @@ def _contradictions(config: Config, made: Mapping[str, Any]) -> list[str]:
     problems = []
     training = config.training
     problems += _method_problems(training)
-    problems += judge_problems(config.judge)
-    problems += weight_problems(config)
+    problems += weight_problems(config, made.get("judge"))
     problems += prequantized_problems(config)
     problems += pairs_problems(config, made.get("pairs"))
     problems += _prompt_problems(config.prompts)

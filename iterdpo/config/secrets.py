@@ -52,7 +52,7 @@ def _problem(key: str) -> str:
 def _key_problem(key: str) -> str:
     return (
         f"{key}: holds what looks like a key or a password, and settings are written down; put it "
-        "into an environment variable, and that one's name into judge.endpoint.api_key_env"
+        "into an environment variable, and that one's name into judge.api_key_env"
     )
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from iterdpo.config.schema import Config
 from iterdpo.models.prequantized import PREQUANTIZED
 
 
-def weight_problems(config: Config) -> list[str]:
-    """Return what is wrong with how weights are held and trained, a line each."""
-    return [*_batch_problems(config), *_adapter_problems(config), *_sft_problems(config)]
+def weight_problems(config: Config, judge: Any) -> list[str]:
+    """Return what is wrong with how weights are held and trained, a line each.
+
+    Args:
+        config: the typed configuration.
+        judge: the ``judging.Judge`` that it names; None where that is wrong itself.
+    """
+    return [*_batch_problems(config), *_adapter_problems(config), *_sft_problems(config, judge)]
 
 
 def _batch_problems(config: Config) -> list[str]:
@@ -40,23 +47,18 @@ def _adapter_problems(config: Config) -> list[str]:
     ]
 
 
-def _sft_problems(config: Config) -> list[str]:
+def _sft_problems(config: Config, judge: Any) -> list[str]:
     sft, adapter = config.sft, config.model.adapter
     if sft.method == "none":
         return []
     problems = []
     if not sft.path and sft.ranked is None:
         problems.append(f"sft.path=[]: sft={sft.method} needs files of examples, sft.path=[FILE]")
-    if sft.ranked is not None and config.judge.kind != "self":
+    if sft.ranked is not None and judge is not None and judge.sft_rubric is None:
         problems.append(
-            "sft.ranked: its examples teach the policy to judge by a rubric, and "
-            f"judge.kind={config.judge.kind} does not ask it to; set sft.ranked=null and give "
-            "examples in sft.path, or choose judge=additive"
-        )
-    elif sft.ranked is not None and config.judge.score != "sampled":
-        problems.append(
-            f"sft.ranked: its examples teach verdicts with reasons, and judge.score="
-            f"{config.judge.score} asks for a score alone; set judge.score=sampled"
+            "sft.ranked: its examples teach the policy to judge by verdicts with reasons, and "
+            f"{config.judge.choice.name} asks it for none; set sft.ranked=null and give examples "
+            "in sft.path, or choose judge=additive, which has judge.score=sampled"
         )
     if (sft.method == "full") != (adapter is None):
         needed = "trains every weight: set model.adapter=null" if adapter else "needs model.adapter"

@@ -2,34 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, islice
 
 from iterdpo.engines.base import Engine
-from iterdpo.judging.base import Judge
-from iterdpo.records import Candidate
+from iterdpo.errors import UserError
+from iterdpo.judging.base import Group, Judge
+from iterdpo.records import Candidate, Judgment, Policy, Prompt
 
 
-def units_of(candidates: Sequence[Candidate], judge: Judge) -> list[list[Candidate]]:
+def groups_of(
+    prompts: Iterable[Prompt], candidates: Sequence[Candidate], judge: Judge
+) -> list[Group]:
     """Return the candidates in the groups that no call may part, in their order.
 
     A judge that compares gets the answers to a prompt together; any other takes them one by one.
 
     Raises:
-        ValueError: the answers to a prompt do not stand together, and the judge compares.
+        ValueError: a candidate's prompt is not among ``prompts``, or the answers to a prompt do not
+            stand together, and the judge compares.
     """
+    by_id = {prompt.id: prompt for prompt in prompts}
+    for candidate in candidates:
+        if candidate.prompt_id not in by_id:
+            raise ValueError(
+                f"candidate {candidate.id}: its prompt {candidate.prompt_id} was not given"
+            )
     if not judge.by_prompt:
-        return [[candidate] for candidate in candidates]
-    units = [list(group) for _, group in groupby(candidates, lambda item: item.prompt_id)]
-    if len({unit[0].prompt_id for unit in units}) < len(units):
+        return [Group(by_id[candidate.prompt_id], (candidate,)) for candidate in candidates]
+    groups = [
+        Group(by_id[prompt_id], tuple(answers))
+        for prompt_id, answers in groupby(candidates, lambda item: item.prompt_id)
+    ]
+    if len({group.prompt.id for group in groups}) < len(groups):
         raise ValueError("the answers to a prompt do not stand together")
-    return units
+    return groups
 
 
-def part_units(units: Sequence[Sequence[Candidate]], judge: Judge) -> int:
-    """Return how many units to ask for and keep together, 1 or more."""
-    return max(1, judge.part_rows // max(map(len, units), default=1))
+def part_groups(groups: Sequence[Group], judge: Judge) -> int:
+    """Return how many groups to ask for and keep together, 1 or more."""
+    return max(1, judge.part_rows // max((len(group.candidates) for group in groups), default=1))
+
+
+def ask(judge: Judge, groups: Sequence[Group], policy: Policy) -> Iterator[list[Judgment]]:
+    """Yield the judgments of one group after the other.
+
+    Raises:
+        UserError: the judge left an answer out, judged another, or says that somebody else judged.
+    """
+    due = policy.fingerprint if judge.asks_policy else judge.fingerprint
+    judging = iter(judge.judge(groups, policy))
+    for group in groups:
+        made = list(islice(judging, len(group.candidates)))
+        said = f"judge: {type(judge).__name__}: prompt {group.prompt.id}"
+        if [item.candidate_id for item in made] != [item.id for item in group.candidates]:
+            raise UserError(
+                f"{said}: its {len(made)} judgments are not those of the "
+                f"{len(group.candidates)} answers; yield one for each, in their order"
+            )
+        if other := {item.judge for item in made} - {due}:
+            raise UserError(
+                f"{said}: names {other.pop()} as the judge; name {due}, which is the fingerprint "
+                f"of {'the policy' if judge.asks_policy else 'the judge'}"
+            )
+        yield made
 
 
 @contextmanager

@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-from iterdpo.records import Candidate, Judgment, Policy, Prompt, Verdict, record_id
+from iterdpo.records import (
+    Candidate,
+    Judgment,
+    Policy,
+    Prompt,
+    Verdict,
+    judge_fingerprint,
+    record_id,
+)
+from iterdpo.settings import identity
+from iterdpo.store.hashing import plain
 
 
-class Judge(Protocol):
-    """Scores candidates. Implementations inherit what they have nothing to say of."""
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Answers to one prompt that a judge gets together."""
 
-    @property
-    def identity(self) -> Mapping[str, object]:
-        """What of this judge may change its judgments, as JSON: part of their key. ``judge`` in it
-        is the kind.
-        """
+    prompt: Prompt
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SftRubric:
+    """How verdicts with reasons are asked for, where a policy can learn to give them."""
+
+    rubric: str
+    """A packaged rubric's name, or a file's path."""
+    low: int
+    high: int
+    system: str | None
+
+
+class Judge(ABC):
+    """Scores candidates: a frozen dataclass of its settings.
+
+    A subclass overrides what it has something to say of; most of one's own need no more than
+    ``judging.PromptJudge``. ``settings.identity`` says what of it enters keys.
+    """
+
+    name: ClassVar[str]
+    """Of ours: what keys and records call it, whatever becomes of the class's own name."""
+    version: ClassVar[int]
+    """Of ours: raised when the same settings would judge otherwise than before."""
+    asks_policy: ClassVar[bool] = False
+    """Whether the policy that it is given is the one that judges, and is named as the judge."""
 
     @property
     def by_prompt(self) -> bool:
-        """Whether it compares the answers to a prompt, and so must get them all in one call."""
+        """Whether it compares the answers to a prompt, and so must get them all in one group."""
         return False
 
     @property
@@ -44,18 +80,45 @@ class Judge(Protocol):
         """What it has counted since it was made, by name: money, comparisons, order flips."""
         return {}
 
-    def judge(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
-    ) -> Iterator[Judgment]:
-        """Yield one judgment a candidate, in the order of ``candidates``, as they are ready.
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The lowest and the highest score; None where scores have no bounds."""
+        return None
 
-        Args:
-            prompts: at least the prompts of the candidates.
-            candidates: the answers to judge.
-            policy: the model that judges, where the judge is a model of the run.
+    @property
+    def judged_by(self) -> Literal["current", "initial"]:
+        """Which policy it is given in an iteration: the current one, or M0."""
+        return "initial"
+
+    @property
+    def sft_rubric(self) -> SftRubric | None:
+        """How it asks for verdicts that a policy can learn to give; None where it asks for none."""
+        return None
+
+    @property
+    def fingerprint(self) -> str:
+        """What judgments name as their judge, where a policy's fingerprint stands otherwise."""
+        known: Any = plain(identity(self))
+        return judge_fingerprint(known)
+
+    def prepare(self) -> None:
+        """Check, once before a run, that what the settings name is there. Nothing heavy is loaded.
+
+        By itself it looks at all that is in the judge's keys: rubrics, checkpoints, labels.
 
         Raises:
-            ValueError: a candidate's prompt is not among ``prompts``.
+            UserError: something is missing, or a class of one's own cannot be told from others.
+        """
+        identity(self)
+
+    @abstractmethod
+    def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:
+        """Yield one judgment a candidate, in the order of the groups, as they are ready.
+
+        Args:
+            groups: the answers to judge: all answers to a prompt in one group where ``by_prompt``,
+                else one answer each.
+            policy: the model that judges, where the judge is a model of the run.
         """
 
     def close(self) -> None:
@@ -63,27 +126,9 @@ class Judge(Protocol):
         return
 
 
-def prompt_texts(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> dict[str, str]:
-    """Return the text of each prompt by id, having checked that every candidate has one.
-
-    Raises:
-        ValueError: a candidate's prompt is not among ``prompts``.
-    """
-    texts = {prompt.id: prompt.text for prompt in prompts}
-    for candidate in candidates:
-        if candidate.prompt_id not in texts:
-            raise ValueError(
-                f"candidate {candidate.id}: its prompt {candidate.prompt_id} was not given"
-            )
-    return texts
-
-
-def grouped_by_prompt(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
-    """Return the candidates by the id of their prompt, all in their order."""
-    groups: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        groups.setdefault(candidate.prompt_id, []).append(candidate)
-    return groups
+def answers_of(groups: Iterable[Group]) -> list[tuple[Prompt, Candidate]]:
+    """Return every candidate with its prompt, in the order of the groups."""
+    return [(group.prompt, candidate) for group in groups for candidate in group.candidates]
 
 
 def judgment(
@@ -91,7 +136,7 @@ def judgment(
     judge: str,
     verdict: Verdict,
     *,
-    raw: tuple[str, ...] = (),
+    raw: Sequence[str] = (),
     distribution: tuple[float, ...] = (),
     mass: float | None = None,
 ) -> Judgment:
@@ -112,7 +157,7 @@ def judgment(
         prompt_id=candidate.prompt_id,
         judge=judge,
         verdict=verdict,
-        raw=raw,
+        raw=tuple(raw),
         distribution=distribution,
         mass=mass,
     )

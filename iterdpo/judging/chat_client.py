@@ -15,10 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+from pydantic import Field
+
+from iterdpo.config.types import Count, Positive
+from iterdpo.config.urls import may_hold_secret, names_server
 from iterdpo.errors import UserError
 from iterdpo.judging.pacing import Pace, longest_wait, retry_after
+from iterdpo.settings import Keyless
 
 if TYPE_CHECKING:
     import httpx2
@@ -27,6 +32,8 @@ PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses of troubles that may be over soon."""
 LONGEST_ASKED: Final = 600.0
 """Seconds; a server that asks for a longer wait than this is given up on."""
+# Capital letters alone, as is the custom: many a key would pass for a name otherwise.
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 _TOO_LONG: Final = re.compile(
     r"maximum context length|context[_ ]length[_ ]exceeded|context window|prompt is too long",
     re.IGNORECASE,
@@ -61,12 +68,33 @@ class ClientSettings:
     base_url: str
     """Up to where ``/chat/completions`` is added: it ends in ``/v1`` at most servers."""
     model: str
-    api_key_env: str | None
-    """Name of the environment variable that holds the key; only its name is ever shown."""
-    timeout_seconds: float
-    retries: int
-    """Tries after the first one."""
-    requests_per_minute: int | None
+    """The model's name at the server."""
+    api_key_env: Annotated[str | None, Keyless("a secret's name")]
+    """Name of the environment variable that holds the key; null for a server that asks for none.
+    The key itself is written nowhere, and only this name is ever shown."""
+    timeout_seconds: Annotated[Positive, Keyless("when to try again")]
+    retries: Annotated[int, Field(ge=0), Keyless("stops a run, changes none")]
+    """Further tries after overload, rate limits, timeouts and broken answers."""
+    requests_per_minute: Annotated[Count | None, Keyless("speed")]
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these settings, a line each. No line shows a secret."""
+        problems = []
+        if may_hold_secret(self.base_url):
+            problems.append(
+                "base_url: holds credentials or a query; put the key into an environment variable "
+                "and its name into api_key_env"
+            )
+        elif not names_server(self.base_url):
+            problems.append(
+                f"base_url={self.base_url}: give a URL such as http://localhost:8000/v1"
+            )
+        if self.api_key_env is not None and not _VARIABLE.fullmatch(self.api_key_env):
+            problems.append(
+                "api_key_env: is no name of an environment variable, in capital letters as in "
+                "OPENAI_API_KEY; the key itself belongs into the variable"
+            )
+        return problems
 
 
 class ChatClient:
@@ -161,8 +189,8 @@ class ChatClient:
             # The server's own words are left out: some quote the key.
             held = f"the key in {settings.api_key_env}" if self._key else "a request without a key"
             raise UserError(
-                f"{self._place}: the server refuses {held} ({status}); set judge.endpoint."
-                "api_key_env to the environment variable that holds a valid key"
+                f"{self._place}: the server refuses {held} ({status}); set judge.api_key_env to "
+                "the environment variable that holds a valid key"
             )
         if code == "insufficient_quota":
             raise UserError(f"{self._place}: the account has no credit left ({status}): {said}")
@@ -173,7 +201,7 @@ class ChatClient:
                 return Reply(said, "too_long")
             if code == "content_filter":
                 return Reply(said, "refused")
-        hint = "check judge.endpoint.model and judge.endpoint.base_url, which mostly ends in /v1"
+        hint = "check judge.model and judge.base_url, which mostly ends in /v1"
         raise UserError(f"{self._place}: the server answers {status}: {said or 'nothing'}; {hint}")
 
     def _error(self, response: httpx2.Response) -> tuple[str, str]:
@@ -224,7 +252,7 @@ class ChatClient:
 
     @property
     def _place(self) -> str:
-        return f"judge.endpoint.model={self.settings.model} at {self.settings.base_url}"
+        return f"judge.model={self.settings.model} at {self.settings.base_url}"
 
 
 def _json(response: httpx2.Response) -> dict[str, Any]:

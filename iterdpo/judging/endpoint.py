@@ -7,17 +7,22 @@ knows ``n``; a server with a prefix cache reads the question once all the same.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import cached_property
+from typing import Annotated, ClassVar, Final, Literal
 
+from pydantic import Field
+
+from iterdpo.config.types import Count, NonNegative, Positive, Share
 from iterdpo.errors import UserError
-from iterdpo.judging.base import Judge, judgment, prompt_texts
-from iterdpo.judging.chat_client import ChatClient, Reply
-from iterdpo.judging.rubrics import Rubric
+from iterdpo.judging.base import Group, Judge, answers_of, judgment
+from iterdpo.judging.chat_client import ChatClient, ClientSettings, Reply
+from iterdpo.judging.rubrics import Rubric, scale_problems
 from iterdpo.judging.scores import mean_verdict
 from iterdpo.judging.spellings import as_data
 from iterdpo.judging.verdicts import parse_score
@@ -29,9 +34,9 @@ from iterdpo.records import (
     Unscored,
     UnscoredReason,
     Verdict,
-    judge_fingerprint,
     record_id,
 )
+from iterdpo.settings import Keyless, Provided
 
 PART_ROWS: Final = 32
 """Answers kept together: what a crash may cost in verdicts already paid. It is no setting, because
@@ -39,63 +44,59 @@ parts of another size are not gone on with."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndpointSettings:
-    """What is asked for, and what it may cost."""
-
-    samples: int
-    """Verdicts a candidate."""
-    temperature: float
-    top_p: float
-    max_tokens: int
-    """Longest verdict, hidden reasoning included."""
-    min_readable: float
-    """With a smaller readable share, in [0, 1], a judgment is unscored."""
-    low: int
-    high: int
-    system: str | None = None
-    """System message put before every request."""
-    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """What the server calls the limit."""
-    send_seed: bool = True
-    concurrency: int = 8
-    """Requests under way at once."""
-    price_in: float = 0.0
-    """Price of a million tokens read."""
-    price_out: float = 0.0
-    """Price of a million tokens written."""
-    budget: float | None = None
-    """No part is begun after spending this much since the start, in the currency of the prices."""
-
-
-class EndpointJudge(Judge):
+class EndpointJudge(ClientSettings, Judge):
     """Asks an endpoint for verdicts by a rubric."""
 
-    def __init__(
-        self, client: ChatClient, rubric: Rubric, settings: EndpointSettings, seed: int = 0
-    ) -> None:
-        """``seed`` is sent with each request, another one for each, where ``send_seed`` says so."""
-        self.client, self.rubric, self.settings, self.seed = client, rubric, settings, seed
-        self._counts: Counter[str] = Counter({"requests": 0, "tokens_in": 0, "tokens_out": 0})
-        self._lock = threading.Lock()
+    name: ClassVar[str] = "endpoint"
+    version: ClassVar[int] = 1
+
+    rubric: Annotated[str, Keyless("counts by its text")]
+    """``additive``, or a path to a Jinja file."""
+    samples: Count
+    """Verdicts a candidate."""
+    temperature: NonNegative
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    max_tokens: Count
+    """Longest verdict, hidden reasoning included."""
+    min_readable: Share
+    """With a smaller readable share of its verdicts, a judgment is unscored."""
+    low: int
+    """The lowest score."""
+    high: int
+    system: str | None
+    """System message put before every request."""
+    limit_name: Annotated[
+        Literal["max_tokens", "max_completion_tokens"],
+        Keyless("what the server calls a setting"),
+    ]
+    """What the server calls ``max_tokens``."""
+    send_seed: bool
+    """Send a seed with each request, another one for each. False for servers that know none."""
+    concurrency: Annotated[Count, Keyless("speed")]
+    """Requests under way at once."""
+    price_in: Annotated[NonNegative, Keyless("what the same answers cost")]
+    """Price of a million tokens read, in any currency."""
+    price_out: Annotated[NonNegative, Keyless("likewise")]
+    """Price of a million tokens written."""
+    budget: Annotated[Positive | None, Keyless("stops a run, changes none")]
+    """No part is begun after spending this much since the start; what was judged is kept."""
+
+    seed: Provided[int]
+
+    def __post_init__(self) -> None:
+        problems = [*self.problems(), *scale_problems(self.low, self.high, self.rubric)]
+        if self.budget is not None and not (self.price_in or self.price_out):
+            problems.append(
+                f"budget={self.budget:g}: nothing has a price; set price_in and price_out, per "
+                "million tokens"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
 
     @property
-    def identity(self) -> Mapping[str, object]:
-        settings = self.settings
-        return {
-            "judge": "endpoint",
-            "base_url": self.client.settings.base_url,
-            "model": self.client.settings.model,
-            "rubric": self.rubric.sha256,
-            "samples": settings.samples,
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
-            "max_tokens": settings.max_tokens,
-            "min_readable": settings.min_readable,
-            "low": settings.low,
-            "high": settings.high,
-            "system": settings.system,
-            "seed": self.seed if settings.send_seed else None,
-        }
+    def content(self) -> Mapping[str, object]:
+        seed = {"seed": self.seed} if self.send_seed else {}
+        return {"rubric": self._rubric.sha256, **seed}
 
     @property
     def part_rows(self) -> int:
@@ -106,76 +107,95 @@ class EndpointJudge(Judge):
         """Answered requests, their tokens, and what these cost. A try that was cut off may cost
         something too, which nobody tells.
         """
-        return {**self._counts, "cost": self.cost}
+        return {**self._usage.counts, "cost": self.cost}
 
     @property
     def cost(self) -> float:
         """What was spent since this judge was made, in the currency of the prices."""
-        settings, counts = self.settings, self._counts
-        spent = counts["tokens_in"] * settings.price_in + counts["tokens_out"] * settings.price_out
-        return spent / 1e6
+        counts = self._usage.counts
+        return (counts["tokens_in"] * self.price_in + counts["tokens_out"] * self.price_out) / 1e6
 
-    def judge(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
-    ) -> Iterator[Judgment]:
+    @property
+    def scale(self) -> tuple[float, float]:
+        return float(self.low), float(self.high)
+
+    def prepare(self) -> None:
+        self._api_key()
+        super().prepare()
+
+    def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:
         self._require_budget()
-        texts = prompt_texts(prompts, candidates)
-        asked = [
-            (candidate, sample)
-            for candidate in candidates
-            for sample in range(self.settings.samples)
-        ]
-        name = judge_fingerprint(self.identity)
-        pool = ThreadPoolExecutor(self.settings.concurrency, "judge")
+        answers = answers_of(groups)
+        asked = [(*answer, sample) for answer in answers for sample in range(self.samples)]
+        name = self.fingerprint
+        _ = self._client, self._usage  # made once, before threads share them
+        pool = ThreadPoolExecutor(self.concurrency, "judge")
         try:
-            replies = pool.map(
-                lambda item: self._ask(texts[item[0].prompt_id], item[0], item[1]), asked
-            )
-            for candidate in candidates:
-                said = [next(replies) for _ in range(self.settings.samples)]
-                verdict = mean_verdict(
-                    [self._verdict(reply) for reply in said], self.settings.min_readable
-                )
+            replies = pool.map(lambda item: self._ask(*item), asked)
+            for _, candidate in answers:
+                said = [next(replies) for _ in range(self.samples)]
+                verdict = mean_verdict([self._verdict(reply) for reply in said], self.min_readable)
                 yield judgment(candidate, name, verdict, raw=tuple(reply.text for reply in said))
         finally:
             pool.shutdown(cancel_futures=True)
 
     def close(self) -> None:
-        self.client.close()
+        self._client.close()
 
-    def _ask(self, prompt: str, candidate: Candidate, sample: int) -> Reply:
-        settings = self.settings
-        text = self.rubric.render(
-            as_data(prompt),
+    @cached_property
+    def _rubric(self) -> Rubric:
+        return Rubric.load(self.rubric)
+
+    @cached_property
+    def _client(self) -> ChatClient:
+        return ChatClient(self, self._api_key())
+
+    @cached_property
+    def _usage(self) -> _Usage:
+        return _Usage()
+
+    def _api_key(self) -> str | None:
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise UserError(
+                f"judge.api_key_env={self.api_key_env}: this environment variable is not set; "
+                "export it, or set api_key_env=null for a server that asks for no key"
+            )
+        if not (key.isascii() and key.isprintable() and " " not in key):
+            # No header can hold it, and what a library says of such a header may quote it.
+            raise UserError(
+                f"judge.api_key_env={self.api_key_env}: what this environment variable holds is no "
+                "key: it has spaces, line breaks or characters outside ASCII in it"
+            )
+        return key
+
+    def _ask(self, prompt: Prompt, candidate: Candidate, sample: int) -> Reply:
+        text = self._rubric.render(
+            as_data(prompt.text),
             as_data(candidate.text),
             reasons=True,
-            low=settings.low,
-            high=settings.high,
+            low=self.low,
+            high=self.high,
         )
-        system = [{"role": "system", "content": settings.system}] if settings.system else []
+        system = [{"role": "system", "content": self.system}] if self.system else []
         options: dict[str, object] = {
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
-            settings.limit_name: settings.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            self.limit_name: self.max_tokens,
         }
-        if settings.send_seed:
+        if self.send_seed:
             name = record_id("seed", (candidate.id,), sample, str(self.seed))
             options["seed"] = int(name[:8], 16) >> 1
-        reply = self.client.ask([*system, {"role": "user", "content": text}], options)
-        self._count(reply)
-        return reply
-
-    def _count(self, reply: Reply) -> None:
-        answered = reply.outcome in ("stop", "length")
-        if self.settings.budget is not None and answered and not reply.tokens_in:
+        reply = self._client.ask([*system, {"role": "user", "content": text}], options)
+        if self.budget is not None and reply.outcome in ("stop", "length") and not reply.tokens_in:
             raise UserError(
-                f"judge.endpoint.budget={self.settings.budget:g}: the server does not say how many "
-                "tokens a request took, so no budget can be kept; set it to null"
+                f"judge.budget={self.budget:g}: the server does not say how many tokens a request "
+                "took, so no budget can be kept; set it to null"
             )
-        with self._lock:
-            self._counts["requests"] += 1
-            self._counts["tokens_in"] += reply.tokens_in
-            self._counts["tokens_out"] += reply.tokens_out
+        self._usage.add(reply)
+        return reply
 
     def _verdict(self, reply: Reply) -> Verdict:
         if reply.outcome == "too_long":
@@ -183,13 +203,26 @@ class EndpointJudge(Judge):
         if reply.outcome == "refused":
             return Unscored(UnscoredReason.REFUSED, reply.text)
         cut_off = reply.outcome == "length"
-        return parse_score(reply.text, self.settings.low, self.settings.high, truncated=cut_off)
+        return parse_score(reply.text, self.low, self.high, truncated=cut_off)
 
     def _require_budget(self) -> None:
-        budget = self.settings.budget
-        if budget is not None and self.cost >= budget:
+        if self.budget is not None and self.cost >= self.budget:
             raise UserError(
-                f"judge.endpoint.budget={budget:g}: {self.cost:.4g} is spent on "
-                f"{self._counts['requests']} verdicts; what was judged is kept: run the same "
+                f"judge.budget={self.budget:g}: {self.cost:.4g} is spent on "
+                f"{self._usage.counts['requests']} verdicts; what was judged is kept: run the same "
                 "command again to spend as much once more, or raise it"
             )
+
+
+class _Usage:
+    """What several threads have asked for together."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter({"requests": 0, "tokens_in": 0, "tokens_out": 0})
+        self._lock = threading.Lock()
+
+    def add(self, reply: Reply) -> None:
+        with self._lock:
+            self.counts["requests"] += 1
+            self.counts["tokens_in"] += reply.tokens_in
+            self.counts["tokens_out"] += reply.tokens_out

@@ -15,24 +15,28 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
+from iterdpo.config.types import Place
 from iterdpo.errors import UserError
-from iterdpo.judging.base import Judge, judgment, prompt_texts
+from iterdpo.judging.base import Group, Judge, answers_of, judgment
+from iterdpo.judging.rubrics import scale_problems
 from iterdpo.records import (
-    Candidate,
     Judgment,
     Policy,
-    Prompt,
     Scored,
     Unscored,
     UnscoredReason,
     Verdict,
-    judge_fingerprint,
     record_id,
 )
+from iterdpo.settings import Keyless
+
+Preferences = dict[str, dict[str, list[float]]]
+"""By candidate, and by the one that it was compared with, the preferences for it, in [0, 1]."""
 
 REMEDY = "write it again with python -m iterdpo.label RUN --import FILE"
 
@@ -49,52 +53,48 @@ class Label:
     annotator: str
 
 
+@dataclass(frozen=True, kw_only=True)
 class HumanJudge(Judge):
     """Scores candidates by people's comparisons; no model is asked."""
 
-    def __init__(self, path: Path, low: float = 0.0, high: float = 5.0) -> None:
-        """Read a labels file.
+    name: ClassVar[str] = "human"
+    version: ClassVar[int] = 1
 
-        Args:
-            path: JSON lines as the import of ``iterdpo.label`` writes them.
-            low: score of a candidate that lost every comparison.
-            high: score of one that won every comparison.
+    labels: Annotated[Place, Keyless("counts by the file's content")]
+    """People's comparisons, as ``python -m iterdpo.label`` writes them."""
+    low: int
+    """The score of an answer that lost every comparison."""
+    high: int
+    """The score of one that won every comparison."""
 
-        Raises:
-            UserError: the file cannot be read, or a line is no comparison.
-            ValueError: the range is empty.
-        """
-        if not low < high:
-            raise ValueError(f"low={low} must be below high={high}")
-        self.path, self.low, self.high = path, low, high
-        raw = _content(path)
-        self.sha256 = record_id("labels", (), 0, raw)
-        self.labels = tuple(_labels(path, raw))
-        self._preferences = preferences(self.labels)
+    def __post_init__(self) -> None:
+        if problems := scale_problems(self.low, self.high):
+            raise ValueError("\n".join(problems))
 
     @property
-    def identity(self) -> Mapping[str, object]:
-        """The content of the file, not its name, and the range."""
-        return {"judge": "human", "labels": self.sha256, "low": self.low, "high": self.high}
+    def content(self) -> Mapping[str, object]:
+        return {"labels": self._read[0]}
 
     @property
-    def fingerprint(self) -> str:
-        """What judgments name as their judge, where a policy's fingerprint stands otherwise."""
-        return judge_fingerprint(self.identity)
+    def scale(self) -> tuple[float, float]:
+        return float(self.low), float(self.high)
 
-    def judge(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
-    ) -> Iterator[Judgment]:
-        prompt_texts(prompts, candidates)
-        judge = self.fingerprint
-        for candidate in candidates:
-            said = self._preferences.get(candidate.id, {})
+    def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:
+        judge, (_, preferred) = self.fingerprint, self._read
+        for _, candidate in answers_of(groups):
+            said = preferred.get(candidate.id, {})
             values = [value for group in said.values() for value in group]
             raw = tuple(
                 f"{value:g} against {other}" for other, group in said.items() for value in group
             )
             verdict = verdict_of(values, self.low, self.high)
             yield judgment(candidate, judge, verdict, raw=raw)
+
+    @cached_property
+    def _read(self) -> tuple[str, Preferences]:
+        """The hash of the file's text, and what it says."""
+        raw = _content(self.labels)
+        return record_id("labels", (), 0, raw), preferences(_labels(self.labels, raw))
 
 
 def verdict_of(values: Sequence[float], low: float, high: float) -> Verdict:
@@ -104,8 +104,8 @@ def verdict_of(values: Sequence[float], low: float, high: float) -> Verdict:
     return Scored(low + (high - low) * fmean(values))
 
 
-def preferences(labels: Iterable[Label]) -> dict[str, dict[str, list[float]]]:
-    """Return each candidate's preferences in [0, 1], by the candidate that it was compared with."""
+def preferences(labels: Iterable[Label]) -> Preferences:
+    """Return the preferences for each candidate."""
     found: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for label in labels:
         found[label.first][label.second].append(label.preference)

@@ -11,57 +11,31 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from pydantic import Field
+
+from iterdpo.config.types import Count
 from iterdpo.errors import UserError
-from iterdpo.judging.base import Judge, grouped_by_prompt, judgment, prompt_texts
-from iterdpo.judging.own_model import (
-    Device,
-    Dtype,
-    batches_by_length,
-    device_of,
-)
+from iterdpo.judging.base import Group, Judge, judgment
+from iterdpo.judging.own_model import Device, Dtype, batches_by_length, device_of, require_device
 from iterdpo.judging.pairrm_layout import TOKENIZER_FILE, PairLayout
+from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 from iterdpo.models.loading import free_memory
 from iterdpo.models.padding import right_padded
-from iterdpo.records import (
-    Candidate,
-    Judgment,
-    Policy,
-    Prompt,
-    Scored,
-    Unscored,
-    UnscoredReason,
-    Verdict,
-    judge_fingerprint,
-)
+from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict
+from iterdpo.settings import Keyless
 
 if TYPE_CHECKING:
     from iterdpo.judging.pairrm_model import PairRM
 
 Logits = Mapping[tuple[int, int], float]
 """For each ordered pair of places, the logit that the first is better when shown first."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairRmSettings:
-    """Which ranker, and how it is run."""
-
-    checkpoint: Path
-    sha256: str
-    """Hash of the checkpoint's files."""
-    device: Device
-    dtype: Dtype
-    batch_size: int
-    """Comparisons in one forward pass."""
-    source_tokens: int = 1224
-    """Longest prompt, its markers included."""
-    candidate_tokens: int = 412
-    """Longest answer, its markers included, where the prompt takes all of its own room."""
 
 
 def max_logits(logits: Logits, n: int) -> list[float]:
@@ -81,26 +55,31 @@ def max_logits(logits: Logits, n: int) -> list[float]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
 class PairRmJudge(Judge):
     """Ranks the answers to each prompt with PairRM, which is loaded at the first judgment."""
 
-    def __init__(self, settings: PairRmSettings) -> None:
-        self.settings = settings
-        self._loaded: tuple[PairRM, PairLayout] | None = None
-        self._counts: Counter[str] = Counter({"comparisons": 0, "flipped": 0, "truncated": 0})
+    name: ClassVar[str] = "pairrm"
+    version: ClassVar[int] = 1
 
-    @property
-    def identity(self) -> Mapping[str, object]:
-        settings = self.settings
-        # The batch size and the device are here because they change the bits.
+    path: Annotated[str, Keyless("counts by what lies there: its files' hash")]
+    """A checkpoint directory or a hub id, in the layout of ``llm-blender/PairRM-hf``."""
+    revision: Annotated[str | None, Keyless("likewise")]
+    """The hub's branch, tag or commit."""
+    device: Annotated[Device, Keyless("counts by the device that it means here")]
+    dtype: Dtype
+    batch_size: Count
+    """Comparisons in one forward pass. It changes the bits."""
+    source_tokens: Annotated[int, Field(ge=16)]
+    """Longest prompt, its markers included; what is longer is cut at its end."""
+    candidate_tokens: Annotated[int, Field(ge=16)]
+    """Longest answer, likewise; more where the prompt leaves room."""
+
+    @cached_property
+    def content(self) -> Mapping[str, object]:
         return {
-            "judge": "pairrm",
-            "checkpoint": settings.sha256,
-            "source_tokens": settings.source_tokens,
-            "candidate_tokens": settings.candidate_tokens,
-            "device": device_of(settings.device).type,
-            "dtype": settings.dtype,
-            "batch_size": settings.batch_size,
+            "checkpoint": checkpoint_sha256(self._checkpoint, "judge.path"),
+            "device": device_of(self.device).type,
         }
 
     @property
@@ -116,54 +95,48 @@ class PairRmJudge(Judge):
         """Pairs compared, pairs whose two orders named different winners, pairs cut to fit."""
         return dict(self._counts)
 
-    def judge(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
-    ) -> Iterator[Judgment]:
-        texts = prompt_texts(prompts, candidates)
-        groups = grouped_by_prompt(candidates)
-        logits = self._compare(texts, groups)
-        name = judge_fingerprint(self.identity)
-        made: dict[str, Judgment] = {}
-        for prompt_id, group in groups.items():
-            found = logits[prompt_id]
-            for place, score in enumerate(max_logits(found, len(group))):
+    def prepare(self) -> None:
+        require_device(self.device)
+        super().prepare()
+
+    def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:
+        groups = list(groups)
+        name = self.fingerprint
+        for group, found in zip(groups, self._compare(groups), strict=True):
+            answers = group.candidates
+            for place, score in enumerate(max_logits(found, len(answers))):
                 raw = tuple(
                     f"against {other.id}: {found[place, at]:+.4f} shown first, "
                     f"{-found[at, place]:+.4f} shown second"
-                    for at, other in enumerate(group)
+                    for at, other in enumerate(answers)
                     if at != place
                 )
-                verdict = _verdict(score, len(group))
-                made[group[place].id] = judgment(group[place], name, verdict, raw=raw)
-        for candidate in candidates:
-            yield made[candidate.id]
+                yield judgment(answers[place], name, _verdict(score, len(answers)), raw=raw)
 
     def close(self) -> None:
-        self._loaded = None
+        vars(self).pop("_loaded", None)
         free_memory()
 
-    def _compare(
-        self, texts: Mapping[str, str], groups: Mapping[str, Sequence[Candidate]]
-    ) -> dict[str, dict[tuple[int, int], float]]:
-        """Return by prompt id the logit of each ordered pair of places in its group."""
-        model, layout = self._load()
+    def _compare(self, groups: Sequence[Group]) -> list[dict[tuple[int, int], float]]:
+        """Return of each group the logit of each ordered pair of places in it."""
+        model, layout = self._loaded
         rows: list[list[int]] = []
-        places: list[tuple[str, tuple[int, int]]] = []
-        for prompt_id, group in groups.items():
-            source = layout.body(texts[prompt_id])
-            bodies = [layout.body(candidate.text) for candidate in group]
-            for i, j in permutations(range(len(group)), 2):
+        places: list[tuple[int, tuple[int, int]]] = []
+        for number, group in enumerate(groups):
+            source = layout.body(group.prompt.text)
+            bodies = [layout.body(candidate.text) for candidate in group.candidates]
+            for i, j in permutations(range(len(bodies)), 2):
                 row, cut = layout.row(source, bodies[i], bodies[j])
                 rows.append(row)
-                places.append((prompt_id, (i, j)))
+                places.append((number, (i, j)))
                 self._counts["truncated"] += cut and i < j
-        logits: dict[str, dict[tuple[int, int], float]] = {name: {} for name in groups}
-        for batch in batches_by_length(rows, self.settings.batch_size):
+        logits: list[dict[tuple[int, int], float]] = [{} for _ in groups]
+        for batch in batches_by_length(rows, self.batch_size):
             values = self._logits(model, [rows[at] for at in batch])
             for at, value in zip(batch, values, strict=True):
-                prompt_id, pair = places[at]
-                logits[prompt_id][pair] = value
-        for found in logits.values():
+                number, pair = places[at]
+                logits[number][pair] = value
+        for found in logits:
             self._counts["comparisons"] += len(found) // 2
             self._counts["flipped"] += sum(
                 value * found[j, i] > 0 for (i, j), value in found.items() if i < j
@@ -178,28 +151,32 @@ class PairRmJudge(Judge):
             values: list[float] = model(ids, mask).float().tolist()
         return values
 
-    def _load(self) -> tuple[PairRM, PairLayout]:
-        if self._loaded is None:
-            from iterdpo.judging.pairrm_model import load_pairrm
+    @cached_property
+    def _loaded(self) -> tuple[PairRM, PairLayout]:
+        from iterdpo.judging.pairrm_model import load_pairrm
 
-            settings = self.settings
-            layout = PairLayout.load(
-                settings.checkpoint, settings.source_tokens, settings.candidate_tokens
+        layout = PairLayout.load(self._checkpoint, self.source_tokens, self.candidate_tokens)
+        model = load_pairrm(self._checkpoint, self.dtype, self._device)
+        config = model.config
+        said = (config.source_prefix_id, config.cand1_prefix_id, config.cand2_prefix_id)
+        if said != (layout.source, *layout.candidates):
+            raise UserError(
+                f"judge.path={self._checkpoint}: config.json names the markers {said}, "
+                f"{TOKENIZER_FILE} {(layout.source, *layout.candidates)}"
             )
-            model = load_pairrm(settings.checkpoint, settings.dtype, self._device)
-            config = model.config
-            said = (config.source_prefix_id, config.cand1_prefix_id, config.cand2_prefix_id)
-            if said != (layout.source, *layout.candidates):
-                raise UserError(
-                    f"judge.pairrm.path={settings.checkpoint}: config.json names the markers "
-                    f"{said}, {TOKENIZER_FILE} {(layout.source, *layout.candidates)}"
-                )
-            self._loaded = model, layout
-        return self._loaded
+        return model, layout
+
+    @cached_property
+    def _checkpoint(self) -> Path:
+        return find_checkpoint(self.path, self.revision, "judge.path")
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter({"comparisons": 0, "flipped": 0, "truncated": 0})
 
     @property
     def _device(self) -> Any:
-        return device_of(self.settings.device)
+        return device_of(self.device)
 
 
 def _verdict(score: float, answers: int) -> Verdict:

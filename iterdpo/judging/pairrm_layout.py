@@ -48,7 +48,7 @@ class PairLayout:
 
         file = checkpoint / TOKENIZER_FILE
         if not file.is_file():
-            raise UserError(f"judge.pairrm.path={checkpoint}: no {TOKENIZER_FILE} there")
+            raise UserError(f"judge.path={checkpoint}: no {TOKENIZER_FILE} there")
         tokenizer = Tokenizer.from_file(str(file))
         # Files may carry the truncation and padding of whoever saved them.
         tokenizer.no_truncation()
@@ -66,7 +66,7 @@ class PairLayout:
         ids = {name: token for name in names if (token := tokenizer.token_to_id(name)) is not None}
         if missing := [name for name in names if name not in ids]:
             raise UserError(
-                f"judge.pairrm.path: its {TOKENIZER_FILE} has no {', '.join(missing)}; give a "
+                f"judge.path: its {TOKENIZER_FILE} has no {', '.join(missing)}; give a "
                 "checkpoint in the layout of llm-blender/PairRM-hf"
             )
         self.open, self.close = ids["[CLS]"], ids["[SEP]"]

@@ -71,7 +71,7 @@ def load_pairrm(checkpoint: Path, dtype: str, device: torch.device) -> PairRM:
     Raises:
         UserError: it is no PairRM in the layout of ``llm-blender/PairRM-hf``.
     """
-    place = f"judge.pairrm.path={checkpoint}"
+    place = f"judge.path={checkpoint}"
     hint = "give a checkpoint in the layout of llm-blender/PairRM-hf"
     config: Any = DebertaV2Config.from_pretrained(checkpoint)
     needed = ("n_tasks", "drop_out", "source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")

@@ -12,49 +12,22 @@ padded so that the last token is the row's own, whatever else is in its batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
+from iterdpo.config.types import Count, Place
 from iterdpo.errors import UserError
-from iterdpo.judging.base import Judge, judgment, prompt_texts
-from iterdpo.judging.own_model import (
-    Device,
-    Dtype,
-    batches_by_length,
-    device_of,
-)
+from iterdpo.judging.base import Group, Judge, answers_of, judgment
+from iterdpo.judging.own_model import Device, Dtype, batches_by_length, device_of, require_device
 from iterdpo.models.chat_template import Chat
+from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 from iterdpo.models.loading import free_memory
 from iterdpo.models.padding import right_padded
-from iterdpo.records import (
-    Candidate,
-    Judgment,
-    Policy,
-    Prompt,
-    Scored,
-    Unscored,
-    UnscoredReason,
-    Verdict,
-    judge_fingerprint,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RewardModelSettings:
-    """Which reward model, and how it is run."""
-
-    checkpoint: Path
-    sha256: str
-    """Hash of the checkpoint's files."""
-    device: Device
-    dtype: Dtype
-    batch_size: int
-    context: int | None = None
-    """Longest conversation in tokens, below what the model declares; None for that."""
-    chat_template: str | None = None
-    """Jinja text that takes the place of the tokenizer's own template."""
+from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict
+from iterdpo.settings import Keyless
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,47 +39,55 @@ class Encoded:
     """Which of two texts a token is of, for encoders that read pairs; else all 0."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class RewardModelJudge(Judge):
     """Scores each answer with a reward model, which is loaded at the first judgment."""
 
-    def __init__(self, settings: RewardModelSettings) -> None:
-        self.settings = settings
-        self._model: Any = None
-        self._chat: Chat | None = None
+    name: ClassVar[str] = "reward_model"
+    version: ClassVar[int] = 1
 
-    @property
-    def identity(self) -> Mapping[str, object]:
-        settings = self.settings
-        # The batch size and the device are here because they change the bits.
+    path: Annotated[str, Keyless("counts by what lies there: its files' hash")]
+    """A checkpoint directory or a hub id."""
+    revision: Annotated[str | None, Keyless("likewise")]
+    """The hub's branch, tag or commit."""
+    device: Annotated[Device, Keyless("counts by the device that it means here")]
+    dtype: Dtype
+    batch_size: Count
+    """Answers in one forward pass. It changes the bits."""
+    context: Count | None
+    """Longest prompt and answer in tokens; null for what the model declares."""
+    chat_template: Annotated[Place | None, Keyless("counts by its text")]
+    """A Jinja file, where the tokenizer has no template or the wrong one."""
+
+    @cached_property
+    def content(self) -> Mapping[str, object]:
         return {
-            "judge": "reward_model",
-            "checkpoint": settings.sha256,
-            "chat_template": settings.chat_template,
-            "context": settings.context,
-            "device": device_of(settings.device).type,
-            "dtype": settings.dtype,
-            "batch_size": settings.batch_size,
+            "checkpoint": checkpoint_sha256(self._checkpoint, "judge.path"),
+            "chat_template": self._template,
+            "device": device_of(self.device).type,
         }
 
     @property
     def holds_model(self) -> bool:
         return True
 
-    def judge(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
-    ) -> Iterator[Judgment]:
-        texts = prompt_texts(prompts, candidates)
-        model, chat = self._load()
-        rows = [self._encode(chat, texts[item.prompt_id], item.text) for item in candidates]
+    def prepare(self) -> None:
+        require_device(self.device)
+        super().prepare()
+
+    def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:
+        asked = answers_of(groups)
+        model, chat = self._loaded
+        rows = [self._encode(chat, prompt.text, candidate.text) for prompt, candidate in asked]
         limit = self._limit(model, chat)
         fitting = [at for at, row in enumerate(rows) if len(row.ids) <= limit]
         scores: dict[int, float] = {}
-        for batch in batches_by_length([rows[at].ids for at in fitting], self.settings.batch_size):
+        for batch in batches_by_length([rows[at].ids for at in fitting], self.batch_size):
             places = [fitting[at] for at in batch]
             values = self._rewards(model, [rows[at] for at in places])
             scores |= zip(places, values, strict=True)
-        name = judge_fingerprint(self.identity)
-        for at, candidate in enumerate(candidates):
+        name = self.fingerprint
+        for at, (_, candidate) in enumerate(asked):
             verdict: Verdict
             if at not in scores:
                 said = f"{len(rows[at].ids)} tokens, at most {limit}"
@@ -119,7 +100,7 @@ class RewardModelJudge(Judge):
             yield judgment(candidate, name, verdict, raw=(said,))
 
     def close(self) -> None:
-        self._model = self._chat = None
+        vars(self).pop("_loaded", None)
         free_memory()
 
     def _encode(self, chat: Chat, prompt: str, answer: str) -> Encoded:
@@ -136,7 +117,7 @@ class RewardModelJudge(Judge):
             said = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{self._place}: its chat template fails on a prompt and an answer: {said}; bring "
-                "one by judge.reward_model.chat_template=FILE"
+                "one by judge.chat_template=FILE"
             ) from None
         # The template has written every special token that there should be.
         ids = chat.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -145,7 +126,7 @@ class RewardModelJudge(Judge):
     def _rewards(self, model: Any, rows: Sequence[Encoded]) -> list[float]:
         import torch
 
-        config, device = model.config.get_text_config(), device_of(self.settings.device)
+        config, device = model.config.get_text_config(), device_of(self.device)
         declared = config.pad_token_id
         used = {token for row in rows for token in row.ids}
         # Without a padding token of its own a model must not take ours for one of the text's.
@@ -162,35 +143,31 @@ class RewardModelJudge(Judge):
             config.pad_token_id = declared
         return values
 
-    def _load(self) -> tuple[Any, Chat]:
-        if self._chat is None:
-            from iterdpo.models.loading import load_tokenizer
+    @cached_property
+    def _loaded(self) -> tuple[Any, Chat]:
+        from iterdpo.models.loading import load_tokenizer
 
-            settings = self.settings
-            tokenizer = load_tokenizer(str(settings.checkpoint), key="judge.reward_model.path")
-            if settings.chat_template is not None:
-                tokenizer.chat_template = settings.chat_template
-            if tokenizer.chat_template is None and tokenizer.sep_token is None:
-                raise UserError(
-                    f"{self._place}: its tokenizer has no chat template; bring the one that it was "
-                    "trained with by judge.reward_model.chat_template=FILE"
-                )
-            self._model = self._load_model()
-            self._chat = Chat(tokenizer)
-        return self._model, self._chat
+        tokenizer = load_tokenizer(str(self._checkpoint), key="judge.path")
+        if self._template is not None:
+            tokenizer.chat_template = self._template
+        if tokenizer.chat_template is None and tokenizer.sep_token is None:
+            raise UserError(
+                f"{self._place}: its tokenizer has no chat template; bring the one that it was "
+                "trained with by judge.chat_template=FILE"
+            )
+        return self._load_model(), Chat(tokenizer)
 
     def _load_model(self) -> Any:
         import torch
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
-        settings = self.settings
         try:
-            labels = AutoConfig.from_pretrained(settings.checkpoint).num_labels
+            labels = AutoConfig.from_pretrained(self._checkpoint).num_labels
             if labels != 1:
                 raise UserError(f"{self._place}: it has {labels} labels; a reward model has 1")
             model, report = AutoModelForSequenceClassification.from_pretrained(
-                settings.checkpoint,
-                dtype=getattr(torch, settings.dtype),
+                self._checkpoint,
+                dtype=getattr(torch, self.dtype),
                 use_safetensors=True,
                 output_loading_info=True,
             )
@@ -203,17 +180,34 @@ class RewardModelJudge(Judge):
                 f"{self._place}: its weights lack {', '.join(missing[:3])}; give a trained reward "
                 "model"
             )
-        return model.to(device_of(settings.device)).eval()
+        return model.to(device_of(self.device)).eval()
 
     def _limit(self, model: Any, chat: Chat) -> int:
         config = model.config.get_text_config()
         declared = getattr(config, "max_position_embeddings", None)
-        limits = (declared, chat.tokenizer.model_max_length, self.settings.context)
+        limits = (declared, chat.tokenizer.model_max_length, self.context)
         return min(limit for limit in limits if limit is not None)
+
+    @cached_property
+    def _checkpoint(self) -> Path:
+        return find_checkpoint(self.path, self.revision, "judge.path")
+
+    @cached_property
+    def _template(self) -> str | None:
+        """Jinja text that takes the place of the tokenizer's own template."""
+        if self.chat_template is None:
+            return None
+        try:
+            return self.chat_template.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise UserError(
+                f"judge.chat_template={self.chat_template}: cannot be read: {said}"
+            ) from None
 
     @property
     def _place(self) -> str:
-        return f"judge.reward_model.path={self.settings.checkpoint}"
+        return f"judge.path={self._checkpoint}"
 
 
 def _below(config: Any) -> range:

@@ -7,8 +7,12 @@ its reasons or for the score alone), ``low`` and ``high``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from iterdpo.judging.templates import Template
+
+_FIVE_POINTS: Final = ("additive", "lab")
+"""The packaged rubrics, which give 0 to 5 points."""
 
 
 @dataclass(frozen=True)
@@ -33,3 +37,22 @@ class Rubric(Template):
             UserError: the template fails on these values.
         """
         return self._render(prompt=prompt, response=response, reasons=reasons, low=low, high=high)
+
+
+def scale_problems(low: int, high: int, rubric: str | None = None) -> list[str]:
+    """Return what is wrong with the range of a judge's scores, a line each.
+
+    Args:
+        low: the lowest score.
+        high: the highest.
+        rubric: the name of what asks for them, where a rubric does.
+    """
+    problems = []
+    if low >= high:
+        problems.append(f"low={low}: must be below high={high}")
+    if rubric in _FIVE_POINTS and (low, high) != (0, 5):
+        problems.append(
+            f"high={high}: the rubric {rubric} gives 0 to 5 points; set low=0 high=5 or bring your "
+            "own rubric"
+        )
+    return problems

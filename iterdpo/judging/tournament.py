@@ -14,39 +14,31 @@ Borda counts do when preferences are certain.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from statistics import fmean
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from iterdpo.judging.base import Judge, grouped_by_prompt, judgment, prompt_texts
-from iterdpo.judging.pairwise import Arbiter
+from pydantic import Field
+
+from iterdpo.config.types import Share
+from iterdpo.engines.base import Engine
+from iterdpo.judging.base import Group, Judge, answers_of, judgment
+from iterdpo.judging.pairwise import PairwiseJudge
+from iterdpo.judging.pairwise_rubrics import PairwiseRubric
+from iterdpo.judging.rubrics import scale_problems
 from iterdpo.records import (
-    Candidate,
     Comparison,
     Judgment,
     Policy,
-    Prompt,
     Scored,
     Unscored,
     UnscoredReason,
     Verdict,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TournamentSettings:
-    """Who meets whom, and how the outcome becomes a score."""
-
-    comparisons: Literal["all"] | int
-    """How many others each answer meets: all of its prompt's, or about this many, at least 2."""
-    min_readable: float
-    """With a smaller readable share of its comparisons, in [0, 1], an answer is unscored."""
-    low: int
-    """The score of an answer that loses every comparison with certainty."""
-    high: int
-    """The score of one that wins them all."""
+from iterdpo.settings import Keyless, Provided
 
 
 def meetings(n: int, comparisons: Literal["all"] | int) -> list[tuple[int, int]]:
@@ -119,24 +111,44 @@ def mean_preference(meetings: Sequence[Meeting], min_readable: float) -> float |
     return Unscored(UnscoredReason(reason), "\n\n".join("\n".join(item.raw) for item in unread))
 
 
+@dataclass(frozen=True, kw_only=True)
 class Tournament(Judge):
-    """Has an arbiter compare the answers to each prompt two by two, in both orders."""
+    """Has a policy compare the answers to each prompt two by two, in both orders."""
 
-    def __init__(self, arbiter: Arbiter, settings: TournamentSettings) -> None:
-        self.arbiter, self.settings = arbiter, settings
-        self._counts: Counter[str] = Counter({"comparisons": 0, "flipped": 0, "unread": 0})
+    name: ClassVar[str] = "pairwise"
+    version: ClassVar[int] = 1
+    asks_policy: ClassVar[bool] = True
+
+    model: Annotated[
+        Literal["current", "initial"],
+        Keyless("enters as the judge's own key: nothing differs before M2"),
+    ]
+    """``current``: the policy of the iteration compares its own answers. ``initial``: always M0."""
+    rubric: Annotated[str, Keyless("counts by its text")]
+    """``better``, or a path to a Jinja file."""
+    comparisons: Literal["all"] | Annotated[int, Field(ge=2)]
+    """How many others each answer meets: all of its prompt's, or about so many, shared out
+    evenly."""
+    min_readable: Share
+    """With a smaller readable share of its comparisons, an answer is unscored."""
+    min_mass: Share
+    """With less probability on the two choices, a comparison is not read."""
+    low: int
+    """The score of an answer that loses every comparison with certainty."""
+    high: int
+    """The score of one that wins them all."""
+    system: str | None
+    """System message put before every request."""
+
+    engine: Provided[Engine]
+
+    def __post_init__(self) -> None:
+        if problems := scale_problems(self.low, self.high):
+            raise ValueError("\n".join(problems))
 
     @property
-    def identity(self) -> Mapping[str, object]:
-        settings = self.settings
-        return {
-            "judge": "pairwise",
-            "comparisons": settings.comparisons,
-            "min_readable": settings.min_readable,
-            "low": settings.low,
-            "high": settings.high,
-            **dict(self.arbiter.identity),
-        }
+    def content(self) -> Mapping[str, object]:
+        return {"rubric": self.arbiter.rubric.sha256, "engine": dict(self.engine.identity)}
 
     @property
     def by_prompt(self) -> bool:
@@ -151,34 +163,51 @@ class Tournament(Judge):
         """Comparisons made, those whose two orders named different winners, and those unread."""
         return dict(self._counts)
 
-    def judge(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], policy: Policy
-    ) -> Iterator[Judgment]:
-        prompt_texts(prompts, candidates)
+    @property
+    def scale(self) -> tuple[float, float]:
+        return float(self.low), float(self.high)
+
+    @property
+    def judged_by(self) -> Literal["current", "initial"]:
+        return self.model
+
+    def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:
+        groups = list(groups)
         duels = [
-            (group[one], group[other])
-            for group in grouped_by_prompt(candidates).values()
-            for one, other in meetings(len(group), self.settings.comparisons)
+            (group.candidates[one], group.candidates[other])
+            for group in groups
+            for one, other in meetings(len(group.candidates), self.comparisons)
         ]
-        made = list(self.arbiter.compare(prompts, duels, policy))
+        made = list(self.arbiter.compare([group.prompt for group in groups], duels, policy))
         self._counts["comparisons"] += len(made)
         self._counts["flipped"] += sum(item.flipped for item in made)
         self._counts["unread"] += sum(item.preference is None for item in made)
         met = met_by_answer(made)
-        for candidate in candidates:
+        for _, candidate in answers_of(groups):
             mine = met.get(candidate.id, [])
             yield judgment(
                 candidate,
                 policy.fingerprint,
-                self._verdict(mean_preference(mine, self.settings.min_readable)),
+                self._verdict(mean_preference(mine, self.min_readable)),
                 raw=tuple(map(str, mine)),
             )
 
-    def close(self) -> None:
-        self.arbiter.close()
+    @cached_property
+    def arbiter(self) -> PairwiseJudge:
+        """What compares two answers."""
+        return PairwiseJudge(
+            self.engine,
+            PairwiseRubric.load(self.rubric, "judge.rubric"),
+            name="policy",
+            min_mass=self.min_mass,
+            system=self.system,
+        )
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter({"comparisons": 0, "flipped": 0, "unread": 0})
 
     def _verdict(self, outcome: float | Unscored) -> Verdict:
         if isinstance(outcome, Unscored):
             return outcome
-        low, high = self.settings.low, self.settings.high
-        return Scored(low + (high - low) * outcome)
+        return Scored(self.low + (self.high - self.low) * outcome)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 from iterdpo.engines.base import Engine
 from iterdpo.engines.usage import Meter
-from iterdpo.judging.asking import part_units, room_for, units_of
+from iterdpo.judging.asking import ask, groups_of, part_groups, room_for
 from iterdpo.judging.base import Judge
-from iterdpo.records import (
-    POLICY_JUDGES,
-    Candidate,
-    Judgment,
-    Policy,
-    Prompt,
-    Unscored,
-)
+from iterdpo.records import Candidate, Judgment, Policy, Prompt, Unscored
 from iterdpo.runtime.progress import progress
+from iterdpo.settings import identity
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStep
 from iterdpo.store.shards import compute_by_parts
@@ -39,12 +32,12 @@ class JudgeCandidates(RecordStep[Judgment]):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        return dict(self.judge.identity)
+        return {"judge": identity(self.judge), "scale": self.judge.scale}
 
     @property
     def asks_policy(self) -> bool:
         """Whether the policy it is given is the one that judges, and not a judge of its own."""
-        return self.judge.identity["judge"] in POLICY_JUDGES
+        return self.judge.asks_policy
 
     def compute(
         self,
@@ -54,21 +47,17 @@ class JudgeCandidates(RecordStep[Judgment]):
         policy: Stored[Policy],
     ) -> Metrics:
         asked = candidates.value
-        units = units_of(asked, self.judge)
-
-        def judge(_: int, some: Sequence[Sequence[Candidate]]) -> Iterator[list[Judgment]]:
-            flat = [item for unit in some for item in unit]
-            judging = self.judge.judge(prompts.value, flat, policy.value)
-            for unit in some:
-                if len(made := list(islice(judging, len(unit)))) == len(unit):
-                    yield made
-
-        parts = work.parts(Judgment, len(units), part_units(units, self.judge))
-        read = sum(map(len, units[: parts.done()]))
+        groups = groups_of(prompts.value, asked, self.judge)
+        parts = work.parts(Judgment, len(groups), part_groups(groups, self.judge))
+        read = sum(len(group.candidates) for group in groups[: parts.done()])
         judging = compute_by_parts(
-            parts, units, judge, streams=self.judge.streams, check=work.stop.check
+            parts,
+            groups,
+            lambda _, some: ask(self.judge, some, policy.value),
+            streams=self.judge.streams,
+            check=work.stop.check,
         )
-        label = f"{policy.value.name if self.asks_policy else self.judge.identity['judge']} judges"
+        label = f"{policy.value.name if self.asks_policy else type(self.judge).__name__} judges"
         before = dict(self.judge.counts)
         with room_for(self.judge, self.engine), Meter(self.engine) as meter:
             judgments = self.keep(work, progress(judging, len(asked), label, "answers"))

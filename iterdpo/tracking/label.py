@@ -92,16 +92,16 @@ def short(overrides: Sequence[tuple[str, str]]) -> str:
 def tags_of(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the user's tags, and one for each choice that runs are told apart by.
 
-    A choice that a kind of judge or training does not have is left out.
+    A choice that a judge or a training does not have is left out.
     """
     judge, training = values["judge"], values["training"]
-    kind, model = judge["kind"], judge["model"]
+    model, rubric = judge.get("model"), judge.get("rubric")
     chosen = {
         "model": values["model"]["name"],
         "prompts": values["prompts"]["source"],
-        "judge": model if kind == "self" else f"{kind}-{model}" if model else kind,
-        "score": judge["score"],
-        "rubric": Path(judge["rubric"]).stem if judge["rubric"] else None,
+        "judge": f"{name_of(judge)}-{model}" if model else name_of(judge),
+        "score": judge.get("score"),
+        "rubric": Path(str(rubric)).stem if rubric else None,
         "pairs": name_of(values["pairs"]),
         "loss": "+".join(training["loss"]) or training["method"],
         "reference": training["reference"],

@@ -26,8 +26,8 @@ def test_what_no_header_can_hold_is_no_key_and_is_not_shown(
                 "config",
                 [
                     "judge=endpoint",
-                    "judge.endpoint.model=m",
-                    "judge.endpoint.api_key_env=ITERDPO_TEST_KEY",
+                    "judge.model=m",
+                    "judge.api_key_env=ITERDPO_TEST_KEY",
                 ],
             )
         )

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iterdpo.assemble.judges import make_judge
 from iterdpo.assemble.ranked import deal
 from iterdpo.assemble.sft import make_sft
 from iterdpo.cli import plan
@@ -108,7 +109,7 @@ def test_both_kinds_of_examples_come_of_one_source(
     more.write_text(json.dumps({"prompt": "And?", "response": "So."}) + "\n")
     engine = ScriptedEngine(lambda *_: "")
     config = config_of(f"sft.path=[{more}]", "judge.system=Be fair.")
-    step = make_sft(config, engine, CHECKPOINT, LabPrompts())
+    step = make_sft(config, engine, CHECKPOINT, LabPrompts(), make_judge(config, engine))
     assert step is not None
     assert step.exemplify is not None
     asked = [item.prompt[-1].content for item in step.demonstrations]
@@ -139,12 +140,12 @@ def test_examples_that_ask_what_is_held_out_are_left_out(
     config = config_of("sft.ranked=null", f"sft.path=[{given}]")
     engine = ScriptedEngine(lambda *_: "")
     write("Say a.", f"{own.upper()} ")
-    step = make_sft(config, engine, CHECKPOINT, prompts)
+    step = make_sft(config, engine, CHECKPOINT, prompts, make_judge(config, engine))
     assert step is not None
     assert [item.prompt for item in step.demonstrations] == [(Message("user", "Say a."),)]
     write(own)
     with pytest.raises(UserError, match=r"sft\.path=.*: all of its 1 examples ask what prompts"):
-        make_sft(config, engine, CHECKPOINT, prompts)
+        make_sft(config, engine, CHECKPOINT, prompts, make_judge(config, engine))
 
 
 def test_too_few_questions_name_the_file(config_of: ConfigOf, file: Path) -> None:
@@ -152,7 +153,7 @@ def test_too_few_questions_name_the_file(config_of: ConfigOf, file: Path) -> Non
     engine = ScriptedEngine(lambda *_: "")
     said = rf"^sft\.ranked\.instructions=9: sft\.ranked\.path={file} has 9 questions"
     with pytest.raises(UserError, match=said):
-        make_sft(config, engine, CHECKPOINT, LabPrompts())
+        make_sft(config, engine, CHECKPOINT, LabPrompts(), make_judge(config, engine))
 
 
 def keys(config: Config) -> dict[str, set[str]]:

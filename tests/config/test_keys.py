@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from iterdpo.cli import plan
 from iterdpo.config.check import load
 from iterdpo.config.compose import conf_directory
 from iterdpo.config.keyless import is_keyless
+from iterdpo.settings import settings_of
 
 OTHERS_CHOICE = {
     "prompts.path": "counts by what lies there; the lab reads none",
@@ -40,27 +42,11 @@ OTHERS_CHOICE = {
     "sft.optimizer": "read with sft=qlora, merged and full",
     "sft.gradient_checkpointing": "read with sft=qlora, merged and full",
     "sft.max_length": "read with sft=qlora, merged and full",
-    "judge.model": "enters as the judge's own key: nothing differs before M2",
 }
 """Settings that the shipped recipe does not read, or that count by something else."""
 
-OF_OTHER_JUDGES = {
-    "judge.pairrm.path": "counts by what lies there: its files' hash",
-    "judge.pairrm.revision": "likewise",
-    "judge.reward_model.path": "counts by what lies there: its files' hash",
-    "judge.reward_model.revision": "likewise",
-    "judge.labels": "counts by the file's content",
-    "judge.endpoint.api_key_env": "a secret's name",
-    "judge.endpoint.limit_name": "what the server calls a setting",
-    "judge.endpoint.concurrency": "speed",
-    "judge.endpoint.requests_per_minute": "speed",
-    "judge.endpoint.timeout_seconds": "when to try again",
-    "judge.endpoint.retries": "stops a run, changes none",
-    "judge.endpoint.price_in": "what the same answers cost",
-    "judge.endpoint.price_out": "likewise",
-    "judge.endpoint.budget": "stops a run, changes none",
-}
-"""The same for the settings of judges that are not in the shipped recipe."""
+COUNTS_OTHERWISE = ("judge.model", "judge.rubric", "judge.chat_template", "training.reference")
+"""Settings that are in no key themselves, because what they name is."""
 
 # Values that the settings' types or each other do not suggest.
 ANOTHER = {
@@ -87,12 +73,7 @@ ANOTHER = {
     "judge.score": "sampled",
     "judge.low": None,  # bound to the rubric
     "judge.high": None,
-    "judge.kind": None,  # with its section: see the test of every kind
-    "judge.pairwise": None,
-    "judge.pairrm": None,
-    "judge.reward_model": None,
-    "judge.endpoint": None,
-    "judge.labels": None,
+    "judge._target_": None,  # with its settings: see the test of every judge
     "pairs._target_": None,  # with its settings: see the test of every class
     "pairs.on_empty": "skip",
     "sft.method": None,  # with sft.path: see tests/steps
@@ -144,9 +125,9 @@ SKIPPED = {key for key, value in ANOTHER.items() if value is None and key != "en
 def composed(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         found = compose("config", ["iterations=2", *overrides])
-    values = OmegaConf.to_container(found, resolve=True)
-    assert isinstance(values, dict)
-    values.pop("experiment", None)
+    plain = OmegaConf.to_container(found, resolve=True)
+    assert isinstance(plain, dict)
+    values = {str(key): value for key, value in plain.items() if key != "experiment"}
     values["tracking"]["name"] = "wandb"
     return values
 
@@ -171,6 +152,17 @@ def keys(values: Any, root: Any) -> set[str]:
     values["store"]["root"] = str(root / values["store"]["root"])
     config = load(values)
     return {step.key for _, steps in plan.plan(config) for step in steps}
+
+
+def is_marked(key: str, values: Any) -> bool:
+    """Tell whether a setting is marked, in the schema or in the class that its section names."""
+    section, _, name = key.rpartition(".")
+    target = values[section].get("_target_") if section in values else None
+    if is_keyless(key) or target is None:
+        return is_keyless(key)
+    module, _, kind = target.rpartition(".")
+    own = settings_of(getattr(importlib.import_module(module), kind))
+    return any(item.keyless for item in own if item.name == name)
 
 
 def another(key: Any) -> Any:
@@ -201,9 +193,10 @@ def test_a_setting_changes_a_key_or_is_listed(
         section = section[part]
     section[name] = another(key)
     changed = keys(values, tmp_path) != usual
-    inert = is_keyless(key) or key in OTHERS_CHOICE
-    if key in ("judge.model", "training.reference"):
-        assert changed  # from M2 on
+    inert = is_marked(key, values) or key in OTHERS_CHOICE
+    if key in COUNTS_OTHERWISE:
+        assert changed
+        assert inert
     else:
         assert changed != inert, f"{key}={section[name]}"
 
@@ -231,54 +224,63 @@ def test_the_oracle_is_in_the_keys(usual: Any, tmp_path: Path) -> None:
 
 
 # Of the judges that are not in the shipped recipe: every setting that a kind reads, another value.
-JUDGES = {
+JUDGES: dict[str, dict[str, Any]] = {
     "pairwise": {
-        "judge.pairwise.comparisons": 4,
+        "judge.comparisons": 4,
         "judge.model": "initial",
         "judge.min_readable": 0.25,
         "judge.min_mass": 0.2,
+        "judge.rubric": None,  # by its text: see tests/judging
         "judge.low": 1,
         "judge.high": 9,
         "judge.system": "Be fair.",
     },
     "pairrm": {
-        "judge.pairrm.path": None,  # counts by its files: see tests/judging
-        "judge.pairrm.revision": "main",
-        "judge.pairrm.device": None,  # what there is decides
-        "judge.pairrm.dtype": "bfloat16",
-        "judge.pairrm.batch_size": 3,
-        "judge.pairrm.source_tokens": 99,
-        "judge.pairrm.candidate_tokens": 99,
+        "judge.path": None,  # counts by its files: see tests/judging
+        "judge.revision": "main",
+        "judge.device": None,  # what there is decides
+        "judge.dtype": "bfloat16",
+        "judge.batch_size": 3,
+        "judge.source_tokens": 99,
+        "judge.candidate_tokens": 99,
         "judge.min_scored": 0.25,
     },
     "reward_model": {
-        "judge.reward_model.path": None,
-        "judge.reward_model.revision": "main",
-        "judge.reward_model.device": None,
-        "judge.reward_model.dtype": "float16",
-        "judge.reward_model.batch_size": 3,
-        "judge.reward_model.context": 64,
-        "judge.reward_model.chat_template": __file__,
+        "judge.path": None,
+        "judge.revision": "main",
+        "judge.device": None,
+        "judge.dtype": "float16",
+        "judge.batch_size": 3,
+        "judge.context": 64,
+        "judge.chat_template": __file__,
         "judge.min_scored": 0.25,
     },
+    "human": {
+        "judge.labels": None,
+        "judge.low": -1,
+        "judge.high": 9,
+    },
     "endpoint": {
-        "judge.endpoint.base_url": "http://localhost:9/v1",
-        "judge.endpoint.model": "another",
-        "judge.endpoint.api_key_env": "ITERDPO_TEST_KEY",
-        "judge.endpoint.send_seed": False,
-        "judge.endpoint.limit_name": "max_completion_tokens",
-        "judge.endpoint.concurrency": 3,
-        "judge.endpoint.requests_per_minute": 60,
-        "judge.endpoint.timeout_seconds": 9.0,
-        "judge.endpoint.retries": 2,
-        "judge.endpoint.price_in": 2.0,
-        "judge.endpoint.price_out": 2.0,
-        "judge.endpoint.budget": 3.0,
+        "judge.base_url": "http://localhost:9/v1",
+        "judge.model": "another",
+        "judge.api_key_env": "ITERDPO_TEST_KEY",
+        "judge.send_seed": False,
+        "judge.limit_name": "max_completion_tokens",
+        "judge.concurrency": 3,
+        "judge.requests_per_minute": 60,
+        "judge.timeout_seconds": 9.0,
+        "judge.retries": 2,
+        "judge.price_in": 2.0,
+        "judge.price_out": 2.0,
+        "judge.budget": 3.0,
         "judge.samples": 5,
         "judge.temperature": 0.1,
         "judge.top_p": 0.5,
         "judge.max_tokens": 99,
         "judge.min_readable": 0.25,
+        "judge.rubric": None,
+        "judge.low": None,  # bound to the rubric
+        "judge.high": None,
         "judge.system": "Be fair.",
     },
 }
@@ -290,13 +292,14 @@ def judged_by(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from tests.judging.rankers import make_pairrm, make_reward_model
 
     place = tmp_path_factory.mktemp("judges")
+    labels = place / "labels.jsonl"
+    labels.write_text('{"first": "a", "second": "b", "preference": 1, "annotator": "me"}\n')
     needed = {
-        "pairwise": list,
-        "pairrm": lambda: [f"judge.pairrm.path={make_pairrm(place / 'p')}"],
-        "reward_model": lambda: [
-            f"judge.reward_model.path={make_reward_model(place / 'r', 'qwen')}"
-        ],
-        "endpoint": lambda: ["judge.endpoint.model=one", "judge.endpoint.price_in=1"],
+        "pairwise": lambda: list[str](),
+        "human": lambda: [f"judge.labels={labels}"],
+        "pairrm": lambda: [f"judge.path={make_pairrm(place / 'p')}"],
+        "reward_model": lambda: [f"judge.path={make_reward_model(place / 'r', 'qwen')}"],
+        "endpoint": lambda: ["judge.model=one", "judge.price_in=1"],
     }
     found = {}
 
@@ -329,18 +332,19 @@ def test_a_setting_of_a_judge_changes_a_key_or_is_listed(
     for part in path:
         section = section[part]
     section[name] = JUDGES[kind][key]
-    inert = is_keyless(key) or key in OF_OTHER_JUDGES
+    inert = is_marked(key, values) and key not in COUNTS_OTHERWISE
     assert (keys(values, tmp_path) == usual) == inert, f"{key}={section[name]}"
 
 
 def test_no_setting_of_a_judge_is_forgotten() -> None:
+    needed = {"human": ["judge.labels=FILE"], "endpoint": ["judge.model=NAME"]}
     for kind, others in JUDGES.items():
-        section = shipped(f"judge={kind}")["judge"][kind]
-        assert {f"judge.{kind}.{name}" for name in section} <= set(others)
+        section = shipped(f"judge={kind}", *needed.get(kind, ()))["judge"]
+        assert {f"judge.{name}" for name in section} - set(others) <= {
+            "judge._target_", "judge.min_scored",
+        }  # fmt: skip
 
 
 def test_every_listed_setting_is_there() -> None:
     assert set(OTHERS_CHOICE) <= set(SHIPPED)
     assert not any(map(is_keyless, OTHERS_CHOICE))
-    known = {key for others in JUDGES.values() for key in others} | {"judge.labels"}
-    assert set(OF_OTHER_JUDGES) <= known

@@ -171,10 +171,10 @@ def test_gemma_2_keeps_its_soft_cap(config_of: Any) -> None:
 @pytest.mark.parametrize("name", ["self_rewarding_8b", "self_rewarding_8b_24gb"])
 def test_the_recipe_is_the_papers(name: str, config_of: Any) -> None:
     config = config_of(f"experiment={name}")
-    answers, judge, training = config.candidates, config.judge, config.training
+    answers, judge, training = config.candidates, config.judge.choice, config.training
     assert (answers.n, answers.temperature, answers.top_p) == (4, 0.7, 0.9)
-    assert (judge.model, judge.rubric) == ("current", "additive")
-    assert (judge.score, judge.samples) == ("sampled", 3)
+    own = {"model": "current", "rubric": "additive", "score": "sampled", "samples": 3}
+    assert own.items() <= judge.settings.items()
     assert config.pairs.choice.name == "BestWorst"
     assert (training.loss, training.beta, training.batch_size) == (("sigmoid",), 0.1, 16)
     assert training.reference == "previous"
@@ -186,7 +186,7 @@ def test_the_recipe_is_the_papers(name: str, config_of: Any) -> None:
 def test_a_judge_has_room_for_the_longest_answer(config_of: Any) -> None:
     config = config_of("experiment=self_rewarding_8b")
     # The additive rubric is under 600 tokens; what is left is for the question.
-    used = 600 + config.candidates.max_tokens + config.judge.max_tokens
+    used = 600 + config.candidates.max_tokens + config.judge.choice.settings["max_tokens"]
     assert config.model.context - used >= 1024
     assert config.training.max_length - config.candidates.max_tokens >= 1024
 
@@ -241,11 +241,10 @@ def test_the_recipe_takes_another_model(config_of: Any) -> None:
 def test_self_rewarding_is_the_papers_from_the_base_on(config_of: Any) -> None:
     config = config_of("experiment=self_rewarding")
     assert (config.model.name, config.iterations) == ("Llama-3-8B", 2)
-    answers, judge, training = config.candidates, config.judge, config.training
+    answers, judge, training = config.candidates, config.judge.choice, config.training
     assert (answers.n, answers.temperature, answers.top_p) == (4, 0.7, 0.9)
-    assert (judge.model, judge.rubric, judge.score, judge.samples) == (
-        "current", "additive", "sampled", 3,
-    )  # fmt: skip
+    own = {"model": "current", "rubric": "additive", "score": "sampled", "samples": 3}
+    assert own.items() <= judge.settings.items()
     assert (config.pairs.choice.name, config.pairs.min_margin) == ("BestWorst", 0.0)
     assert (training.loss, training.beta, training.batch_size) == (("sigmoid",), 0.1, 16)
     ranked, writing = config.sft.ranked, config.prompts.self_instruct
@@ -291,7 +290,10 @@ def test_the_commands_of_a_recipe_are_understood(name: str, config_of: Any) -> N
 def test_lima_pairrm_leaves_instructions_to_compare_on(config_of: Any) -> None:
     config = config_of("experiment=lima_pairrm")
     assert (config.iterations, config.prompts.per_iteration, config.candidates.n) == (3, 50, 5)
-    assert (config.judge.kind, config.model.name) == ("pairrm", "Mistral-7B-Instruct-v0.3")
+    assert (config.judge.choice.name, config.model.name) == (
+        "PairRmJudge",
+        "Mistral-7B-Instruct-v0.3",
+    )
     # LIMA has 1,030 instructions; of those held out, ten are to be seen by no evaluation.
     held_out = 1030 * config.prompts.held_out_share
     assert held_out - config.evaluation.prompts - config.evaluation.reference_prompts > 30

@@ -62,9 +62,9 @@ KEY = "sk-proj-" + "aB3_" * 6
 @pytest.mark.parametrize(
     "argument",
     [
-        f"judge.endpoint.base_url=https://me:{KEY[:9]}@host/v1",
-        f"judge.endpoint.api_key_env={KEY}",
-        f"+judge.endpoint.api_key={KEY}",
+        f"judge.base_url=https://me:{KEY[:9]}@host/v1",
+        f"judge.api_key_env={KEY}",
+        f"+judge.api_key={KEY}",
         KEY,
         f"https://{KEY[:9]}@host/v1?a=b",
     ],
@@ -79,8 +79,8 @@ def test_a_sweep_writes_no_key_down(argument: Any) -> None:
 @pytest.mark.parametrize(
     "argument",
     [
-        "judge.endpoint.base_url=http://localhost:8000/v1",
-        "judge.endpoint.model=sk-small",
+        "judge.base_url=http://localhost:8000/v1",
+        "judge.model=sk-small",
         "model.path=task-oriented-and-disk-efficient-small-model",
         "store.root=s3://bucket/a@b",
     ],

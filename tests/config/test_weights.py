@@ -45,7 +45,7 @@ def test_what_fits_together_is_taken(overrides: Any) -> None:
         (("sft=qlora", "sft.path=[]"), r"sft\.path=\[\]: sft=qlora needs files of examples"),
         (("sft=qlora", "sft.path=[a]", *ALL_WEIGHTS), r"sft\.method=qlora: needs model\.adapter"),
         (("sft=full", "sft.path=[a]"), r"sft\.method=full: trains every weight: set model\.adapt"),
-        (("sft=oasst1", "judge=additive", "judge.score=expected"), r"score=expected asks for a"),
+        (("sft=oasst1", "judge=additive", "judge.score=expected"), r"SelfJudge asks it for none"),
         (("sft.micro_batch_size=3",), r"sft\.micro_batch_size=3: must divide sft\.batch_size=16"),
         (("training.micro_batch_size=3",), r"must divide training\.batch_size=32"),
     ],

@@ -18,14 +18,14 @@ from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.engines.vllm import VllmEngine
 from iterdpo.engines.vllm_process import VllmProcess, VllmSettings
 from iterdpo.errors import LineageError, UserError
-from iterdpo.judging.judge import JudgeSettings, SelfJudge
-from iterdpo.judging.rubrics import Rubric
+from iterdpo.judging.asking import groups_of
 from iterdpo.lab.splits import instructions
 from iterdpo.models.canary import Canary, CanaryText
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Adapter, Base, Policy, Prompt
 from iterdpo.stages.generate import candidate_of
 from tests.checkpoints import CheckpointOf
+from tests.judging.rankers import self_judge
 from tests.narrowing import answered, present
 
 pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
@@ -251,10 +251,8 @@ def test_the_rubric_comes_from_the_prefix_cache(checkpoint_of: CheckpointOf) -> 
         for answer in answered(engine.generate(asked, policy, Sampling(n=8, max_tokens=48)))
     ]
     before = engine.usage
-    settings = JudgeSettings(score="expected", rubric="additive", min_mass=0.0)
-    judgments = list(
-        SelfJudge(engine, Rubric.load("additive"), settings).judge(prompts, answers, policy)
-    )
+    judge = self_judge(engine, "expected", min_mass=0.0)
+    judgments = list(judge.judge(groups_of(prompts, answers, judge), policy))
     spent = engine.usage - before
     engine.close()
     assert len(judgments) == 128

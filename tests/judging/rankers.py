@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from iterdpo.judging.asking import groups_of
+from iterdpo.judging.base import Judge
+from iterdpo.judging.self_judge import SelfJudge
 from iterdpo.records import Base, Candidate, FinishReason, Policy, Prompt, record_id
 
 POLICY = Policy("M0", Base("p", "s", "none", "float32", "p"))
@@ -23,6 +27,21 @@ def candidate(prompt: Prompt, index: int, text: str) -> Candidate:
     return Candidate(name, prompt.id, index, text, (), (), (), FinishReason.STOP, "writer", 0)
 
 
+def judged(judge: Judge, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[Any]:
+    """Return the judgments of a judge that is asked as the stage asks it."""
+    return list(judge.judge(groups_of(prompts, candidates, judge), POLICY))
+
+
+def self_judge(engine: Any, score: str, seed: int = 0, **changes: Any) -> SelfJudge:
+    """Return a policy as its own judge, by the additive rubric where no other is named."""
+    settings: Any = {
+        "model": "current", "rubric": "additive", "score": score, "samples": 3, "temperature": 0.7,
+        "top_p": 0.9, "max_tokens": 512, "min_readable": 0.5, "min_mass": 0.5, "low": 0, "high": 5,
+        "system": None,
+    }  # fmt: skip
+    return SelfJudge(engine=engine, seed=seed, **(settings | changes))
+
+
 def make_pairrm(directory: Path, seed: int = 0) -> Path:
     """Write a PairRM of two layers whose logits are of the order of 1, and return its directory."""
     import torch
@@ -34,7 +53,8 @@ def make_pairrm(directory: Path, seed: int = 0) -> Path:
     tokenizer = pairrm_tokenizer()
     directory.mkdir(exist_ok=True)
     tokenizer.save(str(directory / "tokenizer.json"))
-    config = DebertaV2Config(
+    kind: Any = DebertaV2Config  # whose fields no type checker knows
+    config = kind(
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=24,
         num_hidden_layers=2,
@@ -140,7 +160,8 @@ def make_encoder(directory: Path) -> Path:
         model_max_length=64,
     )
     torch.manual_seed(0)
-    config = BertConfig(
+    kind: Any = BertConfig
+    config = kind(
         vocab_size=len(tokenizer),
         hidden_size=32,
         num_hidden_layers=2,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Script = Callable[[int, dict], tuple]
+Script = Callable[[int, dict[str, Any]], tuple[Any, ...]]
 """(number of the request, its body) -> (status, body) or (status, body, headers). A body is JSON,
 or bytes as they go out. Status 0 closes the connection, -1 keeps silent until the client does."""
 
@@ -20,8 +20,8 @@ class Server:
     """What was asked, and how to get there."""
 
     url: str
-    bodies: list[dict] = field(default_factory=list)
-    headers: list[dict] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from iterdpo.engines.scripted import ScriptedEngine
-from iterdpo.judging.asking import part_units, room_for, units_of
-from iterdpo.judging.base import Judge, judgment
-from iterdpo.records import Prompt, Scored, judge_fingerprint
+from iterdpo.errors import UserError
+from iterdpo.judging.asking import groups_of, part_groups, room_for
+from iterdpo.judging.base import Judge, answers_of, judgment
+from iterdpo.records import Prompt, Scored
+from iterdpo.settings import Keyless, Provided
 from iterdpo.stages.judge import JudgeCandidates
 from iterdpo.store.runner import Stages
 from tests.judging.rankers import POLICY, candidate
@@ -25,16 +27,12 @@ ANSWERS = tuple(candidate(prompt, index, f"{index}") for prompt in PROMPTS for i
 class Ranks(Judge):
     """Scores an answer by how many came with it in one call; fails at the prompt it is told to."""
 
-    together: bool = True
-    rows: int = 9
-    own: bool = False
-    fails_at: str | None = None
-    calls: list[tuple[str, ...]] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-
-    @property
-    def identity(self) -> Any:
-        return {"judge": "ranks"}
+    together: Annotated[bool, Keyless("tried")] = True
+    rows: Annotated[int, Keyless("tried")] = 9
+    own: Annotated[bool, Keyless("tried")] = False
+    fails_at: Annotated[str | None, Keyless("tried")] = None
+    calls: Provided[list[tuple[str, ...]]] = field(default_factory=list)
+    log: Provided[list[str]] = field(default_factory=list)
 
     @property
     def by_prompt(self) -> Any:
@@ -52,13 +50,14 @@ class Ranks(Judge):
     def counts(self) -> Any:
         return {"calls": len(self.calls)}
 
-    def judge(self, prompts: Any, candidates: Any, policy: Any) -> Iterator[Any]:
+    def judge(self, groups: Any, policy: Any) -> Iterator[Any]:
+        candidates = [candidate for _, candidate in answers_of(groups)]
         self.calls.append(tuple(item.prompt_id for item in candidates))
         for item in candidates:
             if item.prompt_id == self.fails_at:
                 raise RuntimeError("power cut")
             company = sum(other.prompt_id == item.prompt_id for other in candidates)
-            yield judgment(item, judge_fingerprint(self.identity), Scored(float(company)))
+            yield judgment(item, self.fingerprint, Scored(float(company)))
 
     def close(self) -> None:
         self.log.append("judge closes")
@@ -118,19 +117,57 @@ def test_a_cut_off_stage_goes_on_at_the_prompt_it_was_at(tmp_path: Path) -> None
 def test_answers_of_a_prompt_that_do_not_stand_together() -> None:
     mixed = [ANSWERS[0], ANSWERS[4], ANSWERS[1]]
     with pytest.raises(ValueError, match="do not stand together"):
-        units_of(mixed, Ranks())
-    assert len(units_of(mixed, Ranks(together=False))) == 3
-    assert units_of([], Ranks()) == []
-    assert part_units([], Ranks(rows=7)) == 7
+        groups_of(PROMPTS, mixed, Ranks())
+    assert len(groups_of(PROMPTS, mixed, Ranks(together=False))) == 3
+    assert groups_of(PROMPTS, [], Ranks()) == []
+    assert part_groups([], Ranks(rows=7)) == 7
 
 
-def test_a_judge_that_says_too_little_is_no_result(tmp_path: Path) -> None:
-    class Forgets(Ranks):
-        def judge(self, prompts: Any, candidates: Any, policy: Any) -> Iterator[Any]:
-            yield from list(super().judge(prompts, candidates, policy))[:-1]
+def test_a_candidate_without_its_prompt() -> None:
+    with pytest.raises(ValueError, match=ANSWERS[4].id):
+        groups_of(PROMPTS[:1], ANSWERS, Ranks())
 
-    with pytest.raises(ValueError, match="were not computed"):
-        run(tmp_path, Forgets())
+
+class Forgets(Ranks):
+    """Leaves the last answer out."""
+
+    def judge(self, groups: Any, policy: Any) -> Iterator[Any]:
+        yield from list(super().judge(groups, policy))[:-1]
+
+
+class Swaps(Ranks):
+    """Judges the last two answers the other way round."""
+
+    def judge(self, groups: Any, policy: Any) -> Iterator[Any]:
+        *made, one, other = super().judge(groups, policy)
+        yield from [*made, other, one]
+
+
+class Hides(Ranks):
+    """Names somebody else as the judge."""
+
+    def judge(self, groups: Any, policy: Any) -> Iterator[Any]:
+        for _, item in answers_of(groups):
+            yield judgment(item, "somebody", Scored(1.0))
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        (Forgets(rows=4), r"its 3 judgments are not those of the 4 answers; yield one for each"),
+        (Swaps(rows=4), r"its 4 judgments are not those of the 4 answers; yield one for each"),
+        (
+            Hides(rows=4),
+            r"names somebody as the judge; name \w{16}, which is the fingerprint of",
+        ),
+    ],
+    ids=["too few", "out of order", "another judge"],
+)
+def test_what_a_judge_says_wrongly_is_no_result(tmp_path: Path, judge: Judge, said: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"^judge: {type(judge).__name__}: prompt \w{{16}}: {said}"
+    ):
+        run(tmp_path, judge)
 
 
 @pytest.mark.parametrize(

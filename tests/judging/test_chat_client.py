@@ -171,7 +171,7 @@ def test_a_wrong_key_is_named_by_its_variable(status: int) -> None:
 )
 def test_a_model_that_is_not_there_is_one_line(body: Any) -> None:
     line = refusal(lambda *_: (404, body))
-    assert "judge.endpoint.model=judge-8b" in line
+    assert "judge.model=judge-8b" in line
     assert "404: The model `judge-8b` does not exist." in line
 
 

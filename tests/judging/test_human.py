@@ -19,7 +19,8 @@ from iterdpo.pairing.base import build_pairs
 from iterdpo.pairing.best_worst import BestWorst
 from iterdpo.records import Prompt, Scored, Unscored, UnscoredReason
 from iterdpo.runs.directory import Run
-from tests.judging.test_judge import POLICY, candidate
+from iterdpo.settings import identity
+from tests.judging.rankers import POLICY, candidate, judged
 from tests.made_run import answer, choose, config_of
 
 PROMPT = Prompt.of("one", "t")
@@ -35,14 +36,16 @@ def line(first: Any, second: Any, preference: Any, annotator: Any = "ann") -> st
 def judge_of(tmp_path: Path, *lines: Any) -> HumanJudge:
     place = tmp_path / "labels.jsonl"
     place.write_text("\n".join(lines) + "\n")
-    return HumanJudge(place)
+    judge = HumanJudge(labels=place, low=0, high=5)
+    judge.prepare()
+    return judge
 
 
 def test_a_score_is_the_share_of_comparisons_won(tmp_path: Path) -> None:
     judge = judge_of(
         tmp_path, line(A, B, 1), line(A, B, 0.5, "bob"), line(B, C, 1), line(C, A, 0, "bob")
     )
-    a, b, c = judge.judge([PROMPT], [A, B, C], POLICY)
+    a, b, c = judged(judge, [PROMPT], [A, B, C])
     # A: 1, 1/2, 1 of three; B: 0, 1/2, 1 of three; C: 0, 0 of two; times 5.
     assert a.score == pytest.approx(5 * 2.5 / 3)
     assert b.score == pytest.approx(5 * 1.5 / 3)
@@ -52,7 +55,7 @@ def test_a_score_is_the_share_of_comparisons_won(tmp_path: Path) -> None:
 
 
 def test_nobody_compared_is_no_number(tmp_path: Path) -> None:
-    _, _, c = judge_of(tmp_path, line(A, B, 1)).judge([PROMPT], [A, B, C], POLICY)
+    _, _, c = judged(judge_of(tmp_path, line(A, B, 1)), [PROMPT], [A, B, C])
     assert c.verdict == Unscored(UnscoredReason.NOT_COMPARED)
     assert verdict_of([], 0, 5) == Unscored(UnscoredReason.NOT_COMPARED)
     assert verdict_of([0.5], 1, 3) == Scored(2.0)
@@ -61,27 +64,22 @@ def test_nobody_compared_is_no_number(tmp_path: Path) -> None:
 def test_a_tie_makes_no_pair_and_a_preference_makes_one(tmp_path: Path) -> None:
     for preference, kept in ((1, [(A.id, B.id)]), (0, [(B.id, A.id)]), (0.5, [])):
         judge = judge_of(tmp_path, line(A, B, preference))
-        judgments = list(judge.judge([PROMPT], [A, B, C], POLICY))
+        judgments = judged(judge, [PROMPT], [A, B, C])
         made = build_pairs([PROMPT], [A, B, C], judgments, BestWorst())
         assert [(pair.chosen_id, pair.rejected_id) for pair in made.kept] == kept
 
 
 def test_the_identity_is_the_content(tmp_path: Path) -> None:
-    one = judge_of(tmp_path, line(A, B, 1)).identity
-    assert one == judge_of(tmp_path, line(A, B, 1)).identity
-    assert one != judge_of(tmp_path, line(A, B, 0)).identity
+    one = identity(judge_of(tmp_path, line(A, B, 1)))
+    assert one == identity(judge_of(tmp_path, line(A, B, 1)))
+    assert one != identity(judge_of(tmp_path, line(A, B, 0)))
     json.dumps(one)
-
-
-def test_a_prompt_must_be_given(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="its prompt"):
-        list(judge_of(tmp_path, line(A, B, 1)).judge([], [A], POLICY))
 
 
 def test_an_empty_range_is_refused(tmp_path: Path) -> None:
     judge_of(tmp_path, line(A, B, 1))
     with pytest.raises(ValueError, match="must be below"):
-        HumanJudge(tmp_path / "labels.jsonl", 5, 5)
+        HumanJudge(labels=tmp_path / "labels.jsonl", low=5, high=5)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +104,7 @@ def test_a_line_that_is_no_comparison(tmp_path: Path, text: Any, said: str) -> N
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        HumanJudge(tmp_path / "none.jsonl")
+        HumanJudge(labels=tmp_path / "none.jsonl", low=0, high=5).prepare()
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd"), st.floats(0, 1))))
@@ -127,7 +125,7 @@ def test_candidates_of_a_run_are_paired_as_people_say(finished_run: Any, tmp_pat
         # People prefer the lower index, the scripted judge the higher one.
         lines += [line(a, b, 1) for a, b in combinations(own, 2)]
     judge = judge_of(tmp_path, *lines)
-    judgments = list(judge.judge(made.prompts, made.candidates, POLICY))
+    judgments = judged(judge, made.prompts, made.candidates)
     scored = [item for item in judgments if item.score is not None]
     assert len(scored) == 4 * 4
     pairs = build_pairs(made.prompts, made.candidates, judgments, BestWorst())
@@ -150,8 +148,8 @@ def test_a_run_trains_on_what_people_say(
         lines += [line(a, b, 1) for a, b in combinations(own, 2)]
     (tmp_path / "labels.jsonl").write_text("\n".join(lines))
     config = config_of(
-        finished_run.parent, checkpoint_of("llama"), "judge=human", "judge.score=null",
-        "judge.min_mass=null", f"judge.labels={tmp_path / 'labels.jsonl'}", "iterations=1",
+        finished_run.parent, checkpoint_of("llama"), "iterations=1",
+        judge=["judge=human", f"judge.labels={tmp_path / 'labels.jsonl'}"],
     )  # fmt: skip
     engine = ScriptedEngine(answer=answer, choose=choose, vocabulary=200)
     run.execute(config, tmp_path / "run", engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from iterdpo.errors import UserError
-from iterdpo.judging.pairrm import PairRmJudge, PairRmSettings, max_logits
+from iterdpo.judging.base import Group
+from iterdpo.judging.pairrm import PairRmJudge, max_logits
 from iterdpo.judging.pairrm_layout import PairLayout
-from iterdpo.records import Prompt, UnscoredReason, judge_fingerprint
-from tests.judging.rankers import POLICY, candidate, make_pairrm, pairrm_tokenizer, rewrite
+from iterdpo.records import Prompt, UnscoredReason
+from iterdpo.settings import identity
+from tests.judging.rankers import candidate, judged, make_pairrm, pairrm_tokenizer, rewrite
 
 PROMPTS = (Prompt.of("Name three animals", "t"), Prompt.of("finish with done", "t"))
 TEXTS = ("animals in order", "done and done", "it is not short")
@@ -29,11 +32,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def judge_of(checkpoint: Any, **changes: Any) -> PairRmJudge:
-    settings = {
-        "checkpoint": checkpoint, "sha256": "a", "device": "cpu", "dtype": "float32",
-        "batch_size": 4,
+    settings: Any = {
+        "path": str(checkpoint), "revision": None, "device": "cpu", "dtype": "float32",
+        "batch_size": 4, "source_tokens": 1224, "candidate_tokens": 412,
     }  # fmt: skip
-    return PairRmJudge(PairRmSettings(**(settings | changes)))
+    return PairRmJudge(**(settings | changes))
 
 
 def answers_to(prompt: Prompt, texts: Any = TEXTS) -> Any:
@@ -192,8 +195,7 @@ def one_logit(checkpoint: Any, ids: Any, layout: Any) -> float:
 def test_a_comparison_equals_the_formulas(checkpoint: Any) -> None:
     judge = judge_of(checkpoint)
     answers = answers_to(PROMPTS[0])
-    found = judge._compare({PROMPTS[0].id: PROMPTS[0].text}, {PROMPTS[0].id: answers})
-    logits = found[PROMPTS[0].id]
+    (logits,) = judge._compare([Group(PROMPTS[0], tuple(answers))])
     layout = PairLayout.load(checkpoint, 1224, 412)
     # Of a pair whose two logits have one sign, the place decided.
     flips = [logits[i, j] * logits[j, i] > 0 for i, j in ((0, 1), (0, 2), (1, 2))]
@@ -221,7 +223,7 @@ def test_max_logits_by_hand() -> None:
 def test_the_order_of_the_answers_changes_no_score(checkpoint: Any) -> None:
     def scores(order: Any) -> Any:
         texts = [TEXTS[at] for at in order]
-        made = judge_of(checkpoint).judge(PROMPTS, answers_to(PROMPTS[0], texts), POLICY)
+        made = judged(judge_of(checkpoint), PROMPTS, answers_to(PROMPTS[0], texts))
         return {text: item.score for text, item in zip(texts, made, strict=True)}
 
     plain, turned = scores([0, 1, 2]), scores([2, 0, 1])
@@ -232,11 +234,11 @@ def test_the_order_of_the_answers_changes_no_score(checkpoint: Any) -> None:
 
 def test_batches_and_company_change_nothing(checkpoint: Any) -> None:
     both = [*answers_to(PROMPTS[0]), *answers_to(PROMPTS[1], (*TEXTS, "and " * 20))]
-    together = [item.score for item in judge_of(checkpoint).judge(PROMPTS, both, POLICY)]
+    together = [item.score for item in judged(judge_of(checkpoint), PROMPTS, both)]
     alone = [
         item.score
         for group in (both[:3], both[3:])
-        for item in judge_of(checkpoint, batch_size=1).judge(PROMPTS, group, POLICY)
+        for item in judged(judge_of(checkpoint, batch_size=1), PROMPTS, group)
     ]
     assert together == pytest.approx(alone, abs=1e-5)
 
@@ -244,9 +246,9 @@ def test_batches_and_company_change_nothing(checkpoint: Any) -> None:
 def test_a_judgment_names_the_ranker_and_what_was_compared(checkpoint: Any) -> None:
     judge = judge_of(checkpoint)
     answers = answers_to(PROMPTS[0])
-    made = list(judge.judge(PROMPTS, answers, POLICY))
+    made = judged(judge, PROMPTS, answers)
     assert [item.candidate_id for item in made] == [item.id for item in answers]
-    assert {item.judge for item in made} == {judge_fingerprint(judge.identity)}
+    assert {item.judge for item in made} == {judge.fingerprint}
     assert len(made[0].raw) == 2
     assert made[0].raw[0].startswith(f"against {answers[1].id}: ")
     assert judge.counts["comparisons"] == 3
@@ -256,12 +258,12 @@ def test_a_judgment_names_the_ranker_and_what_was_compared(checkpoint: Any) -> N
 
 def test_what_had_to_be_cut_is_counted(checkpoint: Any) -> None:
     judge = judge_of(checkpoint, source_tokens=64, candidate_tokens=16)
-    list(judge.judge(PROMPTS, answers_to(PROMPTS[0], ("a", "b", "and " * 99)), POLICY))
+    judged(judge, PROMPTS, answers_to(PROMPTS[0], ("a", "b", "and " * 99)))
     assert dict(judge.counts) | {"flipped": 0} == {"comparisons": 3, "flipped": 0, "truncated": 2}
 
 
 def test_one_answer_alone_has_no_score(checkpoint: Any) -> None:
-    (made,) = judge_of(checkpoint).judge(PROMPTS, answers_to(PROMPTS[0], ("alone",)), POLICY)
+    (made,) = judged(judge_of(checkpoint), PROMPTS, answers_to(PROMPTS[0], ("alone",)))
     assert made.verdict.reason is UnscoredReason.TOO_FEW_READABLE
 
 
@@ -271,25 +273,36 @@ def test_a_logit_that_is_no_number_is_unscored(checkpoint: Any, tmp_path: Path) 
     weights = load_file(broken / "model.safetensors")
     weights["head_layer.4.weight"][:] = math.inf
     save_file(weights, broken / "model.safetensors")
-    for item in judge_of(broken).judge(PROMPTS, answers_to(PROMPTS[0]), POLICY):
+    for item in judged(judge_of(broken), PROMPTS, answers_to(PROMPTS[0])):
         assert item.verdict.reason is UnscoredReason.OUT_OF_RANGE
 
 
 def test_the_model_is_loaded_late_and_let_go(checkpoint: Any) -> None:
     judge = judge_of(checkpoint)
-    assert judge._loaded is None
-    first = [item.score for item in judge.judge(PROMPTS, answers_to(PROMPTS[0]), POLICY)]
-    assert judge._loaded is not None
+    assert "_loaded" not in vars(judge)
+    first = [item.score for item in judged(judge, PROMPTS, answers_to(PROMPTS[0]))]
+    assert "_loaded" in vars(judge)
     judge.close()
-    assert judge._loaded is None
-    assert [item.score for item in judge.judge(PROMPTS, answers_to(PROMPTS[0]), POLICY)] == first
+    assert "_loaded" not in vars(judge)
+    assert [item.score for item in judged(judge, PROMPTS, answers_to(PROMPTS[0]))] == first
 
 
-def test_identity_holds_what_may_change_a_score(checkpoint: Any) -> None:
-    plain = judge_of(checkpoint).identity
-    for change in ({"sha256": "b"}, {"dtype": "bfloat16"}, {"batch_size": 2},
-                   {"source_tokens": 99}, {"candidate_tokens": 99}):  # fmt: skip
-        assert judge_of(checkpoint, **change).identity != plain
+def test_its_key_holds_what_may_change_a_score(checkpoint: Any, tmp_path: Path) -> None:
+    plain = identity(judge_of(checkpoint))
+    for change in ({"dtype": "bfloat16"}, {"batch_size": 2}, {"source_tokens": 99},
+                   {"candidate_tokens": 99}):  # fmt: skip
+        assert identity(judge_of(checkpoint, **change)) != plain
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    assert identity(judge_of(copy, revision="main")) == plain
+    assert identity(judge_of(make_pairrm(tmp_path / "other", seed=1))) != plain
+
+
+def test_what_is_not_there_is_missed_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^judge\.path="):
+        judge_of(tmp_path).prepare()
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"^judge\.device=cuda: no CUDA device is there"):
+            judge_of(tmp_path, device="cuda").prepare()
 
 
 # --- what is no PairRM
@@ -301,7 +314,7 @@ def test_another_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
         make_pairrm(place)
         spoil(place)
         with pytest.raises(UserError) as caught:
-            list(judge_of(place).judge(PROMPTS, answers_to(PROMPTS[0]), POLICY))
+            judged(judge_of(place), PROMPTS, answers_to(PROMPTS[0]))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -310,7 +323,9 @@ def test_another_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
         del weights["head_layer.1.bias"]
         save_file(weights, place / "model.safetensors")
 
-    assert "no model.safetensors" in refusal(lambda place: (place / "model.safetensors").unlink())
+    assert "no .safetensors weights" in refusal(
+        lambda place: (place / "model.safetensors").unlink()
+    )
     assert "no tokenizer.json" in refusal(lambda place: (place / "tokenizer.json").unlink())
     assert "head_layer.1.bias" in refusal(without_head)
     assert "names the markers" in refusal(

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iterdpo.errors import UserError
-from iterdpo.judging.reward_model import RewardModelJudge, RewardModelSettings
+from iterdpo.judging.reward_model import RewardModelJudge
 from iterdpo.models.chat_template import Chat
-from iterdpo.records import Prompt, Scored, UnscoredReason, judge_fingerprint
-from tests.judging.rankers import POLICY, candidate, make_encoder, make_reward_model, rewrite
+from iterdpo.records import Prompt, Scored, UnscoredReason
+from iterdpo.settings import identity
+from tests.judging.rankers import candidate, judged, make_encoder, make_reward_model, rewrite
 
 PROMPT = Prompt.of("Name three animals", "t")
 TEXTS = ("animals in order", "done", "It is clear and it is complete.", "")
@@ -43,15 +44,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def judge_of(checkpoint: Any, **changes: Any) -> RewardModelJudge:
-    settings = {
-        "checkpoint": checkpoint, "sha256": "a", "device": "cpu", "dtype": "float32",
-        "batch_size": 3,
+    settings: Any = {
+        "path": str(checkpoint), "revision": None, "device": "cpu", "dtype": "float32",
+        "batch_size": 3, "context": None, "chat_template": None,
     }  # fmt: skip
-    return RewardModelJudge(RewardModelSettings(**(settings | changes)))
+    return RewardModelJudge(**(settings | changes))
 
 
 def scores(judge: Any, answers: Any = ANSWERS) -> Any:
-    return [item.score for item in judge.judge((PROMPT,), answers, POLICY)]
+    return [item.score for item in judged(judge, (PROMPT,), answers)]
 
 
 @pytest.mark.parametrize(
@@ -98,33 +99,33 @@ def test_an_encoder_without_a_template_reads_a_pair(made: Any) -> None:
 
 def test_a_judgment_names_the_model(made: Any) -> None:
     judge = judge_of(made("qwen"))
-    found = list(judge.judge((PROMPT,), ANSWERS, POLICY))
+    found = judged(judge, (PROMPT,), ANSWERS)
     assert [item.candidate_id for item in found] == [item.id for item in ANSWERS]
-    assert {item.judge for item in found} == {judge_fingerprint(judge.identity)}
-    assert judge.identity["judge"] == "reward_model"
+    assert {item.judge for item in found} == {judge.fingerprint}
+    assert identity(judge)["name"] == "reward_model"
     assert len({item.id for item in found}) == len(ANSWERS)
 
 
 def test_what_does_not_fit_is_unscored_and_the_rest_is_not_touched(made: Any) -> None:
     judge = judge_of(made("qwen", context=64))
     answers = [ANSWERS[0], candidate(PROMPT, 9, "clear " * 200), ANSWERS[1]]
-    first, long, last = judge.judge((PROMPT,), answers, POLICY)
+    first, long, last = judged(judge, (PROMPT,), answers)
     assert long.verdict.reason is UnscoredReason.PROMPT_TOO_LONG
     assert long.verdict.raw.endswith("tokens, at most 64")
     assert [first.score, last.score] == pytest.approx(scores(judge)[:2], abs=1e-5)
     # The tokenizer's own limit counts as well: the encoder holds 80 places, it says 64.
-    (long,) = judge_of(made("encoder")).judge((PROMPT,), [answers[1]], POLICY)
+    (long,) = judged(judge_of(made("encoder")), (PROMPT,), [answers[1]])
     assert long.verdict.raw.endswith("tokens, at most 64")
-    (long,) = judge_of(made("qwen"), context=9).judge((PROMPT,), ANSWERS[:1], POLICY)
+    (long,) = judged(judge_of(made("qwen"), context=9), (PROMPT,), ANSWERS[:1])
     assert long.verdict.raw.endswith("tokens, at most 9")
 
 
 def test_a_reward_that_is_no_number_is_unscored(made: Any) -> None:
     judge = judge_of(made("qwen"))
-    model, _ = judge._load()
+    model, _ = judge._loaded
     with torch.no_grad():
         model.score.weight[:] = math.inf
-    assert {item.verdict.reason for item in judge.judge((PROMPT,), ANSWERS, POLICY)} == {
+    assert {item.verdict.reason for item in judged(judge, (PROMPT,), ANSWERS)} == {
         UnscoredReason.OUT_OF_RANGE
     }
 
@@ -158,21 +159,26 @@ def qwen_tokenizer() -> Any:
 
 def test_the_model_is_loaded_late_and_let_go(made: Any) -> None:
     judge = judge_of(made("qwen"))
-    assert judge._model is None
+    assert "_loaded" not in vars(judge)
     first = scores(judge)
     judge.close()
-    assert judge._model is None
+    assert "_loaded" not in vars(judge)
     assert scores(judge) == first
 
 
-def test_a_template_of_one_s_own_is_used_and_in_the_key(made: Any) -> None:
+def test_a_template_of_one_s_own_is_used_and_in_the_key(made: Any, tmp_path: Path) -> None:
     plain = judge_of(made("qwen"))
-    own = judge_of(
-        made("qwen"), chat_template="{% for m in messages %}{{ m.content }} {% endfor %}"
-    )
-    assert own.identity != plain.identity
+    template = tmp_path / "template.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }} {% endfor %}")
+    own = judge_of(made("qwen"), chat_template=template)
+    assert identity(own) != identity(plain)
+    copy = shutil.copy(template, tmp_path / "copy.jinja")
+    assert identity(judge_of(made("qwen"), chat_template=Path(copy))) == identity(own)
+    missing = tmp_path / "missing.jinja"
+    with pytest.raises(UserError, match=r"^judge\.chat_template=.*: cannot be read"):
+        judge_of(made("qwen"), chat_template=missing).prepare()
     assert scores(own) != scores(plain)
-    assert isinstance(next(own.judge((PROMPT,), ANSWERS[:1], POLICY)).verdict, Scored)
+    assert isinstance(judged(own, (PROMPT,), ANSWERS[:1])[0].verdict, Scored)
 
 
 def test_what_is_no_reward_model_is_one_line(made: Any, tmp_path: Path, checkpoint_of: Any) -> None:
@@ -189,5 +195,6 @@ def test_what_is_no_reward_model_is_one_line(made: Any, tmp_path: Path, checkpoi
     shutil.copytree(checkpoint_of("qwen"), causal)
     rewrite(causal / "config.json", num_labels=1, id2label={"0": "reward"})
     assert "its weights lack score.weight" in refusal(causal)
-    fails = "{{ raise_exception('no such role') }}"
+    fails = tmp_path / "fails.jinja"
+    fails.write_text("{{ raise_exception('no such role') }}")
     assert "no such role" in refusal(made("qwen"), chat_template=fails)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,42 +12,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iterdpo.engines.scripted import ScriptedEngine
-from iterdpo.judging.pairwise import PairwiseJudge
-from iterdpo.judging.pairwise_rubrics import PairwiseRubric
-from iterdpo.judging.tournament import Tournament, TournamentSettings, meetings
+from iterdpo.judging.tournament import Tournament, meetings
 from iterdpo.records import Prompt, UnscoredReason
-from tests.judging.rankers import POLICY, candidate
+from iterdpo.settings import identity
+from tests.judging.rankers import POLICY, candidate, judged
 
-RUBRIC = PairwiseRubric("own", "{{ prompt }}|{{ first }}|{{ second }}")
+RUBRIC = "{{ prompt }}|{{ first }}|{{ second }}"
 PROMPTS = (Prompt.of("one", "t"), Prompt.of("two", "t"))
 
 
-def tournament(choose: Any, context: Any = None, **changes: Any) -> Tournament:
-    """``choose`` gives the probability of the first response, from both texts."""
+@pytest.fixture
+def tournament(tmp_path: Path) -> Any:
+    """A function from the probability of the first response, given both texts, to a judge."""
+    (tmp_path / "rubric.jinja").write_text(RUBRIC)
 
-    def answer(request: pytest.FixtureRequest, policy: Any) -> Any:
-        first = choose(*request.messages[-1].content.split("|")[1:])
-        return {"1": first, "2": 1 - first} if first is not None else {}
+    def make(choose: Any, context: Any = None, **changes: Any) -> Tournament:
+        def answer(request: Any, policy: Any) -> Any:
+            first = choose(*request.messages[-1].content.split("|")[1:])
+            return {"1": first, "2": 1 - first} if first is not None else {}
 
-    engine = ScriptedEngine(lambda *_: "", answer, context=context)
-    settings = {"comparisons": "all", "min_readable": 0.5, "low": 0, "high": 5}
-    return Tournament(
-        PairwiseJudge(engine, RUBRIC, name="policy", min_mass=0.1),
-        TournamentSettings(**(settings | changes)),
-    )
+        settings: Any = {
+            "model": "current", "rubric": str(tmp_path / "rubric.jinja"), "comparisons": "all",
+            "min_readable": 0.5, "min_mass": 0.1, "low": 0, "high": 5, "system": None,
+        }  # fmt: skip
+        engine = ScriptedEngine(lambda *_: "", answer, context=context)
+        return Tournament(engine=engine, **(settings | changes))
+
+    return make
 
 
 def answers_to(prompt: Any, *texts: Any) -> Any:
     return [candidate(prompt, index, text) for index, text in enumerate(texts)]
 
 
-def test_a_score_is_the_mean_preference_on_the_judge_s_scale() -> None:
+def test_a_score_is_the_mean_preference_on_the_judge_s_scale(tournament: Any) -> None:
     # The preference for the response shown first, with a liking for the first place.
     table = {("a", "b"): 0.9, ("b", "a"): 0.3, ("a", "c"): 1.0, ("c", "a"): 0.2,
              ("b", "c"): 0.7, ("c", "b"): 0.5}  # fmt: skip
     judge = tournament(lambda first, second: table[first, second])
     answers = answers_to(PROMPTS[0], "a", "b", "c")
-    made = list(judge.judge(PROMPTS, answers, POLICY))
+    made = judged(judge, PROMPTS, answers)
     # a: (0.8 + 0.9) / 2; b: (0.2 + 0.6) / 2; c: (0.1 + 0.4) / 2, each times 5.
     assert [item.score for item in made] == pytest.approx([4.25, 2.0, 1.25])
     assert {item.judge for item in made} == {POLICY.fingerprint}
@@ -57,43 +62,43 @@ def test_a_score_is_the_mean_preference_on_the_judge_s_scale() -> None:
     assert judge.counts == {"comparisons": 3, "flipped": 0, "unread": 0}
 
 
-def test_a_liking_for_a_place_gives_everyone_the_middle_and_is_counted() -> None:
+def test_a_liking_for_a_place_gives_everyone_the_middle_and_is_counted(tournament: Any) -> None:
     judge = tournament(lambda first, second: 0.9, low=1, high=9)
-    made = list(judge.judge(PROMPTS, answers_to(PROMPTS[0], "a", "b", "c"), POLICY))
+    made = judged(judge, PROMPTS, answers_to(PROMPTS[0], "a", "b", "c"))
     assert [item.score for item in made] == pytest.approx([5.0, 5.0, 5.0])
     assert judge.counts == {"comparisons": 3, "flipped": 3, "unread": 0}
 
 
-def test_prompts_are_kept_apart_and_equal_texts_tie() -> None:
+def test_prompts_are_kept_apart_and_equal_texts_tie(tournament: Any) -> None:
     judge = tournament(lambda first, second: 0.8 if first < second else 0.2)
     candidates = [*answers_to(PROMPTS[1], "b", "a"), *answers_to(PROMPTS[0], "c", "c")]
-    made = list(judge.judge(PROMPTS, candidates, POLICY))
+    made = judged(judge, PROMPTS, candidates)
     assert [item.candidate_id for item in made] == [item.id for item in candidates]
     assert [item.score for item in made] == pytest.approx([1.0, 4.0, 2.5, 2.5])
     assert judge.arbiter.engine.calls == [("choice_logprobs", "M0", 2)]
 
 
-def test_what_was_not_read_is_left_out_until_it_is_too_much() -> None:
+def test_what_was_not_read_is_left_out_until_it_is_too_much(tournament: Any) -> None:
     # Whatever c is in cannot be read: a and b have one of two comparisons, c none.
     def choose(first: Any, second: Any) -> Any:
         return None if "c" in (first, second) else 0.75 if first == "a" else 0.25
 
     answers = answers_to(PROMPTS[0], "a", "b", "c")
     judge = tournament(choose)
-    a, b, c = judge.judge(PROMPTS, answers, POLICY)
+    a, b, c = judged(judge, PROMPTS, answers)
     assert (a.score, b.score) == pytest.approx((3.75, 1.25))
     assert c.verdict.reason is UnscoredReason.NO_MASS
     assert "unread shown first, unread shown second" in c.raw[0]
     assert judge.counts["unread"] == 2
-    a, *_ = tournament(choose, min_readable=0.6).judge(PROMPTS, answers, POLICY)
+    a, *_ = judged(tournament(choose, min_readable=0.6), PROMPTS, answers)
     assert a.verdict.reason is UnscoredReason.TOO_FEW_READABLE
 
 
-def test_a_comparison_too_long_for_the_judge_and_an_answer_alone() -> None:
+def test_a_comparison_too_long_for_the_judge_and_an_answer_alone(tournament: Any) -> None:
     judge = tournament(lambda *_: 0.5, context=4)
-    first, _ = judge.judge(PROMPTS, answers_to(PROMPTS[0], "a " * 9, "b"), POLICY)
+    first, _ = judged(judge, PROMPTS, answers_to(PROMPTS[0], "a " * 9, "b"))
     assert first.verdict.reason is UnscoredReason.PROMPT_TOO_LONG
-    (alone,) = judge.judge(PROMPTS, answers_to(PROMPTS[0], "a"), POLICY)
+    (alone,) = judged(judge, PROMPTS, answers_to(PROMPTS[0], "a"))
     assert alone.verdict.reason is UnscoredReason.TOO_FEW_READABLE
     assert alone.raw == ()
 
@@ -117,9 +122,14 @@ def test_meetings_are_shared_out_evenly(n: Any, comparisons: Any) -> None:
         assert len(made) == len(list(combinations(range(n), 2)))
 
 
-def test_identity_holds_the_settings_and_the_arbiter_s() -> None:
-    plain = tournament(lambda *_: 0.5).identity
-    assert plain["judge"] == "pairwise"
-    assert plain["engine"] == {"engine": "scripted", "context": None}
-    for change in ({"comparisons": 2}, {"min_readable": 0.1}, {"low": 1}, {"high": 4}):
-        assert tournament(lambda *_: 0.5, **change).identity != plain
+def test_its_key_holds_the_settings_the_rubric_and_the_engine(tournament: Any) -> None:
+    def key(**changes: Any) -> Any:
+        return identity(tournament(lambda *_: 0.5, **changes))
+
+    plain = key()
+    assert (plain["name"], plain["engine"]) == ("pairwise", {"engine": "scripted", "context": None})
+    assert len(plain["rubric"]) == 64
+    for change in ({"comparisons": 2}, {"min_readable": 0.1}, {"min_mass": 0.2}, {"low": 1},
+                   {"high": 4}, {"system": "Be fair."}, {"rubric": "better"}):  # fmt: skip
+        assert key(**change) != plain, change
+    assert key(model="initial") == plain

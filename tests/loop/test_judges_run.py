@@ -53,7 +53,7 @@ def pair_ids(result: dict[str, Any], inventory: Inventory) -> Any:
 @pytest.mark.slow
 def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged: Judged, tmp_path: Path) -> None:
     checkpoint = make_pairrm(tmp_path / "pairrm")
-    result, inventory, engine = judged("judge=pairrm", f"judge.pairrm.path={checkpoint}")
+    result, inventory, engine = judged("judge=pairrm", f"judge.path={checkpoint}")
     assert result["iterations"][0]["judgments"]["scored"] == 12
     assert not [call for call in engine.calls if call[0] == "choice_logprobs"]
     fixed = [model["stages"]["fixed"] for model in result["models"]]
@@ -80,9 +80,9 @@ def test_an_endpoint_judges_a_whole_run_and_its_key_is_nowhere(
 
     with serving(script) as server:
         result, inventory, _ = judged(
-            "judge=endpoint", f"judge.endpoint.base_url={server.url}", "judge.samples=1",
-            "judge.endpoint.model=judge-8b", "judge.endpoint.api_key_env=ITERDPO_TEST_KEY",
-            "judge.endpoint.price_in=1", "judge.endpoint.budget=1",
+            "judge=endpoint", f"judge.base_url={server.url}", "judge.samples=1",
+            "judge.model=judge-8b", "judge.api_key_env=ITERDPO_TEST_KEY",
+            "judge.price_in=1", "judge.budget=1",
         )  # fmt: skip
     assert server.headers[0]["Authorization"] == f"Bearer {key}"
     assert result["iterations"][0]["pairs"]["margin_mean"] == 3.0

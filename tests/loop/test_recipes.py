@@ -296,7 +296,7 @@ def test_lima_pairrm_ranks_answers_and_compares_on_unseen_instructions(
     (lima / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = configure(
         "experiment=lima_pairrm", *TINY, f"model.path={checkpoint}", f"prompts.path={lima}",
-        "prompts.held_out_share=0.4", "prompts.per_iteration=4", f"judge.pairrm.path={ranker}",
+        "prompts.held_out_share=0.4", "prompts.per_iteration=4", f"judge.path={ranker}",
         "training.epochs=1", "training.batch_size=2",
     )  # fmt: skip
     assert (config.iterations, config.candidates.n) == (3, 5)

@@ -132,5 +132,5 @@ def test_a_device_that_is_there(device: str, there: int) -> None:
     ],
 )
 def test_a_device_that_is_not(device: str, there: int, said: str) -> None:
-    found = device_problem(device, "judge.pairrm.device", there)
-    assert found.startswith(f"judge.pairrm.device={device}: {said}; use auto or cpu")
+    found = device_problem(device, "judge.device", there)
+    assert found.startswith(f"judge.device={device}: {said}; use auto or cpu")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from iterdpo.assemble.judges import make_judge
 from iterdpo.assemble.sft import make_sft
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
@@ -245,14 +246,15 @@ def test_examples_come_from_every_file_and_keep_to_the_model(
     files = f"sft.path=[{tmp_path / 'one.jsonl'},{tmp_path / 'two.jsonl'}]"
     config = config_of("sft=qlora", files)
     checkpoint = str(conf_directory().parent / "iterdpo" / "lab" / "seed")
-    step = make_sft(config, engine, checkpoint, LabPrompts())
+    judge = make_judge(config, engine)
+    step = make_sft(config, engine, checkpoint, LabPrompts(), judge)
     assert step is not None
     assert [(item.prompt, item.response) for item in step.demonstrations] == [
         ((Message("user", "q"),), "a"), ((Message("user", "q2"),), "a2"),
     ]  # fmt: skip
     declared = json.loads((Path(checkpoint) / "config.json").read_text())
     assert step.longest == declared["max_position_embeddings"] < 2048
-    assert make_sft(config_of(), engine, checkpoint, LabPrompts()) is None
+    assert make_sft(config_of(), engine, checkpoint, LabPrompts(), judge) is None
     absent = config_of("sft=qlora", "sft.path=[absent.jsonl]")
     with pytest.raises(UserError, match=r"sft\.path=.*absent\.jsonl: no such file"):
-        make_sft(absent, engine, checkpoint, LabPrompts())
+        make_sft(absent, engine, checkpoint, LabPrompts(), judge)

@@ -165,9 +165,9 @@ def put_loop(store: Store, beta: float = 0.1, good: str = "well done", judge: st
     candidates_ref = store.put(
         "candidates", {"sampling": {"n": 2}}, prompts_ref, base, records=candidates
     )
-    scale = {"low": 0, "high": 5}
+    judged = {"judge": {"name": "self", "version": 1}, "scale": [0, 5]}
     judgments_ref = store.put(
-        "judgments", scale, prompts_ref, candidates_ref, base, records=judgments
+        "judgments", judged, prompts_ref, candidates_ref, base, records=judgments
     )
     pairs_ref = store.put(
         "pairs", {"k": 1}, prompts_ref, candidates_ref, judgments_ref, records=[pair]
@@ -185,7 +185,7 @@ def put_loop(store: Store, beta: float = 0.1, good: str = "well done", judge: st
         "candidates", {"sampling": {"n": 2}}, second["prompts"], adapter, records=candidates
     )
     second["judgments"] = store.put(
-        "judgments", scale, second["prompts"], second["candidates"], by_ref, records=judgments
+        "judgments", judged, second["prompts"], second["candidates"], by_ref, records=judgments
     )
     second["pairs"] = store.put("pairs", {"k": 1}, *second.values(), records=[pair])
     return Loop(base, prompts_ref, candidates_ref, judgments_ref, pairs_ref, adapter, second, pair,

@@ -31,7 +31,12 @@ CONFIG: dict[str, Any] = {
     "seed": 7,
     "model": {"name": "lab", "path": "lab"},
     "prompts": {"source": "lab"},
-    "judge": {"kind": "self", "model": "current", "score": "expected", "rubric": "my/rubric.jinja"},
+    "judge": {
+        "_target_": "iterdpo.judging.self_judge.SelfJudge",
+        "model": "current",
+        "score": "expected",
+        "rubric": "my/rubric.jinja",
+    },
     "pairs": {"_target_": "iterdpo.pairing.top_bottom.TopBottom"},
     "training": {"loss": ["sigmoid", "sft"], "reference": "previous", "beta": 0.1},
     "tracking": {"group": None, "tags": ["mine"]},

@@ -131,18 +131,18 @@ def test_overrides_in_brief(overrides: list[tuple[str, str]], expected: str) -> 
 
 def test_tags_name_the_choices_after_the_user_s_own() -> None:
     assert tags_of(CONFIG) == (
-        "mine", "model:lab", "prompts:lab", "judge:current", "score:expected", "rubric:rubric",
-        "pairs:TopBottom", "loss:sigmoid+sft", "reference:previous",
+        "mine", "model:lab", "prompts:lab", "judge:SelfJudge-current", "score:expected",
+        "rubric:rubric", "pairs:TopBottom", "loss:sigmoid+sft", "reference:previous",
     )  # fmt: skip
     long = {**CONFIG, "tracking": {"group": None, "tags": ["a" * 100, "model:lab"]}}
     assert [len(tag) for tag in tags_of(long)][:1] == [TAG_LENGTH]
     assert tags_of(long).count("model:lab") == 1
 
 
-def test_a_judge_that_is_no_policy_is_named_by_its_kind() -> None:
-    ranker = {"kind": "pairrm", "model": None, "score": None, "rubric": None}
-    tags = tags_of({**CONFIG, "judge": ranker})
-    assert "judge:pairrm" in tags
+def test_a_judge_is_named_by_its_class_and_by_the_model_that_it_names() -> None:
+    own = {"_target_": "my_judge.py:MyJudge", "limit": 300}
+    tags = tags_of({**CONFIG, "judge": own})
+    assert "judge:MyJudge" in tags
     assert not any(tag.startswith(("score:", "rubric:")) for tag in tags)
-    pairwise = {**ranker, "kind": "pairwise", "model": "initial"}
-    assert "judge:pairwise-initial" in tags_of({**CONFIG, "judge": pairwise})
+    pairwise = {"_target_": "iterdpo.judging.tournament.Tournament", "model": "initial"}
+    assert "judge:Tournament-initial" in tags_of({**CONFIG, "judge": pairwise})

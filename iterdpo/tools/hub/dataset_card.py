@@ -92,10 +92,11 @@ def _loading(repo: str, files: Sequence[PairsFile]) -> str:
 
 def _judging(run: Run) -> str:
     judge, pairs = run.values["judge"], run.values["pairs"]
-    scale = "" if judge["low"] is None else f", scores from {judge['low']} to {judge['high']}"
+    scaled = {"low", "high"} <= set(judge)
+    scale = f", scores from {judge['low']} to {judge['high']}" if scaled else ""
     return (
-        f"Judge: {escaped(judge['kind'])}"
-        + (f" with the rubric {code(judge['rubric'])}" if judge["rubric"] else "")
+        f"Judge: {escaped(name_of(judge))}"
+        + (f" with the rubric {code(str(judge['rubric']))}" if "rubric" in judge else "")
         + f"{scale}. Pairs: {escaped(name_of(pairs))}, margin at least "
         f"{pairs['min_margin']:g}."
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from iterdpo.config.choices import name_of
 from iterdpo.pairing.offline import OfflineDataset
-from iterdpo.records import OFFLINE, POLICY_JUDGES, Pair
+from iterdpo.records import OFFLINE, Pair
 from iterdpo.runs.directory import Run
 
 DATA_DIR = "data"
@@ -41,7 +41,14 @@ def given(run: Run) -> bool:
 
 def judged_by_policy(run: Run) -> bool:
     """Tell whether the preferences are those of the run's own models."""
-    return not given(run) and run.values["judge"]["kind"] in POLICY_JUDGES
+    known = {policy.fingerprint for policy in run.policies.values()}
+    return not given(run) and bool(judges_of(run)) and set(judges_of(run)) <= known
+
+
+def judges_of(run: Run) -> dict[str, Pair]:
+    """Return who judged, by fingerprint, each with one of the pairs that it judged."""
+    stages = [entry["stages"]["pairs"] for entry in run.summary["iterations"]]
+    return {pair.judge: pair for stage in stages for pair in run.records(stage, Pair)[:1]}
 
 
 def write_pairs(run: Run, directory: Path) -> list[PairsFile]:
@@ -68,7 +75,7 @@ def write_pairs(run: Run, directory: Path) -> list[PairsFile]:
 
 
 def judge_of(run: Run, pair: Pair) -> str:
-    """Return who judged a pair: a model's name, or the kind of a judge that is no model of the run
+    """Return who judged a pair: a model's name, or the class of a judge that is no model of the run
     with the fingerprint of its settings.
     """
     if given(run):
@@ -76,7 +83,7 @@ def judge_of(run: Run, pair: Pair) -> str:
     for name, policy in run.policies.items():
         if policy.fingerprint == pair.judge:
             return name
-    return f"{run.values['judge']['kind']} {pair.judge}"
+    return f"{name_of(run.values['judge'])} {pair.judge}"
 
 
 def _rows(

@@ -8,10 +8,11 @@ from typing import Any, Final, cast
 from iterdpo.config.choices import TARGET, name_of
 from iterdpo.evaluation.oracles import LAB
 from iterdpo.evaluation.table import table
+from iterdpo.judging.human import HumanJudge
 from iterdpo.records import Pair
 from iterdpo.runs.directory import Run
 from iterdpo.tools.hub.markdown import bullets, code, escaped, fenced
-from iterdpo.tools.hub.pairs import given, judge_of, judged_by_policy
+from iterdpo.tools.hub.pairs import given, judge_of, judged_by_policy, judges_of
 from iterdpo.tools.hub.provenance import Origin, hub_id_of, without_places
 from iterdpo.tools.report.settings import changed, flat, shipped
 from iterdpo.tools.report.settings import command as given_command
@@ -130,18 +131,18 @@ def lineage(run: Run, origin: Origin) -> str:
 def limits(run: Run) -> str:
     """Return what a reader must not take the numbers for."""
     values, summary = run.values, run.summary
-    judge = values["judge"]
     lines = []
     if given(run):
         lines.append("The preferences are those of the data; nobody here looked through them.")
     elif judged_by_policy(run):
-        who = "each policy, itself" if judge["model"] == "current" else "M0"
+        judges = [judge_of(run, pair) for pair in judges_of(run).values()]
+        who = judges[0] if len(judges) == 1 else "each policy, itself"
         lines.append(
             f"The preferences are a model's own: the judge was {who}, and no person looked at "
             "them. A judge of this kind rewards what it likes, right or not, and its scores are no "
             "measure of quality."
         )
-    elif judge["kind"] != "human":
+    elif name_of(values["judge"]) != HumanJudge.__name__:
         lines.append("The preferences are a model's; no person looked at them.")
     evaluation = values["evaluation"]
     oracle = evaluation["oracle"]

@@ -105,10 +105,8 @@ class Iteration:
         """Lowest and highest score that the judge could give."""
         settings = self.run.manifest(self.entry["stages"]["judgments"]).identity["settings"]
         assert isinstance(settings, dict)
-        low, high = settings.get("low"), settings.get("high")
-        if isinstance(low, int | float) and isinstance(high, int | float):
-            return float(low), float(high)
-        return None
+        scale: Any = settings.get("scale")
+        return (scale[0], scale[1]) if scale else None
 
     def _rows(self, stage: str, names: Sequence[str]) -> Iterator[Row]:
         import pyarrow.parquet

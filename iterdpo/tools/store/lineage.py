@@ -14,7 +14,6 @@ from typing import Any
 from iterdpo.errors import UserError
 from iterdpo.records import (
     OFFLINE,
-    POLICY_JUDGES,
     Candidate,
     Judgment,
     Pair,
@@ -113,12 +112,11 @@ def _lineage(
     written_by = (
         (writers[0].policy.name, writers[0].policy.fingerprint) if writers else (OFFLINE, OFFLINE)
     )
-    settings = _settings(judgments)
     judges: list[PolicyNode] = []
-    if settings.get("judge", "self") in POLICY_JUDGES:
+    judged_by, judge = _named_judge(judgments)
+    if pair["judge"] != judge:  # then a policy is to have judged
         judges = policy_chain(inventory, parent_of(judgments, *names.POLICIES))
-    judged_by = judges[0].policy.name if judges else str(settings.get("judge"))
-    judge = judges[0].policy.fingerprint if judges else judge_fingerprint(settings)
+        judged_by, judge = judges[0].policy.name, judges[0].policy.fingerprint
     prompt = _one(prompts, Prompt, "id", pair["prompt_id"])
     chosen, rejected = (
         JudgedAnswer(
@@ -132,7 +130,7 @@ def _lineage(
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        scale=_scale(settings),
+        scale=_scale(judgments),
         writer=written_by[1],
         judge=judge,
         judged_by=judged_by,
@@ -182,11 +180,19 @@ def _settings(stage: Finished) -> Row:
     return settings if isinstance(settings, dict) else {}
 
 
-def _scale(settings: Row) -> tuple[float, float] | None:
-    low, high = settings.get("low"), settings.get("high")
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        return low, high
-    return None
+def _named_judge(judgments: Finished) -> tuple[str, str]:
+    """Return what a judge is called and how records name it, if it is no policy."""
+    settings = _settings(judgments)
+    judge = settings.get("judge")
+    if not isinstance(judge, dict):  # the scores came with the answers
+        return str(judge), judge_fingerprint(settings)
+    name = judge.get("name") or str(judge.get("target")).rpartition(".")[2]
+    return str(name), judge_fingerprint(judge)
+
+
+def _scale(judgments: Finished) -> tuple[float, float] | None:
+    scale = _settings(judgments).get("scale")
+    return (scale[0], scale[1]) if isinstance(scale, list) else None
 
 
 def _pairs(stage: Finished, beginning: str) -> list[Row]:

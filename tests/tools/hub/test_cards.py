@@ -36,17 +36,27 @@ def plain(finished_run: Path) -> dict[str, str]:
     return cards(Run.open(finished_run))
 
 
-def test_the_model_card_names_what_the_hub_indexes(plain: dict[str, str], changed: Changed) -> None:
+@pytest.fixture
+def judged_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pair names a policy of its run as the judge."""
+    monkeypatch.setattr("iterdpo.tools.hub.pairs.judges_of", lambda run: {"f" * 16: None})
+
+
+@pytest.mark.usefixtures("judged_otherwise")
+def test_the_model_card_of_a_run_with_another_judge(changed: Changed) -> None:
+    run = changed({"model.path": "org/base", "model.revision": "v2"})
+    front = metadata(cards(run, pairs=False)["model"])
+    assert (front["base_model"], front["base_model_relation"]) == ("org/base", "adapter")
+    assert "datasets" not in front
+    assert "self-rewarding" not in front["tags"]
+
+
+def test_the_model_card_names_what_the_hub_indexes(plain: dict[str, str]) -> None:
     front = metadata(plain["model"])
     assert front["library_name"] == "peft"
     assert front["datasets"] == ["me/tiny-pairs"]
     assert {"dpo", "lora", "self-rewarding"} <= set(front["tags"])
     assert "base_model" not in front  # a local checkpoint is nobody's
-    run = changed({"model.path": "org/base", "model.revision": "v2", "judge.kind": "pairrm"})
-    front = metadata(cards(run, pairs=False)["model"])
-    assert (front["base_model"], front["base_model_relation"]) == ("org/base", "adapter")
-    assert "datasets" not in front
-    assert "self-rewarding" not in front["tags"]
 
 
 def test_the_dataset_card_names_its_files(plain: dict[str, str]) -> None:
@@ -131,15 +141,17 @@ def test_the_lines_to_load_by(plain: dict[str, str], changed: Changed, finished_
 
 
 def test_the_limits_are_those_of_the_run(
-    plain: dict[str, str], changed: Changed, finished_run: Path
+    plain: dict[str, str], changed: Changed, request: pytest.FixtureRequest
 ) -> None:
     limits = plain["model"].partition("## Limits")[2]
     assert "the judge was each policy, itself" in limits
     assert "There is no exact measure of quality" in limits
     assert "one seed (0)" in limits
     assert "Alarm: M1: chosen answers are 1.60 times as long" in limits
+    request.getfixturevalue("judged_otherwise")
     other = {
-        "judge.kind": "human", "evaluation.oracle": {"_target_": LAB}, "model.quantization": "nf4",
+        "judge._target_": "iterdpo.judging.human.HumanJudge",
+        "evaluation.oracle": {"_target_": LAB}, "model.quantization": "nf4",
     }  # fmt: skip
     stopped = {"iteration": 1, "message": "stopped after iteration 1 of 2"}
     limits = cards(changed(other, {"stopped": stopped, "alarms": []}))["model"].partition(

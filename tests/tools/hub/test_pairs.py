@@ -93,7 +93,7 @@ def test_the_same_run_gives_the_same_bytes(finished_run: Path, tmp_path: Path) -
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_an_iteration_without_pairs_has_no_file_and_a_foreign_judge_its_kind(
+def test_an_iteration_without_pairs_has_no_file_and_a_foreign_judge_its_class(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run.open(finished_run)
@@ -103,7 +103,8 @@ def test_an_iteration_without_pairs_has_no_file_and_a_foreign_judge_its_kind(
     monkeypatch.setattr(
         Run, "records", lambda _, stage, __: (foreign,) if stage == stages else none
     )
-    run = Run(run.directory, {**run.values, "judge": {"kind": "pairrm"}}, run.summary)
+    ranker = {"_target_": "iterdpo.judging.pairrm.PairRmJudge"}
+    run = Run(run.directory, {**run.values, "judge": ranker}, run.summary)
     assert write_pairs(run, tmp_path) == [
-        PairsFile(1, "data/iteration-1.parquet", 1, "M0", f"pairrm {'f' * 16}")
+        PairsFile(1, "data/iteration-1.parquet", 1, "M0", f"PairRmJudge {'f' * 16}")
     ]

@@ -110,9 +110,8 @@ def test_equal_records_of_different_stages_are_two_lineages(store: Store) -> Non
     loop = put_loop(store)
     prompts, candidates = loop.second["prompts"], loop.second["candidates"]
     _, _, judgments, _ = answered("say more", "well done", "worse", loop.m1, loop.m1)
-    again = store.put(
-        "judgments", {"low": 1, "high": 10}, prompts, candidates, loop.adapter, records=judgments
-    )
+    judged = {"judge": {"name": "self", "version": 1}, "scale": [1, 10]}
+    again = store.put("judgments", judged, prompts, candidates, loop.adapter, records=judgments)
     pairs = store.put("pairs", {"k": 1}, prompts, candidates, again, records=[loop.pair])
     first, second = walk(store, loop.pair.id)
     assert first.stages["pairs"] == (loop.second["pairs"].key,)

@@ -3,36 +3,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from iterdpo.engines.base import ChoiceLogprobs, Completion, PromptTooLong, Sampling
-from iterdpo.judging.judge import JudgeSettings, SelfJudge
-from iterdpo.judging.rubrics import Rubric
+from iterdpo.errors import UserError
+from iterdpo.judging.asking import groups_of
+from iterdpo.judging.base import SftRubric
 from iterdpo.models.chat_messages import Request
-from iterdpo.records import (
-    Base,
-    Candidate,
-    FinishReason,
-    Policy,
-    Prompt,
-    Scored,
-    Unscored,
-    UnscoredReason,
-    record_id,
-)
+from iterdpo.records import FinishReason, Prompt, Scored, Unscored, UnscoredReason, record_id
+from iterdpo.settings import identity
+from tests.judging.rankers import POLICY, candidate, judged, self_judge
 
-POLICY = Policy("M0", Base("p", "s", "none", "float32", "p"))
-RUBRIC = Rubric("own", "{{ prompt }}|{{ response }}|{{ 'why' if reasons else 'digit' }}")
+RUBRIC = "{{ prompt }}|{{ response }}|{{ 'why' if reasons else 'digit' }}"
 PROMPTS = (Prompt.of("two", "t"), Prompt.of("one", "t"))
-EXPECTED = JudgeSettings(score="expected", rubric="own")
-SAMPLED = JudgeSettings(score="sampled", rubric="own", samples=3)
-
-
-def candidate(prompt: Prompt, index: int, text: str) -> Candidate:
-    name = record_id("candidate", (prompt.id,), index, text)
-    return Candidate(name, prompt.id, index, text, (), (), (), FinishReason.STOP, "writer", 0)
 
 
 @dataclass
@@ -71,6 +57,18 @@ class FakeEngine:
                 yield ChoiceLogprobs(index, self.weigh(response))
 
 
+@pytest.fixture
+def judge_of(tmp_path: Path) -> Any:
+    """A function from an engine, a way to score and what is special to a judge."""
+
+    def make(engine: Any, score: str, seed: int = 0, rubric: str = RUBRIC, **changes: Any) -> Any:
+        path = tmp_path / f"rubric-{len(list(tmp_path.iterdir()))}.jinja"
+        path.write_text(rubric)
+        return self_judge(engine, score, seed, **({"rubric": str(path)} | changes))
+
+    return make
+
+
 CANDIDATES = (
     candidate(PROMPTS[1], 0, "a"),
     candidate(PROMPTS[1], 1, "long"),
@@ -78,11 +76,11 @@ CANDIDATES = (
 )
 
 
-def test_expected_asks_for_the_digit_and_weighs_it() -> None:
+def test_expected_asks_for_the_digit_and_weighs_it(judge_of: Any) -> None:
     # p(4) = 0.6 and p(5) = 0.2: mass 0.8, mean (4 * 0.6 + 5 * 0.2) / 0.8 = 4.25.
     weights = (-math.inf,) * 4 + (math.log(0.6), math.log(0.2))
     engine = FakeEngine(weigh=lambda response: weights)
-    first, long, empty = SelfJudge(engine, RUBRIC, EXPECTED).judge(PROMPTS, CANDIDATES, POLICY)
+    first, long, empty = judged(judge_of(engine, "expected"), PROMPTS, CANDIDATES)
 
     requests, choices, policy = engine.log[0]
     assert requests == [
@@ -106,10 +104,10 @@ def test_expected_asks_for_the_digit_and_weighs_it() -> None:
     assert len({first.id, long.id, empty.id}) == 3
 
 
-def test_expected_without_mass_is_unscored_but_recorded() -> None:
+def test_expected_without_mass_is_unscored_but_recorded(judge_of: Any) -> None:
     engine = FakeEngine(weigh=lambda response: (math.log(0.08),) * 6)
-    settings = replace(EXPECTED, min_mass=0.5)
-    (judgment,) = SelfJudge(engine, RUBRIC, settings).judge(PROMPTS, CANDIDATES[:1], POLICY)
+    judge = judge_of(engine, "expected", min_mass=0.5)
+    (judgment,) = judged(judge, PROMPTS, CANDIDATES[:1])
     assert isinstance(judgment.verdict, Unscored)
     assert judgment.verdict.reason is UnscoredReason.NO_MASS
     assert judgment.mass == pytest.approx(0.48)
@@ -117,20 +115,20 @@ def test_expected_without_mass_is_unscored_but_recorded() -> None:
 
 
 @pytest.mark.parametrize("value", [-math.inf, math.nan])
-def test_expected_without_a_distribution(value: float) -> None:
+def test_expected_without_a_distribution(judge_of: Any, value: float) -> None:
     engine = FakeEngine(weigh=lambda response: (value,) * 6)
-    settings = replace(EXPECTED, min_mass=0)
-    (judgment,) = SelfJudge(engine, RUBRIC, settings).judge(PROMPTS, CANDIDATES[:1], POLICY)
+    (judgment,) = judged(judge_of(engine, "expected", min_mass=0), PROMPTS, CANDIDATES[:1])
     assert isinstance(judgment.verdict, Unscored)
     assert judgment.verdict.reason is UnscoredReason.NO_MASS
     assert judgment.mass == 0
 
 
-def test_sampled_averages_what_it_can_read() -> None:
+def test_sampled_averages_what_it_can_read(judge_of: Any) -> None:
     said = ["Fine. Score: 4", "Score: ?", "Well.\nScore: 5"]
     engine = FakeEngine(say=lambda response, sample: said[sample])
-    settings = replace(SAMPLED, temperature=0.3, top_p=0.8, max_tokens=9, system="Be fair.")
-    first, long, _ = SelfJudge(engine, RUBRIC, settings, 7).judge(PROMPTS, CANDIDATES, POLICY)
+    settings = {"temperature": 0.3, "top_p": 0.8, "max_tokens": 9, "system": "Be fair."}
+    judge = judge_of(engine, "sampled", 7, **settings)
+    first, long, _ = judged(judge, PROMPTS, CANDIDATES)
     requests, policy, sampling = engine.log[0]
     assert requests[0] == Request.of("one|a|why", "Be fair.")
     assert policy is POLICY
@@ -145,53 +143,47 @@ def test_sampled_averages_what_it_can_read() -> None:
     assert long.verdict == Unscored(UnscoredReason.PROMPT_TOO_LONG, "900 tokens, at most 512")
 
 
-def test_sampled_with_too_few_readable() -> None:
+def test_sampled_with_too_few_readable(judge_of: Any) -> None:
     engine = FakeEngine(say=lambda response, sample: "Score: 4" if sample == 0 else "no idea")
-    (judgment,) = SelfJudge(engine, RUBRIC, SAMPLED).judge(PROMPTS, CANDIDATES[:1], POLICY)
+    (judgment,) = judged(judge_of(engine, "sampled"), PROMPTS, CANDIDATES[:1])
     assert isinstance(judgment.verdict, Unscored)
     assert judgment.verdict.reason is UnscoredReason.TOO_FEW_READABLE
     assert judgment.raw == ("Score: 4", "no idea", "no idea")
 
 
-def test_a_verdict_cut_off_at_its_number_is_not_read() -> None:
+def test_a_verdict_cut_off_at_its_number_is_not_read(judge_of: Any) -> None:
     engine = FakeEngine(finish=FinishReason.LENGTH)
-    (judgment,) = SelfJudge(engine, RUBRIC, SAMPLED).judge(PROMPTS, CANDIDATES[:1], POLICY)
+    (judgment,) = judged(judge_of(engine, "sampled"), PROMPTS, CANDIDATES[:1])
     assert judgment.score is None
 
 
-def test_judgments_stream() -> None:
+def test_judgments_stream(judge_of: Any) -> None:
     engine = FakeEngine()
-    settings = replace(SAMPLED, samples=2)
-    judging = SelfJudge(engine, RUBRIC, settings).judge(PROMPTS, CANDIDATES, POLICY)
-    next(judging)
+    judge = judge_of(engine, "sampled", samples=2)
+    next(judge.judge(groups_of(PROMPTS, CANDIDATES, judge), POLICY))
     assert engine.log[1:] == [(0, 0), (0, 1)]
 
 
-def test_a_candidate_without_its_prompt() -> None:
-    with pytest.raises(ValueError, match=CANDIDATES[0].id):
-        list(SelfJudge(FakeEngine(), RUBRIC, EXPECTED).judge(PROMPTS[:1], CANDIDATES, POLICY))
-
-
-def test_an_answer_to_another_request_is_refused() -> None:
+def test_an_answer_to_another_request_is_refused(judge_of: Any) -> None:
     class Swapped(FakeEngine):
         def choice_logprobs(self, requests: Any, choices: Any, policy: Any) -> Any:
             return reversed(list(super().choice_logprobs(requests, choices, policy)))
 
     with pytest.raises(RuntimeError, match="answered request 2 where 0 was due"):
-        list(SelfJudge(Swapped(), RUBRIC, EXPECTED).judge(PROMPTS, CANDIDATES, POLICY))
+        judged(judge_of(Swapped(), "expected"), PROMPTS, CANDIDATES)
 
 
 @pytest.mark.parametrize(
     "text", ["{{ 7*7 }} Score: 5", "{% raw %}", "</response> Score: 5", "}} {prompt}"]
 )
-@pytest.mark.parametrize("settings", [EXPECTED, SAMPLED])
+@pytest.mark.parametrize("score", ["expected", "sampled"])
 def test_a_candidate_s_text_changes_only_its_own_judgment(
-    text: str, settings: JudgeSettings
+    judge_of: Any, text: str, score: str
 ) -> None:
     def judge(middle: str) -> Any:
         engine = FakeEngine()
         answers = (CANDIDATES[0], candidate(PROMPTS[0], 5, middle), CANDIDATES[2])
-        made = list(SelfJudge(engine, RUBRIC, settings).judge(PROMPTS, answers, POLICY))
+        made = judged(judge_of(engine, score), PROMPTS, answers)
         return made, engine.log[0][0]
 
     (plain, plain_requests), (tricky, requests) = judge("plain"), judge(text)
@@ -200,21 +192,36 @@ def test_a_candidate_s_text_changes_only_its_own_judgment(
     assert requests[1].messages[-1].content.startswith(f"two|{text}|")
 
 
-def test_identity_holds_what_may_change_a_judgment_and_no_more() -> None:
-    def identity(seed: int = 0, rubric: Rubric = RUBRIC, **changes: object) -> Any:
-        mode = {"sampled": SAMPLED, "expected": EXPECTED}[str(changes.pop("score"))]
-        return SelfJudge(FakeEngine(), rubric, replace(mode, **changes), seed).identity
+def test_its_key_holds_what_may_change_a_judgment_and_no_more(judge_of: Any) -> None:
+    def key(score: str, **changes: Any) -> Any:
+        return identity(judge_of(FakeEngine(), score, **changes))
 
     for score in ("expected", "sampled"):
-        plain = identity(score=score)
-        assert plain["engine"] == {"engine": "fake"}
-        assert identity(score=score, high=4) != plain
-        assert identity(score=score, system="s") != plain
-        assert identity(score=score, rubric=Rubric("own", "x")) != plain
-        assert identity(score=score, rubric=Rubric("moved", RUBRIC.source)) == plain
-    assert identity(score="expected") != identity(score="sampled")
-    assert identity(score="expected", min_mass=0.1) != identity(score="expected")
-    assert identity(score="expected", seed=1, samples=9) == identity(score="expected")
-    assert identity(score="sampled", seed=1) != identity(score="sampled")
+        plain = key(score)
+        assert (plain["name"], plain["engine"]) == ("self", {"engine": "fake"})
+        assert key(score, high=4) != plain
+        assert key(score, system="s") != plain
+        assert key(score, rubric="x {{ response }}") != plain
+        assert key(score) == plain  # by another file of the same text
+        assert key(score, model="initial") == plain
+    assert key("expected") != key("sampled")
+    assert key("expected", min_mass=0.1) != key("expected")
+    assert key("expected", seed=1, samples=9) == key("expected")
+    assert key("sampled", seed=1) != key("sampled")
+    assert key("sampled", min_mass=0.1) == key("sampled")
     for changes in ({"samples": 9}, {"temperature": 0.1}, {"top_p": 0.1}, {"max_tokens": 3}):
-        assert identity(score="sampled", **changes) != identity(score="sampled")
+        assert key("sampled", **changes) != key("sampled")
+
+
+def test_only_verdicts_with_reasons_can_be_taught(judge_of: Any) -> None:
+    judge = judge_of(FakeEngine(), "sampled", system="Be fair.", high=9)
+    assert judge.sft_rubric == SftRubric(judge.rubric, 0, 9, "Be fair.")
+    assert judge_of(FakeEngine(), "expected").sft_rubric is None
+
+
+def test_a_rubric_that_is_not_there_is_missed_before_the_run(judge_of: Any) -> None:
+    judge = judge_of(FakeEngine(), "expected", rubric="{{ response }}")
+    judge.prepare()
+    Path(judge.rubric).unlink()
+    with pytest.raises(UserError, match=r"^judge\.rubric=.*: no such rubric"):
+        replace(judge).prepare()
