@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 from iterdpo.assemble.engines import make_engine
-from iterdpo.assemble.hardware import require_optimizers, require_processes, resolved
+from iterdpo.assemble.hardware import (
+    experimental,
+    require_optimizers,
+    require_processes,
+    resolved,
+)
 from iterdpo.assemble.judges import make_judge
 from iterdpo.assemble.offline_pairs import read_offline_pairs, with_offline_pairs
 from iterdpo.assemble.prompts import make_prompts
@@ -23,6 +29,8 @@ from iterdpo.recipe import Recipe
 from iterdpo.tracking.base import NoTracker
 from iterdpo.tracking.safe import SafeTracker
 from iterdpo.tracking.wandb import WandbTracker
+
+log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
 
@@ -52,6 +60,8 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     config = resolved(config)
     require_optimizers(config)
     require_processes(config)
+    for line in experimental(config):
+        log.warning("%s", line)
     pairs = build("pairs", config.pairs.choice)
     offline = read_offline_pairs(config, pairs) if isinstance(pairs, OfflineDataset) else None
     prompts = (

@@ -17,6 +17,7 @@ from iterdpo.models.hardware import (
     launcher_problem,
     optimizer_problem,
 )
+from iterdpo.models.prequantized import PREQUANTIZED
 from iterdpo.training.launch import number_of_processes, require_shares, sharding_problem
 
 
@@ -46,12 +47,26 @@ def require_optimizers(config: Config) -> None:
             raise UserError(problem)
 
 
+def experimental(config: Config) -> list[str]:
+    """Return what a configuration asks for that no GPU has run yet, a line each."""
+    found = []
+    if config.model.quantization in PREQUANTIZED:
+        found.append(
+            f"model.quantization={config.model.quantization}, experimental: training on packed "
+            "weights was tried on CPUs alone (docs/decisions/0015)"
+        )
+    if shared := _shared(config):
+        settings = " and ".join(f"{section}.process=launch" for section in shared)
+        found.append(
+            f"{settings}, experimental: training in several processes was tried with two on a CPU, "
+            "never on several GPUs"
+        )
+    return found
+
+
 def require_processes(config: Config) -> None:
     """Raise ``UserError`` when training cannot be shared by the processes that are asked for."""
-    asked: dict[str, OptimizerConfig] = {"training": config.training}
-    if config.sft.method != "none":
-        asked["sft"] = config.sft
-    shared = {name: training for name, training in asked.items() if training.process == "launch"}
+    shared = _shared(config)
     if not shared:
         return
     import torch
@@ -87,6 +102,14 @@ def look(device: str) -> Hardware:
         flash_attention=installed("flash_attn"),
         bitsandbytes=installed("bitsandbytes"),
     )
+
+
+def _shared(config: Config) -> dict[str, OptimizerConfig]:
+    """Return the trainings that several processes are to share, by section."""
+    asked: dict[str, OptimizerConfig] = {"training": config.training}
+    if config.sft.method != "none":
+        asked["sft"] = config.sft
+    return {name: training for name, training in asked.items() if training.process == "launch"}
 
 
 def _optimizers(config: Config) -> dict[str, str]:

@@ -40,7 +40,8 @@ class ModelConfig:
     """Hub revision (branch, tag or commit); null for the default branch."""
     quantization: Literal["nf4", "int8", "none", "gptq", "awq"]
     """How the frozen base is stored while training. ``nf4`` and ``int8`` quantize it on loading
-    (bitsandbytes); ``gptq`` and ``awq`` take a checkpoint that comes quantized so."""
+    (bitsandbytes); ``gptq`` and ``awq``, which are experimental, take a checkpoint that comes
+    quantized so."""
     double_quantization: bool
     """Quantize NF4's own constants too (QLoRA, arXiv 2305.14314, section 3)."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"]

@@ -44,7 +44,7 @@ class OptimizerConfig:
     """Optimizer steps between checkpoints: the most that a kill costs. Null for none."""
     process: Annotated[Literal["inline", "spawn", "launch"], Keyless("place")]
     """Train in this process, in a child that gives its memory back for certain, or in several
-    children that share each step, one a GPU."""
+    children that share each step, one a GPU, which is experimental."""
     processes: Annotated[
         Count | None, Keyless("place; sums are added in another order, as on another machine")
     ]
