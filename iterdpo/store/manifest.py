@@ -29,6 +29,7 @@ _FIELDS: Kinds = {
     "files": dict,
     "seconds": (int, float),
     "versions": dict,
+    "checksum": str,
 }
 _IDENTITY_FIELDS: Kinds = {
     "stage": str,
@@ -60,6 +61,8 @@ class Manifest:
     """sha256 by name, relative to the stage's directory."""
     seconds: float
     versions: Mapping[str, str]
+    checksum: str
+    """sha256 over all the rest."""
     peak_memory: Mapping[str, int | None]
     """Bytes of ``ram`` and ``gpu``; empty where they were not measured."""
 
@@ -86,6 +89,12 @@ class Manifest:
         return ""
 
 
+def manifest_text(values: Mapping[str, object]) -> str:
+    """Return the ``stage.json`` of these values, with the checksum over them."""
+    text = json.dumps({**values, "checksum": _checksum(values)}, indent=1, sort_keys=True)
+    return f"{text}\n"
+
+
 def read_manifest(directory: Path) -> Manifest:
     """Read a finished stage's ``stage.json``. Fields that are not known here are left out.
 
@@ -94,14 +103,17 @@ def read_manifest(directory: Path) -> Manifest:
     """
     try:
         values: Any = json.loads((directory / MANIFEST).read_text("utf-8"))
+        checksum = _checksum(values) if isinstance(values, dict) else ""
     except OSError as error:
         raise ManifestError(f"{MANIFEST} cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{MANIFEST} is not JSON") from error
     if wrong := _wrong(values):
         raise ManifestError(
             f"{MANIFEST} has no usable {', '.join(wrong)}: damaged, or of another version"
         )
+    if values["checksum"] != checksum:
+        raise ManifestError(f"{MANIFEST} is not what its stage wrote (its checksum differs)")
     known = {name: values[name] for name in _FIELDS}
     peaks = values.get("peak_memory")  # absent where nobody measured
     return Manifest(**known, peak_memory=peaks if isinstance(peaks, dict) else {})
@@ -151,6 +163,10 @@ def current_results(root: Path, manifest: Manifest) -> dict[Ref, str]:
         with suppress(ManifestError):
             found[ref] = read_manifest(root / ref.stage / ref.key).result_sha256
     return found
+
+
+def _checksum(values: Mapping[str, object]) -> str:
+    return sha256_of({name: value for name, value in values.items() if name != "checksum"})
 
 
 def _wrong(values: object) -> list[str]:

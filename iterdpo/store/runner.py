@@ -18,7 +18,6 @@ the others wait for its lock and then read.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -43,6 +42,7 @@ from iterdpo.store.manifest import (
     CorruptStageError,
     Manifest,
     ManifestError,
+    manifest_text,
     read_manifest,
     verify,
 )
@@ -163,7 +163,7 @@ class Stages:
                 "peak_memory": peaks.as_json(),
                 "versions": dict(self.versions),
             }
-            write_text(directory / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+            write_text(directory / MANIFEST, manifest_text(manifest))
         return read_manifest(stored.directory)
 
 

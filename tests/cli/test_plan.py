@@ -12,6 +12,7 @@ from iterdpo.cli import plan
 from iterdpo.cli.plan import StageEstimate, said, total_of
 from iterdpo.config.schema import Config
 from iterdpo.store.hashing import sha256_of
+from iterdpo.store.manifest import manifest_text
 from tests.loop.conftest import Configure, configure  # noqa: F401
 from tests.loop.sizes import SMALL
 from tests.narrowing import present
@@ -119,7 +120,7 @@ def test_other_library_versions_are_told(
     (path,) = (tmp_path / "store" / "base").glob("*/stage.json")
     manifest = json.loads(path.read_text())
     manifest["versions"]["torch"] = "1.0.0"
-    path.write_text(json.dumps(manifest))
+    path.write_text(manifest_text(manifest))
     base = next(step for step in steps_of(configure(*SMOKE)) if step.stage == "base")
     assert base.state == "cached"
     assert "computed with torch 1.0.0, now" in base.details[0]

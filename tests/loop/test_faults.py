@@ -86,7 +86,7 @@ def test_a_run_directory_that_takes_no_more_is_a_line(
     def refuse(used: Any, directory: Any) -> None:
         raise OSError(code, os.strerror(code), str(directory))
 
-    monkeypatch.setattr(run, "link", refuse)
+    monkeypatch.setattr("iterdpo.runs.execute.link", refuse)
     with pytest.raises(UserError, match=said):
         run.execute(configure(*SMOKE), tmp_path / "run")
     assert_clean(tmp_path / "store")
@@ -149,7 +149,7 @@ def test_an_older_stores_stage_is_set_aside_and_computed_again(
     manifest.write_text(json.dumps({"schema": 0, "outputs": ["records.parquet"]}))
     again = run.execute(configure(*SMOKE), tmp_path / "again")
     assert again["models"] == first["models"]
-    assert f"{manifest} cannot be read" in caplog.text
+    assert f"{manifest} has no usable key, identity, " in caplog.text
     assert_clean(tmp_path / "store")
 
 

@@ -21,6 +21,7 @@ from iterdpo.records import (
 )
 from iterdpo.store.hashing import file_sha256, sha256_of
 from iterdpo.store.identity import Ref
+from iterdpo.store.manifest import manifest_text
 from iterdpo.store.tables import write_records
 
 WHEN = 1_700_000_000
@@ -81,7 +82,7 @@ class Store:
             "parents": {str(arg): self.result(arg) for arg in args if isinstance(arg, Ref)},
             "versions": versions or {"torch": "2.13.0"},
         }  # fmt: skip
-        (directory / "stage.json").write_text(json.dumps(manifest))
+        (directory / "stage.json").write_text(manifest_text(manifest))
         self.date(directory / "stage.json", self.minute)
         self.minute += 1
         return ref

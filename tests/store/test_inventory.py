@@ -9,6 +9,7 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import read_store
+from iterdpo.store.manifest import manifest_text
 from iterdpo.tools.store import show
 from iterdpo.tools.store.integrity import Damage, damages, files_to_check
 from tests.store.stores import WHEN, Store, put_loop
@@ -103,7 +104,7 @@ def test_a_stage_is_used_with_all_that_it_was_made_from(store: Any) -> None:
     ("text", "problem"),
     [
         ("{", "stage.json is not JSON"),
-        ("[]", "no usable key, identity, parents, metrics, files, seconds, versions:"),
+        ("[]", "no usable key, identity, parents, metrics, files, seconds, versions, checksum:"),
         (
             '{"key": "k", "stage": "s", "parents": []}',
             "no usable identity, parents, metrics, files,",
@@ -135,7 +136,7 @@ def test_parts_of_the_identity_are_named_when_they_are_missing(store: Any) -> No
     values = json.loads(path.read_text())
     del values["identity"]["args"]
     values["files"] = {"a": 1}
-    path.write_text(json.dumps(values))
+    path.write_text(manifest_text(values))
     problem = read_store(store.root).finished[ref].problem
     assert problem.startswith("stage.json has no usable identity.args, files:")
 
@@ -143,7 +144,7 @@ def test_parts_of_the_identity_are_named_when_they_are_missing(store: Any) -> No
 def test_fields_that_are_not_known_do_no_harm(store: Any) -> None:
     ref = store.put("s", {"x": 1})
     path = store.at(ref) / "stage.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "h"}))
+    path.write_text(manifest_text(json.loads(path.read_text()) | {"host": "h"}))
     assert read_store(store.root).finished[ref].manifest is not None
 
 
@@ -201,7 +202,7 @@ def test_a_manifest_must_hash_to_its_directorys_name(store: Any) -> None:
         path = store.at(ref) / "stage.json"
         values = json.loads(path.read_text())
         values["identity"] |= change
-        path.write_text(json.dumps(values))
+        path.write_text(manifest_text(values))
     (store.at(text) / "stage.json").write_text("{")
     other = "is of another key: its identity does not hash to the directory's name"
     found = sorted(wrong(store), key=lambda item: item.ref.stage)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from iterdpo.errors import UserError
 from iterdpo.store.hashing import sha256_of
+from iterdpo.store.manifest import manifest_text
 from iterdpo.store.runner import Stages
 from iterdpo.store.stage import Stored, Work
 
@@ -107,11 +107,11 @@ def test_a_stage_of_an_older_store_that_does_not_say_what_it_was_made_from_is_no
 ) -> None:
     _, (first, second, third) = chain(tmp_path)
     path = third.directory / "stage.json"
-    path.write_text(json.dumps(dict(third.manifest) | {"parents": {}}))
+    path.write_text(manifest_text(dict(third.manifest) | {"parents": {}}))
     assert chain(tmp_path)[0] == ["answers"]
     assert f"does not record of which result of adapter {second.key[:8]} it was made" in caplog.text
     path = first.directory / "stage.json"
-    path.write_text(json.dumps({n: v for n, v in first.manifest.items() if n != "parents"}))
+    path.write_text(manifest_text({n: v for n, v in first.manifest.items() if n != "parents"}))
     assert chain(tmp_path)[0] == ["base"]
 
 

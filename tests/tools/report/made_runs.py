@@ -18,6 +18,7 @@ from iterdpo.config.choices import as_values
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.records import Candidate, FinishReason, Judgment, Pair, Prompt, Scored, record_id
 from iterdpo.store.hashing import sha256_of
+from iterdpo.store.manifest import manifest_text
 from iterdpo.store.tables import write_records
 
 WRITER = "aaaaaaaaaaaaaaaa"
@@ -193,7 +194,7 @@ class MadeRun:
             "identity": {"stage": name, "version": 1, "settings": dict(settings or {}),
                          "args": [], "kwargs": {}},
         }  # fmt: skip
-        place.joinpath("stage.json").write_text(json.dumps(manifest))
+        place.joinpath("stage.json").write_text(manifest_text(manifest))
         link = self.directory / "stages" / f"{self.links:02d}-{name}-{key[:8]}"
         self.links += 1
         link.symlink_to(place, target_is_directory=True)

@@ -1,0 +1,103 @@
+"""``stage.json`` vouches for itself, and whatever lies in its place is one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iterdpo.store.inventory import read_store
+from iterdpo.store.manifest import ManifestError, manifest_text, read_manifest
+from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Work
+from iterdpo.tools.store.integrity import damages
+
+
+class Count:
+    """A stage whose metrics are not in any file."""
+
+    name = "count"
+    version = 1
+    settings: dict[str, object] = {}  # noqa: RUF012
+
+    def compute(self, work: Work) -> dict[str, object]:
+        return {"kept": 7, "share": 0.1}
+
+    def load(self, directory: Path) -> None:
+        return None
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return Stages(tmp_path, versions={"torch": "2.13.0"}).run(Count()).directory / "stage.json"
+
+
+def test_the_checksum_is_that_of_the_canonical_json_of_all_the_rest(path: Path) -> None:
+    values = json.loads(path.read_text())
+    checksum = values.pop("checksum")
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    assert checksum == hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    assert read_manifest(path.parent).metrics == {"kept": 7, "share": 0.1}
+
+
+def change(name: str, value: object) -> Callable[[str], str]:
+    def changed(text: str) -> str:
+        return json.dumps(json.loads(text) | {name: value})
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (change("metrics", {"kept": 8, "share": 0.1}), "is not what its stage wrote"),
+        (change("versions", {}), "is not what its stage wrote"),
+        (change("checksum", "0" * 64), "is not what its stage wrote"),
+        (change("host", "here"), "is not what its stage wrote"),
+        (lambda text: text.replace("0.1", "NaN"), "is not JSON"),
+        (lambda text: text.replace("7", "1" * 5000), "is not JSON"),
+        (lambda text: text[:-3], "is not JSON"),
+        (lambda text: "", "is not JSON"),
+        (lambda text: "null", "no usable key, identity"),
+        (lambda text: "[" * 100_000, "is not JSON"),
+        (lambda text: change("metrics", {})(text)[:-1] + ', "x": ' + "[" * 900 + "]" * 900 + "}",
+         "is not"),
+        (change("parents", []), "no usable parents: damaged, or of another version"),
+        (change("identity", {"format": 2}), r"no usable identity\.stage, .*of another version"),
+        (None, r"cannot be read \(Is a directory\)"),
+    ],
+)  # fmt: skip
+def test_whatever_lies_in_its_place_is_named_set_aside_and_written_again(
+    path: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[str], str] | None,
+    problem: str,
+) -> None:
+    whole = path.read_text()
+    if damage:
+        path.write_text(damage(whole))
+    else:
+        path.unlink()
+        path.mkdir()
+    with pytest.raises(ManifestError, match=problem) as caught:
+        read_manifest(path.parent)
+    assert "\n" not in str(caught.value)
+    found = read_store(tmp_path)
+    assert [item.problem for item in found.finished.values()] == [str(caught.value)]
+    assert [len(some) for some in damages(found)] == [1]
+    again = Stages(tmp_path, versions={"torch": "2.13.0"}).run(Count())
+    assert again.computed
+    assert f"{path.parent}/{caught.value}; set aside as {again.key}.corrupt-1" in caplog.text
+    assert again.metrics == {"kept": 7, "share": 0.1}
+
+
+def test_what_a_newer_version_adds_is_left_out(path: Path, tmp_path: Path) -> None:
+    values: dict[str, Any] = json.loads(path.read_text())
+    path.write_text(manifest_text(values | {"host": {"name": "here", "cores": 2}}))
+    assert not Stages(tmp_path).run(Count()).computed
+    assert read_manifest(path.parent).metrics["kept"] == 7
