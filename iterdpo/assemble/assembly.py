@@ -26,9 +26,7 @@ from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.pairing.offline import OfflineDataset
 from iterdpo.recipe import Recipe
-from iterdpo.tracking.base import NoTracker
 from iterdpo.tracking.safe import SafeTracker
-from iterdpo.tracking.wandb import WandbTracker
 
 log = logging.getLogger(__name__)
 
@@ -79,17 +77,8 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
 
 def make_tracker(config: Config, run_dir: Path) -> SafeTracker:
     """Return the configured tracker. Its failures never stop a run."""
-    tracking = config.tracking
-    if tracking.name == "none":
-        return SafeTracker(NoTracker(), samples=0)
-    tracker = WandbTracker(
-        run_dir,
-        project=tracking.project,
-        entity=tracking.entity,
-        mode=tracking.mode,
-        artifacts=tracking.artifacts,
-    )
-    return SafeTracker(tracker, tracking.samples)
+    tracker = build("tracking", config.tracking.choice, run_dir=run_dir)
+    return SafeTracker(tracker, config.tracking.samples)
 
 
 def library_versions() -> dict[str, str]:

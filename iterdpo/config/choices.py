@@ -76,6 +76,7 @@ PLACES: Final = MappingProxyType(
         "evaluation.oracle": Place(
             "iterdpo.evaluation.verifiers.Verifier", "iterdpo.evaluation.Verifier"
         ),
+        "tracking": Place("iterdpo.tracking.base.Tracker", "iterdpo.tracking.Tracker"),
     }
 )
 

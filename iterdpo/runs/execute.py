@@ -25,7 +25,7 @@ from iterdpo.store.peak_memory import highest
 from iterdpo.store.registry import RegisteredRun
 from iterdpo.store.runner import Stages
 from iterdpo.store.stage import Stored
-from iterdpo.tracking.wandb import take_over
+from iterdpo.tracking.run_id import take_over
 
 log = logging.getLogger(__name__)
 

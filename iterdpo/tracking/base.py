@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 Row = Mapping[str, object]
 
@@ -40,16 +41,19 @@ class StageArtifact:
     """Kind and name of those told of before that it comes from."""
 
 
-class Tracker(Protocol):
+class Tracker(ABC):
     """Receives what a run measures.
 
-    ``start`` comes first and ``finish`` last; the others may come in any order and number between
-    them. Any of them may raise: ``SafeTracker`` keeps that from the run.
+    A choice is a dataclass of its settings, with ``run_dir: Provided[Path]`` where it keeps files.
+    ``metrics`` is all that it must have. ``start`` comes first and ``finish`` last; the others may
+    come in any order and number between them. Any of them may raise: ``SafeTracker`` keeps that
+    from the run.
     """
 
     def start(self, config: Mapping[str, object], label: RunLabel) -> None:
         """Open the run."""
 
+    @abstractmethod
     def metrics(self, iteration: int, values: Mapping[str, float | int]) -> None:
         """Record numbers of an iteration (0 is M0). May be called several times for one."""
 
@@ -75,32 +79,9 @@ class Tracker(Protocol):
         """Let go of everything after a failure, so that nothing waits or fails at exit."""
 
 
-class NoTracker:
+@dataclass(frozen=True)
+class NoTracker(Tracker):
     """Drops everything; the run directory holds it anyway."""
 
-    def start(self, config: Mapping[str, object], label: RunLabel) -> None:
-        """Do nothing."""
-
     def metrics(self, iteration: int, values: Mapping[str, float | int]) -> None:
-        """Do nothing."""
-
-    def curve(self, name: str, rows: Sequence[Mapping[str, float]]) -> None:
-        """Do nothing."""
-
-    def table(self, iteration: int, name: str, rows: Sequence[Row]) -> None:
-        """Do nothing."""
-
-    def distributions(self, iteration: int, values: Mapping[str, Sequence[float]]) -> None:
-        """Do nothing."""
-
-    def alarm(self, title: str, text: str) -> None:
-        """Do nothing."""
-
-    def artifact(self, artifact: StageArtifact) -> None:
-        """Do nothing."""
-
-    def finish(self, summary: Mapping[str, object], failed: bool) -> None:
-        """Do nothing."""
-
-    def abandon(self) -> None:
         """Do nothing."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from iterdpo.store.atomic import write_text
-from iterdpo.tracking.base import Row, RunLabel, StageArtifact
+from iterdpo.settings import Provided
+from iterdpo.tracking.base import Row, RunLabel, StageArtifact, Tracker
 from iterdpo.tracking.curves import STEP, axes, own_step
 from iterdpo.tracking.histograms import histogram
 from iterdpo.tracking.jsonable import cell, clipped, plain, without_secrets
+from iterdpo.tracking.run_id import forget_run_id, run_id
 from iterdpo.tracking.wandb_environment import Mode, Resolved, resolve_mode, surroundings
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ log = logging.getLogger(__name__)
 
 Artifacts = Literal["none", "reference", "upload"]
 
-ID_FILE = "wandb-run-id"
 INIT_SECONDS = 20.0  # how long an unreachable server may delay the start
 FINISH_SECONDS = 60.0  # and the end; what was not uploaded stays on disk for `wandb sync`
 ARTIFACT_SECONDS = 60  # and an artifact that another is made from
@@ -34,29 +34,24 @@ TYPES = {"adapter": "model", "weights": "model", "pairs": "dataset"}
 """W&B's word for each kind of artifact."""
 
 
-class WandbTracker:
-    """Writes to W&B online, or to files that ``wandb sync`` uploads later.
+@dataclass(kw_only=True, eq=False)
+class WandbTracker(Tracker):
+    """Writes to W&B online, or to files that ``wandb sync`` uploads later."""
 
-    Args:
-        directory: W&B's files go below it; it is created.
-        project: The W&B project.
-        entity: User or team; None for the user's default.
-        mode: ``auto`` is what ``WANDB_MODE`` says, else online for a user who is logged in and
-            offline for others. An online run whose server cannot be reached continues offline.
-        artifacts: ``reference`` tells W&B of adapters and pairs by their place and hash,
-            ``upload`` sends them, ``none`` does not mention them.
-    """
+    run_dir: Provided[Path]
+    """W&B's files go below it; it is created."""
+    project: str
+    """The W&B project."""
+    entity: str | None
+    """User or team; null for the user's default."""
+    mode: Mode
+    """``auto`` is what ``WANDB_MODE`` says, else online for a user who is logged in and offline for
+    others. An online run whose server cannot be reached continues offline."""
+    artifacts: Artifacts
+    """Adapters and pairs. ``reference``: their place on this machine, size and hash. ``upload``:
+    the files as well. ``none``: neither."""
 
-    def __init__(
-        self,
-        directory: Path,
-        project: str,
-        entity: str | None = None,
-        mode: Mode = "auto",
-        artifacts: Artifacts = "reference",
-    ) -> None:
-        self.directory, self.project, self.entity = directory, project, entity
-        self.mode, self.artifacts = mode, artifacts
+    def __post_init__(self) -> None:
         self._run: wandb.Run | None = None
         self._resolved: Resolved = "disabled"
         self._logged: dict[tuple[str, str], wandb.Artifact] = {}
@@ -73,7 +68,7 @@ class WandbTracker:
             reason = " ".join(str(error).split())
             log.warning("tracking: W&B cannot be used online (%s); continuing offline", reason)
             # The failed attempt keeps its id until the process ends.
-            self._id_file.unlink(missing_ok=True)
+            forget_run_id(self.run_dir)
             self._resolved = "offline"
             self._run = self._open(self._resolved, settings, label)
         _forget_imports()
@@ -103,7 +98,7 @@ class WandbTracker:
             return
         columns: list[str | int] = list(dict.fromkeys(key for row in rows for key in row))
         data = [[cell(row.get(str(key))) for key in columns] for row in rows]
-        with surroundings(self.directory):
+        with surroundings(self.run_dir):
             table = wandb.Table(columns=columns, data=data, allow_mixed_types=True)
             self._opened().log({"iteration": iteration, name: table})
 
@@ -135,7 +130,7 @@ class WandbTracker:
         run = self._opened()
         if self.artifacts == "none" or self._resolved == "disabled":
             return
-        with surroundings(self.directory):
+        with surroundings(self.run_dir):
             made = wandb.Artifact(
                 f"{artifact.kind}-{run.id}", TYPES[artifact.kind],
                 metadata=without_secrets(artifact.metadata),
@@ -167,10 +162,6 @@ class WandbTracker:
 
         wandb.teardown()
 
-    @property
-    def _id_file(self) -> Path:
-        return self.directory / ID_FILE
-
     def _opened(self) -> wandb.Run:
         if self._run is None:
             raise RuntimeError("the tracker is used outside start() and finish()")
@@ -193,7 +184,7 @@ class WandbTracker:
     def _open(self, mode: Resolved, config: Mapping[str, object], label: RunLabel) -> wandb.Run:
         import wandb
 
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
         settings = wandb.Settings(
             silent=True,
             console="off",
@@ -202,9 +193,9 @@ class WandbTracker:
             init_timeout=INIT_SECONDS,
             finish_timeout=FINISH_SECONDS,
         )
-        with surroundings(self.directory):
+        with surroundings(self.run_dir):
             return wandb.init(
-                dir=str(self.directory),
+                dir=str(self.run_dir),
                 project=self.project,
                 entity=self.entity,
                 mode=mode,
@@ -214,7 +205,7 @@ class WandbTracker:
                 tags=label.tags,
                 notes=label.notes,
                 config=dict(config),
-                id=_run_id(self._id_file),
+                id=run_id(self.run_dir),
                 resume="allow" if mode == "online" else None,
                 # Runs of a sweep may share a process; none may end another.
                 reinit="create_new",
@@ -227,16 +218,3 @@ def _forget_imports() -> None:
     from wandb.sdk.lib import import_hooks
 
     import_hooks.unregister_all_post_import_hooks()
-
-
-def take_over(stopped: Path, run_dir: Path) -> None:
-    """Let the run in ``run_dir`` resume the W&B run that was stopped, if that had one."""
-    name = stopped / ID_FILE
-    if name.is_file() and not (run_dir / ID_FILE).exists():
-        write_text(run_dir / ID_FILE, name.read_text("utf-8"))
-
-
-def _run_id(file: Path) -> str:
-    if not file.exists():
-        file.write_text(secrets.token_hex(4), encoding="ascii")
-    return file.read_text(encoding="ascii").strip()

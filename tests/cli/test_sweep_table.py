@@ -15,6 +15,7 @@ import pytest
 
 from iterdpo.store.hashing import file_sha256
 from iterdpo.tracking.metrics import metrics
+from iterdpo.tracking.run_id import RUN_ID_FILE
 from tests.tracking.offline import OfflineRun
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,7 @@ def test_its_label_compares_it_with_its_sibling(job: Job) -> None:
     run = job.written.run
     assert run.display_name == f"seed={job.run_dir.name}"
     assert (run.run_group, run.job_type, run.project) == ("a sweep", "loop", "iterdpo")
-    assert run.run_id == (job.run_dir / "wandb-run-id").read_text("utf-8")
+    assert run.run_id == (job.run_dir / RUN_ID_FILE).read_text("utf-8")
     assert {"mine", "model:lab", "judge:current", "pairs:TopBottom"} <= set(run.tags)
 
 

@@ -65,6 +65,7 @@ NEEDED = {
     "sft=merged": [EXAMPLES],
     "sft=oasst1": ["judge=additive"],
     "sft=qlora": [EXAMPLES],
+    "tracking=custom": ["tracking._target_=iterdpo.tracking.base.NoTracker"],
     "experiment=own_model": ["model.path={checkpoint}", "prompts.path={here}/prompts.txt"],
     "experiment=sft_dpo": [EXAMPLES, "prompts.path={here}/prompts.txt"],
     "experiment=gptq_dpo": ["prompts.path={here}/prompts.txt"],

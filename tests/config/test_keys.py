@@ -105,7 +105,7 @@ ANOTHER = {
     "evaluation.arbiter_model": "org/name",
     "evaluation.baseline_temperatures": [0.5],
     "health.on_alarm": "keep_best",
-    "tracking.name": "none",
+    "tracking._target_": None,  # with its settings: see the test of every tracker
     "tracking.mode": "offline",
     "tracking.entity": "team",
     "tracking.group": "study",
@@ -127,9 +127,7 @@ def composed(*overrides: str) -> dict[str, Any]:
         found = compose("config", ["iterations=2", *overrides])
     plain = OmegaConf.to_container(found, resolve=True)
     assert isinstance(plain, dict)
-    values = {str(key): value for key, value in plain.items() if key != "experiment"}
-    values["tracking"]["name"] = "wandb"
-    return values
+    return {str(key): value for key, value in plain.items() if key != "experiment"}
 
 
 def shipped(*overrides: str) -> dict[str, Any]:
@@ -209,6 +207,11 @@ def test_the_number_of_processes_is_in_no_key(section: str, tmp_path: Path) -> N
     shared = [f"{section}.process=launch", f"{section}.processes=2"]
     one, two = (keys(shipped(*tuned, *more), tmp_path) for more in ([], shared))
     assert one == two
+
+
+@pytest.mark.parametrize("tracker", ["none", "trackio"])
+def test_no_tracker_is_in_a_key(tracker: str, usual: Any, tmp_path: Path) -> None:
+    assert keys(shipped(f"tracking={tracker}"), tmp_path) == usual
 
 
 def test_the_oracle_is_in_the_keys(usual: Any, tmp_path: Path) -> None:

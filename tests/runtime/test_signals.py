@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from iterdpo.runtime.signals import Stopped, StopRequest, heard
+from iterdpo.tracking.run_id import RUN_ID_FILE
 from tests.loop.sizes import LITTLE_MEASURED
 from tests.processes import program_that_waits, started_with, until_it_waits
 
@@ -91,5 +92,5 @@ def test_a_run_stops_says_how_to_go_on_and_goes_on(
     assert not any(path.exists() for path in parts)  # they are in the finished stage
     made = json.loads((tmp_path / "again" / "summary.json").read_text())["iterations"][0]
     assert 0 < made["generated_tokens_new"] < made["generated_tokens"]
-    ids = {(tmp_path / run / "wandb-run-id").read_text() for run in ("first", "again")}
+    ids = {(tmp_path / run / RUN_ID_FILE).read_text() for run in ("first", "again")}
     assert len(ids) == 1

@@ -42,6 +42,10 @@ class Stub:
         return [arguments for called, arguments in self.calls if called == name]
 
 
+def remembering(fails_in: str = "", error: BaseException | None = None) -> Any:
+    return Stub(fails_in, error)
+
+
 def use(tracker: Any, place: Path, samples: int = 2) -> SafeTracker:
     guarded = SafeTracker(tracker, samples)
     result = result_of(0)
@@ -56,7 +60,7 @@ def use(tracker: Any, place: Path, samples: int = 2) -> SafeTracker:
 def test_a_tracker_that_works_is_told_everything(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stub = Stub()
+    stub = remembering()
     use(stub, tmp_path)
     assert [name for name, _ in stub.calls] == [
         "start", "metrics", "curve", "distributions", "table", "table", "artifact", "artifact",
@@ -69,7 +73,7 @@ def test_a_tracker_that_works_is_told_everything(
 def test_a_failure_warns_once_and_ends_tracking(
     method: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stub = Stub(method)
+    stub = remembering(method)
     use(stub, tmp_path)
     assert len(stub.of(method)) == 1
     assert [name for name, _ in stub.calls][-2:] == [method, "abandon"], "nothing is called after"
@@ -83,14 +87,14 @@ def test_a_failure_warns_once_and_ends_tracking(
 def test_what_cannot_be_put_together_is_guarded_as_well(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    guarded = SafeTracker(Stub(), samples=2)
+    guarded = SafeTracker(remembering(), samples=2)
     guarded.round(cast("Round", SimpleNamespace(iteration=3, policy=None)), {})
     assert "failed in round 3 (AttributeError" in caplog.text
 
 
 def test_an_interruption_is_not_swallowed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        use(Stub("metrics", KeyboardInterrupt()), tmp_path)
+        use(remembering("metrics", KeyboardInterrupt()), tmp_path)
 
 
 def test_no_tracker_is_told_nothing_and_costs_nothing(
@@ -104,7 +108,7 @@ def test_no_tracker_is_told_nothing_and_costs_nothing(
 
 
 def test_each_iteration_comes_with_its_own(tmp_path: Path) -> None:
-    stub = Stub()
+    stub = remembering()
     use(stub, tmp_path)
     (zero, numbers), (one, _) = stub.of("metrics")
     assert (zero, one) == (0, 1)
@@ -119,7 +123,7 @@ def test_each_iteration_comes_with_its_own(tmp_path: Path) -> None:
 
 
 def test_without_samples_no_text_is_told(tmp_path: Path) -> None:
-    stub = Stub()
+    stub = remembering()
     use(stub, tmp_path, samples=0)
     assert stub.of("table") == []
     told = json.dumps([arguments for _, arguments in stub.calls], default=str)
@@ -129,7 +133,7 @@ def test_without_samples_no_text_is_told(tmp_path: Path) -> None:
 
 
 def test_pairs_and_adapter_name_what_they_come_from(tmp_path: Path) -> None:
-    stub = Stub()
+    stub = remembering()
     use(stub, tmp_path)
     told: list[StageArtifact] = [artifact for (artifact,) in stub.of("artifact")]
     pairs, adapter = told
@@ -146,7 +150,7 @@ def test_pairs_and_adapter_name_what_they_come_from(tmp_path: Path) -> None:
 
 
 def test_the_second_training_follows_the_first_on_the_axis_of_the_run(tmp_path: Path) -> None:
-    stub = Stub()
+    stub = remembering()
     guarded = SafeTracker(stub, samples=0)
     guarded.round(initial_round(), result_of(0))
     guarded.round(made_round(tmp_path, 1), result_of(1))
@@ -160,7 +164,7 @@ def test_the_second_training_follows_the_first_on_the_axis_of_the_run(tmp_path: 
 
 
 def test_a_model_of_which_every_weight_was_trained_is_no_adapter(tmp_path: Path) -> None:
-    stub = Stub()
+    stub = remembering()
     guarded = SafeTracker(stub, samples=0)
     guarded.round(initial_round(), result_of(0))
     parent = M0.fingerprint
@@ -179,7 +183,7 @@ def test_a_model_of_which_every_weight_was_trained_is_no_adapter(tmp_path: Path)
 
 
 def test_an_iteration_without_a_pair_trains_nothing(tmp_path: Path) -> None:
-    stub = Stub()
+    stub = remembering()
     guarded = SafeTracker(stub, samples=2)
     guarded.round(initial_round(), result_of(0))
     guarded.round(made_round(tmp_path, trained=False), result_of(1))
@@ -190,7 +194,7 @@ def test_an_iteration_without_a_pair_trains_nothing(tmp_path: Path) -> None:
 def test_numbers_that_come_late_are_told_at_the_end_and_the_last_model_s_again(
     tmp_path: Path,
 ) -> None:
-    stub = Stub()
+    stub = remembering()
     guarded = SafeTracker(stub, samples=0)
     guarded.round(initial_round(), result_of(0))
     early = result_of(1)
@@ -206,7 +210,7 @@ def test_numbers_that_come_late_are_told_at_the_end_and_the_last_model_s_again(
 def test_a_run_that_failed_before_its_first_model_is_closed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    stub = Stub()
+    stub = remembering()
     SafeTracker(stub, samples=0).finish({"models": []}, failed=True)
     assert stub.calls == [("finish", ({"models": []}, True))]
     assert caplog.records == []

@@ -31,7 +31,9 @@ def open_soon(self, mode, *args, open=WandbTracker._open):
     return open(self, mode, *args)
 WandbTracker._open = open_soon
 here = Path(sys.argv[1])
-tracker = WandbTracker(here, "iterdpo-tests", mode=sys.argv[2], artifacts=sys.argv[3])
+tracker = WandbTracker(
+    run_dir=here, project="iterdpo-tests", entity=None, mode=sys.argv[2], artifacts=sys.argv[3]
+)
 tracker.start(
     {"seed": 7, "hub": {"hf_token": "s3cr3t-value"}, "mirror": "https://me:s3cr3t-value@host/x"},
     RunLabel("a run", "a group", ("test",), "a note"),
@@ -245,6 +247,12 @@ class Library:
         return [arguments for called, arguments in self.calls if called == name]
 
 
+def wandb_tracker(
+    run_dir: Path, mode: Mode = "online", artifacts: Artifacts = "reference"
+) -> WandbTracker:
+    return WandbTracker(run_dir=run_dir, project="p", entity=None, mode=mode, artifacts=artifacts)
+
+
 def start(tracker: WandbTracker) -> WandbTracker:
     tracker.start({}, RunLabel("a run"))
     return tracker
@@ -258,7 +266,7 @@ def test_a_broken_library_does_not_stop_a_run(
 ) -> None:
     library = Library(call)
     monkeypatch.setitem(sys.modules, "wandb", library)
-    guarded = SafeTracker(WandbTracker(tmp_path, "p", mode="offline"), samples=2)
+    guarded = SafeTracker(wandb_tracker(tmp_path, "offline"), samples=2)
     guarded.start(CONFIG, {}, tmp_path)
     guarded.round(initial_round(), result_of(0))
     guarded.round(made_round(tmp_path), result_of(1))
@@ -276,7 +284,7 @@ def test_online_the_run_uses_what_it_made_before(
 ) -> None:
     library = Library()
     monkeypatch.setitem(sys.modules, "wandb", library)
-    tracker = start(WandbTracker(tmp_path, "p", mode="online"))
+    tracker = start(wandb_tracker(tmp_path))
     tracker.artifact(StageArtifact("adapter", "M1", Path(), (), {}))
     assert library.of("use_artifact") == []
     tracker.artifact(STAGE)  # its pairs were never logged
@@ -289,7 +297,7 @@ def test_a_whole_model_is_logged_as_weights(
 ) -> None:
     library = Library()
     monkeypatch.setitem(sys.modules, "wandb", library)
-    tracker = start(WandbTracker(tmp_path, "p", mode="online"))
+    tracker = start(wandb_tracker(tmp_path))
     tracker.artifact(StageArtifact("weights", "M1", Path(), (), {}))
     assert library.of("Artifact") == [("weights-1234", "model")]
 
@@ -303,7 +311,7 @@ def test_an_artifact_that_takes_too_long_costs_a_line_of_lineage(
 
     library = Slow()
     monkeypatch.setitem(sys.modules, "wandb", library)
-    tracker = start(WandbTracker(tmp_path, "p", mode="online"))
+    tracker = start(wandb_tracker(tmp_path))
     tracker.artifact(StageArtifact("adapter", "M1", Path(), (), {}))
     tracker.artifact(STAGE)
     assert caplog.messages == ["tracking: W&B will not show the use of adapter M1 (not yet there)"]
@@ -319,7 +327,7 @@ def test_artifacts_are_told_of_as_the_user_says(
 ) -> None:
     library = Library()
     monkeypatch.setitem(sys.modules, "wandb", library)
-    start(WandbTracker(tmp_path, "p", mode=mode, artifacts=artifacts)).artifact(STAGE)
+    start(wandb_tracker(tmp_path, mode, artifacts)).artifact(STAGE)
     assert len(library.of("log_artifact")) == logged
 
 
@@ -329,7 +337,7 @@ def test_alarms_reach_people_online_only(
 ) -> None:
     library = Library()
     monkeypatch.setitem(sys.modules, "wandb", library)
-    start(WandbTracker(tmp_path, "p", mode=mode)).alarm("t" * 100, "text")
+    start(wandb_tracker(tmp_path, mode)).alarm("t" * 100, "text")
     assert library.of("alert") == [(f"{'t' * 62}…", "text", "WARN")] * alerts
 
 
@@ -337,7 +345,7 @@ def test_a_resumed_run_keeps_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     library = Library()
     monkeypatch.setitem(sys.modules, "wandb", library)
     for directory in ("a", "a", "b"):
-        start(WandbTracker(tmp_path / directory, "p", mode="offline"))
+        start(wandb_tracker(tmp_path / directory, "offline"))
     ids = [settings["id"] for settings in library.settings]
     assert ids[0] == ids[1] != ids[2]
 
@@ -356,7 +364,7 @@ def test_online_falls_back_to_offline_under_a_new_id(
 
     library = Offline()
     monkeypatch.setitem(sys.modules, "wandb", library)
-    tracker = start(WandbTracker(tmp_path, "p", mode="online"))
+    tracker = start(wandb_tracker(tmp_path))
     assert [mode for mode, _ in tried] == ["online", "offline"]
     assert tried[0][1] != tried[1][1]
     assert "(no route); continuing offline" in caplog.text
@@ -366,7 +374,7 @@ def test_online_falls_back_to_offline_under_a_new_id(
 
 def test_use_before_start_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="outside start"):
-        WandbTracker(Path("unused"), "p").metrics(0, {})
+        wandb_tracker(Path("unused")).metrics(0, {})
 
 
 def test_environment_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +388,7 @@ def test_environment_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setitem(sys.modules, "wandb", Looking())
     before = dict(os.environ)
-    start(WandbTracker(tmp_path, "p", mode="offline"))
+    start(wandb_tracker(tmp_path, "offline"))
     assert seen[0]["WANDB_DATA_DIR"] == str(tmp_path / "wandb" / "data")
     assert seen[0]["WANDB_CACHE_DIR"] == "mine"
     assert dict(os.environ) == before
