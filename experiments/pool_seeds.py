@@ -10,27 +10,18 @@ share an instruction do not count it twice. Differences are paired by run and in
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from iterdpo.evaluation.statistics import Estimate, mean_ci
+from iterdpo.evaluation.summary import Summary
+from iterdpo.evaluation.summary_file import read_summary
 
 PERFECT = 5.0
 ByPrompt = Mapping[str, Sequence[float]]
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    """Return a run's summary, each model with its oracle scores by prompt."""
-    summary: dict[str, Any] = json.loads((run / "summary.json").read_text("utf-8"))
-    store = Path(json.loads((run / "config.json").read_text("utf-8"))["store"]["root"])
-    for model in summary["models"]:
-        path = store / model["stages"]["evaluation"] / "evaluation.json"
-        model["evaluation"] = json.loads(path.read_text("utf-8"))
-    return summary
 
 
 def pooled(runs: Sequence[ByPrompt]) -> dict[str, list[float]]:
@@ -51,27 +42,33 @@ def difference(later: Sequence[ByPrompt], earlier: Sequence[ByPrompt]) -> Estima
     return mean_ci(pooled(gaps))
 
 
-def pool(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def pool(runs: Sequence[Summary]) -> dict[str, Any]:
     """Return what the runs say together, by model and between models."""
-    count = len(runs[0]["models"])
-    sampled = [
-        [run["models"][i]["evaluation"]["sampled_by_prompt"] for run in runs] for i in range(count)
-    ]
-    models = []
+    count = len(runs[0].models)
+    sampled = [[run.models[i].evaluation.sampled_by_prompt for run in runs] for i in range(count)]
+    models: list[dict[str, Any]] = []
     for i in range(count):
-        entries = [run["models"][i] for run in runs]
-        made = [run["iterations"][i - 1] for run in runs] if i else []
+        measured = [run.models[i].evaluation for run in runs]
+        qualities = [item.quality for item in measured if item.quality]
+        made = [run.iterations[i - 1].pairs for run in runs] if i else []
+        labels = [pairs.quality.label_accuracy for pairs in made]
         models.append(
             {
-                "name": entries[0]["name"],
+                "name": runs[0].models[i].name,
                 "quality": mean_ci(pooled(sampled[i])),
-                "perfect": fmean(e["quality"]["perfect_share"] for e in entries),
-                "greedy": fmean(e["quality"]["greedy_mean"] for e in entries),
-                "tokens": fmean(e["response_tokens"] for e in entries),
-                "fixed": fmean(e["judge"]["fixed_set"]["pairwise_accuracy"] for e in entries),
-                "own": fmean(e["judge"]["own_answers"]["pairwise_accuracy"] for e in entries),
-                "pairs": fmean(m["pairs"]["kept"] for m in made) if made else None,
-                "labels": fmean(m["pairs"]["label_accuracy"] for m in made) if made else None,
+                "perfect": mean(quality.perfect_share for quality in qualities),
+                "greedy": mean(quality.greedy_mean for quality in qualities),
+                "tokens": mean(item.response_tokens for item in measured),
+                "reference": mean(item.judge.reference_set.pairwise_accuracy for item in measured),
+                "own": mean(item.judge.own_answers.pairwise_accuracy for item in measured),
+                "pairs": mean(pairs.kept for pairs in made),
+                "labels": mean(label.mean if label else None for label in labels),
             }
         )
     first, last = models[0]["quality"].mean, models[-1]["quality"].mean
@@ -79,15 +76,15 @@ def pool(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "models": models,
         "steps": [difference(sampled[i], sampled[i - 1]) for i in range(1, count)],
         "gap_closed": (last - first) / (PERFECT - first),
-        "wall_seconds": [run["run"]["wall_seconds"] for run in runs],
-        "seeds": [run["run"]["seed"] for run in runs],
+        "wall_seconds": [run.run.wall_seconds for run in runs],
+        "seeds": [run.run.seed for run in runs],
     }
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return the result as Markdown."""
     lines = [
-        "| | quality (0–5) | gain | perfect | greedy | judge: fixed set | own answers "
+        "| | quality (0–5) | gain | perfect | greedy | judge: reference set | own answers "
         "| pairs | labels right |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -99,7 +96,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         half = (quality.high - quality.low) / 2
         lines.append(
             f"| {model['name']} | {quality.mean:.2f} ± {half:.2f} | {gain} "
-            f"| {100 * model['perfect']:.0f} % | {model['greedy']:.2f} | {model['fixed']:.3f} "
+            f"| {100 * model['perfect']:.0f} % | {model['greedy']:.2f} | {model['reference']:.3f} "
             f"| {model['own']:.3f} | {pairs} | {labels} |"
         )
     minutes = ", ".join(f"{seconds / 60:.1f}" for seconds in result["wall_seconds"])
@@ -121,7 +118,7 @@ def main() -> None:
     runs = sorted(options.sweep.glob("*/summary.json"))
     if not runs:
         parser.error(f"{options.sweep} holds no job with a summary.json")
-    print(markdown(pool([read_run(path.parent) for path in runs])))
+    print(markdown(pool([read_summary(path.parent) for path in runs])))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,13 @@ from iterdpo.records import Candidate, Judgment, Policy, Prompt, Unscored
 from iterdpo.stages.base import Candidates, Judgments, Pairs, PrepareBase, Prompts
 from iterdpo.stages.compare import Compare
 from iterdpo.stages.evaluate import Measure
+from iterdpo.stages.gains import MeasureAgreement, MeasureBaselines, MeasureGains
 from iterdpo.stages.generate import Generate
+from iterdpo.stages.head_to_head import CountComparisons, Rate
 from iterdpo.stages.health import CheckHealth
 from iterdpo.stages.judge import JudgeCandidates
+from iterdpo.stages.oracle_scores import ScoreByOracle
+from iterdpo.stages.pair_quality import MeasurePairs
 from iterdpo.stages.self_instruct import SelfInstruct
 from iterdpo.stages.sft import SupervisedFineTuning
 from iterdpo.store.runner import Stages
@@ -34,11 +38,11 @@ class Recipe:
     select: Stage[[int], tuple[Prompt, ...]] | SelfInstruct
     """An iteration's prompts: given, or written by M0."""
     held_out: Stage[[], tuple[Prompt, ...]]
-    labelled: Stage[[], tuple[Prompt, ...]]
+    reference_prompts: Stage[[], tuple[Prompt, ...]]
     generate: Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
     answer: Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
     answer_greedily: Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
-    answer_fixed: Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
+    answer_reference: Stage[[Prompts, Stored[Policy]], tuple[Candidate, ...]]
     judge: Stage[[Prompts, Candidates, Stored[Policy]], tuple[Judgment, ...]]
     judge_measured: JudgeCandidates
     """The same judge, kept apart from what the loop learns from; of given pairs, the only one."""
@@ -50,8 +54,16 @@ class Recipe:
     train: Stage[[int, Stored[Policy], Stored[Policy], Pairs, Candidates], Policy]
     """Of the iteration's number, the policy to start from, and the reference."""
     measure: Measure
+    score: ScoreByOracle | None
+    """None without an oracle."""
     compare: Compare | None
     """None where nothing compares two models."""
+    count_comparisons: CountComparisons
+    rate: Rate
+    measure_pairs: MeasurePairs
+    measure_baselines: MeasureBaselines
+    measure_gains: MeasureGains
+    measure_agreement: MeasureAgreement
     baselines: tuple[Generate, ...]
     """M0 at lower temperatures, beside its answers at the candidates' settings. None where nobody
     would compare them."""

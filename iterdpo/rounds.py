@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from iterdpo.evaluation.baselines import TemperatureBaseline
+    from iterdpo.evaluation.gains import Gains
+    from iterdpo.evaluation.head_to_head import HeadToHead
+    from iterdpo.evaluation.health import Health
+    from iterdpo.evaluation.pairs import PairQuality
+    from iterdpo.evaluation.ratings import Rating
     from iterdpo.evaluation.report import Evaluation
+    from iterdpo.evaluation.statistics import Estimate
     from iterdpo.records import Policy
     from iterdpo.stages.base import Candidates, Comparisons, Judgments, Pairs, Prompts
-    from iterdpo.stages.health import Health
     from iterdpo.store.stage import Stored
 
 
@@ -28,16 +34,15 @@ class IterationResult:
 
 
 @dataclass(frozen=True)
-class BaselineComparison:
-    """A policy's answers against those of M0 that are as sharp, or sharper."""
+class PolicyComparison:
+    """A policy's answers against an opponent's."""
 
-    baseline: str
-    """``temperature T``: M0's at T against the sampled ones; ``greedy``: the greedy ones of both,
-    which no temperature improves."""
-    answers: Candidates
-    opponents: Candidates
-    """M0's."""
+    opponent: PolicyEvaluation
     comparisons: Comparisons
+    result: Stored[HeadToHead]
+    baseline: str | None = None
+    """None: the sampled answers of both. ``temperature T``: the sampled ones against M0's at T;
+    ``greedy``: the greedy ones of both, which no temperature improves."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,20 @@ class PolicyEvaluation:
     """Its sampled answers to the held-out prompts, which meet the opponents'."""
     greedy: Candidates
     """Its greedy ones."""
-    fixed: Judgments
-    """Its judgments of M0's answers to the labelled prompts."""
+    reference_judgments: Judgments
+    """Its judgments of the judge reference set: M0's answers to prompts of their own."""
     evaluation: Stored[Evaluation]
-    comparisons: tuple[tuple[PolicyEvaluation, Comparisons], ...]
-    """Each opponent with what the arbiter said: the policy that the iteration started from, and M0.
-    Empty without an arbiter, and for a policy that stayed as it was: it has met them before."""
+    pair_quality: Stored[PairQuality] | None
+    """Of the pairs that its iteration made; None for M0."""
+    gains: Stored[Gains] | None
+    """None for M0, and without an oracle."""
+    agreement: Stored[Estimate | None] | None
+    """With the judge before; None for M0, and where the judgments are the very same."""
+    comparisons: tuple[PolicyComparison, ...]
+    """With the policy that the iteration started from, and with M0. Empty without an arbiter, and
+    for a policy that stayed as it was: it has met them before."""
+    ratings: Stored[tuple[Rating, ...]] | None
+    """Of all policies so far; None while none have met."""
     health: Stored[Health]
     parent: PolicyEvaluation | None
     """The policy that the iteration started from; None for M0."""
@@ -62,9 +75,11 @@ class PolicyEvaluation:
     """Whether an alarm ends the run with this policy."""
     next_start: Stored[Policy]
     """The policy that the next iteration starts from: this one, or the best so far."""
-    baselines: tuple[tuple[float, Candidates], ...] = ()
+    baseline_answers: tuple[tuple[float, Candidates], ...] = ()
     """M0's answers at lower temperatures, by temperature: what sharpening alone would gain."""
-    against_baselines: tuple[BaselineComparison, ...] = ()
+    baselines: Stored[tuple[TemperatureBaseline, ...]] | None = None
+    """How good these are; None without an oracle."""
+    against_baselines: tuple[PolicyComparison, ...] = ()
     """What an arbiter that is no oracle said of its answers against what M0 writes without
     learning anything. Empty for M0, and without baselines."""
 

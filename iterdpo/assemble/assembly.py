@@ -23,7 +23,6 @@ from iterdpo.config.choices import build
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.engines.verified import VerifiedEngine
-from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.pairing.offline import OfflineDataset
 from iterdpo.recipe import Recipe
 from iterdpo.tracking.safe import SafeTracker
@@ -39,7 +38,6 @@ class Assembly:
 
     recipe: Recipe
     engine: VerifiedEngine
-    oracle: Verifier | None
     tracker: SafeTracker
 
 
@@ -72,7 +70,7 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     recipe = make_recipe(config, verified, prompts, make_judge(config, verified), oracle)
     if offline is not None:
         recipe = with_offline_pairs(recipe, config, offline)
-    return Assembly(recipe, verified, oracle, make_tracker(config, run_dir))
+    return Assembly(recipe, verified, make_tracker(config, run_dir))
 
 
 def make_tracker(config: Config, run_dir: Path) -> SafeTracker:

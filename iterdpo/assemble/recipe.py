@@ -22,10 +22,14 @@ from iterdpo.recipe import Recipe
 from iterdpo.stages import names
 from iterdpo.stages.base import PrepareBase
 from iterdpo.stages.evaluate import Measure
+from iterdpo.stages.gains import MeasureAgreement, MeasureBaselines, MeasureGains
 from iterdpo.stages.generate import Generate, SelectPrompts
+from iterdpo.stages.head_to_head import CountComparisons, Rate
 from iterdpo.stages.health import CheckHealth
 from iterdpo.stages.judge import JudgeCandidates
 from iterdpo.stages.offline_pairs import KeepOfflinePairs
+from iterdpo.stages.oracle_scores import ScoreByOracle
+from iterdpo.stages.pair_quality import MeasurePairs
 from iterdpo.stages.pairs import BuildPairs
 from iterdpo.stages.sft import Merge
 from iterdpo.stages.train import Train
@@ -50,7 +54,7 @@ def make_recipe(
         seed=seed,
     )
     few = replace(sampling, n=evaluation.samples)
-    fixed = replace(sampling, n=evaluation.reference_samples)
+    reference = replace(sampling, n=evaluation.reference_samples)
     measured = oracle or evaluation.arbiter != "none"
     cooled = evaluation.baseline_temperatures if measured else ()
     baselines = [replace(few, temperature=temperature) for temperature in cooled]
@@ -66,11 +70,13 @@ def make_recipe(
         ),
         select=make_select(config, engine, prompts),
         held_out=SelectPrompts(prompts, "evaluation", evaluation.prompts, seed),
-        labelled=SelectPrompts(prompts, "labelled", evaluation.reference_prompts, seed),
+        reference_prompts=SelectPrompts(prompts, "labelled", evaluation.reference_prompts, seed),
         generate=Generate(engine, sampling, system, "answers"),
         answer=Generate(engine, few, system, "is evaluated", names.ANSWERS),
         answer_greedily=Generate(engine, greedy, system, "is evaluated, greedy", names.ANSWERS),
-        answer_fixed=Generate(engine, fixed, system, "writes the labelled set", names.ANSWERS),
+        answer_reference=Generate(
+            engine, reference, system, "writes the reference set", names.ANSWERS
+        ),
         judge=JudgeCandidates(judge, engine),
         judge_measured=JudgeCandidates(judge, engine, names.ANSWER_JUDGMENTS),
         build_pairs=make_pairing(config),
@@ -88,7 +94,14 @@ def make_recipe(
             max_engine_gap=config.engine.max_gap if config.engine.serve == "dequantized" else None,
         ),
         measure=Measure(oracle, scale),
+        score=ScoreByOracle(oracle) if oracle else None,
         compare=make_comparison(config, engine, oracle),
+        count_comparisons=CountComparisons(ordered=evaluation.arbiter != "oracle"),
+        rate=Rate(),
+        measure_pairs=MeasurePairs(),
+        measure_baselines=MeasureBaselines(),
+        measure_gains=MeasureGains(),
+        measure_agreement=MeasureAgreement(),
         baselines=tuple(
             Generate(engine, cooler, system, "is evaluated, cooler", names.ANSWERS)
             for cooler in baselines

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from iterdpo.evaluation.table import DASH, comparison, number, spread, spread_of
+from iterdpo.evaluation.summary import ModelSummary, Summary
+from iterdpo.evaluation.summary_file import SUMMARY_FILE
+from iterdpo.evaluation.table import DASH, number, spread, spread_of
 from iterdpo.evaluation.table import share as percent
 
 if TYPE_CHECKING:
@@ -18,51 +20,48 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def announce(result: Mapping[str, Any], iterations: int) -> None:
+def announce(summary: Summary, iterations: int) -> None:
     """Log what the newest model and its iteration came to."""
-    model = result["models"][-1]
-    parts = [f"{model['name']} of M{iterations}"]
-    if model["iteration"]:
-        made = result["iterations"][-1]
-        scored, unscored = made["judgments"]["scored"], made["judgments"]["unscored"]
-        parts.append(f"{made['candidates']} answers, {scored} scored, {unscored} unscored")
-        dropped = sum(made["pairs"]["dropped"].values())
-        parts.append(f"{made['pairs']['kept']} pairs, {dropped} dropped")
-        if made["training"]:
-            parts.append(f"step-0 loss {made['training']['step0_loss']:.4f}")
+    model = summary.models[-1]
+    parts = [f"{model.name} of M{iterations}"]
+    if made := summary.iteration(model.iteration):
+        judged, dropped = made.judgments, sum(made.pairs.dropped.values())
+        parts.append(
+            f"{made.candidates} answers, {judged.scored} scored, {judged.unscored} unscored"
+        )
+        parts.append(f"{made.pairs.kept} pairs, {dropped} dropped")
+        if made.training:
+            parts.append(f"step-0 loss {made.training.step0_loss:.4f}")
         else:
             parts.append("no pair left: the policy stays")
-    if model["quality"]:
-        quality = model["quality"]
-        parts.append(f"quality {quality['mean']:.2f} of {quality['perfect']:g}")
+    if quality := model.evaluation.quality:
+        parts.append(f"quality {quality.mean:.2f} of {quality.perfect:g}")
     log.info("%s", " | ".join(parts))
-    for alarm in result["alarms"]:
-        if alarm["iteration"] == model["iteration"]:
-            log.warning("alarm: %s", alarm["message"])
+    for alarm in summary.alarms_of(model.iteration):
+        log.warning("alarm: %s", alarm.message)
 
 
-def show(result: Mapping[str, Any], run_dir: Path) -> None:
+def show(summary: Summary, run_dir: Path) -> None:
     """Print the table of all models."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
-    for model in result["models"]:
-        table.add_row(*row(model, result))
+    for model in summary.models:
+        table.add_row(*row(model, summary))
     with printing() as console:
-        _print(console, table, result, run_dir)
+        _print(console, table, summary, run_dir)
 
 
-def _print(console: Console, table: Table, result: Mapping[str, Any], run_dir: Path) -> None:
+def _print(console: Console, table: Table, summary: Summary, run_dir: Path) -> None:
     console.print(table)
-    console.print(legend(result), style="dim", highlight=False)
-    if best := result["best"]:
-        said = f"best: {best['model']}, {best['why']}"
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
-    if stopped := result["stopped"]:
-        console.print(stopped["message"], highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{run_dir}/summary.json", highlight=False, markup=False, soft_wrap=True)
+    console.print(legend(summary), style="dim", highlight=False)
+    lines = [f"best: {summary.best.model}, {summary.best.why}"]
+    if summary.stopped:
+        lines.append(summary.stopped.message)
+    for line in (*lines, f"{run_dir}/{SUMMARY_FILE}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -88,38 +87,37 @@ COLUMNS = (
 LEGEND = (
     "quality, greedy: mean score of sampled and of greedy answers{range}\n"
     "gain: of quality, over the model that the iteration started from, paired, 95 % interval\n"
-    "vs M0: win rate of its answers against M0's, by the judge that never changes\n"
-    "judge, own: pairs rightly ordered, in the fixed set and among the model's own answers\n"
+    "vs M0: win rate of its answers against M0's, by the fixed judge\n"
+    "judge, own: pairs rightly ordered, in the reference set and among the model's own answers\n"
     "labels: pairs trained on whose chosen answer is the better one\n"
     "*: the best model"
 )
 
 
-def legend(result: Mapping[str, Any]) -> str:
+def legend(summary: Summary) -> str:
     """Return what the columns are, with the range of the oracle's scores where there are any."""
-    qualities = (model["quality"] for model in result["models"])
+    qualities = (model.evaluation.quality for model in summary.models)
     quality = next((found for found in qualities if found), None)
-    return LEGEND.format(range=f", 0 to {quality['perfect']:g}" if quality else "")
+    return LEGEND.format(range=f", 0 to {quality.perfect:g}" if quality else "")
 
 
-def row(model: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+def row(model: ModelSummary, summary: Summary) -> list[str]:
     """Return a model's cells, in the order of ``COLUMNS``."""
-    quality, judge, gain = model["quality"], model["judge"], model["gain"]
-    iterations = result["iterations"]
-    made = next((item for item in iterations if item["iteration"] == model["iteration"]), None)
-    pairs = made["pairs"] if made else {"kept": None, "label_accuracy": None}
-    best = result["best"] and result["best"]["model"] == model["name"]
-    against = comparison(result, model["name"], result["models"][0]["name"])
+    quality, judge, gains = model.evaluation.quality, model.evaluation.judge, model.gains
+    made = summary.iteration(model.iteration)
+    met = summary.comparison(model.name, summary.models[0].name)
+    wins = met.result.win_rate if met else None
+    labels = made.pairs.quality.label_accuracy if made else None
     return [
-        f"{model['name']}{'*' if best else ''}",
-        spread(quality["mean"], *quality["ci95"]) if quality else DASH,
-        spread_of(gain["over_previous"] if gain else None, signed=True),
-        percent(against["win_rate"]["mean"] if against and against["win_rate"] else None),
-        percent(quality["perfect_share"]) if quality else DASH,
-        number(quality["greedy_mean"]) if quality else DASH,
-        number(model["response_tokens"], 1),
-        number(judge["fixed_set"]["pairwise_accuracy"], 3),
-        number(judge["own_answers"]["pairwise_accuracy"], 3),
-        number(pairs["kept"], 0),
-        percent(pairs["label_accuracy"]),
+        f"{model.name}{'*' if model.name == summary.best.model else ''}",
+        spread(quality.mean, *quality.ci95) if quality else DASH,
+        spread_of(gains.over_previous if gains else None, signed=True),
+        percent(wins.mean if wins else None),
+        percent(quality.perfect_share) if quality else DASH,
+        number(quality.greedy_mean) if quality else DASH,
+        number(model.evaluation.response_tokens, 1),
+        number(judge.reference_set.pairwise_accuracy, 3),
+        number(judge.own_answers.pairwise_accuracy, 3),
+        number(made.pairs.kept if made else None, 0),
+        percent(labels.mean if labels else None),
     ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from iterdpo.cli import console
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
+from iterdpo.evaluation.summary import Summary
 from iterdpo.runs import execute as runs
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.tools.hub.share import share_at_the_end
@@ -20,15 +19,15 @@ def execute(
     run_dir: Path,
     engine: Engine | None = None,
     stop: StopRequest | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Run the loop, show how it goes and what came of it; see ``runs.execute``."""
     report = LiveReport(run_dir, on=config.report)
 
-    def after_round(result: Mapping[str, Any]) -> None:
+    def after_round(summary: Summary) -> None:
         report.write()
-        console.announce(result, config.iterations)
+        console.announce(summary, config.iterations)
 
-    result = runs.execute(config, run_dir, engine, stop, after_round)
-    console.show(result, run_dir)
+    summary = runs.execute(config, run_dir, engine, stop, after_round)
+    console.show(summary, run_dir)
     share_at_the_end(config.hub, run_dir)
-    return result
+    return summary

@@ -19,12 +19,12 @@ from iterdpo.assemble import assemble, library_versions
 from iterdpo.config.schema import Config
 from iterdpo.errors import UserError
 from iterdpo.evaluation.best import Best
-from iterdpo.evaluation.health import HealthMetrics
+from iterdpo.evaluation.health import Health, HealthMetrics
 from iterdpo.pairing.base import Pairing
 from iterdpo.records import Pair
 from iterdpo.stages.compare import Compare
 from iterdpo.stages.generate import Generate, SelectPrompts
-from iterdpo.stages.health import CheckHealth, Health
+from iterdpo.stages.health import CheckHealth
 from iterdpo.stages.judge import JudgeCandidates
 from iterdpo.stages.pairs import BuildPairs
 from iterdpo.stages.self_instruct import SelfInstruct

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ from hydra.experimental.callback import Callback
 
 from iterdpo.cli.console import printing
 from iterdpo.cli.overrides import FAILURE_FILE
+from iterdpo.errors import UserError
+from iterdpo.evaluation.summary import Summary
+from iterdpo.evaluation.summary_file import SUMMARY_FILE, read_summary
 from iterdpo.evaluation.table import DASH, number
-from iterdpo.runs.directory import SUMMARY_FILE, job_order
+from iterdpo.runs.directory import job_order
 
 
 class SweepTable(Callback):
@@ -24,32 +29,29 @@ class SweepTable(Callback):
         if not jobs:
             return
         show(jobs)
-        if any(job["error"] for job in jobs):
+        if any(job.error for job in jobs):
             sys.exit(1)
 
 
-def read_jobs(directory: Path) -> list[dict[str, Any]]:
-    """Return each job of a sweep: its name, overrides, summary and error, in order."""
-    jobs = []
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep."""
+
+    name: str
+    overrides: tuple[str, ...]
+    summary: Summary | None
+    error: str | None
+    """Why it has no result."""
+
+
+def read_jobs(directory: Path) -> list[Job]:
+    """Return each job of a sweep, in order."""
     places = directory.glob("*/.hydra/overrides.yaml")
-    for job in sorted((place.parent.parent for place in places), key=job_order):
-        summary, failure = job / SUMMARY_FILE, job / FAILURE_FILE
-        jobs.append(
-            {
-                "name": job.name,
-                "overrides": _overrides(job / ".hydra" / "overrides.yaml"),
-                "summary": json.loads(summary.read_text("utf-8")) if summary.is_file() else None,
-                "error": json.loads(failure.read_text("utf-8"))["error"]
-                if failure.is_file()
-                else None
-                if summary.is_file()
-                else "ended without a result",
-            }
-        )
-    return jobs
+    jobs = sorted((place.parent.parent for place in places), key=job_order)
+    return [_job(place) for place in jobs]
 
 
-def show(jobs: list[dict[str, Any]]) -> None:
+def show(jobs: Sequence[Job]) -> None:
     """Print a row a job: its overrides and the quality of its models, or its error."""
     from rich.table import Table
 
@@ -57,18 +59,33 @@ def show(jobs: list[dict[str, Any]]) -> None:
     for column in ("job", "overrides", "quality M0 → Mt"):
         table.add_column(column, overflow="fold")
     for job in jobs:
-        table.add_row(job["name"], " ".join(job["overrides"]), job["error"] or _qualities(job))
+        table.add_row(job.name, " ".join(job.overrides), job.error or _qualities(job))
     with printing() as console:
         console.print(table)
 
 
-def _qualities(job: dict[str, Any]) -> str:
-    models = job["summary"]["models"]
-    means = [model["quality"]["mean"] if model["quality"] else None for model in models]
+def _job(place: Path) -> Job:
+    failure = place / FAILURE_FILE
+    summary: Summary | None = None
+    error: str | None = "ended without a result"
+    if (place / SUMMARY_FILE).is_file():
+        try:
+            summary, error = read_summary(place), None
+        except UserError as unreadable:
+            error = str(unreadable)
+    if failure.is_file():
+        error = json.loads(failure.read_text("utf-8"))["error"]
+    return Job(place.name, _overrides(place / ".hydra" / "overrides.yaml"), summary, error)
+
+
+def _qualities(job: Job) -> str:
+    assert job.summary is not None
+    found = [model.evaluation.quality for model in job.summary.models]
+    means = [quality.mean if quality else None for quality in found]
     return " → ".join(number(mean) for mean in means) if any(means) else DASH
 
 
-def _overrides(place: Path) -> list[str]:
+def _overrides(place: Path) -> tuple[str, ...]:
     from omegaconf import OmegaConf
 
-    return [str(override) for override in OmegaConf.load(place)]
+    return tuple(str(override) for override in OmegaConf.load(place))

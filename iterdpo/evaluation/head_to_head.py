@@ -1,4 +1,4 @@
-"""Two models' answers to the same prompts against each other, by a judge that never changes.
+"""Two models' answers to the same prompts against each other, by the fixed judge.
 
 A model's own scores cannot tell whether it got better: it gave them. Here the judge is the same for
 every model: exact scores, M0, or a model from outside.
@@ -31,8 +31,9 @@ class HeadToHead:
     wins: int
     ties: int
     losses: int
-    flips: int
-    """Of the ties, those where the two orders named different winners."""
+    flips: int | None
+    """Of the ties, those where the two orders named different winners; None of a judge that is
+    shown no order."""
     unscored: int
     """Comparisons that could not be read, of which no number is made."""
     reasons: Mapping[str, int]
@@ -57,12 +58,15 @@ def duels(answers: Sequence[Candidate], opponents: Sequence[Candidate]) -> tuple
     return tuple((answer, opponent) for answer, opponent in places if opponent is not None)
 
 
-def head_to_head(comparisons: Sequence[Comparison], tokens: Mapping[str, int]) -> HeadToHead:
+def head_to_head(
+    comparisons: Sequence[Comparison], tokens: Mapping[str, int], ordered: bool = True
+) -> HeadToHead:
     """Count what the comparisons of one model with another came to.
 
     Args:
         comparisons: of one model with one opponent.
         tokens: length of each answer in tokens, by its id.
+        ordered: whether the judge was shown the answers in an order; an oracle is not.
 
     Raises:
         KeyError: a compared answer has no length.
@@ -79,7 +83,7 @@ def head_to_head(comparisons: Sequence[Comparison], tokens: Mapping[str, int]) -
         wins=counts[1.0],
         ties=counts[0.5],
         losses=counts[0.0],
-        flips=sum(item.flipped for item in comparisons),
+        flips=sum(item.flipped for item in comparisons) if ordered else None,
         unscored=counts[None],
         reasons=dict(Counter(item.unscored for item in comparisons if item.outcome is None)),
         win_rate=win_rate_ci(outcomes) if outcomes else None,

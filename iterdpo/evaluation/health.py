@@ -1,7 +1,7 @@
 """Signs that a loop which judges itself goes wrong: pure functions of what was measured.
 
 Self-rewarding fails quietly: scores crowd at the top until every pair is a tie, the judge falls for
-length, or it is ever more pleased while a judge that does not change sees nothing (CREAM, arXiv
+length, or it is ever more pleased while the fixed judge sees nothing (CREAM, arXiv
 2410.12735; Temporal Self-Rewarding, arXiv 2508.06026). Each sign is one number with one limit.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from iterdpo.config.health import HealthConfig
+from iterdpo.evaluation.best import Best
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class HealthMetrics:
     parent: str | None = None
     """Name of the model that the iteration started from."""
     fixed_gain: float | None = None
-    """Gain over ``parent`` by the judge that does not change: the oracle's points, or the win rate
-    less one half."""
+    """Gain over ``parent`` by the fixed judge: the oracle's points, or the win rate less one
+    half."""
     fixed_gain_low: float | None = None
     """Lower end of its 95 % interval."""
     tie_rate: float | None = None
@@ -62,6 +63,16 @@ class Alarm:
     """One line: what was seen, the limit, and what it can mean."""
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What one check found."""
+
+    metrics: HealthMetrics
+    alarms: tuple[Alarm, ...]
+    best: Best
+    """Of all models so far."""
+
+
 def alarms(history: Sequence[HealthMetrics], thresholds: HealthConfig) -> tuple[Alarm, ...]:
     """Return the alarms of the last model in ``history``.
 
@@ -91,8 +102,8 @@ def length_growth(history: Sequence[HealthMetrics]) -> float | None:
 def unproven_rise(history: Sequence[HealthMetrics]) -> float | None:
     """Return by how much a model's answers are judged better than its parent's were.
 
-    By each model itself, or by whoever judges in their place. None where the judge that does not
-    change sees a gain too, where there is no such judge, and for a model without a parent.
+    By each model itself, or by whoever judges in their place. None where the fixed judge sees a
+    gain too, where there is no such judge, and for a model without a parent.
     """
     now = history[-1]
     before = next((item for item in history if item.model == now.parent), None)

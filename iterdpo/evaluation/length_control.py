@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from iterdpo.evaluation.logistic import SMALLEST_TIE, logistic_fit
 from iterdpo.evaluation.resampling import (
+    FIT_RESAMPLES,
+    SEED,
     percentile_interval,
     prompt_means,
     random_weights,
@@ -22,8 +24,8 @@ PRIOR_SPREAD = 2.5
 def length_controlled(
     comparisons_by_prompt: Mapping[Key, Sequence[Lengths]],
     *,
-    resamples: int = 1000,
-    seed: int = 0,
+    resamples: int = FIT_RESAMPLES,
+    seed: int = SEED,
 ) -> Estimate | None:
     """Return the length-controlled win rate, in [0, 1], with its interval clustered by prompt.
 

@@ -12,6 +12,15 @@ LAB = "iterdpo.evaluation.oracles.LabOracle"
 """How a configuration names the lab's oracle."""
 
 
+@dataclass(frozen=True, slots=True)
+class OracleScore:
+    """An answer's exact score."""
+
+    candidate_id: str
+    prompt_id: str
+    score: float
+
+
 @dataclass(frozen=True)
 class LabOracle(Verifier):
     """The lab's oracle: 0 to 5 points."""

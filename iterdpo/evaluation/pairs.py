@@ -4,11 +4,42 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from iterdpo.evaluation.resampling import share_ci
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.records import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class PairQuality:
+    """What the pairs of an iteration are like."""
+
+    label_accuracy: Estimate | None
+    """Share, in [0, 1], whose chosen answer is better by gold scores; None without an oracle."""
+    margin_mean: float | None
+    """In the judge's points."""
+    length_ratio: float | None
+    """Mean tokens of chosen over rejected answers."""
+
+
+def pair_quality(
+    pairs: Sequence[Pair], tokens: Mapping[str, int], gold: Mapping[str, float] | None
+) -> PairQuality:
+    """Measure the pairs of an iteration.
+
+    Args:
+        pairs: those that were kept.
+        tokens: number of tokens by candidate id.
+        gold: gold score by candidate id, of candidates that have one; None without an oracle.
+    """
+    scored = [pair for pair in pairs if gold and {pair.chosen_id, pair.rejected_id} <= gold.keys()]
+    return PairQuality(
+        label_accuracy=label_accuracy(scored, gold or {}),
+        margin_mean=margin_mean(pairs),
+        length_ratio=length_ratio(pairs, tokens),
+    )
 
 
 def label_accuracy(pairs: Sequence[Pair], gold: Mapping[str, float]) -> Estimate | None:

@@ -17,7 +17,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from iterdpo.evaluation.logistic import SMALLEST_TIE, logistic_fit
-from iterdpo.evaluation.resampling import percentile_interval, random_weights
+from iterdpo.evaluation.resampling import (
+    FIT_RESAMPLES,
+    SEED,
+    percentile_interval,
+    random_weights,
+)
 
 if TYPE_CHECKING:
     from iterdpo.evaluation.resampling import Floats
@@ -50,7 +55,11 @@ class Rating:
 
 
 def bradley_terry(
-    models: Sequence[str], contests: Sequence[Contest], *, resamples: int = 1000, seed: int = 0
+    models: Sequence[str],
+    contests: Sequence[Contest],
+    *,
+    resamples: int = FIT_RESAMPLES,
+    seed: int = SEED,
 ) -> tuple[Rating, ...]:
     """Return the rating of each of ``models``, in their order; the first is 0 by definition.
 
@@ -99,6 +108,24 @@ def bradley_terry(
     return tuple(
         Rating(name, rating, min(low, rating), max(high, rating))
         for name, rating, (low, high) in zip(models, ratings, [(0.0, 0.0), *intervals], strict=True)
+    )
+
+
+def connected_ratings(models: Sequence[str], contests: Sequence[Contest]) -> tuple[Rating, ...]:
+    """Return the ratings of those of ``models`` that contests connect with the first.
+
+    A model none of whose comparisons could be read has no place on the scale. Nothing where no
+    other model is connected.
+    """
+    connected = {models[0]}
+    for _ in models:
+        met = ({contest.a, contest.b} for contest in contests)
+        connected |= {name for pair in met if pair & connected for name in pair}
+    if len(connected) == 1:
+        return ()
+    return bradley_terry(
+        [name for name in models if name in connected],
+        [contest for contest in contests if contest.a in connected],
     )
 
 

@@ -63,7 +63,7 @@ class Agreement:
 class JudgeReport:
     """The policy as a judge."""
 
-    fixed_set: Agreement
+    reference_set: Agreement
     """On M0's answers: the same texts for every judge."""
     own_answers: Agreement
     """On the policy's own answers, whose differences shrink as it improves: a falling value here
@@ -116,10 +116,10 @@ def evaluate(
     held_out: Sequence[Prompt],
     sampled: Sequence[Candidate],
     greedy: Sequence[Candidate],
-    own: Sequence[Judgment],
-    labelled: Sequence[Prompt],
-    fixed_answers: Sequence[Candidate],
-    fixed: Sequence[Judgment],
+    own_judgments: Sequence[Judgment],
+    reference_prompts: Sequence[Prompt],
+    reference_answers: Sequence[Candidate],
+    reference_judgments: Sequence[Judgment],
     oracle: Verifier | None,
     scale: tuple[float, float] | None = (0.0, 5.0),
 ) -> Evaluation:
@@ -129,29 +129,31 @@ def evaluate(
         held_out: the prompts it answered.
         sampled: its sampled answers to them.
         greedy: its greedy answers to them.
-        own: its judgments of ``sampled``.
-        labelled: the prompts of the fixed set.
-        fixed_answers: M0's answers to them.
-        fixed: its judgments of ``fixed_answers``.
+        own_judgments: its judgments of ``sampled``.
+        reference_prompts: the prompts of the judge reference set.
+        reference_answers: M0's answers to them.
+        reference_judgments: its judgments of these.
         oracle: exact scores; None where there are none.
         scale: the judge's lowest and highest score; None where its scores have no bounds.
     """
     quality, sampled_scores, greedy_scores = None, {}, {}
     both: Mapping[str, Scores] = {}
-    both_fixed: Mapping[str, Scores] = {}
+    on_reference: Mapping[str, Scores] = {}
     if oracle is not None:
         sampled_scores = oracle_scores(held_out, sampled, oracle)
         greedy_scores = oracle_scores(held_out, greedy, oracle)
         quality = quality_of(sampled_scores, greedy_scores, oracle.perfect)
-        both = score_pairs(held_out, sampled, own, oracle)
-        both_fixed = score_pairs(labelled, fixed_answers, fixed, oracle)
+        both = score_pairs(held_out, sampled, own_judgments, oracle)
+        on_reference = score_pairs(
+            reference_prompts, reference_answers, reference_judgments, oracle
+        )
     readable: defaultdict[str, list[float]] = defaultdict(list)
-    for judgment in (*own, *fixed):
+    for judgment in (*own_judgments, *reference_judgments):
         readable[judgment.prompt_id].append(float(judgment.score is not None))
     texts: defaultdict[str, list[str]] = defaultdict(list)
     for answer in sampled:
         texts[answer.prompt_id].append(answer.text)
-    scores = judged_scores(sampled, own)
+    scores = judged_scores(sampled, own_judgments)
     believed = {
         prompt: tuple(score for score in values if score is not None)
         for prompt, values in scores.items()
@@ -169,8 +171,8 @@ def evaluate(
     return Evaluation(
         quality=quality,
         judge=JudgeReport(
-            fixed_set=agreement_with_oracle(both_fixed, fixed, scale, oracle),
-            own_answers=agreement_with_oracle(both, own, scale, oracle),
+            reference_set=agreement_with_oracle(on_reference, reference_judgments, scale, oracle),
+            own_answers=agreement_with_oracle(both, own_judgments, scale, oracle),
             parse_rate=parsed.mean if parsed else None,
             length_correlation=by_length.mean if by_length else None,
             ci95={name: ends(value) for name, value in found.items() if value},

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 """The ends of an interval then wander by about 4 % of its half width from seed to seed."""
+FIT_RESAMPLES = 1000
+"""Of what takes a fit each: ratings and length control."""
+SEED = 0
+"""Of the weights, wherever no other is given."""
 
 
 def bootstrap_ci(
@@ -36,7 +40,7 @@ def bootstrap_ci(
     statistic: Statistic | None = None,
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> Estimate:
     """Return a statistic of all values with its interval, resampled by cluster.
 
@@ -74,7 +78,7 @@ def bootstrap_ci(
 
 
 def win_rate_ci(
-    preferences_by_prompt: Values[Key], *, resamples: int = RESAMPLES, seed: int = 0
+    preferences_by_prompt: Values[Key], *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Estimate:
     """Return the mean preference for a model, in [0, 1], with its interval.
 
@@ -106,7 +110,7 @@ def win_rate_ci(
 
 
 def share_ci(
-    outcomes_by_prompt: Values[Key], *, resamples: int = RESAMPLES, seed: int = 0
+    outcomes_by_prompt: Values[Key], *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Estimate:
     """Return the mean outcome, in [0, 1], every outcome weighing the same, with its interval.
 

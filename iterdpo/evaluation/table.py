@@ -2,84 +2,78 @@
 
 Self-Rewarding Language Models (arXiv 2401.10020) has a table of win rates and answer lengths (its
 table 1), one of head-to-head comparisons (figure 3) and one of the models as judges (table 4). Here
-they are rendered as Markdown from a run's ``summary.json``, with intervals, which the paper's lack.
+they are rendered as Markdown from a run's summary, with intervals, which the paper's lack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+
+from iterdpo.evaluation.statistics import Estimate
+from iterdpo.evaluation.summary import Summary
 
 DASH = "–"
 
-Entry = Mapping[str, Any]
 
-
-def markdown(summary: Entry) -> str:
+def markdown(summary: Summary) -> str:
     """Return every table that a summary has numbers for, a blank line between them."""
     tables = [
         answers_table(summary),
         head_to_head_table(summary),
         judges_table(summary),
         best_of_table(summary),
-        controls_table(summary),
+        baselines_table(summary),
+        f"Best: **{summary.best.model}**, {summary.best.why}.",
     ]
-    best = summary["best"]
-    if best:
-        tables.append(f"Best: **{best['model']}**, {best['why']}.")
     return "\n\n".join(table for table in tables if table) + "\n"
 
 
-def answers_table(summary: Entry) -> str:
+def answers_table(summary: Summary) -> str:
     """Return the models as writers: quality, gain, win rate against M0, length."""
-    best = summary["best"]["model"] if summary["best"] else None
     rows = []
-    for model in summary["models"]:
-        quality, gain = model["quality"], model["gain"] or {}
-        against = comparison(summary, model["name"], summary["models"][0]["name"])
-        name = f"**{model['name']}**" if model["name"] == best else model["name"]
+    for model in summary.models:
+        quality, gains = model.evaluation.quality, model.gains
+        met = summary.comparison(model.name, summary.models[0].name)
         rows.append(
             [
-                name,
-                spread(quality["mean"], *quality["ci95"]) if quality else DASH,
-                interval(gain.get("over_previous"), "+.2f"),
-                interval(gain.get("over_initial"), "+.2f"),
-                interval(gain.get("over_control"), "+.2f"),
-                share(quality["perfect_share"]) if quality else DASH,
-                spread(quality["greedy_mean"], *quality["greedy_ci95"]) if quality else DASH,
-                win_rate(against["win_rate"]) if against else DASH,
-                win_rate(against["length_controlled"]) if against else DASH,
-                f"{model['response_tokens']:,.1f}",
+                f"**{model.name}**" if model.name == summary.best.model else model.name,
+                spread(quality.mean, *quality.ci95) if quality else DASH,
+                interval(gains.over_previous if gains else None, "+.2f"),
+                interval(gains.over_initial if gains else None, "+.2f"),
+                interval(gains.over_baseline if gains else None, "+.2f"),
+                share(quality.perfect_share) if quality else DASH,
+                spread(quality.greedy_mean, *quality.greedy_ci95) if quality else DASH,
+                win_rate(met.result.win_rate if met else None),
+                win_rate(met.result.length_controlled if met else None),
+                f"{model.evaluation.response_tokens:,.1f}",
             ]
         )
-    heads = ["", "quality", "gain over previous", "gain over M0", "gain over control",
+    heads = ["", "quality", "gain over previous", "gain over M0", "gain over baseline",
              "perfect", "greedy", "win rate against M0", "length-controlled", "tokens"]  # fmt: skip
     return table(heads, rows)
 
 
-def head_to_head_table(summary: Entry) -> str:
+def head_to_head_table(summary: Summary) -> str:
     """Return the comparisons: wins, ties, losses in percent, win rate and what it would take.
 
-    Those with controls come last.
+    Those with M0's baselines come last.
     """
     rows = []
-    controlled = [
-        {**item, "opponent": f"{item['opponent']}, {item['control']}"}
-        for item in summary.get("against_controls", ())
-    ]
-    for item in [*summary["comparisons"], *controlled]:
-        read = item["wins"] + item["ties"] + item["losses"]
-        counts = [item[name] for name in ("wins", "ties", "losses")]
+    for item in (*summary.comparisons, *summary.against_baselines):
+        found = item.result
+        counts = found.wins, found.ties, found.losses
+        read = sum(counts)
         rows.append(
             [
-                f"{item['model']} against {item['opponent']}",
-                item["judge"],
+                f"{item.model} against {item.opponent_name}",
+                item.judge,
                 " / ".join(f"{100 * count / read:.1f}" for count in counts) if read else DASH,
-                win_rate(item["win_rate"]),
-                number(item["flips"], 0),
-                number(item["unscored"], 0),
-                number(item["prompts"], 0),
-                number(item["prompts_needed"], 0),
+                win_rate(found.win_rate),
+                number(found.flips, 0),
+                number(found.unscored, 0),
+                number(found.prompts, 0),
+                number(found.prompts_needed, 0),
             ]
         )
     heads = ["", "judge", "win / tie / loss %", "win rate", "flips", "unscored", "prompts",
@@ -87,74 +81,60 @@ def head_to_head_table(summary: Entry) -> str:
     return table(heads, rows) if rows else ""
 
 
-def judges_table(summary: Entry) -> str:
-    """Return the models as judges of the fixed set: the paper's five measures, and more."""
-    models = summary["models"]
-    if all(model["judge"]["fixed_set"]["pairwise_accuracy"] is None for model in models):
-        return ""
+def judges_table(summary: Summary) -> str:
+    """Return the models as judges of the reference set: the paper's five measures, and more."""
     rows = []
-    for model in models:
-        judge = model["judge"]
-        fixed = judge["fixed_set"]
+    for model in summary.models:
+        judge, alike = model.evaluation.judge, model.agreement_with_previous
+        measured = judge.reference_set
         rows.append(
             [
-                model["name"],
-                *(
-                    share(fixed[name], 1)
-                    for name in ("pairwise_accuracy", "five_best", "exact_match")
-                ),
-                *(number(fixed[name], 3) for name in ("spearman", "kendall_tau")),
-                share(judge["own_answers"]["pairwise_accuracy"], 1),
-                number(judge["length_correlation"], 2),
-                number(judge["agreement_with_previous"], 2),
-                share(judge["parse_rate"], 1),
+                model.name,
+                share(measured.pairwise_accuracy, 1),
+                share(measured.five_best, 1),
+                share(measured.exact_match, 1),
+                number(measured.spearman, 3),
+                number(measured.kendall_tau, 3),
+                share(judge.own_answers.pairwise_accuracy, 1),
+                number(judge.length_correlation, 2),
+                number(alike.mean if alike else None, 2),
+                share(judge.parse_rate, 1),
             ]
         )
+    if all(row[1] == DASH for row in rows):
+        return ""
     heads = ["judge", "pairwise accuracy", "5-best", "exact match", "Spearman", "Kendall τ",
              "accuracy on own answers", "score with length", "agreement with previous",
              "readable"]  # fmt: skip
     return table(heads, rows)
 
 
-def best_of_table(summary: Entry) -> str:
+def best_of_table(summary: Summary) -> str:
     """Return the quality of the answer that each model's own judgment puts first among n."""
-    models = [model for model in summary["models"] if model["best_of"]]
-    if not models:
+    found = [(model.name, model.evaluation.best_of) for model in summary.models]
+    found = [(name, best_of) for name, best_of in found if best_of]
+    if not found:
         return ""
-    sizes = [item["n"] for item in models[0]["best_of"]]
-    rows = [
-        [model["name"], *(spread_of(item["quality"]) for item in model["best_of"])]
-        for model in models
-    ]
+    sizes = [item.n for item in found[0][1]]
+    rows = [[name, *(spread_of(item.quality) for item in best_of)] for name, best_of in found]
     return table(["best of n by its own judgment", *(f"n = {n}" for n in sizes)], rows)
 
 
-def controls_table(summary: Entry) -> str:
+def baselines_table(summary: Summary) -> str:
     """Return M0 at lower temperatures: how much of a gain is sharpening alone. The strongest, which
-    ``gain over control`` is over, is bold.
+    ``gain over baseline`` is over, is bold.
     """
+    name = summary.models[0].name
     rows = [
         [
-            f"**{item['model']}**" if item.get("strongest") else item["model"],
-            f"{item['temperature']:g}",
-            spread_of(item["quality"]),
-            f"{item['response_tokens']:,.1f}",
+            f"**{name}**" if item.result.strongest else name,
+            f"{item.result.temperature:g}",
+            spread_of(item.result.quality),
+            f"{item.result.response_tokens:,.1f}",
         ]
-        for item in summary["controls"]
+        for item in summary.temperature_baselines
     ]
-    return table(["control", "temperature", "quality", "tokens"], rows) if rows else ""
-
-
-def comparison(summary: Entry, model: str, opponent: str) -> Entry | None:
-    """Return the entry of a model against an opponent, if the two were compared."""
-    return next(
-        (
-            item
-            for item in summary["comparisons"]
-            if (item["model"], item["opponent"]) == (model, opponent)
-        ),
-        None,
-    )
+    return table(["baseline", "temperature", "quality", "tokens"], rows) if rows else ""
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -175,29 +155,28 @@ def spread(mean: float, low: float | None, high: float | None, signed: bool = Fa
     return text if low is None or high is None else f"{text} ± {(high - low) / 2:.2f}"
 
 
-def spread_of(estimate: Entry | None, signed: bool = False) -> str:
+def spread_of(estimate: Estimate | None, signed: bool = False) -> str:
     """Return an estimate as ``spread`` does, or a dash."""
     if estimate is None:
         return DASH
-    return spread(estimate["mean"], estimate["low"], estimate["high"], signed)
+    return spread(estimate.mean, estimate.low, estimate.high, signed)
 
 
-def interval(estimate: Entry | None, form: str) -> str:
+def interval(estimate: Estimate | None, form: str) -> str:
     """Return a mean with the ends of its interval, such as ``+0.50 (+0.46 … +0.54)``."""
     if estimate is None:
         return DASH
-    if estimate["low"] is None:
-        return f"{estimate['mean']:{form}}"
-    return f"{estimate['mean']:{form}} ({estimate['low']:{form}} … {estimate['high']:{form}})"
+    if estimate.low is None:
+        return f"{estimate.mean:{form}}"
+    return f"{estimate.mean:{form}} ({estimate.low:{form}} … {estimate.high:{form}})"
 
 
-def win_rate(estimate: Entry | None) -> str:
+def win_rate(estimate: Estimate | None) -> str:
     """Return a win rate in percent with its interval, such as ``64.2 (60.1 … 68.0)``."""
     if estimate is None:
         return DASH
-    scaled = {name: None if estimate[name] is None else 100 * estimate[name]
-              for name in ("mean", "low", "high")}  # fmt: skip
-    return interval(scaled, ".1f")
+    low, high = (None if end is None else 100 * end for end in (estimate.low, estimate.high))
+    return interval(replace(estimate, mean=100 * estimate.mean, low=low, high=high), ".1f")
 
 
 def number(value: float | None, digits: int = 2) -> str:

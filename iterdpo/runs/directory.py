@@ -17,6 +17,8 @@ from typing import Any, TypeVar, cast
 from iterdpo.config.choices import shape
 from iterdpo.config.schema import Config
 from iterdpo.errors import UserError
+from iterdpo.evaluation.summary import ModelSummary, Summary
+from iterdpo.evaluation.summary_file import SUMMARY_FILE, read_summary
 from iterdpo.models.layout import ADAPTER_DIR, TRAINING_FILE
 from iterdpo.records import Candidate, Judgment, Pair, Policy, Prompt
 from iterdpo.stages import names
@@ -34,15 +36,13 @@ from iterdpo.store.tables import RECORDS_FILE, read_records
 
 Record = TypeVar("Record")
 
-SUMMARY_FILE = "summary.json"
 CONFIG_FILE = "config.json"
 LINKS_DIR = "stages"
 KEY_DIGITS = 8
 """How much of a key the name of a link holds."""
 
-# Less than every tool reads: what tells a run's file from another's.
 _CONFIG_PARTS = ("model", "training", "evaluation")
-_SUMMARY_PARTS = ("models", "iterations")
+"""Less than every tool reads: what tells a run's file from another program's."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Run:
     directory: Path
     values: Mapping[str, Any]
     """The resolved configuration as plain values."""
-    summary: Mapping[str, Any]
+    summary: Summary
     _verified: set[Path] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
@@ -81,7 +81,7 @@ class Run:
         if not (directory / SUMMARY_FILE).is_file():
             raise UserError(f"{directory}: nothing is measured yet (no {SUMMARY_FILE}); try later")
         values = _parts(directory / CONFIG_FILE, _CONFIG_PARTS)
-        return cls(directory, values, _parts(directory / SUMMARY_FILE, _SUMMARY_PARTS))
+        return cls(directory, values, read_summary(directory))
 
     @property
     def name(self) -> str:
@@ -105,24 +105,22 @@ class Run:
             ) from None
 
     @property
-    def models(self) -> Sequence[Mapping[str, Any]]:
-        """``summary.json``'s entry of each model, M0 first."""
-        models: Sequence[Mapping[str, Any]] = self.summary["models"]
-        return models
+    def models(self) -> Sequence[ModelSummary]:
+        """Each model as the summary has it, M0 first."""
+        return self.summary.models
 
     @cached_property
     def policies(self) -> Mapping[str, Policy]:
         """The policy of each model, by name, M0 first."""
         found: dict[str, Policy] = {}
         for model in self.models:
-            found[model["name"]] = self._policy(model, found)
+            found[model.name] = self._policy(model, found)
         return found
 
     @property
     def best(self) -> str:
-        """The name of the best model; of the last one, where none is named best."""
-        best = self.summary.get("best") or {}
-        return str(best.get("model") or self.models[-1]["name"])
+        """The name of the best model."""
+        return self.summary.best.model
 
     def policy(self, name: str | None = None) -> Policy:
         """Return a model's policy; the last one where no name is given.
@@ -165,15 +163,14 @@ class Run:
 
     def made(self, iteration: int) -> IterationRecords:
         """Return the records of an iteration, from 1."""
-        stages = self.summary["iterations"][iteration - 1]["stages"]
-        dropped = _json(self.directory_of(stages["pairs"]) / DROPPED_FILE)
-        adapter = stages["adapter"]
+        stages = self.summary.iterations[iteration - 1].stages
+        adapter = stages.adapter
         return IterationRecords(
-            prompts=self.records(stages["prompts"], Prompt),
-            candidates=self.records(stages["candidates"], Candidate),
-            judgments=self.records(stages["judgments"], Judgment),
-            pairs=self.records(stages["pairs"], Pair),
-            dropped=dropped,
+            prompts=self.records(stages.prompts, Prompt),
+            candidates=self.records(stages.candidates, Candidate),
+            judgments=self.records(stages.judgments, Judgment),
+            pairs=self.records(stages.pairs, Pair),
+            dropped=_json(self.directory_of(stages.pairs) / DROPPED_FILE),
             training=_json(self.directory_of(adapter) / TRAINING_FILE) if adapter else None,
         )
 
@@ -190,22 +187,23 @@ class Run:
             self._verified.add(place)
         return place
 
-    def _policy(self, model: Mapping[str, Any], earlier: Mapping[str, Policy]) -> Policy:
-        name, address = model["name"], model["stages"]["policy"]
+    def _policy(self, model: ModelSummary, earlier: Mapping[str, Policy]) -> Policy:
+        name, address = model.name, model.stages.policy
         stage, place = address.split("/")[0], self.directory_of(address)
         identity: Mapping[str, Any] = read_manifest(place).identity
         match stage:
             case names.BASE:
-                return base_policy(name, place, identity["settings"], model["checkpoint"])
+                return base_policy(name, place, identity["settings"], model.checkpoint)
             case names.MERGED:
                 return merged_policy(name, place)
             case names.SFT:
                 base = identity["args"][0]
                 at = self.directory_of(f"{base['stage']}/{base['key']}")
                 of_base: Mapping[str, Any] = read_manifest(at).identity
-                start = base_policy(name, at, of_base["settings"], model["checkpoint"])
+                start = base_policy(name, at, of_base["settings"], model.checkpoint)
             case _:
-                start = earlier[model["parent"]]
+                assert model.parent is not None
+                start = earlier[model.parent]
         return trained_policy(name, place, start)
 
 

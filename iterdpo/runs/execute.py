@@ -8,23 +8,23 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Any
 
 from iterdpo import loop
 from iterdpo.assemble import assemble, library_versions
 from iterdpo.config.choices import as_values
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
-from iterdpo.runs import summary
-from iterdpo.runs.directory import CONFIG_FILE, KEY_DIGITS, LINKS_DIR, SUMMARY_FILE
+from iterdpo.evaluation.summary import Summary
+from iterdpo.evaluation.summary_file import write_summary
+from iterdpo.runs.directory import CONFIG_FILE, KEY_DIGITS, LINKS_DIR
+from iterdpo.runs.stage_costs import StageCosts
+from iterdpo.runs.summary_builder import SummaryBuilder, run_summary
 from iterdpo.runtime.quiet import quiet_libraries
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.store.atomic import disk_errors_named, write_text
 from iterdpo.store.hashing import sha256_of
-from iterdpo.store.peak_memory import highest
 from iterdpo.store.registry import RegisteredRun
 from iterdpo.store.runner import Stages
-from iterdpo.store.stage import Stored
 from iterdpo.tracking.run_id import take_over
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ def execute(
     run_dir: Path,
     engine: Engine | None = None,
     stop: StopRequest | None = None,
-    after_round: Callable[[Mapping[str, Any]], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Run the loop as ``config`` says and return what ``summary.json`` holds.
+    after_round: Callable[[Summary], None] = lambda _: None,
+) -> Summary:
+    """Run the loop as ``config`` says and return its result.
 
     The summary is written after every iteration, so a run that is stopped leaves the part of it
     that is done.
@@ -72,68 +72,40 @@ def _execute(
     engine: Engine | None,
     stop: StopRequest | None,
     registered: RegisteredRun,
-    after_round: Callable[[Mapping[str, Any]], None],
-) -> dict[str, Any]:
+    after_round: Callable[[Summary], None],
+) -> Summary:
     began = time.monotonic()
     assembly = assemble(config, run_dir, engine)
     tracker, costs = assembly.tracker, StageCosts()
     stages = Stages(
         config.store.root, library_versions(), costs.add, registered, stop or StopRequest()
     )
-    made = summary.Summary(config, assembly.oracle)
-    result = made.values
+    builder = SummaryBuilder(config)
+    summary: Summary | None = None
     tracker.start(json.loads(json.dumps(as_values(config))), stages.versions, run_dir)
     finished = False
     try:
         with closing(assembly.engine):
             for done in loop.run(assembly.recipe, config.iterations, stages):
-                made.add(done, costs.lap())
-                result["canaries"] = summary.canaries(assembly.engine.results)
-                result["run"] = summary.run_entry(
-                    config, assembly.engine, time.monotonic() - began, costs.all, stages.versions
-                )
+                builder.add(done, costs.next_round())
+                took = time.monotonic() - began
+                run = run_summary(config, assembly.engine, took, costs.all, stages.versions)
+                summary = builder.summary(assembly.engine.results, run)
                 with _named(run_dir):
-                    write_text(run_dir / SUMMARY_FILE, json.dumps(result, indent=1) + "\n")
+                    write_summary(summary, run_dir)
                     link(stages.used, run_dir / LINKS_DIR)
-                tracker.round(done, result)
-                after_round(result)
+                tracker.round(done, summary)
+                after_round(summary)
         registered.finish()
         finished = True
     finally:
-        tracker.finish(result, failed=not finished)
-    return result
+        tracker.finish(summary, failed=not finished)
+    assert summary is not None  # of M0 at least
+    return summary
 
 
 def _named(run_dir: Path) -> AbstractContextManager[None]:
     return disk_errors_named(run_dir, "another directory, hydra.run.dir=DIR")
-
-
-class StageCosts:
-    """What the stages between two laps took. A stage read from the store counts what it took when
-    it was computed.
-    """
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._peaks: dict[str, dict[str, int | None]] = {}
-        self.all: dict[str, float] = {}
-        """The seconds of every stage so far, each once, by ``<stage>/<key>``."""
-
-    def add(self, stored: Stored[Any]) -> None:
-        """Count a stage."""
-        took = stored.manifest["seconds"]
-        assert isinstance(took, int | float)
-        name = stored.stage.name
-        self.all[f"{name}/{stored.key}"] = took
-        self._seconds[name] = round(self._seconds.get(name, 0.0) + took, 3)
-        peaks: Any = stored.manifest.get("peak_memory") or {}
-        self._peaks[name] = highest(self._peaks.get(name, {}), peaks)
-
-    def lap(self) -> dict[str, Any]:
-        """Return seconds and bytes by stage since the last lap, and start anew."""
-        costs = {"seconds": self._seconds, "peak_memory": self._peaks}
-        self._seconds, self._peaks = {}, {}
-        return costs
 
 
 def link(used: Mapping[str, Path], directory: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from iterdpo.models.layout import DEQUANTIZED_DIR
 from iterdpo.pairing.base import Pairing
@@ -14,10 +14,12 @@ from iterdpo.records import Candidate, Comparison, Judgment, Policy, Prompt
 from iterdpo.stages import names
 from iterdpo.stages.policies import SERVED_AS_THEY_ARE, base_policy
 from iterdpo.store.atomic import write_text
+from iterdpo.store.hashing import plain
 from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import RECORDS_FILE, read_records, write_records
 
 Record = TypeVar("Record")
+Value = TypeVar("Value")
 Metrics = Mapping[str, object]
 
 Prompts: TypeAlias = Stored[tuple[Prompt, ...]]
@@ -41,6 +43,29 @@ class RecordStep(Generic[Record]):
         kept = tuple(records)
         write_records(work.directory / RECORDS_FILE, self.record, kept)
         return kept
+
+
+class ValueStage(Generic[Value]):
+    """A stage whose result is one typed value, kept as JSON."""
+
+    name: str
+    kind: Any
+    """The value's type, as pydantic reads it."""
+    version = 1
+
+    def load(self, directory: Path, *_: object, **__: object) -> Value:
+        from pydantic import TypeAdapter
+
+        value: Value = TypeAdapter(self.kind).validate_json(
+            (directory / f"{self.name}.json").read_bytes()
+        )
+        return value
+
+    def keep(self, work: Work, value: Value) -> Value:
+        """Write the value and return it."""
+        text = json.dumps(plain(value), indent=1, sort_keys=True)
+        write_text(work.directory / f"{self.name}.json", f"{text}\n")
+        return value
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -14,7 +13,7 @@ from iterdpo.config.health import HealthConfig
 from iterdpo.evaluation.answers import duplicate_share
 from iterdpo.evaluation.best import EVEN, Best, best_model, gain, outcome_gain
 from iterdpo.evaluation.head_to_head import outcomes_by_prompt
-from iterdpo.evaluation.health import Alarm, HealthMetrics, alarms, chosen_fall
+from iterdpo.evaluation.health import Health, HealthMetrics, alarms, chosen_fall
 from iterdpo.evaluation.pairs import length_ratio
 from iterdpo.evaluation.report import Evaluation
 from iterdpo.evaluation.statistics import Estimate
@@ -23,25 +22,12 @@ from iterdpo.pairing.base import DropReason, Pairing
 from iterdpo.records import OFFLINE, Candidate, Comparison, Judgment, Policy
 from iterdpo.settings import key_settings
 from iterdpo.stages import names
-from iterdpo.stages.base import Metrics
-from iterdpo.store.atomic import write_text
+from iterdpo.stages.base import Metrics, ValueStage
 from iterdpo.store.stage import Stored, Work
-
-HEALTH_FILE = "health.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What one check found."""
-
-    vitals: HealthMetrics
-    alarms: tuple[Alarm, ...]
-    best: Best
-    """Of all models so far."""
 
 
 @dataclass(frozen=True)
-class CheckHealth:
+class CheckHealth(ValueStage[Health]):
     """Signs of a loop that goes wrong, and the best model so far.
 
     ``before`` is the check before, which leads back to M0: each check sees the whole run.
@@ -52,7 +38,8 @@ class CheckHealth:
     """The judge's lowest and highest score; None where its scores have no bounds."""
 
     name = names.HEALTH
-    version = 3
+    kind = Health
+    version = 4
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -91,7 +78,7 @@ class CheckHealth:
             before: the check of the model before.
         """
         checked = [*chain(before), (policy, evaluation, to_initial)]
-        vitals = HealthMetrics(
+        metrics = HealthMetrics(
             iteration=iteration,
             model=policy.value.name,
             response_tokens=evaluation.value.response_tokens,
@@ -99,26 +86,18 @@ class CheckHealth:
         )
         if parent and candidates and judgments and pairs:
             seen = fixed_gain(checked, parent.value.name, to_parent)
-            vitals = dataclasses.replace(
-                vitals,
+            metrics = dataclasses.replace(
+                metrics,
                 parent=parent.value.name,
                 fixed_gain=seen.mean if seen else None,
                 fixed_gain_low=seen.low if seen else None,
                 **self._of_iteration(candidates.value, judgments.value, pairs.value),
                 chosen_fall=_chosen_fall(trained, pairs.value, candidates.value),
             )
-        history = [*(item.vitals for item in healths(before)), vitals]
-        found = Health(vitals, alarms(history, self.thresholds), best_so_far(checked))
-        values = dataclasses.asdict(found)
-        write_text(
-            work.directory / HEALTH_FILE, json.dumps(values, indent=1, sort_keys=True) + "\n"
-        )
+        history = [*(item.metrics for item in healths(before)), metrics]
+        found = Health(metrics, alarms(history, self.thresholds), best_so_far(checked))
+        self.keep(work, found)
         return {"alarms": [alarm.name for alarm in found.alarms], "best": found.best.model}
-
-    def load(self, directory: Path, **_: object) -> Health:
-        from pydantic import TypeAdapter
-
-        return TypeAdapter(Health).validate_json((directory / HEALTH_FILE).read_bytes())
 
     def _of_iteration(
         self, candidates: Sequence[Candidate], judgments: Sequence[Judgment], pairs: Pairing
@@ -193,7 +172,7 @@ def best_so_far(checked: Sequence[CheckedPolicy]) -> Best:
 def fixed_gain(
     checked: Sequence[CheckedPolicy], parent: str, to_parent: Stored[tuple[Comparison, ...]] | None
 ) -> Estimate | None:
-    """Return what the judge that does not change sees of the last model's gain over ``parent``.
+    """Return what the fixed judge sees of the last model's gain over ``parent``.
 
     In the oracle's points, or the win rate less one half; None where neither is there.
     """

@@ -1,11 +1,11 @@
-"""What a tracker is told of a round: numbers, curves, samples, artifacts and alarms."""
+"""What a tracker gets of a round: numbers, curves, samples, artifacts and alarms."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
+from iterdpo.evaluation.summary import Summary
 from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.records import Policy
 from iterdpo.rounds import IterationResult, Round
@@ -24,10 +24,10 @@ from iterdpo.tracking.samples import (
 
 
 class RoundLogger:
-    """Tells a tracker of one round after the other.
+    """Logs one round after the other to a tracker.
 
     Args:
-        tracker: who is told.
+        tracker: where to.
         samples: prompts whose answers are shown of an iteration; 0 sends no text at all.
     """
 
@@ -36,40 +36,39 @@ class RoundLogger:
         self._steps = 0
         self._names: dict[str, str] = {}
         """Of the policies so far, by fingerprint."""
-        self._told: dict[int, set[str]] = {}
-        """The names of the numbers told of each iteration."""
+        self._logged: dict[int, set[str]] = {}
+        """The names of the numbers logged of each iteration."""
 
-    def tell(self, done: Round, result: Mapping[str, Any]) -> None:
-        """Tell of a policy and how it came to be; ``result`` is what ``summary.json`` holds."""
+    def log(self, done: Round, summary: Summary) -> None:
+        """Log a policy and how it came to be; ``summary`` is that of the run so far."""
         policy = done.policy.value
         if done.made is not None:
-            self._tell_made(done.iteration, done.made)
+            self._log_iteration(done.iteration, done.made)
         self._names.setdefault(policy.fingerprint, policy.name)
-        self._tell_numbers(done.iteration, result)
-        for alarm in result.get("alarms") or ():
-            if alarm["iteration"] == done.iteration:
-                self._tracker.alarm(f"{policy.name}: {alarm['name']}", alarm["message"])
+        self._log_numbers(done.iteration, summary)
+        for alarm in summary.alarms_of(done.iteration):
+            self._tracker.alarm(f"{policy.name}: {alarm.name}", alarm.message)
 
-    def tell_rest(self, result: Mapping[str, Any]) -> None:
-        """Tell of the numbers that came only after their round."""
-        late = {t: self._tell_numbers(t, result) for t in sorted(self._told)}
+    def log_rest(self, summary: Summary) -> None:
+        """Log the numbers that came only after their round."""
+        late = {t: self._log_numbers(t, summary) for t in sorted(self._logged)}
         last = max(late, default=0)
         names = set[str]().union(*(new for t, new in late.items() if t != last))
         if names:
-            # What was told last is taken for where the run stands: that is the last model again.
-            values = metrics(result, last)
+            # What was logged last is taken for where the run stands: that is the last model again.
+            values = metrics(summary, last)
             self._tracker.metrics(last, {name: values[name] for name in names & values.keys()})
 
-    def _tell_numbers(self, iteration: int, result: Mapping[str, Any]) -> set[str]:
-        """Tell of an iteration's numbers that were not yet told of; return their names."""
-        told = self._told.setdefault(iteration, set())
-        new = {k: v for k, v in metrics(result, iteration).items() if k not in told}
+    def _log_numbers(self, iteration: int, summary: Summary) -> set[str]:
+        """Log those of an iteration's numbers that were not logged yet; return their names."""
+        logged = self._logged.setdefault(iteration, set())
+        new = {k: v for k, v in metrics(summary, iteration).items() if k not in logged}
         if new:
             self._tracker.metrics(iteration, new)
-            told.update(new)
+            logged.update(new)
         return set(new)
 
-    def _tell_made(self, iteration: int, made: IterationResult) -> None:
+    def _log_iteration(self, iteration: int, made: IterationResult) -> None:
         answered = Answered(
             iteration, made.prompts.value, made.candidates.value, made.judgments.value,
             made.pairs.value.kept,
@@ -85,9 +84,9 @@ class RoundLogger:
             rows = pair_rows(answered, PAIRS_A_PROMPT * self._samples)
             self._tracker.table(iteration, "preference_pairs", rows)
         if made.trained is not None:
-            self._tell_artifacts(iteration, made, made.trained)
+            self._log_artifacts(iteration, made, made.trained)
 
-    def _tell_artifacts(
+    def _log_artifacts(
         self, iteration: int, made: IterationResult, trained: Stored[Policy]
     ) -> None:
         policy, pairs = trained.value, made.pairs.value.kept

@@ -1,4 +1,4 @@
-"""Tells a tracker what a run does, and keeps a tracker that fails from stopping the run."""
+"""Logs what a run does to a tracker, and keeps a tracker that fails from stopping the run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from iterdpo.evaluation.summary import Summary
 from iterdpo.rounds import Round
 from iterdpo.tracking.base import NoTracker, Tracker
 from iterdpo.tracking.label import label_of
+from iterdpo.tracking.metrics import without_prompts
 from iterdpo.tracking.provenance import described
 from iterdpo.tracking.round_logger import RoundLogger
 
@@ -19,17 +21,17 @@ log = logging.getLogger(__name__)
 class SafeTracker:
     """What a run knows of tracking. After the first failure it warns once and drops the rest.
 
-    What is told is put together behind the guard as well: a number that cannot be computed for a
+    What is logged is put together behind the guard as well: a number that cannot be computed for a
     chart is no reason to stop a run.
 
     Args:
-        tracker: who is told.
+        tracker: where to.
         samples: prompts whose answers are shown of an iteration; 0 sends no text at all.
     """
 
     def __init__(self, tracker: Tracker, samples: int) -> None:
         self._tracker = tracker
-        self._teller = RoundLogger(tracker, samples)
+        self._logger = RoundLogger(tracker, samples)
 
     def start(self, values: Mapping[str, Any], versions: Mapping[str, str], run_dir: Path) -> None:
         """Open the run.
@@ -46,14 +48,17 @@ class SafeTracker:
             "start",
         )
 
-    def round(self, done: Round, result: Mapping[str, Any]) -> None:
-        """Tell of a policy and how it came to be; ``result`` is what ``summary.json`` holds."""
-        self._try(lambda: self._teller.tell(done, result), f"round {done.iteration}")
+    def round(self, done: Round, summary: Summary) -> None:
+        """Log a policy and how it came to be; ``summary`` is that of the run so far."""
+        self._try(lambda: self._logger.log(done, summary), f"round {done.iteration}")
 
-    def finish(self, result: Mapping[str, Any], failed: bool) -> None:
-        """Record the run's result and close it."""
-        self._try(lambda: self._teller.tell_rest(result), "finish")
-        self._try(lambda: self._tracker.finish(result, failed), "finish")
+    def finish(self, summary: Summary | None, failed: bool) -> None:
+        """Record the run's result, None where not even M0 was measured, and close it."""
+        if summary is None:
+            self._try(lambda: self._tracker.finish({}, failed), "finish")
+            return
+        self._try(lambda: self._logger.log_rest(summary), "finish")
+        self._try(lambda: self._tracker.finish(without_prompts(summary), failed), "finish")
 
     def _try(self, call: Callable[[], None], name: str) -> None:
         if isinstance(self._tracker, NoTracker):

@@ -2,85 +2,86 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.cli import console
-from tests.evaluation.test_table import estimate, model, summary  # noqa: F401
+from iterdpo.evaluation.gains import Gains
+from iterdpo.evaluation.health import Alarm
+from iterdpo.evaluation.summary import Stopped, Summary
+from tests import summaries
+from tests.summaries import estimate
 
 
 @pytest.fixture
-def result(summary: dict[str, Any]) -> dict[str, Any]:
-    values = copy.deepcopy(summary)
-    for number, entry in enumerate(values["models"]):
-        entry["iteration"] = number
-    made = {
-        "iteration": 1, "candidates": 16_000, "judgments": {"scored": 15_999, "unscored": 1},
-        "pairs": {"kept": 123_456, "dropped": {"tie": 3}, "label_accuracy": 0.88},
-        "training": {"step0_loss": 0.6931},
-    }  # fmt: skip
-    return values | {"iterations": [made], "alarms": [], "stopped": None}
+def summary() -> Summary:
+    gains = Gains(estimate(0.5), estimate(0.5), estimate(-0.1))
+    return summaries.summary(
+        [summaries.model(0, 3.0), summaries.model(1, 3.5, gains)],
+        iterations=(summaries.iteration(1),),
+        comparisons=(summaries.comparison(),),
+    )
 
 
-def shown(result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    console.show(result, tmp_path)
+def shown(summary: Summary, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    console.show(summary, tmp_path)
     return capsys.readouterr().out.splitlines()
 
 
 def test_the_table_marks_the_best_model_and_says_why(
-    result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    summary: Summary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = shown(result, tmp_path, capsys)
+    lines = shown(summary, tmp_path, capsys)
     assert lines[1].split() == [
         "M0", "3.00", "±", "0.20", "–", "–", "10", "%", "4.00", "1,234.6", "0.800", "0.700", "–",
         "–",
     ]  # fmt: skip
     assert lines[2].split() == [
         "M1*", "3.50", "±", "0.20", "+0.50", "±", "0.10", "65", "%", "10", "%", "4.00", "1,234.6",
-        "0.800", "0.700", "123,456", "88", "%",
+        "0.800", "0.700", "123,456", "90", "%",
     ]  # fmt: skip
     assert "best: M1, a reason" in lines
     assert max(map(len, lines)) <= console.WIDTH
 
 
-def test_the_heads_are_as_many_as_the_cells(result: dict[str, Any]) -> None:
-    assert {len(console.row(entry, result)) for entry in result["models"]} == {len(console.COLUMNS)}
+def test_the_heads_are_as_many_as_the_cells(summary: Summary) -> None:
+    assert {len(console.row(model, summary)) for model in summary.models} == {len(console.COLUMNS)}
 
 
 def test_one_prompt_and_no_oracle_are_shown_as_they_are(
-    result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result["models"][0]["quality"] = None
-    result["models"][1]["quality"]["ci95"] = [None, None]
-    result["models"][1]["gain"] = {"over_previous": None, "over_initial": estimate(0.5, None)}
-    result["comparisons"], result["best"] = [], None
-    lines = shown(result, tmp_path, capsys)
+    quality = replace(summaries.quality(3.5), ci95=(None, None))
+    measured = replace(summaries.evaluation(3.5), quality=quality)
+    gains = Gains(None, estimate(0.5, None), None)
+    models = [summaries.model(0, None), summaries.model(1, gains=gains, measured=measured)]
+    lines = shown(summaries.summary(models), tmp_path, capsys)
     assert lines[1].split()[:3] == ["M0", "–", "–"]
-    assert lines[2].split()[:4] == ["M1", "3.50", "–", "–"]
+    assert lines[2].split()[:4] == ["M1*", "3.50", "–", "–"]
 
 
 def test_a_run_that_an_alarm_ended_says_so(
-    result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    summary: Summary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result["stopped"] = {"iteration": 1, "message": "stopped after iteration 1 of 3 by [x]"}
-    assert "stopped after iteration 1 of 3 by [x]" in shown(result, tmp_path, capsys)
+    said = "stopped after iteration 1 of 3 by [x]"
+    assert said in shown(replace(summary, stopped=Stopped(1, said)), tmp_path, capsys)
 
 
 def test_alarms_are_told_with_their_own_model(
-    result: dict[str, Any], caplog: pytest.LogCaptureFixture
+    summary: Summary, caplog: pytest.LogCaptureFixture
 ) -> None:
-    result["alarms"] = [
-        {"iteration": 0, "message": "an old one"}, {"iteration": 1, "message": "M1: too many ties"}
-    ]  # fmt: skip
+    alarms = (
+        Alarm(0, "max_tie_rate", 0.9, 0.5, "an old one"),
+        Alarm(1, "max_tie_rate", 0.9, 0.5, "M1: too many ties"),
+    )
     with caplog.at_level(logging.INFO):
-        console.announce(result, 3)
+        console.announce(replace(summary, alarms=alarms), 3)
     assert "alarm: M1: too many ties" in caplog.text
     assert "an old one" not in caplog.text
 

@@ -133,7 +133,7 @@ def test_the_command_prints_the_plan_and_leaves_no_run(
                "engine.device=cpu", "training.beta=0.7", f"store.root={store}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "settings.training.beta: 0.1 -> 0.7" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("37 stages: 17 cached, 20 to run; about ")
+    assert done.stdout.splitlines()[-1].startswith("53 stages: 22 cached, 31 to run; about ")
     assert not list((tmp_path / "runs").glob("*"))
 
 

@@ -13,8 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.store.hashing import file_sha256
-from iterdpo.tracking.metrics import metrics
+from iterdpo.tracking.metrics import metrics, without_prompts
 from iterdpo.tracking.run_id import RUN_ID_FILE
 from tests.tracking.offline import OfflineRun
 
@@ -70,12 +71,12 @@ def test_its_configuration_is_the_run_s_own(job: Job) -> None:
     own = job.json("config.json")
     assert {name: config[name] for name in own} == own
     assert config["seed"] == int(job.run_dir.name)
-    assert config["versions"]["torch"] == job.json("summary.json")["run"]["versions"]["torch"]
+    assert config["versions"]["torch"] == read_summary(job.run_dir).run.versions["torch"]
     assert set(config) == {*own, "versions", "git", "run_directory", "_wandb"}
 
 
 def test_its_numbers_are_those_of_the_summary(job: Job) -> None:
-    summary = job.json("summary.json")
+    summary = read_summary(job.run_dir)
     told: dict[int, dict[str, float]] = {}
     for row in job.written.rows_with("iteration"):
         if all(isinstance(value, int | float) for value in row.values()):
@@ -88,9 +89,9 @@ def test_its_numbers_are_those_of_the_summary(job: Job) -> None:
 
 
 def test_its_result_is_that_of_the_last_model(job: Job) -> None:
-    summary = job.json("summary.json")
+    summary = read_summary(job.run_dir)
     result = job.written.summary
-    assert result["result"] == summary
+    assert result["result"] == json.loads(json.dumps(without_prompts(summary)))
     last = metrics(summary, 1)
     assert {name: result[name] for name in last} == pytest.approx(last)
     assert [record.exit_code for record in job.written.of("exit")] == [0]
@@ -125,24 +126,25 @@ def test_its_tables_show_all_answers_to_the_prompts_shown(job: Job) -> None:
 
 
 def test_its_histograms_count_everything(job: Job) -> None:
-    made = job.json("summary.json")["iterations"][0]
+    (made,) = read_summary(job.run_dir).iterations
     (row,) = job.written.rows_with("distribution/score.values")
     assert row["iteration"] == 1
-    assert sum(row["distribution/score.values"]) == made["judgments"]["scored"]
-    assert sum(row["distribution/margin.values"]) == made["pairs"]["kept"]
-    assert sum(row["distribution/tokens.values"]) == made["candidates"]
+    assert sum(row["distribution/score.values"]) == made.judgments.scored
+    assert sum(row["distribution/margin.values"]) == made.pairs.kept
+    assert sum(row["distribution/tokens.values"]) == made.candidates
 
 
 def test_its_artifacts_lie_in_the_store_with_the_hash_they_name(job: Job) -> None:
-    model = job.json("summary.json")["models"][1]
+    summary = read_summary(job.run_dir)
+    model = summary.models[1]
     artifacts = {item.type: item for item in job.written.of("artifact")}
     assert set(artifacts) == {"model", "dataset", "run_table"}
     metadata = json.loads(artifacts["model"].metadata)
     assert (metadata["name"], metadata["parent"]) == ("M1", "M0")
-    assert metadata["fingerprint"] == model["fingerprint"]
+    assert metadata["fingerprint"] == model.fingerprint
     assert metadata["made_from"] == ["pairs M1"]
-    assert metadata["stage"] == job.json("summary.json")["iterations"][0]["stages"]["adapter"]
+    assert metadata["stage"] == summary.iterations[0].stages.adapter
     places = {entry.path: entry.ref for entry in artifacts["model"].manifest.contents}
     weights = Path(unquote(urlsplit(places["adapter/adapter_model.safetensors"]).path))
-    assert file_sha256(weights) == metadata["sha256"] == model["adapter_sha256"]
+    assert file_sha256(weights) == metadata["sha256"] == model.adapter_sha256
     assert json.loads(artifacts["dataset"].metadata)["judged_by"] == "M0"

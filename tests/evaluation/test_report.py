@@ -105,7 +105,7 @@ def test_scores_that_are_not_on_the_scale_are_not_calibrated() -> None:
     assert found.pairwise_accuracy is not None
     # Five of nine points are no five of five, though they could be either by their looks.
     other = evaluate(PROMPTS, SAMPLED, GREEDY, OWN, PROMPTS, SAMPLED, OWN, ORACLE, (0.0, 9.0))
-    assert other.judge.own_answers.calibration == other.judge.fixed_set.calibration == ()
+    assert other.judge.own_answers.calibration == other.judge.reference_set.calibration == ()
     assert (
         other.judge.own_answers.pairwise_accuracy == measure().judge.own_answers.pairwise_accuracy
     )
@@ -138,7 +138,7 @@ def test_without_an_oracle_there_is_only_what_needs_none() -> None:
     assert found.quality is None
     assert found.best_of == ()
     assert found.sampled_by_prompt == found.greedy_by_prompt == {}
-    fixed = found.judge.fixed_set
+    fixed = found.judge.reference_set
     assert (fixed.pairwise_accuracy, fixed.calibration, fixed.n, fixed.unscored) == (None, (), 8, 1)
     assert found.judge.length_correlation is not None
     assert found.judged_by_prompt

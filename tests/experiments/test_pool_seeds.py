@@ -1,45 +1,29 @@
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from experiments import bench, pool_seeds
 from experiments.page import replaced
+from iterdpo.evaluation.summary_file import read_summary, write_summary
+from tests import summaries
 
 
 def write_run(place: Path, seed: int, scores: list[dict[str, list[float]]]) -> None:
-    """Write what a run leaves: a summary, its configuration, and the stored evaluations."""
-    store = place.parent / "store"
-    models, iterations = [], []
-    for i, by_prompt in enumerate(scores):
-        key = f"{seed}-{i}"
-        directory = store / "evaluation" / key
-        directory.mkdir(parents=True)
-        (directory / "evaluation.json").write_text(json.dumps({"sampled_by_prompt": by_prompt}))
-        values = [score for answers in by_prompt.values() for score in answers]
-        judge = {
-            "fixed_set": {"pairwise_accuracy": 0.8},
-            "own_answers": {"pairwise_accuracy": 0.7},
-        }
-        quality = {
-            "perfect_share": sum(score == 5 for score in values) / len(values),
-            "greedy_mean": 4.0,
-        }
-        models.append(
-            {
-                "name": f"M{i}", "quality": quality, "judge": judge, "response_tokens": 9.0,
-                "stages": {"evaluation": f"evaluation/{key}"},
-            }
-        )  # fmt: skip
-        if i:
-            iterations.append({"pairs": {"kept": 1000 + seed, "label_accuracy": 0.9}})
+    """Write the summary that a run leaves."""
+    models = [
+        summaries.model(number, measured=summaries.evaluation(3.0, by_prompt))
+        for number, by_prompt in enumerate(scores)
+    ]
+    iterations = []
+    for number in range(1, len(scores)):
+        made = summaries.iteration(number)
+        iterations.append(replace(made, pairs=replace(made.pairs, kept=1000 + seed)))
+    summary = summaries.summary(models, iterations=tuple(iterations))
     place.mkdir()
-    run = {"seed": seed, "wall_seconds": 120.0}
-    summary = {"models": models, "iterations": iterations, "run": run}
-    (place / "summary.json").write_text(json.dumps(summary))
-    (place / "config.json").write_text(json.dumps({"store": {"root": str(store)}}))
+    write_summary(replace(summary, run=replace(summary.run, seed=seed)), place)
 
 
 @pytest.fixture
@@ -50,7 +34,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_the_pooled_figures_are_those_of_arithmetic(runs: Path) -> None:
-    result = pool_seeds.pool([pool_seeds.read_run(runs / name) for name in ("0", "1")])
+    result = pool_seeds.pool([read_summary(runs / name) for name in ("0", "1")])
     first, last = result["models"]
     assert first["quality"].mean == pytest.approx((1 + 3 + 4 + 4 + 2 + 2 + 5 + 1) / 8)
     assert last["quality"].mean == pytest.approx((3 + 5 + 5 + 5 + 3 + 3 + 5 + 5) / 8)
@@ -63,9 +47,7 @@ def test_the_pooled_figures_are_those_of_arithmetic(runs: Path) -> None:
 
 
 def test_the_table_has_a_row_a_model(runs: Path) -> None:
-    text = pool_seeds.markdown(
-        pool_seeds.pool([pool_seeds.read_run(runs / name) for name in ("0", "1")])
-    )
+    text = pool_seeds.markdown(pool_seeds.pool([read_summary(runs / name) for name in ("0", "1")]))
     rows = [line for line in text.splitlines() if line.startswith("| M")]
     assert [row.split("|")[1].strip() for row in rows] == ["M0", "M1"]
     assert "+1.500" in rows[1]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.errors import UserError
+from iterdpo.evaluation.summary import Summary
 from tests.loop.conftest import Configure
+from tests.narrowing import present
 
 pytestmark = pytest.mark.gpu
 
@@ -28,10 +29,10 @@ TINY = (
 @pytest.fixture
 def loop(
     configure: Configure, device: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> Callable[..., dict[str, Any]]:
+) -> Callable[..., Summary]:
     """A function from an engine, a type and overrides to a finished run's summary."""
 
-    def finished(engine: str, dtype: str, *overrides: str) -> dict[str, Any]:
+    def finished(engine: str, dtype: str, *overrides: str) -> Summary:
         if engine == "vllm":
             request.getfixturevalue("vllm")
         config = configure(*overrides, f"engine.name={engine}", f"model.dtype={dtype}")
@@ -54,40 +55,39 @@ def prompts(tmp_path: Path) -> Path:
     return path
 
 
-def check(
-    result: dict[str, Any], engine: str, dtype: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def check(result: Summary, engine: str, dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Check what must be true of every run of two iterations."""
-    assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
-    assert len({model["adapter_sha256"] for model in result["models"]}) == 3
-    assert result["run"]["engine"]["engine"] == engine
-    for made in result["iterations"]:
-        training = made["training"]
+    assert [model.name for model in result.models] == ["M0", "M1", "M2"]
+    assert len({model.adapter_sha256 for model in result.models}) == 3
+    assert result.run.engine.name == engine
+    for made in result.iterations:
+        training = present(made.training)
         with capsys.disabled():
             print(
-                f"\n{engine} {dtype} M{made['iteration']}: {training['pairs']} pairs, step 0 "
-                f"{training['step0_loss']:.6f}, engine and trainer differ by up to "
-                f"{training['engine_gap']:.4f} nats a text"
+                f"\n{engine} {dtype} M{made.iteration}: {training.pairs} pairs, step 0 "
+                f"{training.step0_loss:.6f}, engine and trainer differ by up to "
+                f"{training.engine_gap:.4f} nats a text"
             )
-        assert made["pairs"]["kept"] >= 1
-        assert training["reference_unchanged"] is True
-        assert training["step0_largest_reward"] <= 1e-4
-        assert training["step0_loss"] == pytest.approx(training["step0_expected_loss"], abs=1e-4)
+        assert made.pairs.kept >= 1
+        assert training.reference_unchanged is True
+        assert training.step0_largest_reward <= 1e-4
+        assert training.step0_loss == pytest.approx(training.step0_expected_loss, abs=1e-4)
         if dtype == "float32":
-            assert training["engine_gap"] < 0.05
-    outcomes = {canary["outcome"] for canary in result["canaries"].values()}
+            assert training.engine_gap < 0.05
+    outcomes = {canary.outcome for canary in result.canaries.values()}
     assert outcomes <= ({"applied"} if dtype == "float32" else {"applied", "inconclusive"})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
 def test_the_lab(
-    loop: Callable[..., dict[str, Any]], engine: str, dtype: str, capsys: pytest.CaptureFixture[str]
+    loop: Callable[..., Summary], engine: str, dtype: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = loop(engine, dtype, "experiment=smoke", "iterations=2")
     check(result, engine, dtype, capsys)
-    assert result["models"][0]["quality"]["mean"] > 2  # the seed model is itself on this device
-    assert {made["judgments"]["scored"] for made in result["iterations"]} == {24 * 6}
+    # The seed model is itself on this device.
+    assert present(result.models[0].evaluation.quality).mean > 2
+    assert {made.judgments.scored for made in result.iterations} == {24 * 6}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_lab(
     [("transformers", 64, "float32"), ("transformers", 128, "bfloat16"), ("vllm", 128, "bfloat16")],
 )
 def test_a_random_model(
-    loop: Callable[..., dict[str, Any]],
+    loop: Callable[..., Summary],
     checkpoint_of_width: Callable[[int], Path],
     prompts: Path,
     engine: str,
@@ -110,7 +110,7 @@ def test_a_random_model(
 
 @pytest.mark.parametrize("residency", ["sleep", "restart"])
 def test_the_lab_while_the_engine_is_away(
-    loop: Callable[..., dict[str, Any]],
+    loop: Callable[..., Summary],
     device: str,
     residency: str,
     capsys: pytest.CaptureFixture[str],
@@ -121,11 +121,11 @@ def test_the_lab_while_the_engine_is_away(
         "vllm", "bfloat16", "experiment=smoke", "iterations=2", f"engine.residency={residency}"
     )
     check(result, "vllm", "bfloat16", capsys)
-    assert result["run"]["engine"]["starts"] == (3 if residency == "restart" else 1)
+    assert result.run.engine.starts == (3 if residency == "restart" else 1)
 
 
 def test_a_training_of_its_own_process(
-    loop: Callable[..., dict[str, Any]], device: str, capsys: pytest.CaptureFixture[str]
+    loop: Callable[..., Summary], device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if device == "cpu":
         pytest.skip("a rehearsal trains bfloat16 in its own process only")
@@ -136,13 +136,13 @@ def test_a_training_of_its_own_process(
 
 
 def test_a_sampled_judge_and_the_base_as_reference(
-    loop: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    loop: Callable[..., Summary], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The rewards of the second iteration are not 0, and still those of independent arithmetic."""
     result = loop(
         "transformers", "bfloat16", "experiment=smoke", "iterations=2", "judge.score=sampled",
         "judge.samples=2", "training.reference=base", "training.gradient_checkpointing=true",
     )  # fmt: skip
-    assert len(result["models"]) == 3
-    first, second = (made["training"] for made in result["iterations"])
-    assert first["step0_largest_reward"] <= 1e-4 < second["step0_largest_reward"]
+    assert len(result.models) == 3
+    first, second = (present(made.training) for made in result.iterations)
+    assert first.step0_largest_reward <= 1e-4 < second.step0_largest_reward

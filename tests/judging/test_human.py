@@ -154,12 +154,12 @@ def test_a_run_trains_on_what_people_say(
     engine = ScriptedEngine(answer=answer, choose=choose, vocabulary=200)
     run.execute(config, tmp_path / "run", engine)
     after = Run.open(tmp_path / "run")
-    stages = after.summary["iterations"][0]["stages"]
-    assert stages["candidates"] == before.summary["iterations"][0]["stages"]["candidates"]
+    stages = after.summary.iterations[0].stages
+    assert stages.candidates == before.summary.iterations[0].stages.candidates
     pairs = after.made(1).pairs
     index = {item.id: item.index for item in made.candidates}
     assert [(index[pair.chosen_id], index[pair.rejected_id]) for pair in pairs] == [(0, 3)] * 4
     assert {pair.prompt_id for pair in pairs} == {prompt.id for prompt in made.prompts[:4]}
-    unscored = after.summary["iterations"][0]["judgments"]["reasons"]
+    unscored = after.summary.iterations[0].judgments.reasons
     assert unscored == {"not_compared": 8}
     assert after.policy("M1").fingerprint != before.policy("M1").fingerprint

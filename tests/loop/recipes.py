@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import pytest
 
 from iterdpo.config.schema import Config
+from iterdpo.evaluation.summary import Summary
 from iterdpo.records import Candidate, FinishReason, Pair, Prompt
 from iterdpo.store.tables import read_records
+from tests.narrowing import present
 
 
 @dataclass
@@ -58,25 +60,25 @@ def tokenizer_of(checkpoint: Path) -> Any:
     return AutoTokenizer.from_pretrained(checkpoint)
 
 
-def require_trained(config: Config, result: dict[str, Any]) -> None:
+def require_trained(config: Config, result: Summary) -> None:
     """Each iteration learned from pairs: the policy's bytes moved, the reference's did not."""
-    shas = [model["adapter_sha256"] for model in result["models"]]
+    shas = [model.adapter_sha256 for model in result.models]
     assert len(set(shas)) == len(shas) == config.iterations + 1
-    outcomes = [result["canaries"][model["fingerprint"]]["outcome"] for model in result["models"]]
+    outcomes = [result.canaries[model.fingerprint].outcome for model in result.models]
     assert outcomes == ["applied"] * len(shas)
-    for made in result["iterations"]:
-        assert made["pairs"]["kept"] >= 1
-        training = report(config, made["stages"]["adapter"])
-        assert training["pairs"] == made["pairs"]["kept"]
+    for made in result.iterations:
+        assert made.pairs.kept >= 1
+        training = report(config, present(made.stages.adapter))
+        assert training["pairs"] == made.pairs.kept
         assert training["reference_unchanged"]
         # The reference is the policy itself: ln 2 is the loss of a margin of 0.
         assert training["step0"]["loss"] == pytest.approx(0.693147, abs=1e-4)
-        assert made["training"]["engine_gap"] < 1e-2
+        assert present(made.training).engine_gap < 1e-2
 
 
 def require_masks(
     config: Config,
-    result: dict[str, Any],
+    result: Summary,
     texts: Any,
     checkpoint: Path,
     prompt: Callable[[str], str],
@@ -85,14 +87,14 @@ def require_masks(
     a policy ended itself, learned."""
     tokenizer = tokenizer_of(checkpoint)
     written = set()
-    for made in result["iterations"]:
-        asked = {item.id: item.text for item in records(config, made["stages"]["prompts"], Prompt)}
+    for made in result.iterations:
+        asked = {item.id: item.text for item in records(config, made.stages.prompts, Prompt)}
         used = {
             name
-            for pair in records(config, made["stages"]["pairs"], Pair)
+            for pair in records(config, made.stages.pairs, Pair)
             for name in (pair.chosen_id, pair.rejected_id)
         }
-        for item in records(config, made["stages"]["candidates"], Candidate):
+        for item in records(config, made.stages.candidates, Candidate):
             if item.id in used:
                 assert item.finish_reason is FinishReason.STOP
                 assert item.token_ids[-1] == tokenizer.eos_token_id

@@ -15,6 +15,8 @@ import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.errors import UserError
+from iterdpo.evaluation.summary import ModelSummary
+from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.store import atomic
 from iterdpo.store import runner as stages
 from iterdpo.store.manifest import verify
@@ -36,7 +38,7 @@ def assert_clean(store: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSummary, ...]:
     """The models of a run that nothing disturbed."""
     from hydra import compose, initialize_config_dir
 
@@ -48,8 +50,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
             "config",
             overrides=[*SMOKE, "tracking=none", "engine.device=cpu", f"store.root={place}/store"],
         )
-    models: list[dict[str, Any]] = run.execute(typed(composed), place / "run")["models"]
-    return models
+    return run.execute(typed(composed), place / "run").models
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -57,7 +58,7 @@ def test_a_full_disk_in_any_stage_is_a_line_and_the_run_goes_on_later(
     configure: Configure,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    expected: list[dict[str, Any]],
+    expected: tuple[ModelSummary, ...],
     stage: str,
 ) -> None:
     sync = atomic.sync
@@ -72,7 +73,7 @@ def test_a_full_disk_in_any_stage_is_a_line_and_the_run_goes_on_later(
         with pytest.raises(UserError, match=rf"{stage}.*the disk is full .* make room and run"):
             run.execute(configure(*SMOKE), tmp_path / "run")
     assert_clean(tmp_path / "store")
-    assert run.execute(configure(*SMOKE), tmp_path / "again")["models"] == expected
+    assert run.execute(configure(*SMOKE), tmp_path / "again").models == expected
     assert_clean(tmp_path / "store")
 
 
@@ -137,7 +138,7 @@ def test_all_scores_tied_stops_with_the_histogram_or_is_skipped(
     skipped = run.execute(
         configure(*SMOKE, "pairs.min_margin=5", "pairs.on_empty=skip"), tmp_path / "skipped"
     )
-    assert skipped["iterations"][0]["training"] is None
+    assert skipped.iterations[0].training is None
     assert_clean(tmp_path / "store")
 
 
@@ -148,7 +149,7 @@ def test_an_older_stores_stage_is_set_aside_and_computed_again(
     manifest = next((tmp_path / "store" / "pairs").glob("*/stage.json"))
     manifest.write_text(json.dumps({"schema": 0, "outputs": ["records.parquet"]}))
     again = run.execute(configure(*SMOKE), tmp_path / "again")
-    assert again["models"] == first["models"]
+    assert again.models == first.models
     assert f"{manifest} has no usable key, identity, " in caplog.text
     assert_clean(tmp_path / "store")
 
@@ -157,11 +158,11 @@ def test_a_clock_that_jumps_changes_nothing(
     configure: Configure,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    expected: list[dict[str, Any]],
+    expected: tuple[ModelSummary, ...],
 ) -> None:
     now, calls = time.time, iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: now() + (-1) ** next(calls) * 10**7)
-    assert run.execute(configure(*SMOKE), tmp_path / "run")["models"] == expected
+    assert run.execute(configure(*SMOKE), tmp_path / "run").models == expected
 
 
 def test_a_tracker_whose_process_is_killed_costs_a_warning(tmp_path: Path) -> None:
@@ -193,4 +194,4 @@ def test_a_tracker_whose_process_is_killed_costs_a_warning(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert "killed" in done.stderr
     assert "tracking" in done.stderr
-    assert len(json.loads((tmp_path / "run" / "summary.json").read_text())["models"]) == 2
+    assert len(read_summary(tmp_path / "run").models) == 2

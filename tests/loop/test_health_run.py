@@ -4,7 +4,6 @@ every number can be worked out by hand.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -14,10 +13,13 @@ from iterdpo.assemble import assemble
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
 from iterdpo.engines.scripted import ScriptedScores
+from iterdpo.evaluation.summary import Stopped
+from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Comparison, Policy
 from iterdpo.runs.directory import Run
 from tests.loop.test_scripted_run import Scripted, number_of, scripted  # noqa: F401
+from tests.narrowing import present
 
 
 def answer(request: Request, policy: Policy, sample: int) -> str:
@@ -52,20 +54,21 @@ def test_m0_compares_in_both_orders_and_every_comparison_is_kept(
     asked: list[str] = []
     config, engine = scripted(answer, choose("M1", asked), *MEASURED)
     result = run.execute(config, tmp_path / "run", engine)
-    (met,) = result["comparisons"]
-    assert (met["model"], met["opponent"], met["judge"]) == ("M1", "M0", "initial")
-    assert (met["prompts"], met["wins"], met["ties"], met["losses"]) == (3, 6, 0, 0)
-    assert (met["flips"], met["unscored"], met["reasons"]) == (0, 0, {})
-    assert met["win_rate"]["mean"] == 1.0
+    (met,) = result.comparisons
+    assert (met.model, met.opponent, met.judge) == ("M1", "M0", "initial")
+    found = met.result
+    assert (found.prompts, found.wins, found.ties, found.losses) == (3, 6, 0, 0)
+    assert (found.flips, found.unscored, found.reasons) == (0, 0, {})
+    assert present(found.win_rate).mean == 1.0
     assert asked == ["M0"] * 12  # 3 prompts, 2 answers each, both orders
-    records = Run.open(tmp_path / "run").records(met["stage"], Comparison)
-    assert {item.judge for item in records} == {result["models"][0]["fingerprint"]}
+    records = Run.open(tmp_path / "run").records(met.stage, Comparison)
+    assert {item.judge for item in records} == {result.models[0].fingerprint}
     assert all(item.forward == pytest.approx(0.8) for item in records)
     assert all(item.backward == pytest.approx(0.9) for item in records)
-    assert result["best"]["by"] == "head_to_head"
-    assert result["best"]["model"] == "M0"  # three prompts without a loss prove nothing
-    assert result["models"][1]["gain"] is None  # which is in an oracle's points
-    assert result["ratings"][1]["rating"] > 0
+    assert result.best.by == "head_to_head"
+    assert result.best.model == "M0"  # three prompts without a loss prove nothing
+    assert result.models[1].gains is None  # which is in an oracle's points
+    assert result.ratings[1].rating > 0
 
 
 def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted: Scripted, tmp_path: Path) -> None:
@@ -74,16 +77,17 @@ def test_m0_as_sharp_as_the_model_is_compared_as_well(scripted: Scripted, tmp_pa
         answer, choose("M1", asked), *MEASURED, "evaluation.baseline_temperatures=[0.4]"
     )
     result = run.execute(config, tmp_path / "run", engine)
-    cold, greedy = result["against_controls"]
-    assert [item["control"] for item in (cold, greedy)] == ["temperature 0.4", "greedy"]
-    assert {(item["model"], item["opponent"]) for item in (cold, greedy)} == {("M1", "M0")}
-    assert (cold["prompts"], cold["wins"], greedy["prompts"], greedy["wins"]) == (3, 6, 3, 3)
-    assert cold["win_rate"]["mean"] == 1.0
+    cold, greedy = result.against_baselines
+    assert [item.baseline for item in (cold, greedy)] == ["temperature 0.4", "greedy"]
+    assert {(item.model, item.opponent) for item in (cold, greedy)} == {("M1", "M0")}
+    assert (cold.result.prompts, cold.result.wins) == (3, 6)
+    assert (greedy.result.prompts, greedy.result.wins) == (3, 3)
+    assert present(cold.result.win_rate).mean == 1.0
     assert asked == ["M0"] * (12 + 12 + 6)
     # They are no part of what models are ranked by.
-    assert len(result["comparisons"]) == 1
-    assert len(result["ratings"]) == 2
-    assert result["controls"] == []  # which an oracle would have scored
+    assert len(result.comparisons) == 1
+    assert len(result.ratings) == 2
+    assert result.temperature_baselines == ()  # which an oracle would have scored
 
 
 def test_a_judge_that_cannot_be_read_is_counted_with_its_reason(
@@ -94,9 +98,10 @@ def test_a_judge_that_cannot_be_read_is_counted_with_its_reason(
         return {} if "<response_1>" in text else {str(number_of(text)): 1.0}
 
     config, engine = scripted(answer, silent, *MEASURED)
-    (met,) = run.execute(config, tmp_path / "run", engine)["comparisons"]
-    assert (met["prompts"], met["unscored"], met["reasons"]) == (0, 6, {"no_mass": 6})
-    assert met["win_rate"] is met["length_controlled"] is met["standard_error"] is None
+    (met,) = run.execute(config, tmp_path / "run", engine).comparisons
+    found = met.result
+    assert (found.prompts, found.unscored, found.reasons) == (0, 6, {"no_mass": 6})
+    assert (found.win_rate, found.length_controlled, found.standard_error) == (None, None, None)
 
 
 def test_an_alarm_ends_the_run_when_told_to(
@@ -112,25 +117,24 @@ def test_an_alarm_ends_the_run_when_told_to(
     )  # fmt: skip
     with caplog.at_level(logging.WARNING):
         result = run.execute(config, tmp_path / "run", engine)
-    assert [model["name"] for model in result["models"]] == ["M0", "M1"]
-    (alarm,) = result["alarms"]
-    assert (alarm["iteration"], alarm["name"]) == (1, "max_length_ratio")
-    assert (alarm["value"], alarm["threshold"]) == (pytest.approx(1.5), 1.25)
+    assert [model.name for model in result.models] == ["M0", "M1"]
+    (alarm,) = result.alarms
+    assert (alarm.iteration, alarm.name) == (1, "max_length_ratio")
+    assert alarm.value == pytest.approx(1.5)
+    assert alarm.threshold == 1.25
     assert "chosen answers are 1.50 times as long" in caplog.text
-    assert result["stopped"] == {
-        "iteration": 1,
-        "message": "stopped after iteration 1 of 3 by health.on_alarm=stop (max_length_ratio)",
-    }
-    assert result["stopped"]["message"] in capsys.readouterr().out
-    assert result == json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert result["comparisons"] == result["ratings"] == []
-    assert result["best"]["by"] == "judge"
+    said = "stopped after iteration 1 of 3 by health.on_alarm=stop (max_length_ratio)"
+    assert result.stopped == Stopped(1, said)
+    assert said in capsys.readouterr().out
+    assert result == read_summary(tmp_path / "run")
+    assert (result.comparisons, result.ratings) == ((), ())
+    assert result.best.by == "judge"
     # With iterations=1 nothing is left to stop.
     config, engine = scripted(
         answer, choose("M1"), *MEASURED, "iterations=1", "health.on_alarm=stop",
         "evaluation.arbiter=none",
     )  # fmt: skip
-    assert run.execute(config, tmp_path / "again", engine)["stopped"] is None
+    assert run.execute(config, tmp_path / "again", engine).stopped is None
 
 
 def test_an_alarm_sends_the_run_back_and_the_plan_follows(
@@ -140,16 +144,16 @@ def test_an_alarm_sends_the_run_back_and_the_plan_follows(
         answer, choose("M0"), *MEASURED, "iterations=2", "health.on_alarm=keep_best"
     )
     result = run.execute(config, tmp_path / "run", engine)
-    m0, m1, m2 = result["models"]
-    assert [item["name"] for item in result["alarms"]] == ["max_length_ratio"] * 2
-    assert (m1["parent"], m2["parent"]) == ("M0", "M0")  # where iteration 2 really started
-    assert len({m0["fingerprint"], m1["fingerprint"], m2["fingerprint"]}) == 3
-    assert result["best"]["model"] == "M0"
+    m0, m1, m2 = result.models
+    assert [item.name for item in result.alarms] == ["max_length_ratio"] * 2
+    assert (m1.parent, m2.parent) == ("M0", "M0")  # where iteration 2 really started
+    assert len({m0.fingerprint, m1.fingerprint, m2.fingerprint}) == 3
+    assert result.best.model == "M0"
     again = Run.open(tmp_path / "run")
-    assert {item.policy for item in again.made(2).candidates} == {m0["fingerprint"]}
-    assert {item.judge for item in again.made(2).judgments} == {m0["fingerprint"]}
-    assert again.policies["M2"].parent == m0["fingerprint"]
-    met = [(item["model"], item["opponent"]) for item in result["comparisons"]]
+    assert {item.policy for item in again.made(2).candidates} == {m0.fingerprint}
+    assert {item.judge for item in again.made(2).judgments} == {m0.fingerprint}
+    assert again.policies["M2"].parent == m0.fingerprint
+    met = [(item.model, item.opponent) for item in result.comparisons]
     assert met == [("M1", "M0"), ("M2", "M0")]
 
     monkeypatch.setattr(plan, "assemble", lambda config, place: assemble(config, place, engine))

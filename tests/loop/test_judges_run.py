@@ -11,6 +11,7 @@ import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.engines.scripted import ScriptedEngine
+from iterdpo.evaluation.summary import Summary
 from iterdpo.store.inventory import Inventory, read_store
 from iterdpo.tools.store.lineage import lineages
 from tests.checkpoints import CheckpointOf
@@ -18,7 +19,7 @@ from tests.judging.rankers import make_pairrm
 from tests.judging.server import said, serving
 from tests.loop.conftest import Configure
 
-Judged = Callable[..., tuple[dict[str, Any], Inventory, ScriptedEngine]]
+Judged = Callable[..., tuple[Summary, Inventory, ScriptedEngine]]
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def judged(configure: Configure, checkpoint_of: CheckpointOf, tmp_path: Path) ->
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Prompt {n}."}) + "\n" for n in range(40)))
 
-    def get(*overrides: str) -> tuple[dict[str, Any], Inventory, ScriptedEngine]:
+    def get(*overrides: str) -> tuple[Summary, Inventory, ScriptedEngine]:
         config = configure(
             "experiment=own_model", f"model.path={checkpoint_of('llama')}",
             "model.quantization=none", f"prompts.path={path}", "prompts.per_iteration=4",
@@ -43,23 +44,25 @@ def judged(configure: Configure, checkpoint_of: CheckpointOf, tmp_path: Path) ->
     return get
 
 
-def pair_ids(result: dict[str, Any], inventory: Inventory) -> Any:
+def pair_ids(result: Summary, inventory: Inventory) -> Any:
     import pyarrow.parquet as parquet
 
-    stage = result["iterations"][0]["stages"]["pairs"]
+    stage = result.iterations[0].stages.pairs
     return parquet.read_table(inventory.root / stage / "records.parquet")["id"].to_pylist()
 
 
 @pytest.mark.slow
-def test_a_ranker_judges_the_fixed_set_once_and_is_named(judged: Judged, tmp_path: Path) -> None:
+def test_a_ranker_judges_the_reference_set_once_and_is_named(
+    judged: Judged, tmp_path: Path
+) -> None:
     checkpoint = make_pairrm(tmp_path / "pairrm")
     result, inventory, engine = judged("judge=pairrm", f"judge.path={checkpoint}")
-    assert result["iterations"][0]["judgments"]["scored"] == 12
+    assert result.iterations[0].judgments.scored == 12
     assert not [call for call in engine.calls if call[0] == "choice_logprobs"]
-    fixed = [model["stages"]["fixed"] for model in result["models"]]
-    assert len(set(fixed)) == 1
+    judgments = [model.stages.reference_judgments for model in result.models]
+    assert len(set(judgments)) == 1
     # It agrees with itself, which is no finding about the model that it judges.
-    assert [model["judge"]["agreement_with_previous"] for model in result["models"]] == [None] * 2
+    assert [model.agreement_with_previous for model in result.models] == [None] * 2
     for pair_id in pair_ids(result, inventory):
         (found,) = lineages(inventory, pair_id)
         assert found.disagreements == ()
@@ -85,8 +88,8 @@ def test_an_endpoint_judges_a_whole_run_and_its_key_is_nowhere(
             "judge.price_in=1", "judge.budget=1",
         )  # fmt: skip
     assert server.headers[0]["Authorization"] == f"Bearer {key}"
-    assert result["iterations"][0]["pairs"]["margin_mean"] == 3.0
-    stage = result["iterations"][0]["stages"]["judgments"]
+    assert result.iterations[0].pairs.quality.margin_mean == 3.0
+    stage = result.iterations[0].stages.judgments
     metrics = json.loads((inventory.root / stage / "stage.json").read_text())["metrics"]
     # Twelve answers at 10 tokens in and 5 out.
     assert metrics["judge"] == pytest.approx(

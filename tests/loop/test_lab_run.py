@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import pytest
 from iterdpo.cli import execute as run
 from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.errors import LineageError
+from iterdpo.evaluation.summary import Summary
+from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.lab.oracle import score as lab_score
 from iterdpo.records import Candidate, Comparison, Judgment, Pair, Prompt
 from iterdpo.runs.directory import Run
@@ -41,7 +43,7 @@ def data_files(store: Path) -> dict[str, str]:
     }
 
 
-Finished = tuple[dict[str, Any], Path, Path]
+Finished = tuple[Summary, Path, Path]
 
 
 @pytest.fixture(scope="module")
@@ -62,112 +64,114 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def test_the_summary_is_what_it_is_documented_to_be(finished: Finished) -> None:
     result, run_dir, _ = finished
-    assert result == json.loads((run_dir / "summary.json").read_text())
-    assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
-    assert [model["parent"] for model in result["models"]] == [None, "M0", "M1"]
-    assert result["models"][0]["adapter_sha256"] is None
-    for model in result["models"]:
-        assert set(model["quality"]) == {
-            "mean", "ci95", "perfect", "perfect_share", "greedy_mean", "greedy_ci95", "n"
-        }  # fmt: skip
-        assert model["quality"]["n"] == 8 * 2
-        assert 0 <= model["quality"]["mean"] <= 5
-        assert model["judge"]["fixed_set"]["n"] == 8 * 4
-        assert model["judge"]["own_answers"]["n"] == 8 * 2
-        assert model["judge"]["fixed_set"]["unscored"] == 0
-        calibrated = model["judge"]["fixed_set"]["calibration"]
-        assert sum(item["n"] for item in calibrated) == 8 * 4
-        assert 0 <= model["judge"]["parse_rate"] <= 1
-        assert -1 <= model["judge"]["length_correlation"] <= 1
-        for told in (model["judge"], model["judge"]["fixed_set"], model["judge"]["own_answers"]):
-            for name, (low, high) in told["ci95"].items():
+    assert result == read_summary(run_dir)
+    assert [model.name for model in result.models] == ["M0", "M1", "M2"]
+    assert [model.parent for model in result.models] == [None, "M0", "M1"]
+    assert result.models[0].adapter_sha256 is None
+    for model in result.models:
+        measured, judge = model.evaluation, model.evaluation.judge
+        quality = present(measured.quality)
+        assert quality.n == 8 * 2
+        assert 0 <= quality.mean <= 5
+        assert (judge.reference_set.n, judge.own_answers.n) == (8 * 4, 8 * 2)
+        assert judge.reference_set.unscored == 0
+        assert sum(item.n for item in judge.reference_set.calibration) == 8 * 4
+        assert 0 <= present(judge.parse_rate) <= 1
+        assert -1 <= present(judge.length_correlation) <= 1
+        for told in (judge, judge.reference_set, judge.own_answers):
+            for name, (low, high) in told.ci95.items():
                 # One prompt alone has no interval: few answers are judged perfect here.
-                assert low is high is None or low <= told[name] <= high, name
+                if low is None or high is None:
+                    assert low is high is None, name
+                else:
+                    assert low <= getattr(told, name) <= high, name
         for name in ("pairwise_accuracy", "kendall_tau"):
-            assert None not in model["judge"]["fixed_set"]["ci95"][name]
-        low, high = model["judged_mean_ci95"]
-        assert low < model["judged_mean"] < high
-        assert [item["n"] for item in model["best_of"]] == [1, 2]
-        assert model["best_of"][0]["quality"]["mean"] == pytest.approx(model["quality"]["mean"])
-        assert model["truncated_share"] == 0
-        assert 0 <= model["duplicate_share"] <= 1
-        assert model["response_tokens"] > 0
-        for stage in model["stages"].values():
+            assert None not in judge.reference_set.ci95[name]
+        low, high = measured.judged_mean_ci95
+        assert present(low) < present(measured.judged_mean) < present(high)
+        assert [item.n for item in measured.best_of] == [1, 2]
+        assert measured.best_of[0].quality.mean == pytest.approx(quality.mean)
+        assert measured.truncated_share == 0
+        assert 0 <= present(measured.duplicate_share) <= 1
+        assert measured.response_tokens > 0
+        for stage in asdict(model.stages).values():
             assert Run.open(run_dir).directory_of(stage).is_dir()
-    first, *later = result["models"]
-    assert first["gain"] is first["judge"]["agreement_with_previous"] is None
-    for before, model in pairwise(result["models"]):
-        gains = model["gain"]
-        expected = model["quality"]["mean"] - before["quality"]["mean"]
-        assert gains["over_previous"]["mean"] == pytest.approx(expected)
-        expected = model["quality"]["mean"] - first["quality"]["mean"]
-        assert gains["over_initial"]["mean"] == pytest.approx(expected)
-        control = max(result["controls"], key=lambda item: item["quality"]["mean"])
-        expected = model["quality"]["mean"] - control["quality"]["mean"]
-        assert gains["over_control"]["mean"] == pytest.approx(expected)
-        assert [item["strongest"] for item in result["controls"]] == [
-            item is control for item in result["controls"]
-        ]
-        low, high = model["judge"]["ci95"]["agreement_with_previous"]
-        assert -1 <= low <= model["judge"]["agreement_with_previous"] <= high <= 1
+    first, *later = result.models
+    assert first.gains is None
+    assert first.agreement_with_previous is None
+    strongest = max(
+        (item.result for item in result.temperature_baselines), key=lambda item: item.quality.mean
+    )
+    assert [item.result.strongest for item in result.temperature_baselines] == [
+        item.result is strongest for item in result.temperature_baselines
+    ]
+    means = [present(model.evaluation.quality).mean for model in result.models]
+    for number, model in enumerate(later, 1):
+        gains, alike = present(model.gains), present(model.agreement_with_previous)
+        others = (gains.over_previous, gains.over_initial, gains.over_baseline)
+        before = (means[number - 1], means[0], strongest.quality.mean)
+        for gain, other in zip(others, before, strict=True):
+            assert present(gain).mean == pytest.approx(means[number] - other)
+        assert -1 <= present(alike.low) <= alike.mean <= present(alike.high) <= 1
     assert later
-    for number, made in enumerate(result["iterations"], 1):
-        assert made["iteration"] == number
-        assert (made["prompts"], made["candidates"]) == (24, 24 * 6)
-        assert made["judgments"]["scored"] + made["judgments"]["unscored"] == 24 * 6
-        pairs = made["pairs"]
-        assert pairs["kept"] + sum(pairs["dropped"].values()) == 24 * 3
-        low, high = pairs["label_accuracy_ci95"]
-        assert 0 <= low < pairs["label_accuracy"] < high <= 1
-        assert made["training"]["reference_unchanged"] is True
-        assert made["training"]["step0_largest_reward"] == pytest.approx(0, abs=1e-4)
-        assert made["training"]["engine_gap"] < 1e-3
-        assert made["generated_tokens"] == made["generated_tokens_new"] > 24 * 6
-        assert {"prompts", "candidates", "judgments", "pairs", "adapter"} <= set(made["seconds"])
-    assert {"seed", "config_sha256", "wall_seconds", "versions"} <= set(result["run"])
+    for number, made in enumerate(result.iterations, 1):
+        assert made.iteration == number
+        assert (made.prompts, made.candidates) == (24, 24 * 6)
+        assert made.judgments.scored + made.judgments.unscored == 24 * 6
+        assert made.pairs.kept + sum(made.pairs.dropped.values()) == 24 * 3
+        labels, training = present(made.pairs.quality.label_accuracy), present(made.training)
+        assert 0 <= present(labels.low) < labels.mean < present(labels.high) <= 1
+        assert training.reference_unchanged is True
+        assert training.step0_largest_reward == pytest.approx(0, abs=1e-4)
+        assert training.engine_gap < 1e-3
+        assert made.generated_tokens == made.generated_tokens_new > 24 * 6
+        assert {"prompts", "candidates", "judgments", "pairs", "adapter"} <= set(made.seconds)
+    assert result.run.seed == 0
+    assert result.run.versions["torch"]
 
 
 def test_the_summary_compares_every_model_with_the_one_before_and_m0(finished: Finished) -> None:
     result, run_dir, _ = finished
-    met = [(item["model"], item["opponent"]) for item in result["comparisons"]]
+    met = [(item.model, item.opponent) for item in result.comparisons]
     assert met == [("M1", "M0"), ("M2", "M1"), ("M2", "M0")]
-    for item in result["comparisons"]:
-        stage, key = item["stage"].split("/")
+    for item in result.comparisons:
+        stage, key = item.stage.split("/")
         (place,) = (run_dir / "stages").glob(f"*-{stage}-{key[:8]}")
         records = read_records(place / "records.parquet", Comparison)
         outcomes = [present(record.outcome) for record in records]
-        assert (item["wins"], item["ties"], item["losses"], item["unscored"]) == (
+        found = item.result
+        assert (found.wins, found.ties, found.losses, found.unscored) == (
             outcomes.count(1.0), outcomes.count(0.5), outcomes.count(0.0), 0
         )  # fmt: skip
         assert len(outcomes) == 8 * 2
-        assert item["win_rate"]["mean"] == pytest.approx(sum(outcomes) / len(outcomes))
-        assert (item["judge"], item["flips"], item["prompts"]) == ("oracle", None, 8)
-    assert [item["model"] for item in result["ratings"]] == ["M0", "M1", "M2"]
-    assert result["ratings"][0]["rating"] == 0
-    assert [item["temperature"] for item in result["controls"]] == [0.7, 0.4]
-    assert all(item["quality"]["n"] == 8 * 2 for item in result["controls"])
-    assert result["best"]["model"] in ("M0", "M1", "M2")
-    assert result["best"]["by"] == "oracle"
-    assert result["stopped"] is None
+        assert present(found.win_rate).mean == pytest.approx(sum(outcomes) / len(outcomes))
+        assert (item.judge, found.flips, found.prompts) == ("oracle", None, 8)
+    assert [item.model for item in result.ratings] == ["M0", "M1", "M2"]
+    assert result.ratings[0].rating == 0
+    assert [item.result.temperature for item in result.temperature_baselines] == [0.7, 0.4]
+    assert all(item.result.quality.n == 8 * 2 for item in result.temperature_baselines)
+    assert result.best.model in ("M0", "M1", "M2")
+    assert result.best.by == "oracle"
+    assert result.stopped is None
 
 
 def test_the_comparisons_are_of_the_answers_that_were_measured(finished: Finished) -> None:
     result, run_dir, _ = finished
     finished_run = Run.open(run_dir)
     answers = {
-        model["name"]: {
-            item.id: item for item in finished_run.records(model["stages"]["sampled"], Candidate)
+        model.name: {
+            item.id: item for item in finished_run.records(model.stages.sampled, Candidate)
         }
-        for model in result["models"]
+        for model in result.models
     }
     prompts = {
         item.id: item.text
-        for item in finished_run.records(result["models"][0]["stages"]["held_out"], Prompt)
+        for item in finished_run.records(result.models[0].stages.held_out, Prompt)
     }
-    for item in result["comparisons"]:
-        for record in finished_run.records(item["stage"], Comparison):
-            mine = answers[item["model"]][record.answer_id]
-            theirs = answers[item["opponent"]][record.opponent_id]
+    for item in result.comparisons:
+        for record in finished_run.records(item.stage, Comparison):
+            mine = answers[item.model][record.answer_id]
+            theirs = answers[item.opponent][record.opponent_id]
             assert (mine.prompt_id, mine.index) == (theirs.prompt_id, theirs.index)
             scores = [lab_score(prompts[mine.prompt_id], text) for text in (mine.text, theirs.text)]
             won = 0.5 if scores[0] == scores[1] else float(scores[0] > scores[1])
@@ -176,7 +180,7 @@ def test_the_comparisons_are_of_the_answers_that_were_measured(finished: Finishe
 
 def test_every_pair_can_be_walked_back(finished: Finished) -> None:
     result, run_dir, store = finished
-    names = {model["fingerprint"]: model["name"] for model in result["models"]}
+    names = {model.fingerprint: model.name for model in result.models}
     for iteration, path in enumerate(sorted((run_dir / "stages").glob("*-pairs-*")), 1):
         pairs = read_records(path / "records.parquet", Pair)
         assert pairs
@@ -207,11 +211,11 @@ def test_every_pair_can_be_walked_back(finished: Finished) -> None:
 
 def test_every_adapter_differs_and_the_canary_saw_each_applied(finished: Finished) -> None:
     result, _, _ = finished
-    hashes = [model["adapter_sha256"] for model in result["models"]]
+    hashes = [model.adapter_sha256 for model in result.models]
     assert len(set(hashes)) == 3
-    fingerprints = {model["fingerprint"] for model in result["models"][1:]}
-    assert set(result["canaries"]) == fingerprints
-    outcomes = {canary["outcome"] for canary in result["canaries"].values()}
+    fingerprints = {model.fingerprint for model in result.models[1:]}
+    assert set(result.canaries) == fingerprints
+    outcomes = {canary.outcome for canary in result.canaries.values()}
     assert outcomes == {"applied"}
 
 
@@ -232,12 +236,10 @@ def test_a_second_run_computes_nothing_and_says_the_same(
     before = {path: path.stat().st_mtime_ns for path in store.glob("[!.]*/**/*")}
     again = run.execute(configure(*SMOKE, f"store.root={store}"), tmp_path / "again")
     assert {path: path.stat().st_mtime_ns for path in store.glob("[!.]*/**/*")} == before
-    assert again["models"] == result["models"]
-    assert [made.pop("generated_tokens_new") for made in again["iterations"]] == [0, 0]
-    assert again["iterations"] == [
-        {name: value for name, value in made.items() if name != "generated_tokens_new"}
-        for made in result["iterations"]
-    ]
+    assert again.models == result.models
+    assert again.iterations == tuple(
+        replace(made, generated_tokens_new=0) for made in result.iterations
+    )
 
 
 def test_the_same_run_from_an_empty_store_gives_the_same_bytes(
@@ -246,7 +248,7 @@ def test_the_same_run_from_an_empty_store_gives_the_same_bytes(
     result, _, store = finished
     again = run.execute(configure(*SMOKE, store="other"), tmp_path / "again")
     assert data_files(tmp_path / "other") == data_files(store)
-    assert again["models"] == result["models"]
+    assert again.models == result.models
 
 
 def test_another_seed_gives_other_data(
@@ -254,7 +256,7 @@ def test_another_seed_gives_other_data(
 ) -> None:
     result, _, _ = finished
     other = run.execute(configure(*SMOKE, "iterations=1", "seed=1"), tmp_path / "other")
-    assert other["models"][1]["adapter_sha256"] != result["models"][1]["adapter_sha256"]
+    assert other.models[1].adapter_sha256 != result.models[1].adapter_sha256
 
 
 def test_a_new_beta_shares_all_that_comes_before_training(
@@ -290,8 +292,7 @@ def test_an_adapter_that_does_not_load_stops_the_run(
     monkeypatch.setattr(TransformersEngine, "_load_adapter", load_nothing)
     with pytest.raises(LineageError, match="is asked for M1 and answers like the policy before"):
         run.execute(configure(*SMOKE, *SMALL), tmp_path / "run")
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert [model["name"] for model in summary["models"]] == ["M0"]
+    assert [model.name for model in read_summary(tmp_path / "run").models] == ["M0"]
 
 
 def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(
@@ -336,8 +337,7 @@ def test_a_killed_run_goes_on_where_it_was(finished: Finished, tmp_path: Path) -
     )  # fmt: skip
     for path, time_ns in done.items():
         assert (tmp_path / "store" / path).stat().st_mtime_ns == time_ns, path
-    again = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert again["models"] == result["models"]
+    assert read_summary(tmp_path / "run").models == result.models
     assert set(data_files(tmp_path / "store")) == set(data_files(store))
 
 
@@ -356,12 +356,12 @@ def test_other_choices_run_to_the_end(
     configure: Configure, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
     result = run.execute(configure(*SMOKE, *SMALL, *overrides), tmp_path / "run")
-    assert len(result["models"]) == 3
-    assert result["iterations"][1]["training"]["reference_unchanged"] is True
+    assert len(result.models) == 3
+    first, second = (present(made.training) for made in result.iterations)
+    assert second.reference_unchanged is True
     if "judge.model=initial" in overrides:
         path = sorted((tmp_path / "run" / "stages").glob("*-judgments-*"))[-1]
         judges = {item.judge for item in read_records(path / "records.parquet", Judgment)}
-        assert judges == {result["models"][0]["fingerprint"]}
+        assert judges == {result.models[0].fingerprint}
     if "training.reference=initial" in overrides or "training.reference=base" in overrides:
-        assert result["iterations"][0]["training"]["step0_largest_reward"] < 1e-4
-        assert result["iterations"][1]["training"]["step0_largest_reward"] > 1e-4
+        assert first.step0_largest_reward < 1e-4 < second.step0_largest_reward

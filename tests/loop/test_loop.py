@@ -54,8 +54,9 @@ class RecordingStages:
 
 
 STAGES = (
-    "base select held_out labelled generate answer answer_greedily answer_fixed judge "
-    "judge_measured build_pairs train measure compare check"
+    "base select held_out reference_prompts generate answer answer_greedily answer_reference judge "
+    "judge_measured build_pairs train measure score compare count_comparisons rate measure_pairs "
+    "measure_baselines measure_gains measure_agreement check"
 ).split()
 
 
@@ -106,7 +107,7 @@ def play(
     prompts = {
         "select": (Prompt.of("to train on", "test"),),
         "held_out": (Prompt.of("to measure on", "test"),),
-        "labelled": (Prompt.of("to judge on", "test"),),
+        "reference_prompts": (Prompt.of("to judge on", "test"),),
         "build_pairs": SimpleNamespace(kept=kept),
         "base": SimpleNamespace(name="M0"),
         "train": lambda t, *_: SimpleNamespace(name=f"M{t}"),
@@ -153,9 +154,9 @@ def test_m0_judges_throughout_when_told_to() -> None:
 
 def test_every_judge_is_measured_on_the_same_answers_of_m0() -> None:
     rounds, stages = play()
-    (fixed,) = stages.made("answer_fixed")
-    assert fixed.args[1] is rounds[0].policy
-    judged = [call for call in stages.made("judge_measured") if call.args[1] is fixed]
+    (reference,) = stages.made("answer_reference")
+    assert reference.args[1] is rounds[0].policy
+    judged = [call for call in stages.made("judge_measured") if call.args[1] is reference]
     assert [call.args[2] for call in judged] == [done.policy for done in rounds]
 
 
@@ -177,11 +178,12 @@ def test_m0_writes_prompts_knowing_those_it_wrote_before() -> None:
     assert [call.args for call in given.made("select")] == [(1,), (2,), (3,)]
 
 
-@pytest.mark.parametrize("measured", ["held_out", "labelled"])
+@pytest.mark.parametrize("measured", ["held_out", "reference_prompts"])
 def test_a_prompt_that_is_measured_on_is_not_trained_on(measured: str) -> None:
     same = (Prompt.of("Name two animals.", "test"),)
     values = {
-        "select": (Prompt.of("name  two ANIMALS.", "test"),), "held_out": (), "labelled": (),
+        "select": (Prompt.of("name  two ANIMALS.", "test"),),
+        "held_out": (), "reference_prompts": (),
         "build_pairs": SimpleNamespace(kept=()), "check": NOTHING,
     } | {measured: same}  # fmt: skip
     with pytest.raises(UserError, match="held-out"):
@@ -201,13 +203,63 @@ def alarm_at(number: int, best: str) -> Any:
 def test_every_model_meets_the_one_before_and_m0() -> None:
     rounds, _ = play()
     for done in rounds:
-        opponents = [opponent.policy for opponent, _ in done.measured.comparisons]
+        opponents = [item.opponent.policy for item in done.measured.comparisons]
         expected = {0: [], 1: [0], 2: [1, 0], 3: [2, 0]}[done.iteration]
         assert opponents == [rounds[number].policy for number in expected]
     for done in rounds:
-        for opponent, stored in done.measured.comparisons:
-            _, mine, theirs, judge = stored.args
-            assert (mine, theirs, judge) == (done.measured.sampled, opponent.sampled, None)
+        for item in done.measured.comparisons:
+            _, mine, theirs, judge = item.comparisons.args
+            assert (mine, theirs, judge) == (done.measured.sampled, item.opponent.sampled, None)
+            assert item.result.args == (item.comparisons, mine, theirs)
+
+
+def test_a_rating_is_of_all_that_has_met_so_far() -> None:
+    rounds, stages = play()
+    rated = stages.made("rate")
+    assert [done.measured.ratings for done in rounds] == [None, *rated]
+    names = [
+        [(one.value.name, other.value.name) for one, other, _ in call.args[1]] for call in rated
+    ]
+    assert names[0] == [("M1", "M0")]
+    assert names[2] == [("M1", "M0"), ("M2", "M1"), ("M2", "M0"), ("M3", "M2"), ("M3", "M0")]
+    assert {id(call.args[0]) for call in rated} == {id(rounds[0].policy)}
+
+
+def test_gains_are_over_the_parent_m0_and_the_baselines() -> None:
+    cooler = type("Cooler", (str,), {"sampling": SimpleNamespace(temperature=0.4)})("cooler")
+    rounds, _ = play(baselines=(cooler,))
+    first, *later = (done.measured for done in rounds)
+    assert first.gains is None
+    ((temperature, answers, scores),) = first.baselines.args[0]
+    assert (temperature, answers) == first.baseline_answers[0]
+    assert scores.args[1] is answers
+    evaluations = [done.evaluation for done in rounds]
+    for number, measured in enumerate(later, 1):
+        expected = (evaluations[number], evaluations[number - 1], evaluations[0], first.baselines)
+        assert measured.gains.args == expected
+
+
+def test_without_an_oracle_pairs_are_measured_and_gains_are_not() -> None:
+    cooler = type("Cooler", (str,), {"sampling": SimpleNamespace(temperature=0.4)})("cooler")
+    rounds, stages = play(score=None, baselines=(cooler,), arbiter="initial")
+    assert {done.measured.gains for done in rounds} == {None}
+    assert rounds[0].measured.baselines is None
+    assert [call.args[2] for call in stages.made("measure_pairs")] == [None] * 3
+    exact, stages = play()
+    for done in exact[1:]:
+        pairs, candidates, scores = done.measured.pair_quality.args
+        assert (pairs, candidates) == (done.made.pairs, done.made.candidates)
+        assert scores.args == (done.made.prompts, done.made.candidates)
+
+
+def test_judges_are_compared_where_there_is_another_one_before() -> None:
+    rounds, stages = play()
+    judged = [done.measured.reference_judgments for done in rounds]
+    assert [call.args for call in stages.made("measure_agreement")] == [
+        (judged[1], judged[0]), (judged[2], judged[1]), (judged[3], judged[2])
+    ]  # fmt: skip
+    _, same = play(kept=())  # no pair is left, and the policy stays as it was
+    assert same.made("measure_agreement") == []
 
 
 def test_m0_compares_when_it_is_the_arbiter() -> None:
@@ -228,7 +280,7 @@ def test_a_policy_that_stayed_does_not_meet_m0_twice() -> None:
     pairs = iter([("pair",), ()])
     recipe = make_recipe()
     values = {
-        "select": (), "held_out": (), "labelled": (), "check": NOTHING,
+        "select": (), "held_out": (), "reference_prompts": (), "check": NOTHING,
         "build_pairs": lambda *_: SimpleNamespace(kept=next(pairs)),
     }  # fmt: skip
     stages = RecordingStages(values)
@@ -254,7 +306,7 @@ def test_the_arbiter_is_let_go_after_every_model_even_when_it_fails() -> None:
     values = {"compare": fail}
     stages = RecordingStages({})
     stages.values = values | {
-        "select": (), "held_out": (), "labelled": (), "check": NOTHING,
+        "select": (), "held_out": (), "reference_prompts": (), "check": NOTHING,
         "build_pairs": SimpleNamespace(kept=("pair",)),
     }  # fmt: skip
     with pytest.raises(UserError, match="no room"):
@@ -283,9 +335,10 @@ def test_m0_also_answers_at_lower_temperatures_once() -> None:
         for heat in (0.7, 0.4)
     )
     rounds, _ = play(baselines=baselines)
-    assert [heat for heat, _ in rounds[0].measured.baselines] == [0.7, 0.4]
-    assert all(done.measured.baselines == () for done in rounds[1:])
-    assert all(stored.args[1] is rounds[0].policy for _, stored in rounds[0].measured.baselines)
+    assert [heat for heat, _ in rounds[0].measured.baseline_answers] == [0.7, 0.4]
+    assert all(done.measured.baseline_answers == () for done in rounds[1:])
+    answers = [stored for _, stored in rounds[0].measured.baseline_answers]
+    assert all(stored.args[1] is rounds[0].policy for stored in answers)
 
 
 def test_without_an_oracle_each_policy_meets_what_m0_writes_without_learning() -> None:
@@ -296,7 +349,7 @@ def test_without_an_oracle_each_policy_meets_what_m0_writes_without_learning() -
     assert [item.baseline for item in last.against_baselines] == ["temperature 0.4", "greedy"]
     cold, greedy = (item.comparisons.args for item in last.against_baselines)
     # The prompts, the answers, M0's, and M0 as the judge.
-    assert cold[1:] == (last.sampled, first.baselines[0][1], rounds[0].policy)
+    assert cold[1:] == (last.sampled, first.baseline_answers[0][1], rounds[0].policy)
     assert greedy[1:] == (last.greedy, first.greedy, rounds[0].policy)
     assert len(stages.made("compare")) == 1 + 2 + 2 * 2
 
@@ -330,7 +383,7 @@ def test_an_alarm_can_send_the_run_back_to_its_best_model() -> None:
     assert stages.made("judge")[2].args[2] is m1.policy
     assert stages.made("train")[2].args[:3] == (3, m1.policy, m1.policy)
     assert m3.measured.parent is m1.measured
-    assert [opponent.policy for opponent, _ in m3.measured.comparisons] == [
+    assert [item.opponent.policy for item in m3.measured.comparisons] == [
         m1.policy,
         rounds[0].policy,
     ]

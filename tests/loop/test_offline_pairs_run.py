@@ -29,6 +29,7 @@ from iterdpo.tools.store.lineage import lineages
 from tests.checkpoints import CheckpointOf
 from tests.documented import make_documented
 from tests.loop.conftest import Configure
+from tests.narrowing import present
 
 if TYPE_CHECKING:
     import torch
@@ -150,23 +151,23 @@ def test_an_overlay_trains_on_given_pairs(
     result = run.execute(config, tmp_path / "run")
 
     # Something was trained, it is what the engine applies, and nothing else has changed.
-    m0, m1 = result["models"]
-    (made,) = result["iterations"]
-    assert m1["parent"] == "M0"
-    assert m1["fingerprint"] != m0["fingerprint"]
-    assert [result["canaries"][m["fingerprint"]]["outcome"] for m in (m0, m1)] == ["applied"] * 2
+    m0, m1 = result.models
+    (made,) = result.iterations
+    assert m1.parent == "M0"
+    assert m1.fingerprint != m0.fingerprint
+    assert [result.canaries[m.fingerprint].outcome for m in (m0, m1)] == ["applied"] * 2
     assert {file.name: file_sha256(file) for file in checkpoint.iterdir()} == base
-    training = made["training"]
-    assert training["pairs"] == made["pairs"]["kept"] == len(TRAINED)
-    assert made["pairs"]["margin_mean"] == 4.5
-    assert training["step0_loss"] == pytest.approx(training["step0_expected_loss"], rel=1e-4)
-    assert training["engine_gap"] < 1e-3
-    assert training["reference_unchanged"] is (None if name == "orpo" else True)
-    assert (m1["adapter_sha256"] is None) == (name == "full_dpo")
+    training = present(made.training)
+    assert training.pairs == made.pairs.kept == len(TRAINED)
+    assert made.pairs.quality.margin_mean == 4.5
+    assert training.step0_loss == pytest.approx(training.step0_expected_loss, rel=1e-4)
+    assert training.engine_gap < 1e-3
+    assert training.reference_unchanged is (None if name == "orpo" else True)
+    assert (m1.adapter_sha256 is None) == (name == "full_dpo")
     if name != "orpo":
         # Where policy and reference agree: ln 2 for DPO, (0 - 1 / (2 * 0.01))^2 for IPO.
         first = {"full_dpo": 0.693147, "ipo": 2500.0}[name]
-        assert training["step0_loss"] == pytest.approx(first, rel=1e-5)
+        assert training.step0_loss == pytest.approx(first, rel=1e-5)
 
     # Prompts and masks are to the letter what the vendor documents.
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
@@ -190,14 +191,14 @@ def test_an_overlay_trains_on_given_pairs(
     # Held out are the other split's prompts; a row that begins like one of them is not trained on.
     held_out = [
         prompt.text
-        for stage in ("held_out", "labelled")
-        for prompt in records(config, m0["stages"][stage], Prompt)
+        for stage in (m0.stages.held_out, m0.stages.reference_prompts)
+        for prompt in records(config, stage, Prompt)
     ]
     assert len(held_out) == 4
     assert set(held_out) <= {str(r["prompt"]) for r in TESTED}
-    asked = {prompt.text for prompt in records(config, made["stages"]["prompts"], Prompt)}
+    asked = {prompt.text for prompt in records(config, made.stages.prompts, Prompt)}
     assert asked == {str(r["prompt"]) for r in TRAINED}
-    metrics = Run.open(tmp_path / "run").manifest(made["stages"]["prompts"]).metrics
+    metrics = Run.open(tmp_path / "run").manifest(made.stages.prompts).metrics
     assert metrics["rows_left_out"] == {"identical": 1, "contradicted": 1}
     assert metrics["pairs_held_out"] == 1
     assert write([tmp_path / "run"]).is_file()
@@ -229,8 +230,8 @@ PLAIN = [
 def test_a_given_pair_is_walked_back_to_its_file_and_row(own: Configure, tmp_path: Path) -> None:
     config = own(PLAIN)
     result = run.execute(config, tmp_path / "run")
-    (made,) = result["iterations"]
-    pairs = records(config, made["stages"]["pairs"], Pair)
+    (made,) = result.iterations
+    pairs = records(config, made.stages.pairs, Pair)
     pair = pairs[0]
     number = next(n for n, item in enumerate(PLAIN) if item["prompt"] == pair.prompt)
     (found,) = lineages(read_store(config.store.root), pair.id)
@@ -240,9 +241,9 @@ def test_a_given_pair_is_walked_back_to_its_file_and_row(own: Configure, tmp_pat
     assert found.chosen.judgment["raw"] == [f"pairs.jsonl, line {number + 1}: chosen"]
     assert found.rejected.judgment["raw"] == [f"pairs.jsonl, line {number + 1}: rejected"]
     assert (found.pair["chosen_score"], found.pair["rejected_score"]) == (1.0, 0.0)
-    for candidate in records(config, made["stages"]["candidates"], Candidate):
+    for candidate in records(config, made.stages.candidates, Candidate):
         assert (candidate.policy, candidate.seed, candidate.logprobs) == ("given", 0, ())
-    judged = records(config, made["stages"]["judgments"], Judgment)
+    judged = records(config, made.stages.judgments, Judgment)
     assert {item.judge for item in judged} == {found.judge}
 
 
@@ -253,13 +254,12 @@ def test_iterations_deal_out_the_prompts_and_start_where_the_last_one_ended(
     config = own(PLAIN, "iterations=2", "pairs.dataset.per_iteration=5")
     result = run.execute(config, tmp_path / "run")
     first, second = (
-        {p.text for p in records(config, made["stages"]["prompts"], Prompt)}
-        for made in result["iterations"]
+        {p.text for p in records(config, made.stages.prompts, Prompt)} for made in result.iterations
     )
     assert len(first) == len(second) == 5
     assert not first & second
-    assert [model["parent"] for model in result["models"]] == [None, "M0", "M1"]
-    gaps = [made["training"]["engine_gap"] for made in result["iterations"]]
+    assert [model.parent for model in result.models] == [None, "M0", "M1"]
+    gaps = [present(made.training).engine_gap for made in result.iterations]
     assert max(gaps) < 1e-3  # under M1, too
 
 

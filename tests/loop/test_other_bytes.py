@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def config(made: Path, checkpoint_of: CheckpointOf, tmp_path: Path) -> Config:
 def first(config: Config) -> dict[str, Ref]:
     """The stages of the first iteration by name, in a store whose candidates are damaged."""
     run = Run.open(config.store.root.parent / "run")
-    named = run.summary["iterations"][0]["stages"]
+    named = asdict(run.summary.iterations[0].stages)
     stages = {name: Ref(*stage.split("/")) for name, stage in named.items() if stage}
     damage(config, stages["candidates"], "records.parquet")
     return stages
@@ -139,7 +140,7 @@ def test_where_the_same_comes_out_the_damaged_stage_alone_runs(
     config: Config, tmp_path: Path, stage: str, file: str
 ) -> None:
     summary = Run.open(tmp_path / "run").summary
-    ref = Ref(*summary["iterations"][0]["stages"][stage].split("/"))
+    ref = Ref(*getattr(summary.iterations[0].stages, stage).split("/"))
     damage(config, ref, file)
     before = manifests(config)
     execute.execute(config, tmp_path / "again", engine())

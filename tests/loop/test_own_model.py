@@ -15,10 +15,12 @@ import pytest
 from iterdpo.cli import execute as run
 from iterdpo.config.schema import Config
 from iterdpo.errors import NoPairsError
+from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.records import Base, Candidate, Comparison, Judgment, Policy, UnscoredReason
 from iterdpo.store.tables import read_records
 from tests.checkpoints import STYLES, CheckpointOf
 from tests.loop.conftest import Configure
+from tests.narrowing import present
 
 pytestmark = pytest.mark.slow
 
@@ -90,15 +92,15 @@ def test_every_style_writes_judges_and_learns(
         "training.max_length=null",
     )
     result = run.execute(config, tmp_path / "run")
-    made = result["iterations"][0]
-    assert result["models"][0]["quality"] is None
-    assert made["judgments"]["scored"] == made["candidates"] == 6 * 8
-    assert made["pairs"]["kept"] >= 1
-    assert made["training"]["engine_gap"] < 1e-2
-    assert made["training"]["step0_loss"] == pytest.approx(0.693147, abs=1e-4)
+    made = result.iterations[0]
+    assert result.models[0].evaluation.quality is None
+    assert made.judgments.scored == made.candidates == 6 * 8
+    assert made.pairs.kept >= 1
+    assert present(made.training).engine_gap < 1e-2
+    assert present(made.training).step0_loss == pytest.approx(0.693147, abs=1e-4)
     # M1's own; and M0's, which compares the two, where any of their answers differ.
-    assert result["models"][1]["fingerprint"] in result["canaries"]
-    outcomes = {canary["outcome"] for canary in result["canaries"].values()}
+    assert result.models[1].fingerprint in result.canaries
+    outcomes = {canary.outcome for canary in result.canaries.values()}
     assert outcomes <= {"applied", "inconclusive"}
     candidates = read_records(
         next((tmp_path / "run" / "stages").glob("*-candidates-*")) / "records.parquet", Candidate
@@ -113,18 +115,17 @@ def test_unjudgeable_output_ends_in_counted_reasons(own_model: Configure, tmp_pa
     assert message.startswith("iteration 1: no preference pair was left (")
     assert "6 unscored" in message
     assert "\n" not in message
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert [model["name"] for model in summary["models"]] == ["M0"]
+    assert [model.name for model in read_summary(tmp_path / "run").models] == ["M0"]
 
 
 def test_skip_goes_on_with_the_policy_as_it_was(own_model: Configure, tmp_path: Path) -> None:
     config = own_model("mistral", "pairs.on_empty=skip", "judge.min_scored=0", "iterations=2")
     result = run.execute(config, tmp_path / "run")
-    assert [made["training"] for made in result["iterations"]] == [None, None]
-    assert len({model["fingerprint"] for model in result["models"]}) == 1
-    dropped = result["iterations"][0]["pairs"]["dropped"]
+    assert [made.training for made in result.iterations] == [None, None]
+    assert len({model.fingerprint for model in result.models}) == 1
+    dropped = result.iterations[0].pairs.dropped
     assert dropped["unscored"] == 6
-    reasons = result["iterations"][0]["judgments"]["reasons"]
+    reasons = result.iterations[0].judgments.reasons
     assert sum(reasons.values()) == 6 * 3
     assert set(reasons) <= {reason.value for reason in UnscoredReason}
 
@@ -146,10 +147,10 @@ def test_prompts_that_do_not_fit_are_counted_and_the_others_answered(
     result = run.execute(config, tmp_path / "run")
     stage = next((tmp_path / "run" / "stages").glob("*-candidates-*"))
     metrics = json.loads((stage / "stage.json").read_text())["metrics"]
-    made = result["iterations"][0]
+    made = result.iterations[0]
     assert metrics["prompts_too_long"] > 0
-    assert made["candidates"] == (made["prompts"] - metrics["prompts_too_long"]) * 3
-    assert made["pairs"]["kept"] + sum(made["pairs"]["dropped"].values()) == made["prompts"]
+    assert made.candidates == (made.prompts - metrics["prompts_too_long"]) * 3
+    assert made.pairs.kept + sum(made.pairs.dropped.values()) == made.prompts
 
 
 def test_a_candidate_that_looks_like_a_verdict_changes_no_other_judgment(
@@ -211,9 +212,9 @@ def test_a_checkpoint_from_outside_compares_and_is_let_go(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(TransformersEngine, "close", noted)
         result = run.execute(config, tmp_path / "run")
-    (met,) = result["comparisons"]
-    assert met["judge"] == "external"
-    assert met["wins"] + met["ties"] + met["losses"] + met["unscored"] == 3
+    (met,) = result.comparisons
+    assert met.judge == "external"
+    assert met.result.wins + met.result.ties + met.result.losses + met.result.unscored == 3
     stage = next((tmp_path / "run" / "stages").glob("*-comparisons-*"))
     records = read_records(stage / "records.parquet", Comparison)
     judge = Base(str(outside), checkpoint_sha256(outside), "none", "float32", str(outside))

@@ -16,6 +16,7 @@ from iterdpo.store.tables import read_records
 from tests.checkpoints import CheckpointOf
 from tests.documented import make_documented
 from tests.loop.conftest import Configure
+from tests.narrowing import present
 from tests.prequantized import AWQ, GPTQ, make_packed
 
 SMALL = (
@@ -65,13 +66,13 @@ def test_a_packed_base_answers_judges_and_is_trained_on(
     config = small(method, f"iterations={iterations}")
     assert config.model.quantization == method
     result = run.execute(config, tmp_path / "run")
-    assert len(result["iterations"]) == iterations
-    for made in result["iterations"]:
-        assert made["judgments"]["scored"] == made["candidates"] == 6 * 4
-        assert made["training"]["step0_loss"] == pytest.approx(0.693147, abs=1e-4)
-        assert made["training"]["engine_gap"] < 1e-2
-        pairs = Path(config.store.root) / made["stages"]["pairs"]
-        assert len(read_records(pairs / "records.parquet", Pair)) >= made["pairs"]["kept"] > 0
+    assert len(result.iterations) == iterations
+    for made in result.iterations:
+        assert made.judgments.scored == made.candidates == 6 * 4
+        assert present(made.training).step0_loss == pytest.approx(0.693147, abs=1e-4)
+        assert present(made.training).engine_gap < 1e-2
+        pairs = Path(config.store.root) / made.stages.pairs
+        assert len(read_records(pairs / "records.parquet", Pair)) >= made.pairs.kept > 0
     # Each after M0 is an adapter on the checkpoint itself, and what answered was proved to be it.
     models = [Run.open(tmp_path / "run").policy(f"M{number}") for number in range(iterations + 1)]
     assert {model.base for model in models} == {models[0].base}
@@ -80,7 +81,7 @@ def test_a_packed_base_answers_judges_and_is_trained_on(
         config.model.path, config.model.path, method,
     )  # fmt: skip
     assert [model.name for model in models if model.adapter is None] == ["M0"]
-    outcomes = {canary["outcome"] for canary in result["canaries"].values()}
+    outcomes = {canary.outcome for canary in result.canaries.values()}
     assert outcomes <= {"applied", "inconclusive"}
     assert "applied" in outcomes
     # No image was made: of the base, the store has a record.

@@ -37,6 +37,7 @@ from tests.loop.recipes import (
     require_trained,
     tokenizer_of,
 )
+from tests.narrowing import present
 
 TINY = (
     "model.dtype=float32", "model.context=4096", "engine.batch_size=64", "sft.process=inline",
@@ -159,7 +160,7 @@ def test_self_rewarding_begins_with_a_base_and_its_own_judgments(
     require_trained(config, result)
 
     # M0 is the base, taught instructions and what a model taught these alone judged rightly.
-    stage = result["models"][0]["stages"]["policy"]
+    stage = result.models[0].stages.policy
     entry = manifest(config, stage)
     assert [arg["stage"] for arg in entry["identity"]["args"]] == ["base", "judging_examples"]
     examples_stage = f"judging_examples/{entry['identity']['args'][1]['key']}"
@@ -169,17 +170,17 @@ def test_self_rewarding_begins_with_a_base_and_its_own_judgments(
     examples = records(config, examples_stage, JudgingExample)
     assert first["metrics"]["examples"] == 28
     assert entry["metrics"]["examples"] == 28 + len(examples)
-    assert report(config, stage)["adapter_sha256"] == result["models"][0]["adapter_sha256"]
+    assert report(config, stage)["adapter_sha256"] == result.models[0].adapter_sha256
     assert report(config, stage) != report(config, f"sft/{baseline['key']}")
     assert {example.score for example in examples} == {1.0, 3.0, 5.0}
     assert {name for name, request in engine.asked if "good answer" in str(request)} == {"IFT"}
 
     # What is measured was learned from by nobody.
-    models = result["models"][0]["stages"]
+    stages = result.models[0].stages
     measured = {
         folded(prompt.text)
-        for name in ("held_out", "labelled")
-        for prompt in records(config, models[name], Prompt)
+        for address in (stages.held_out, stages.reference_prompts)
+        for prompt in records(config, address, Prompt)
     }
     tokenizer = tokenizer_of(checkpoint)
     taught = [(tokenizer.decode(a), tokenizer.decode(b)) for a, b in seen.texts["sft"]]
@@ -205,14 +206,14 @@ def test_self_rewarding_begins_with_a_base_and_its_own_judgments(
     assert set(judging) <= asked
 
     # M0 wrote the prompts; three verdicts on each answer are averaged.
-    for made in result["iterations"]:
-        prompts = records(config, made["stages"]["prompts"], Prompt)
+    for made in result.iterations:
+        prompts = records(config, made.stages.prompts, Prompt)
         assert all(item.source.startswith("self-instruct") for item in prompts)
-        writer = manifest(config, made["stages"]["prompts"])["identity"]["args"][1]
+        writer = manifest(config, made.stages.prompts)["identity"]["args"][1]
         assert f"{writer['stage']}/{writer['key']}" == stage
-        answers = {c.id: c.text for c in records(config, made["stages"]["candidates"], Candidate)}
+        answers = {c.id: c.text for c in records(config, made.stages.candidates, Candidate)}
         assert len(answers) == 6 * 4
-        for item in records(config, made["stages"]["judgments"], Judgment):
+        for item in records(config, made.stages.judgments, Judgment):
             assert isinstance(item.verdict, Scored)
             assert item.score == pytest.approx(len(answers[item.candidate_id]) % 5 + 1 / 3)
     require_masks(config, result, seen.texts["dpo"], checkpoint,
@@ -242,26 +243,27 @@ def test_sft_dpo_holds_two_adapters_on_one_quantized_base(
         "training.batch_size=4", "judge.score=expected", "judge.min_mass=0", "iterations=2",
     )  # fmt: skip
     result = run.execute(config, tmp_path / "run")
-    m0, m1, m2 = result["models"]
-    stage = m0["stages"]["policy"]
+    m0, m1, m2 = result.models
+    stage = m0.stages.policy
     assert stage.startswith("sft/")
-    assert report(config, stage)["adapter_sha256"] == m0["adapter_sha256"]
+    assert report(config, stage)["adapter_sha256"] == m0.adapter_sha256
     (base,) = manifest(config, stage)["identity"]["args"]
     assert base["stage"] == "base"
     base_settings = manifest(config, f"base/{base['key']}")["identity"]["settings"]
     assert base_settings["quantization"].startswith("nf4")
 
     # Start and reference of the first training are the tuned adapter; the reference stays it.
-    first, second = result["iterations"]
-    assert len({m0["adapter_sha256"], m1["adapter_sha256"], m2["adapter_sha256"]}) == 3
-    reports = [report(config, made["stages"]["adapter"]) for made in (first, second)]
+    first, second = result.iterations
+    assert len({m0.adapter_sha256, m1.adapter_sha256, m2.adapter_sha256}) == 3
+    adapters = [present(made.stages.adapter) for made in (first, second)]
+    reports = [report(config, adapter) for adapter in adapters]
     assert reports[0]["reference_sha256"] == reports[1]["reference_sha256"]
     assert all(item["reference_unchanged"] and item["pairs"] >= 1 for item in reports)
     assert reports[0]["step0"]["loss"] == pytest.approx(0.693147, abs=1e-4)
     assert reports[1]["step0"]["loss"] != pytest.approx(0.693147, abs=1e-4)
     tuned = stage.split("/")[1]
-    for made, start in ((first, tuned), (second, first["stages"]["adapter"].split("/")[1])):
-        args = manifest(config, made["stages"]["adapter"])["identity"]["args"]
+    for adapter, start in zip(adapters, (tuned, adapters[0].split("/")[1]), strict=True):
+        args = manifest(config, adapter)["identity"]["args"]
         assert [arg["key"] for arg in args[1:3]] == [start, tuned]
     assert seen.adapters == {("default", "ref")}
 
@@ -302,12 +304,12 @@ def test_lima_pairrm_ranks_answers_and_compares_on_unseen_instructions(
     assert (config.iterations, config.candidates.n) == (3, 5)
     result = run.execute(config, tmp_path / "run")
     require_trained(config, result)
-    assert result["models"][0]["stages"]["policy"].startswith("base/")
-    for made in result["iterations"]:
-        judgments = records(config, made["stages"]["judgments"], Judgment)
-        assert len(judgments) == made["judgments"]["scored"] == 4 * 5
+    assert result.models[0].stages.policy.startswith("base/")
+    for made in result.iterations:
+        judgments = records(config, made.stages.judgments, Judgment)
+        assert len(judgments) == made.judgments.scored == 4 * 5
         by_id = {item.candidate_id: item for item in judgments}
-        for pair in records(config, made["stages"]["pairs"], Pair):
+        for pair in records(config, made.stages.pairs, Pair):
             good, bad = by_id[pair.chosen_id].score, by_id[pair.rejected_id].score
             assert good is not None
             assert bad is not None
@@ -319,7 +321,7 @@ def test_lima_pairrm_ranks_answers_and_compares_on_unseen_instructions(
                   lambda text: f"<s>[INST] {text}[/INST]")  # fmt: skip
 
     frame = compare(tmp_path / "run", n=10)
-    best = result["best"]["model"]
+    best = result.best.model
     last = best if best != "M0" else "M3"
     assert list(frame.columns) == ["instruction", "seen", "M0", last]
     assert list(frame["seen"]) == ["never"] * 10

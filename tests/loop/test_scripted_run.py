@@ -17,12 +17,14 @@ from iterdpo.config.choices import as_values
 from iterdpo.config.schema import Config
 from iterdpo.engines.scripted import TRUNCATED, ScriptedAnswer, ScriptedEngine, ScriptedScores
 from iterdpo.errors import NoPairsError, UserError
+from iterdpo.evaluation.summary import JudgmentCounts
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.registry import RegisteredRun, entries
 from tests.checkpoints import CheckpointOf
 from tests.loop.conftest import Configure
+from tests.narrowing import present
 
 PROMPTS = 40
 
@@ -68,14 +70,14 @@ def test_pairs_margins_and_tokens_are_those_of_arithmetic(
         lambda request, policy: {str(number_of(request.messages[-1].content)): 1.0},
     )
     result = run.execute(config, tmp_path / "run", engine)
-    made = result["iterations"][0]
-    assert made["judgments"] == {"scored": 12, "unscored": 0, "reasons": {}}
-    assert (made["pairs"]["kept"], sum(made["pairs"]["dropped"].values())) == (4, 0)
-    assert made["pairs"]["margin_mean"] == 2.0
-    assert made["pairs"]["length_ratio"] == pytest.approx(5 / 3)  # 3 words and 2 more, against 3
-    assert made["generated_tokens"] == 4 * (3 + 4 + 5)
-    assert made["training"]["pairs"] == 4
-    assert made["training"]["steps"] == 2
+    made = result.iterations[0]
+    assert made.judgments == JudgmentCounts(scored=12, unscored=0, reasons={})
+    assert (made.pairs.kept, sum(made.pairs.dropped.values())) == (4, 0)
+    assert made.pairs.quality.margin_mean == 2.0
+    assert made.pairs.quality.length_ratio == pytest.approx(5 / 3)  # 3 words and 2 more, against 3
+    assert made.generated_tokens == 4 * (3 + 4 + 5)
+    training = present(made.training)
+    assert (training.pairs, training.steps) == (4, 2)
     methods = [(method, policy) for method, policy, _ in engine.calls]
     assert methods.count(("generate", "M0")) == 4  # the loop's, two evaluations, the labelled set
     assert methods.count(("generate", "M1")) == 2
@@ -90,9 +92,9 @@ def test_truncated_answers_and_split_scores(scripted: Scripted, tmp_path: Path) 
         }[number_of(request.messages[-1].content)],
     )  # fmt: skip
     result = run.execute(config, tmp_path / "run", engine)
-    pairs = result["iterations"][0]["pairs"]
-    assert pairs["kept"] == 4
-    assert pairs["margin_mean"] == pytest.approx(3.5)  # (2 + 5) / 2 - 0
+    pairs = result.iterations[0].pairs
+    assert pairs.kept == 4
+    assert pairs.quality.margin_mean == pytest.approx(3.5)  # (2 + 5) / 2 - 0
 
 
 @pytest.mark.parametrize(
@@ -159,11 +161,11 @@ def test_what_the_stages_took_does_not_depend_on_who_computed_them(
         lambda request, policy, sample: f"answer number {sample}",
         lambda request, policy: {str(number_of(request.messages[-1].content)): 1.0},
     )
-    took = run.execute(config, tmp_path / "run", engine)["run"]["stage_seconds"]
+    took = run.execute(config, tmp_path / "run", engine).run.stage_seconds
     (entry,) = entries(config.store.root)
-    assert tuple(item["stage"] for item in took) == entry.stages
+    assert tuple(item.stage for item in took) == entry.stages
     for item in took:
-        manifest = json.loads((config.store.root / item["stage"] / "stage.json").read_text())
-        assert item["seconds"] == manifest["seconds"]
+        manifest = json.loads((config.store.root / item.stage / "stage.json").read_text())
+        assert item.seconds == manifest["seconds"]
     again = run.execute(config, tmp_path / "again", engine)
-    assert again["run"]["stage_seconds"] == took
+    assert again.run.stage_seconds == took

@@ -65,9 +65,9 @@ def test_m0_writes_every_iterations_prompts_and_none_is_held_out(
     config = configured()
     engine = ScriptedEngine(answer=answer, choose=choose, vocabulary=200)
     result = run.execute(config, tmp_path / "run", engine)
-    stages = [made["stages"] for made in result["iterations"]]
+    stages = [made.stages for made in result.iterations]
     one, two = (
-        read_records(config.store.root / stage["prompts"] / "records.parquet", Prompt)
+        read_records(config.store.root / stage.prompts / "records.parquet", Prompt)
         for stage in stages
     )
     assert len(one) == len(two) == 6
@@ -81,10 +81,10 @@ def test_m0_writes_every_iterations_prompts_and_none_is_held_out(
     ]
     assert len(held_out) == 4
     assert_held_out([*one, *two], held_out)
-    manifest = json.loads((config.store.root / stages[1]["prompts"] / "stage.json").read_text())
+    manifest = json.loads((config.store.root / stages[1].prompts / "stage.json").read_text())
     assert manifest["metrics"]["prompts"] == 6
     # The second iteration's prompts are made from M0 and the first one's.
-    first = stages[0]["prompts"].split("/")[1]
+    first = stages[0].prompts.split("/")[1]
     assert [arg.get("stage") for arg in manifest["identity"]["args"][1:]] == ["base", "prompts"]
     assert manifest["identity"]["args"][2]["key"] == first
     before = len(engine.calls)

@@ -18,6 +18,7 @@ from iterdpo.runs.execute import execute
 from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import read_store
 from iterdpo.tools.store.policies import policy_chain
+from tests.narrowing import present
 
 SMALL = (
     "experiment=smoke", "iterations=1", "tracking=none", "report=false", "training.warmup=0",
@@ -59,28 +60,28 @@ def test_the_loop_runs_and_is_read_back(
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         config = typed(compose("config", [*asked, f"store.root={tmp_path / 'store'}"]))
     result = execute(config, tmp_path / "run")
-    m0, m1 = models = result["models"]
-    assert [model["adapter_sha256"] is not None for model in models] == adapters
-    assert m0["fingerprint"] != m1["fingerprint"]
-    assert [model["parent"] for model in models] == [None, "M0"]
+    m0, m1 = models = result.models
+    assert [model.adapter_sha256 is not None for model in models] == adapters
+    assert m0.fingerprint != m1.fingerprint
+    assert [model.parent for model in models] == [None, "M0"]
     # Both were trained, and are proven to be what the engine applied.
-    canaries = [result["canaries"][model["fingerprint"]]["outcome"] for model in models]
+    canaries = [result.canaries[model.fingerprint].outcome for model in models]
     assert canaries == ["applied", "applied"]
-    (training,) = (entry["training"] for entry in result["iterations"])
-    assert training["reference_unchanged"]
-    assert training["step0_loss"] == pytest.approx(training["step0_expected_loss"], rel=1e-4)
+    (training,) = (present(made.training) for made in result.iterations)
+    assert training.reference_unchanged
+    assert training.step0_loss == pytest.approx(training.step0_expected_loss, rel=1e-4)
     # What is merged into the base is the bare base of everything after it.
-    assert (training["step0_largest_reward"] < 1e-4) == from_start
+    assert (training.step0_largest_reward < 1e-4) == from_start
     run = Run.open(tmp_path / "run")
     assert {name: policy.fingerprint for name, policy in run.policies.items()} == {
-        model["name"]: model["fingerprint"] for model in models
+        model.name: model.fingerprint for model in models
     }
     # And the store walks M1 back to the same policies.
-    stage, key = m1["stages"]["policy"].split("/")
+    stage, key = m1.stages.policy.split("/")
     chain = policy_chain(read_store(tmp_path / "store"), Ref(stage, key))
     found = {node.policy.name: node.policy.fingerprint for node in chain}
     assert {name: found[name] for name in ("M0", "M1")} == {
-        model["name"]: model["fingerprint"] for model in models
+        model.name: model.fingerprint for model in models
     }
     assert chain[-1].policy.name == "base"
     for policy in run.policies.values():

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.cli.plan import plan
+from iterdpo.evaluation.summary import Summary
+from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.store.locks import locked
 from iterdpo.store.runner import LOCKS_DIR
 from tests.loop.conftest import Configure
@@ -26,14 +26,14 @@ BETAS = (0.05, 0.1, 0.3)
 SHORT = (*LITTLE_MEASURED, "pairs.k=1")  # and as many answers as always: what they cost is counted
 
 
-def summaries(sweep: Path) -> list[dict[str, Any]]:
-    return [json.loads((sweep / str(job) / "summary.json").read_text()) for job in range(3)]
+def summaries(sweep: Path) -> list[Summary]:
+    return [read_summary(sweep / str(job)) for job in range(3)]
 
 
-def assert_shared(results: list[dict[str, Any]], store: Path) -> None:
+def assert_shared(results: list[Summary], store: Path) -> None:
     """Three iterations: the first is made once, the second and third by each job."""
-    made = [[i["generated_tokens"] for i in result["iterations"]] for result in results]
-    new = sum(i["generated_tokens_new"] for result in results for i in result["iterations"])
+    made = [[i.generated_tokens for i in result.iterations] for result in results]
+    new = sum(i.generated_tokens_new for result in results for i in result.iterations)
     assert len({row[0] for row in made}) == 1
     assert new == made[0][0] + sum(row[1] + row[2] for row in made)
     assert new <= 2.4 / 3 * sum(sum(row) for row in made)
@@ -85,6 +85,6 @@ def test_a_job_that_fails_neither_stops_nor_poisons_the_others(tmp_path: Path) -
     assert done.returncode == 1
     assert "no preference pair was left" in done.stdout  # in the table, beside the other's quality
     assert not (tmp_path / "sweep" / "0" / "failure.json").read_text().isspace()
-    made = json.loads((tmp_path / "sweep" / "1" / "summary.json").read_text())
-    assert [model["name"] for model in made["models"]] == ["M0", "M1"]
-    assert made["iterations"][0]["generated_tokens_new"] == 0  # the failed job had written them
+    made = read_summary(tmp_path / "sweep" / "1")
+    assert [model.name for model in made.models] == ["M0", "M1"]
+    assert made.iterations[0].generated_tokens_new == 0  # the failed job had written them

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from iterdpo.cli import execute as run
+from iterdpo.evaluation.summary_file import read_summary
 from tests.loop.conftest import Configure
 from tests.loop.sizes import SMALL
+from tests.narrowing import present
 
 pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
 
@@ -21,16 +22,16 @@ def test_two_iterations_over_one_engine_or_a_new_one_after_each_training(
     configure: Configure, tmp_path: Path, residency: str, starts: int
 ) -> None:
     result = run.execute(configure(*SMOKE, f"engine.residency={residency}"), tmp_path / "run")
-    assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
-    engine = result["run"]["engine"]
-    assert (engine["engine"], engine["starts"]) == ("vllm", starts)
-    assert {canary["outcome"] for canary in result["canaries"].values()} == {"applied"}
-    for made in result["iterations"]:
-        assert made["judgments"]["unscored"] == 0
-        assert made["training"]["engine_gap"] < 1e-3
-        assert made["training"]["step0_largest_reward"] == pytest.approx(0, abs=1e-4)
-        assert made["usage"]["candidates"]["tokens_per_second"] > 0
-        assert made["usage"]["judgments"]["prompt_tokens"] > 8 * 6
+    assert [model.name for model in result.models] == ["M0", "M1", "M2"]
+    engine = result.run.engine
+    assert (engine.name, engine.starts) == ("vllm", starts)
+    assert {canary.outcome for canary in result.canaries.values()} == {"applied"}
+    for made in result.iterations:
+        assert made.judgments.unscored == 0
+        assert present(made.training).engine_gap < 1e-3
+        assert present(made.training).step0_largest_reward == pytest.approx(0, abs=1e-4)
+        assert made.usage["candidates"].tokens_per_second > 0
+        assert made.usage["judgments"].prompt_tokens > 8 * 6
 
 
 def test_a_run_with_vllm_that_is_read_again_does_not_start_it(
@@ -38,6 +39,6 @@ def test_a_run_with_vllm_that_is_read_again_does_not_start_it(
 ) -> None:
     first = run.execute(configure(*SMOKE, "iterations=1"), tmp_path / "first")
     again = run.execute(configure(*SMOKE, "iterations=1"), tmp_path / "again")
-    assert again["models"] == first["models"]
-    assert again["run"]["engine"]["starts"] == 0
-    assert json.loads((tmp_path / "again" / "summary.json").read_text())["models"]
+    assert again.models == first.models
+    assert again.run.engine.starts == 0
+    assert read_summary(tmp_path / "again").models

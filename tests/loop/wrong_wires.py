@@ -35,9 +35,9 @@ def wrong_wires(
         held_out=prompts,
         sampled=candidates,
         greedy=candidates,
-        own=candidates,  # type: ignore[arg-type]
-        labelled=prompts,
-        fixed_answers=candidates,
-        fixed=judgments,
+        own_judgments=candidates,  # type: ignore[arg-type]
+        reference_prompts=prompts,
+        reference_answers=candidates,
+        reference_judgments=judgments,
     )
     return stages.run(recipe.generate, prompts, policy)  # type: ignore[arg-type]

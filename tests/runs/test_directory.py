@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from iterdpo.errors import UserError
+from iterdpo.evaluation.summary_file import read_summary, write_summary
 from iterdpo.records import Candidate, Prompt
 from iterdpo.runs.directory import Run, find_runs, job_order
 from iterdpo.runs.execute import link as link_stages
@@ -26,7 +28,7 @@ def test_the_policies_are_those_that_were_made(finished_run: Path) -> None:
     policies = run.policies
     assert list(policies) == ["M0", "M1", "M2"]
     # The fingerprint is computed from what was read, and must be the one written down.
-    written = {model["name"]: model["fingerprint"] for model in run.models}
+    written = {model.name: model.fingerprint for model in run.models}
     assert {name: policy.fingerprint for name, policy in policies.items()} == written
     assert policies["M2"].parent == policies["M1"].fingerprint
     assert run.policy() is policies["M2"]
@@ -47,10 +49,10 @@ def test_the_records_of_an_iteration(finished_run: Path) -> None:
 
 def test_any_stage_by_its_address(finished_run: Path) -> None:
     run = Run.open(finished_run)
-    stages = run.models[1]["stages"]
-    assert len(run.records(stages["held_out"], Prompt)) == 5
-    assert {item.text.split()[0] for item in run.records(stages["greedy"], Candidate)} == {"M1"}
-    assert run.manifest(stages["greedy"]).seconds >= 0
+    stages = run.models[1].stages
+    assert len(run.records(stages.held_out, Prompt)) == 5
+    assert {item.text.split()[0] for item in run.records(stages.greedy, Candidate)} == {"M1"}
+    assert run.manifest(stages.greedy).seconds >= 0
 
 
 def test_the_configuration_is_typed(finished_run: Path, copied: Path) -> None:
@@ -76,9 +78,6 @@ def test_what_is_no_run(tmp_path: Path, copied: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "lacks"),
     [
-        ("summary.json", "{}", "models"),
-        ("summary.json", '{"models": [], "run": {}}', "iterations"),
-        ("summary.json", "[]", "models"),
         ("config.json", "{}", "model"),
         ("config.json", "3", "model"),
     ],
@@ -105,7 +104,7 @@ def test_a_stage_that_left_the_store(copied: Path) -> None:
         run.made(1)
 
 
-def test_a_run_that_goes_on_over_a_store_that_was_moved_points_there(tmp_path: Path) -> None:
+def test_a_run_that_resumes_over_a_store_that_was_moved_points_there(tmp_path: Path) -> None:
     for store in ("old", "new"):
         stage = tmp_path / store / "pairs" / "1f2e3d4c"
         stage.mkdir(parents=True)
@@ -123,7 +122,7 @@ def test_a_run_that_goes_on_over_a_store_that_was_moved_points_there(tmp_path: P
 def test_a_damaged_stage_is_named_with_its_file(
     copied: Path, tmp_path: Path, stage: str, file: str, text: bytes
 ) -> None:
-    stage = Run.open(copied).models[1]["stages"][stage]
+    stage = getattr(Run.open(copied).models[1].stages, stage)
     (link,) = copied.glob(f"stages/*-{stage.split('/')[0]}-{stage.split('/')[1][:8]}")
     shutil.copytree(link.resolve(), tmp_path / "damaged")
     link.unlink()
@@ -136,18 +135,19 @@ def test_a_damaged_stage_is_named_with_its_file(
 
 
 def test_an_unfinished_run_is_read_as_far_as_it_is_done(copied: Path) -> None:
-    summary = json.loads((copied / "summary.json").read_text())
-    summary["models"], summary["iterations"] = summary["models"][:2], summary["iterations"][:1]
-    (copied / "summary.json").write_text(json.dumps(summary))
+    summary = read_summary(copied)
+    done = replace(summary, models=summary.models[:2], iterations=summary.iterations[:1])
+    write_summary(done, copied)
     run = Run.open(copied)
     assert run.policy().name == "M1"
     assert len(run.made(1).prompts) == 6
 
 
 def test_an_iteration_that_trained_nothing_has_no_training(copied: Path) -> None:
-    summary = json.loads((copied / "summary.json").read_text())
-    summary["iterations"][0]["stages"]["adapter"] = None
-    (copied / "summary.json").write_text(json.dumps(summary))
+    summary = read_summary(copied)
+    first, *others = summary.iterations
+    first = replace(first, stages=replace(first.stages, adapter=None))
+    write_summary(replace(summary, iterations=(first, *others)), copied)
     assert Run.open(copied).made(1).training is None
 
 

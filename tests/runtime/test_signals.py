@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.runtime.signals import Stopped, StopRequest, heard
 from iterdpo.tracking.run_id import RUN_ID_FILE
 from tests.loop.sizes import LITTLE_MEASURED
@@ -90,7 +90,7 @@ def test_a_run_stops_says_how_to_go_on_and_goes_on(
     assert f"resuming what {tmp_path / 'first'} left" in again.stderr
     assert len(parts) == 2
     assert not any(path.exists() for path in parts)  # they are in the finished stage
-    made = json.loads((tmp_path / "again" / "summary.json").read_text())["iterations"][0]
-    assert 0 < made["generated_tokens_new"] < made["generated_tokens"]
+    made = read_summary(tmp_path / "again").iterations[0]
+    assert 0 < made.generated_tokens_new < made.generated_tokens
     ids = {(tmp_path / run / RUN_ID_FILE).read_text() for run in ("first", "again")}
     assert len(ids) == 1

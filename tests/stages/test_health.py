@@ -123,7 +123,7 @@ def test_what_a_check_reads_off_an_iteration(tmp_path: Path) -> None:
     step.compute(first, **inputs)
     before = stored(step.load(tmp_path / "zero"), kwargs=inputs)
     assert before.value.alarms == ()
-    assert before.value.vitals.parent is None
+    assert before.value.metrics.parent is None
 
     metrics = step.compute(
         Work(tmp_path / "one", tmp_path / "kept", "1" * 64),
@@ -140,8 +140,7 @@ def test_what_a_check_reads_off_an_iteration(tmp_path: Path) -> None:
         before=before,
     )
     found = step.load(tmp_path / "one")
-    vitals = dataclasses.asdict(found.vitals)
-    assert vitals == {
+    assert dataclasses.asdict(found.metrics) == {
         "iteration": 1, "model": "M1", "parent": "M0", "response_tokens": 10.0, "judged_mean": 3.0,
         "fixed_gain": pytest.approx(0.5), "fixed_gain_low": pytest.approx(0.5),
         "tie_rate": 2 / 4,  # one pair kept, three dropped

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from iterdpo.evaluation.health import Alarm
+from iterdpo.evaluation.summary import Summary
 from iterdpo.pairing.base import Pairing
 from iterdpo.records import (
     Adapter,
@@ -23,6 +25,7 @@ from iterdpo.records import (
     UnscoredReason,
     Verdict,
 )
+from tests import summaries
 
 BASE = Base("lab", "0" * 64, "none", "float32", "lab")
 M0 = Policy("M0", BASE)
@@ -134,11 +137,10 @@ def made_round(place: Path, iteration: int = 1, *, trained: bool = True) -> Any:
     return SimpleNamespace(iteration=iteration, policy=policy or Kept(M0), made=made)
 
 
-def result_of(iteration: int) -> dict[str, Any]:
-    """What ``summary.json`` holds after an iteration, as far as these tests look."""
-    models = [{"name": f"M{t}", "quality": {"mean": 3.0 + t / 2}} for t in range(iteration + 1)]
-    iterations = [{"iteration": t, "pairs": {"kept": 2}} for t in range(1, iteration + 1)]
-    alarm = {"iteration": 1, "name": "response_length", "value": 9.0, "threshold": 8.0,
-             "message": "answers grew"}  # fmt: skip
-    alarms = [alarm] if iteration else []
-    return {"models": models, "iterations": iterations, "run": {}, "alarms": alarms}
+def result_of(iteration: int) -> Summary:
+    """The run's summary after an iteration."""
+    return summaries.summary(
+        [summaries.model(t, 3.0 + t / 2) for t in range(iteration + 1)],
+        iterations=tuple(summaries.iteration(t) for t in range(1, iteration + 1)),
+        alarms=(Alarm(1, "response_length", 9.0, 8.0, "answers grew"),) if iteration else (),
+    )

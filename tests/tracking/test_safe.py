@@ -10,9 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from iterdpo.evaluation.ratings import Rating
 from iterdpo.records import Policy
 from iterdpo.rounds import Round
 from iterdpo.tracking.base import NoTracker, StageArtifact
+from iterdpo.tracking.metrics import without_prompts
 from iterdpo.tracking.safe import SafeTracker
 from tests.tracking.rounds import CONFIG, M0, initial_round, made_round, result_of
 
@@ -88,7 +90,7 @@ def test_what_cannot_be_put_together_is_guarded_as_well(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded = SafeTracker(remembering(), samples=2)
-    guarded.round(cast("Round", SimpleNamespace(iteration=3, policy=None)), {})
+    guarded.round(cast("Round", SimpleNamespace(iteration=3, policy=None)), result_of(0))
     assert "failed in round 3 (AttributeError" in caplog.text
 
 
@@ -102,8 +104,8 @@ def test_no_tracker_is_told_nothing_and_costs_nothing(
 ) -> None:
     guarded = SafeTracker(NoTracker(), samples=2)
     guarded.start({}, {}, tmp_path)
-    guarded.round(cast("Round", SimpleNamespace(iteration=0)), {})  # nothing looks into it
-    guarded.finish({}, failed=True)
+    guarded.round(cast("Round", SimpleNamespace(iteration=0)), result_of(0))  # nothing looks at it
+    guarded.finish(None, failed=True)
     assert caplog.records == []
 
 
@@ -197,20 +199,18 @@ def test_numbers_that_come_late_are_told_at_the_end_and_the_last_model_s_again(
     stub = remembering()
     guarded = SafeTracker(stub, samples=0)
     guarded.round(initial_round(), result_of(0))
-    early = result_of(1)
-    early["ratings"] = [{"model": "M1", "rating": 20.0, "low": None, "high": None}]
-    guarded.round(made_round(tmp_path), early)
-    late = result_of(1)
-    late["ratings"] = [*early["ratings"], {"model": "M0", "rating": 0.0, "low": None, "high": None}]
+    first, last = Rating("M1", 20.0, None, None), Rating("M0", 0.0, None, None)
+    guarded.round(made_round(tmp_path), replace(result_of(1), ratings=(first,)))
+    late = replace(result_of(1), ratings=(first, last))
     guarded.finish(late, failed=True)
     assert stub.of("metrics")[2:] == [(0, {"rating/points": 0.0}), (1, {"rating/points": 20.0})]
-    assert stub.of("finish") == [(late, True)]
+    assert stub.of("finish") == [(without_prompts(late), True)]
 
 
 def test_a_run_that_failed_before_its_first_model_is_closed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stub = remembering()
-    SafeTracker(stub, samples=0).finish({"models": []}, failed=True)
-    assert stub.calls == [("finish", ({"models": []}, True))]
+    SafeTracker(stub, samples=0).finish(None, failed=True)
+    assert stub.calls == [("finish", ({}, True))]
     assert caplog.records == []

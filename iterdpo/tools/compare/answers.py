@@ -54,7 +54,7 @@ class ComparedAnswer:
 
 def default_names(run: Run) -> list[str]:
     """Return M0 and the run's best model; the last one where that is M0 itself."""
-    first, last = str(run.models[0]["name"]), str(run.models[-1]["name"])
+    first, last = run.models[0].name, run.models[-1].name
     return list(dict.fromkeys((first, run.best if run.best != first else last)))
 
 

@@ -30,13 +30,13 @@ class History:
         """Read it from the records of the runs; training outweighs evaluation."""
         seen: dict[str, Seen] = {}
         for run in runs:
-            stages = run.models[0]["stages"]
-            for stage in (stages["held_out"], stages["labelled"]):
+            stages = run.models[0].stages
+            for stage in (stages.held_out, stages.reference_prompts):
                 for prompt in run.records(stage, Prompt):
                     seen.setdefault(folded(prompt.text), "evaluation")
         for run in runs:
-            for made in run.summary["iterations"]:
-                for prompt in run.records(made["stages"]["prompts"], Prompt):
+            for made in run.summary.iterations:
+                for prompt in run.records(made.stages.prompts, Prompt):
                     seen[folded(prompt.text)] = "training"
         return cls(seen)
 

@@ -39,10 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _why(run: Run) -> str:
-    best = run.summary.get("best")
-    why = f"the run's best model: {best['why']}" if best else "the last one: the run names no best"
     others = ", ".join(name for name in run.policies if name != run.best)
-    return f"{run.best} is {why}" + (f" (--model takes another: {others})" if others else "")
+    said = f"{run.best} is the run's best model: {run.summary.best.why}"
+    return said + (f" (--model takes another: {others})" if others else "")
 
 
 def parser() -> argparse.ArgumentParser:

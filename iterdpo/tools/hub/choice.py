@@ -79,8 +79,8 @@ def require_undamaged(run: Run, policies: Sequence[Policy]) -> None:
     """
     names = {policy.name for policy in policies}
     for model in run.models:
-        if model["name"] in names:
-            verify(run.directory_of(model["stages"]["policy"]))
+        if model.name in names:
+            verify(run.directory_of(model.stages.policy))
 
 
 def lay_out(policy: Policy, origin: Origin, base_repo: str | None, directory: Path) -> None:

@@ -47,7 +47,7 @@ def judged_by_policy(run: Run) -> bool:
 
 def judges_of(run: Run) -> dict[str, Pair]:
     """Return who judged, by fingerprint, each with one of the pairs that it judged."""
-    stages = [entry["stages"]["pairs"] for entry in run.summary["iterations"]]
+    stages = [made.stages.pairs for made in run.summary.iterations]
     return {pair.judge: pair for stage in stages for pair in run.records(stage, Pair)[:1]}
 
 
@@ -58,9 +58,9 @@ def write_pairs(run: Run, directory: Path) -> list[PairsFile]:
     """
     names = {policy.fingerprint: name for name, policy in run.policies.items()}
     written = []
-    for entry in run.summary["iterations"]:
-        iteration = entry["iteration"]
-        pairs = run.records(entry["stages"]["pairs"], Pair)
+    for made in run.summary.iterations:
+        iteration = made.iteration
+        pairs = run.records(made.stages.pairs, Pair)
         if not pairs:
             continue
         path = f"{DATA_DIR}/iteration-{iteration}.parquet"

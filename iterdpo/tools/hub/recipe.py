@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final
 
 from iterdpo.config.choices import TARGET, name_of
 from iterdpo.evaluation.oracles import LAB
+from iterdpo.evaluation.summary import IterationSummary, ModelSummary
 from iterdpo.evaluation.table import table
 from iterdpo.judging.human import HumanJudge
 from iterdpo.records import Pair
@@ -63,8 +63,8 @@ def command(run: Run) -> str:
         )
     else:
         parts.append("Every setting is as shipped.")
-    versions = run.summary["run"]["versions"]
-    listed = ", ".join(f"{escaped(name)} {escaped(str(of))}" for name, of in versions.items())
+    versions = run.summary.run.versions
+    listed = ", ".join(f"{escaped(name)} {escaped(of)}" for name, of in versions.items())
     parts.append(f"Seed {run.values['seed']}. Versions: {listed}.")
     return "\n\n".join(parts)
 
@@ -86,14 +86,14 @@ def data(run: Run) -> str:
         told += f" M0 was fine-tuned first, on examples of {files}."
     rows = [
         [
-            str(entry["iteration"]),
-            f"{entry['prompts']:,}",
-            f"{entry['candidates']:,}",
-            f"{entry['judgments']['scored']:,}",
-            f"{entry['pairs']['kept']:,}",
-            f"{sum(entry['pairs']['dropped'].values()):,}",
+            str(made.iteration),
+            f"{made.prompts:,}",
+            f"{made.candidates:,}",
+            f"{made.judgments.scored:,}",
+            f"{made.pairs.kept:,}",
+            f"{sum(made.pairs.dropped.values()):,}",
         ]
-        for entry in run.summary["iterations"]
+        for made in run.summary.iterations
     ]
     heads = ["iteration", "prompts", "answers", "scored", "pairs", "dropped"]
     return f"{told}\n\n{table(heads, rows)}" if rows else told
@@ -103,16 +103,16 @@ def lineage(run: Run, origin: Origin) -> str:
     """Return every model with what it came from: parent, judge, reference, hashes."""
     rows = []
     for model in run.models:
-        name, policy = model["name"], run.policy(model["name"])
+        policy = run.policy(model.name)
         weights = policy.adapter.sha256 if policy.adapter else policy.base.sha256
-        entry = _trained_in(run, model)
-        pairs = run.records(entry["stages"]["pairs"], Pair)[:1] if entry else ()
+        made = _trained_in(run, model)
+        pairs = run.records(made.stages.pairs, Pair)[:1] if made else ()
         rows.append(
             [
-                name,
-                model["parent"] or "",
+                model.name,
+                model.parent or "",
                 escaped(judge_of(run, pairs[0])) if pairs else "",
-                str(run.values["training"]["reference"]) if entry else "",
+                str(run.values["training"]["reference"]) if made else "",
                 code(policy.fingerprint),
                 code(weights),
             ]
@@ -172,9 +172,9 @@ def limits(run: Run) -> str:
             "what was measured stood on those weights. On unquantized ones a model answers "
             "differently."
         )
-    lines += [f"Alarm: {escaped(alarm['message'])}." for alarm in summary.get("alarms") or ()]
-    if summary.get("stopped"):
-        lines.append(f"The run was {escaped(summary['stopped']['message'])}.")
+    lines += [f"Alarm: {escaped(alarm.message)}." for alarm in summary.alarms]
+    if summary.stopped:
+        lines.append(f"The run was {escaped(summary.stopped.message)}.")
     lines.append(
         "The licenses of the base and of the prompts go on to what was made of them; they are "
         "yours to look up."
@@ -182,12 +182,10 @@ def limits(run: Run) -> str:
     return bullets(lines)
 
 
-def _trained_in(run: Run, model: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _trained_in(run: Run, model: ModelSummary) -> IterationSummary | None:
     """Return the iteration whose training made a model; None for M0, and where none trained."""
-    for entry in run.summary["iterations"]:
-        if entry["iteration"] == model["iteration"] and entry["stages"]["adapter"]:
-            return cast("Mapping[str, Any]", entry)
-    return None
+    made = run.summary.iteration(model.iteration)
+    return made if made and made.stages.adapter else None
 
 
 def _given_source(run: Run) -> str:

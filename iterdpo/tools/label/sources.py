@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from iterdpo.errors import UserError
+from iterdpo.evaluation.summary import ModelStages
 from iterdpo.records import Candidate, Prompt
 from iterdpo.runs.directory import Run
 from iterdpo.tools.label.task import Kind, Question, Side
@@ -30,7 +31,7 @@ def questions_of(
     if kind == "models":
         baseline, measured = models
         return (measured, baseline), list(_models(run, baseline, measured, greedy))
-    done = len(run.summary["iterations"])
+    done = len(run.summary.iterations)
     if done == 0:
         raise UserError(f"{run.directory}: no iteration is done yet; try later, or --kind models")
     if iteration is not None and not 1 <= iteration <= done:
@@ -44,10 +45,9 @@ def questions_of(
 def _models(run: Run, baseline: str, measured: str, greedy: bool) -> Iterator[Question]:
     if baseline == measured:
         raise UserError(f"--models {baseline} {measured}: name two different models")
-    stage = "greedy" if greedy else "sampled"
-    first = _first_answers(run, measured, stage)
-    second = _first_answers(run, baseline, stage)
-    for prompt in run.records(_entry(run, baseline)["stages"]["held_out"], Prompt):
+    first = _first_answers(run, measured, greedy)
+    second = _first_answers(run, baseline, greedy)
+    for prompt in run.records(_stages(run, baseline).held_out, Prompt):
         if prompt.id in first and prompt.id in second:
             ours, theirs = first[prompt.id], second[prompt.id]
             yield Question(
@@ -58,13 +58,14 @@ def _models(run: Run, baseline: str, measured: str, greedy: bool) -> Iterator[Qu
             )
 
 
-def _entry(run: Run, name: str) -> dict[str, dict[str, str]]:
+def _stages(run: Run, name: str) -> ModelStages:
     run.policy(name)  # raises where there is none
-    return dict(next(model for model in run.models if model["name"] == name))
+    return next(model.stages for model in run.models if model.name == name)
 
 
-def _first_answers(run: Run, name: str, stage: str) -> dict[str, Candidate]:
-    answers = run.records(_entry(run, name)["stages"][stage], Candidate)
+def _first_answers(run: Run, name: str, greedy: bool) -> dict[str, Candidate]:
+    stages = _stages(run, name)
+    answers = run.records(stages.greedy if greedy else stages.sampled, Candidate)
     return {answer.prompt_id: answer for answer in answers if answer.index == 0}
 
 

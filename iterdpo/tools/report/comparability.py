@@ -65,7 +65,7 @@ def _starts_differ(runs: Sequence[Run]) -> bool:
     starts: dict[str, set[str]] = {}
     for run in runs:
         seed = flat(run.values).get(SEED, "")
-        starts.setdefault(seed, set()).add(run.models[0]["fingerprint"])
+        starts.setdefault(seed, set()).add(run.models[0].fingerprint)
     return any(len(found) > 1 for found in starts.values())
 
 
@@ -83,9 +83,9 @@ def _judge(run: Run) -> dict[str, str]:
 
 def _files(run: Run, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the hashes of what an arbiter was made from, where its key holds them."""
-    for found in run.summary.get("comparisons") or ():
+    for met in run.summary.comparisons:
         try:
-            identity: Any = run.manifest(found["stage"]).identity["settings"]
+            identity: Any = run.manifest(met.stage).identity["settings"]
         except UserError:
             continue
         for key, name in _FILES.items():

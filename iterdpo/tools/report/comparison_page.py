@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from iterdpo.evaluation.summary import ModelSummary
 from iterdpo.runs.directory import Run
-from iterdpo.store.hashing import plain
 from iterdpo.tools.report import pairs, settings
 from iterdpo.tools.report.comparability import unlike
 from iterdpo.tools.report.document import Browser, Document, Fact, Section
 from iterdpo.tools.report.formatting import count, duration, estimate, interval, listed, number
-from iterdpo.tools.report.measures import Measure, Model, compared_models, members
+from iterdpo.tools.report.measures import Measure, compared_models, members
 from iterdpo.tools.report.mistake import mistake
 from iterdpo.tools.report.sections.comparing import comparing, the_runs
 from iterdpo.tools.report.sections.cost import computing
@@ -50,9 +50,7 @@ def document(runs: Sequence[Run], title: str) -> Document:
         ],
         pairs=browsed,
         warnings=[
-            f"run {run.name}, {alarm['message']}"
-            for run in runs
-            for alarm in run.summary.get("alarms") or ()
+            f"run {run.name}, {alarm.message}" for run in runs for alarm in run.summary.alarms
         ],
         state=" ".join(notes),
         mistake=mistake(found, browsed, *_of_the_best(compared)),
@@ -68,11 +66,13 @@ def _of_the_best(compared: Comparison | None) -> tuple[list[int], str]:
     return [member.index for member in best.members], name
 
 
-def verdict(compared: Comparison, measure: Measure, chosen: Sequence[tuple[int, Model]]) -> str:
+def verdict(
+    compared: Comparison, measure: Measure, chosen: Sequence[tuple[int, ModelSummary]]
+) -> str:
     """Say which setting is best, how good it is, and whether that is more than chance."""
-    best, names = compared.best, sorted({model["name"] for _, model in chosen})
+    best, names = compared.best, sorted({model.name for _, model in chosen})
     over = f"{count(len(best.members), 'run')}, {count(best.quality.clusters, 'prompt')}"
-    reached = f"{measure.name} {estimate(plain(best.quality), measure.digits)}"  # type: ignore[arg-type]
+    reached = f"{measure.name} {estimate(best.quality, measure.digits)}"
     at = f"at {listed(names)}" if len(names) == 1 else "at each run's last model"
     if len(compared.settings) == 1:
         said = f"All runs have the same settings but for their seeds: {reached} {at} ({over})."
@@ -81,7 +81,7 @@ def verdict(compared: Comparison, measure: Measure, chosen: Sequence[tuple[int, 
     second, ahead = compared.settings[1], compared.ahead[1]
     if ahead is None:
         return said + f"It shares no prompt with the next, {name_of(compared, second)}."
-    gap = estimate(plain(ahead), measure.digits, sign=True)  # type: ignore[arg-type]
+    gap = estimate(ahead, measure.digits, sign=True)
     differs = "differs significantly" if significant(ahead) else "does not differ significantly"
     return said + (
         f"It {differs} from the next, {name_of(compared, second)}: {gap}, paired by prompt."

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from iterdpo.evaluation.statistics import Estimate
 
 DASH = "–"
 _GLUE = "\N{NO-BREAK SPACE}"
-
-Estimate = Mapping[str, Any]
-"""An estimate as ``summary.json`` holds it: mean, low, high, n, clusters."""
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
@@ -50,8 +48,8 @@ def estimate(value: Estimate | None, digits: int = 2, sign: bool = False) -> str
     """Return ``3.48 (3.28 … 3.68)``, the mean alone where there is no interval, or a dash."""
     if value is None:
         return DASH
-    mean = number(value["mean"], digits, sign)
-    span = interval(value["low"], value["high"], digits, sign)
+    mean = number(value.mean, digits, sign)
+    span = interval(value.low, value.high, digits, sign)
     return f"{mean} ({span})" if span else mean
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from iterdpo.errors import UserError
+from iterdpo.evaluation.summary import ModelSummary
 from iterdpo.records import Comparison
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report.formatting import listed
-from iterdpo.tools.report.reading import oracle_scores
 from iterdpo.tools.report.run_page import finished
 from iterdpo.tools.report.settings import flat
 from iterdpo.tools.report.sweep import Member
-
-Model = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,14 +25,12 @@ class Measure:
     share: bool = False
     """Whether its values are shares in [0, 1], whose mean has the interval of a win rate."""
 
-    def scores(self, run: Run, model: Model) -> dict[str, list[float]]:
+    def scores(self, run: Run, model: ModelSummary) -> Mapping[str, Sequence[float]]:
         """Return the values of ``model`` by held-out prompt; none where it was not measured."""
         if self is QUALITY:
-            return oracle_scores(run, model)
-        for found in run.summary.get("comparisons") or ():
-            if (found["model"], found["opponent"]) == (model["name"], run.models[0]["name"]):
-                return _outcomes(run, found["stage"])
-        return {}
+            return model.evaluation.sampled_by_prompt
+        met = run.summary.comparison(model.name, run.models[0].name)
+        return _outcomes(run, met.stage) if met else {}
 
 
 QUALITY = Measure("quality", 3, "Quality: mean score by the oracle, on held-out prompts.")
@@ -45,7 +40,7 @@ AGAINST_M0 = Measure(
 )  # fmt: skip
 
 
-def compared_models(runs: Sequence[Run]) -> tuple[list[tuple[int, Model]], list[str]]:
+def compared_models(runs: Sequence[Run]) -> tuple[list[tuple[int, ModelSummary]], list[str]]:
     """Return the model of each run that is compared, by the run's place, and what to know of it.
 
     The last of each run. A run that is not at its end is left out where others are.
@@ -62,11 +57,11 @@ def compared_models(runs: Sequence[Run]) -> tuple[list[tuple[int, Model]], list[
 
 def ended(run: Run) -> bool:
     """Say whether a run will measure no further model."""
-    return finished(run) or bool(run.summary.get("stopped"))
+    return finished(run) or run.summary.stopped is not None
 
 
 def members(
-    runs: Sequence[Run], chosen: Sequence[tuple[int, Model]]
+    runs: Sequence[Run], chosen: Sequence[tuple[int, ModelSummary]]
 ) -> tuple[Measure, list[Member]]:
     """Return the first measure that any of the chosen models has, and the runs that have it."""
     for measure in (QUALITY, AGAINST_M0):
@@ -78,7 +73,7 @@ def members(
                 continue
             if scores:
                 values = flat(runs[index].values)
-                tokens = model["response_tokens"]
+                tokens = model.evaluation.response_tokens
                 found.append(Member(index, values, scores, tokens, measure.share))
         if found:
             return measure, found

@@ -88,7 +88,7 @@ def find(runs: Sequence[Run]) -> Found:
     for number, run in enumerate(runs):
         label = labeler(run)
         for iteration in iterations(run):
-            stage = iteration.entry["stages"]["pairs"]
+            stage = iteration.stages.pairs
             if stage in sources:
                 sources[stage][1].runs.append(number)
             elif stage not in missing:
@@ -137,7 +137,7 @@ def for_page(found: Found, runs: Sequence[Run], budget: int = BUDGET) -> dict[st
             {"iteration": source.iteration, "runs": source.runs, "scale": source.scale}
             for source in found.sources
         ],
-        "models": {model["fingerprint"]: model["name"] for run in runs for model in run.models},
+        "models": {model.fingerprint: model.name for run in runs for model in run.models},
         "labeled": any(pair.label for pair in kept),
         "total": total[0],
         "wrong": wrong[0],

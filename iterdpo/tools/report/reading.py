@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from iterdpo.evaluation.summary import Address, IterationStages
 from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.records import FinishReason
 from iterdpo.runs.directory import Run
-from iterdpo.stages.evaluate import EVALUATION_FILE
 from iterdpo.store.tables import RECORDS_FILE
 
 Columns = Mapping[str, list[Any]]
@@ -39,15 +39,14 @@ class Iteration:
     """From 1."""
 
     @property
-    def entry(self) -> Mapping[str, Any]:
-        """What ``summary.json`` says of it."""
-        entry: Mapping[str, Any] = self.run.summary["iterations"][self.number - 1]
-        return entry
+    def stages(self) -> IterationStages:
+        """Where its records lie."""
+        return self.run.summary.iterations[self.number - 1].stages
 
     @cached_property
     def prompts(self) -> Mapping[str, Row]:
         """The prompts, by id."""
-        return _by("id", self._rows("prompts", ("id", "text", "source")))
+        return _by("id", self._rows(self.stages.prompts, ("id", "text", "source")))
 
     @cached_property
     def candidates(self) -> Mapping[str, Row]:
@@ -59,17 +58,19 @@ class Iteration:
                 "tokens": length,
                 "truncated": row["finish_reason"] == FinishReason.LENGTH,
             }
-            for row, length in zip(self._rows("candidates", _CANDIDATE), lengths, strict=True)
+            for row, length in zip(
+                self._rows(self.stages.candidates, _CANDIDATE), lengths, strict=True
+            )
         }
 
     @cached_property
     def judgments(self) -> Mapping[str, Row]:
         """The judgments, by the answer's id."""
-        return _by("candidate_id", self._rows("judgments", _JUDGMENT))
+        return _by("candidate_id", self._rows(self.stages.judgments, _JUDGMENT))
 
     def scores(self) -> list[float]:
         """The judge's scores of all answers that have one."""
-        return [row["score"] for row in self._rows("judgments", ("score",))
+        return [row["score"] for row in self._rows(self.stages.judgments, ("score",))
                 if row["score"] is not None]  # fmt: skip
 
     def lengths(self) -> list[int]:
@@ -78,7 +79,7 @@ class Iteration:
         import pyarrow.parquet
 
         found: list[int] = []
-        with pyarrow.parquet.ParquetFile(self._file("candidates")) as file:
+        with pyarrow.parquet.ParquetFile(self._file(self.stages.candidates)) as file:
             for batch in file.iter_batches(columns=[_LENGTHS]):
                 found += pyarrow.compute.list_value_length(batch.column(0)).to_pylist()
         return found
@@ -88,12 +89,12 @@ class Iteration:
         """The pairs that were kept."""
         names = ("id", "prompt_id", "chosen_id", "rejected_id", "chosen_score", "rejected_score",
                  "policy", "judge")  # fmt: skip
-        return list(self._rows("pairs", names))
+        return list(self._rows(self.stages.pairs, names))
 
     @cached_property
     def history(self) -> Sequence[Row]:
         """What the training logged, an entry a step; nothing without a training."""
-        adapter = self.entry["stages"]["adapter"]
+        adapter = self.stages.adapter
         if not adapter:
             return []
         report = json.loads((self.run.directory_of(adapter) / TRAINING_FILE).read_text("utf-8"))
@@ -103,12 +104,12 @@ class Iteration:
     @cached_property
     def scale(self) -> tuple[float, float] | None:
         """Lowest and highest score that the judge could give."""
-        settings = self.run.manifest(self.entry["stages"]["judgments"]).identity["settings"]
+        settings = self.run.manifest(self.stages.judgments).identity["settings"]
         assert isinstance(settings, dict)
         scale: Any = settings.get("scale")
         return (scale[0], scale[1]) if scale else None
 
-    def _rows(self, stage: str, names: Sequence[str]) -> Iterator[Row]:
+    def _rows(self, stage: Address, names: Sequence[str]) -> Iterator[Row]:
         import pyarrow.parquet
 
         table = pyarrow.parquet.read_table(self._file(stage), columns=list(names))
@@ -116,20 +117,13 @@ class Iteration:
         for values in zip(*columns, strict=True):
             yield dict(zip(names, values, strict=True))
 
-    def _file(self, stage: str) -> Path:
-        return self.run.directory_of(self.entry["stages"][stage]) / RECORDS_FILE
+    def _file(self, stage: Address) -> Path:
+        return self.run.directory_of(stage) / RECORDS_FILE
 
 
 def iterations(run: Run) -> list[Iteration]:
     """Return what a run has made so far."""
-    return [Iteration(run, entry["iteration"]) for entry in run.summary["iterations"]]
-
-
-def oracle_scores(run: Run, model: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the oracle's scores of a model's sampled answers, by prompt id; none without one."""
-    place = run.directory_of(model["stages"]["evaluation"]) / EVALUATION_FILE
-    found = json.loads(place.read_text("utf-8")).get("sampled_by_prompt") or {}
-    return {prompt: list(scores) for prompt, scores in found.items()}
+    return [Iteration(run, made.iteration) for made in run.summary.iterations]
 
 
 def hydra_file(run: Run, name: str) -> Any:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,8 +49,8 @@ def test_the_default_is_unseen_instructions_and_m0_against_the_last(
     trained = {folded(p.text) for t in (1, 2) for p in run.made(t).prompts}
     measured = {
         folded(p.text)
-        for stage in ("held_out", "labelled")
-        for p in run.records(run.models[0]["stages"][stage], Prompt)
+        for stage in (run.models[0].stages.held_out, run.models[0].stages.reference_prompts)
+        for p in run.records(stage, Prompt)
     }
     assert not {folded(text) for text in frame["instruction"]} & (trained | measured)
     for name in ("M0", "M2"):
@@ -115,15 +116,17 @@ def test_several_runs_are_told_apart_and_share_m0(
 
 
 def test_m0_and_the_best_model_are_the_default(run: Run) -> None:
-    def named(best: Any) -> Any:
-        return default_names(Run(run.directory, run.values, {**run.summary, "best": best}))
+    def named(best: str, models: int = 3) -> list[str]:
+        summary = replace(
+            run.summary,
+            best=replace(run.summary.best, model=best),
+            models=run.summary.models[:models],
+        )
+        return default_names(Run(run.directory, run.values, summary))
 
-    assert named(None) == ["M0", "M2"]
-    assert named({"model": None}) == ["M0", "M2"]
-    assert named({"model": "M1"}) == ["M0", "M1"]
-    assert named({"model": "M0"}) == ["M0", "M2"]  # one column would compare nothing
-    only = {**run.summary, "models": run.summary["models"][:1], "best": None}
-    assert default_names(Run(run.directory, run.values, only)) == ["M0"]
+    assert named("M1") == ["M0", "M1"]
+    assert named("M0") == ["M0", "M2"]  # one column would compare nothing
+    assert named("M0", models=1) == ["M0"]
 
 
 def test_sampling_is_the_runs_own_unless_asked_otherwise(run: Run) -> None:

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from iterdpo.errors import LineageError, UserError
+from iterdpo.evaluation.best import Best
+from iterdpo.evaluation.summary_file import read_summary, write_summary
 from iterdpo.models.canary import Canary, CanaryText
 from iterdpo.models.checkpoint import checkpoint_sha256, save_dequantized
 from iterdpo.records import Adapter, Base, Policy
@@ -209,33 +211,19 @@ def test_the_command(
     assert "no model M9; there are M0, M1, M2" in said[1]
 
 
-@pytest.mark.parametrize(
-    ("best", "written", "said"),
-    [
-        (
-            {"model": "M1", "why": "the highest quality"}, "M1",
-            "M1 is the run's best model: the highest quality (--model takes another: M0, M2)",
-        ),
-        (None, "M2", "M2 is the last one: the run names no best (--model takes another: M0, M1)"),
-    ],
-)  # fmt: skip
 def test_the_best_model_is_written_unless_another_is_named(
-    finished_run: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    best: dict[str, str] | None,
-    written: str,
-    said: str,
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished_run, run, symlinks=True)
-    summary = json.loads((run / "summary.json").read_text())
-    (run / "summary.json").write_text(json.dumps(summary | {"best": best}))
+    best = Best("M1", "the highest quality", "oracle")
+    write_summary(dataclasses.replace(read_summary(run), best=best), run)
     assert main([str(run), "--out", str(tmp_path / "out")]) == 0
     first, *others = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{tmp_path / 'out'}: {written} merged, in float32: ")
+    assert first.startswith(f"{tmp_path / 'out'}: M1 merged, in float32: ")
+    said = "M1 is the run's best model: the highest quality (--model takes another: M0, M2)"
     assert others == [said]
-    assert json.loads((tmp_path / "out" / LINEAGE_FILE).read_text())["model"] == written
+    assert json.loads((tmp_path / "out" / LINEAGE_FILE).read_text())["model"] == "M1"
     assert main([str(run), "--model", "M0", "--out", str(tmp_path / "m0")]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{tmp_path / 'm0'}: M0, whose own weights were copied"

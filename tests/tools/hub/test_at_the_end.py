@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.engines.scripted import ScriptedEngine
+from iterdpo.evaluation.summary_file import read_summary
 from tests.checkpoints import CheckpointOf
 from tests.made_run import answer, choose, config_of
 from tests.tools.hub.standin import TOKEN, StandIn
@@ -37,8 +37,8 @@ def test_a_run_shares_itself(
         result = run.execute(
             config, place / "again", ScriptedEngine(answer=answer, choose=choose, vocabulary=200)
         )
-    assert [model["name"] for model in result["models"]] == ["M0", "M1", "M2"]
-    assert json.loads((place / "again" / "summary.json").read_text()) == result
+    assert [model.name for model in result.models] == ["M0", "M1", "M2"]
+    assert read_summary(place / "again") == result
     shared = hub.repos.get(("model", "me/tiny"), {"files": {}})["files"]
     assert ("adapter_model.safetensors" in shared) != refused
     warned = [item.getMessage() for item in caplog.records if item.levelno == logging.WARNING]

@@ -41,7 +41,7 @@ def test_what_each_word_names(changed: Changed) -> None:
 
 def test_a_best_model_that_nothing_here_made_is_said(finished_run: Path) -> None:
     run = Run.open(finished_run)
-    assert run.summary["best"]["model"] == "M0"
+    assert run.summary.best.model == "M0"
     with pytest.raises(UserError, match=r"the best model is M0, .* \(there are M1, M2\)"):
         choose(run, "best")
     assert names(choose(run, "all")) == (None, ["M1", "M2"])

@@ -99,7 +99,7 @@ def test_an_iteration_without_pairs_has_no_file_and_a_foreign_judge_its_class(
     run = Run.open(finished_run)
     (pair, *_), none = run.made(1).pairs, ()
     foreign = Pair(**{name: getattr(pair, name) for name in pair.__slots__} | {"judge": "f" * 16})
-    stages = run.summary["iterations"][0]["stages"]["pairs"]
+    stages = run.summary.iterations[0].stages.pairs
     monkeypatch.setattr(
         Run, "records", lambda _, stage, __: (foreign,) if stage == stages else none
     )

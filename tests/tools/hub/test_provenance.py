@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def test_a_checkpoint_of_the_hub_has_the_commit_that_was_read(
 ) -> None:
     cache = tmp_path / "models--org--base" / "snapshots" / COMMIT
     run = changed({"model.path": "org/base", "model.revision": "main"})
-    models = [dict(model, checkpoint=str(cache)) for model in run.models]
-    run = Run(run.directory, run.values, {**run.summary, "models": models})
+    models = tuple(replace(model, checkpoint=str(cache)) for model in run.models)
+    run = Run(run.directory, run.values, replace(run.summary, models=models))
     assert Origin.of(run) == Origin("org/base", COMMIT, "org/base")
     assert Origin.of(run).as_python == "'org/base'"
 

@@ -161,7 +161,7 @@ def test_a_hub_that_is_not_there_and_one_that_must_not_be_asked(
 
 def test_a_damaged_adapter_is_not_uploaded(changed: Changed, hub: StandIn, asked: Asked) -> None:
     run = changed()
-    place = run.directory_of(run.models[2]["stages"]["policy"])
+    place = run.directory_of(run.models[2].stages.policy)
     link = next(link for link in (run.directory / "stages").iterdir() if link.resolve() == place)
     copy = run.directory / "damaged"
     subprocess.run(["cp", "-r", str(place), str(copy)], check=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,31 @@ from hydra import compose, initialize_config_dir
 
 from iterdpo.config.choices import as_values
 from iterdpo.config.compose import conf_directory, typed
+from iterdpo.engines.usage import Usage
+from iterdpo.evaluation.summary import (
+    EngineSummary,
+    IterationStages,
+    IterationSummary,
+    JudgmentCounts,
+    ModelStages,
+    ModelSummary,
+    RunSummary,
+    StageSeconds,
+)
+from iterdpo.evaluation.summary_file import write_summary
 from iterdpo.records import Candidate, FinishReason, Judgment, Pair, Prompt, Scored, record_id
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.manifest import manifest_text
 from iterdpo.store.tables import write_records
+from tests import summaries
 
 WRITER = "aaaaaaaaaaaaaaaa"
+MEASURED_IN = {
+    "policy": "base", "evaluation": "evaluation", "held_out": "prompts", "sampled": "answers",
+    "greedy": "answers", "own_judgments": "answer_judgments", "reference_prompts": "prompts",
+    "reference_answers": "answers", "reference_judgments": "answer_judgments", "health": "health",
+}  # fmt: skip
+"""The stage of each of a model's addresses."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,7 @@ class MadeRun:
     scores: Sequence[Mapping[str, Sequence[float]]] = field(default_factory=lambda: [{"p": [3.0]}])
     """The oracle's scores of each model by prompt, M0 first."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """Further entries of the summary."""
+    """Fields of the summary that are to be others."""
     tokens: float = 10.0
     links: int = 0
 
@@ -66,58 +85,37 @@ class MadeRun:
             json.dumps({"hydra": {"runtime": {"cwd": "/here"}}})
         )
         self.directory.joinpath("config.json").write_text(json.dumps(as_values(config)))
-        models = [self.model(i, scores) for i, scores in enumerate(self.scores)]
-        summary = {
-            "models": models,
-            "iterations": [self.iteration(i, made) for i, made in enumerate(self.pairs, start=1)],
-            "canaries": {},
-            "run": {
-                "engine": {"engine": "scripted", "device": "cpu", "starts": 1},
-                "seed": config.seed,
-                "wall_seconds": 4.0,
-                "stage_seconds": [
-                    {"stage": "base/shared", "seconds": 30.0},
-                    {"stage": f"candidates/{self.directory}", "seconds": 65.0},
-                ],
-                "versions": {"python": "3.11"},
-            },
-            **self.more,
-        }
-        self.directory.joinpath("summary.json").write_text(json.dumps(summary))
+        summary = summaries.summary(
+            [self.model(i, scores) for i, scores in enumerate(self.scores)],
+            iterations=tuple(self.iteration(i, made) for i, made in enumerate(self.pairs, start=1)),
+            run=RunSummary(
+                engine=EngineSummary({"engine": "scripted", "device": "cpu"}, 1, Usage()),
+                seed=config.seed,
+                config_sha256="ab",
+                wall_seconds=4.0,
+                stage_seconds=(
+                    StageSeconds("base/shared", 30.0),
+                    StageSeconds(f"candidates/{self.directory}", 65.0),
+                ),
+                versions={"python": "3.11"},
+            ),
+        )
+        write_summary(replace(summary, **self.more), self.directory)
         return self.directory
 
-    def model(self, number: int, scores: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-        """Write a model's evaluation and return its entry."""
+    def model(self, number: int, scores: Mapping[str, Sequence[float]]) -> ModelSummary:
+        """Write the stages that a model was measured in, without records, and return its entry."""
         values = [score for some in scores.values() for score in some]
         mean = sum(values) / len(values) if values else None
-        evaluation = {"sampled_by_prompt": {key: list(some) for key, some in scores.items()}}
-        stage = self.stage("evaluation", {"number": number, **evaluation})
-        (stage / "evaluation.json").write_text(json.dumps(evaluation))
-        quality = {"mean": mean, "ci95": [mean - 0.1, mean + 0.1], "perfect": 5.0,
-                   "perfect_share": 0.1, "greedy_mean": mean,
-                   "n": len(values)} if mean is not None else None  # fmt: skip
-        measures = {"pairwise_accuracy": 0.8, "exact_match": 0.5, "spearman": 0.4,
-                    "kendall_tau": 0.3, "n": 10,
-                    "ci95": {"pairwise_accuracy": [0.75, 0.85],
-                             "spearman": [-0.1, 0.9]}}  # fmt: skip
-        return {
-            "name": f"M{number}",
-            "iteration": number,
-            "fingerprint": WRITER if number == 0 else f"{number:016x}",
-            "adapter_sha256": None,
-            "parent": f"M{number - 1}" if number else None,
-            "quality": quality,
-            "judge": {"fixed_set": measures, "own_answers": {"pairwise_accuracy": 0.7, "n": 10},
-                      "parse_rate": 0.975, "length_correlation": 0.2,
-                      "ci95": {"parse_rate": [0.95, 0.99], "length_correlation": [0.1, 0.3]}},
-            "judged_mean": 3.0,
-            "judged_mean_ci95": [2.5, 3.5],
-            "response_tokens": self.tokens,
-            "checkpoint": "lab",
-            "stages": {"evaluation": f"evaluation/{stage.name}"},
-        }  # fmt: skip
+        entry = summaries.model(number, measured=summaries.evaluation(mean, scores, self.tokens))
+        stages = {}
+        for name, stage in MEASURED_IN.items():
+            made_of = [number, name, scores, self.store.name]
+            stages[name] = f"{stage}/{self.stage(stage, made_of).name}"
+        fingerprint = WRITER if number == 0 else entry.fingerprint
+        return replace(entry, fingerprint=fingerprint, stages=ModelStages(**stages))
 
-    def iteration(self, number: int, planted: Sequence[Planted]) -> dict[str, Any]:
+    def iteration(self, number: int, planted: Sequence[Planted]) -> IterationSummary:
         """Write the records of an iteration and return its entry."""
         prompts: dict[str, Prompt] = {}
         candidates, judgments, pairs = [], [], []
@@ -165,24 +163,15 @@ class MadeRun:
             for step in range(1, 6)
         ]
         (adapter / "training.json").write_text(json.dumps({"history": history}))
-        return {
-            "iteration": number,
-            "prompts": len(prompts),
-            "candidates": len(candidates),
-            "judgments": {"scored": len(judgments), "unscored": 0, "reasons": {}},
-            "pairs": {"kept": len(pairs), "dropped": {"tie": 3, "margin": 1}, "length_ratio": 1.1,
-                      "label_accuracy": 0.9,
-                      "label_accuracy_ci95": [0.8, 0.95], "margin_mean": 2.0},
-            "training": {"pairs": len(pairs), "steps": 5, "step0_loss": 0.69,
-                         "step0_expected_loss": 0.69, "reference_unchanged": True,
-                         "engine_gap": 1e-6},
-            "stages": {**stages, "adapter": f"adapter/{adapter.name}"},
-            "usage": {"candidates": {"prompt_tokens": 10, "cached_prompt_tokens": 0,
-                                     "generated_tokens": 20, "tokens_per_second": 5.0}},
-            "seconds": {"candidates": 1.0, "judgments": 2.0, "adapter": 3.0, "pairs": 0.01},
-            "peak_memory": {"candidates": {"ram": 3 << 29, "gpu": None},
-                            "adapter": {"ram": 2 << 30, "gpu": 5 << 28}},
-        }  # fmt: skip
+        entry = summaries.iteration(number)
+        return replace(
+            entry,
+            prompts=len(prompts),
+            candidates=len(candidates),
+            judgments=JudgmentCounts(len(judgments), 0, {}),
+            pairs=replace(entry.pairs, kept=len(pairs)),
+            stages=IterationStages(**stages, adapter=f"adapter/{adapter.name}"),
+        )
 
     def stage(self, name: str, made_of: Any, settings: Mapping[str, Any] | None = None) -> Path:
         """Make a finished stage's directory with its manifest, linked from the run."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from iterdpo.evaluation.summary_file import read_summary, write_summary
 from iterdpo.records import Comparison
 from iterdpo.runs.directory import Run
 from iterdpo.store.tables import write_records
 from iterdpo.tools.report.comparability import unlike
 from iterdpo.tools.report.measures import AGAINST_M0, QUALITY
 from iterdpo.tools.report.write import write
+from tests import summaries
 from tests.tools.report.made_runs import MadeRun
 from tests.tools.report.reading import read
 
@@ -32,14 +34,11 @@ def judged(
         stage / "records.parquet", Comparison,
         [Comparison(f"c{i}", f"p{i}", "a", "b", "j", 0.9, 0.2 + 0.6 * (i % 2)) for i in range(4)],
     )  # fmt: skip
-    file = made.directory / "summary.json"
-    summary = json.loads(file.read_text())
-    summary["comparisons"] = [
-        {"model": "M1", "opponent": "M0", "stage": f"comparisons/{stage.name}"}
-    ]
-    if start:
-        summary["models"][0]["fingerprint"] = start
-    file.write_text(json.dumps(summary))
+    summary = read_summary(made.directory)
+    first, *later = summary.models
+    first = replace(first, fingerprint=start or first.fingerprint)
+    met = summaries.comparison(stage=f"comparisons/{stage.name}")
+    write_summary(replace(summary, models=(first, *later), comparisons=(met,)), made.directory)
     return Run.open(made.directory)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from iterdpo.tools.report import formatting as figures
+from tests.summaries import estimate
 
 
 @pytest.mark.parametrize(
@@ -17,8 +18,8 @@ from iterdpo.tools.report import formatting as figures
         (figures.count(1200, "pair"), "1,200 pairs"),
         (figures.interval(1, 2), "1.00 … 2.00"),
         (figures.interval(None, 2), ""),
-        (figures.estimate({"mean": 1.0, "low": 0.5, "high": 1.5}), "1.00 (0.50 … 1.50)"),
-        (figures.estimate({"mean": 1.0, "low": None, "high": None}), "1.00"),
+        (figures.estimate(estimate(1.0, 0.5)), "1.00 (0.50 … 1.50)"),
+        (figures.estimate(estimate(1.0, None)), "1.00"),
         (figures.estimate(None), "–"),
         (figures.duration(12.34), "12.3 s"),
         (figures.duration(185), "3 min 05 s"),

@@ -11,6 +11,7 @@ from iterdpo.evaluation.head_to_head import head_to_head
 from iterdpo.records import Comparison
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report.measures import AGAINST_M0
+from tests import summaries
 from tests.narrowing import present
 
 
@@ -22,12 +23,9 @@ def test_a_win_rate_is_the_one_that_the_run_itself_reports() -> None:
     # A sure win, a narrow one, a narrow loss, orders that disagree, and one that was not read.
     said = (compared(0, 1.0, 0.9), compared(1, 0.55, 0.6), compared(2, 0.4, 0.45),
             compared(3, 0.9, 0.3), compared(4, None, 0.5))  # fmt: skip
-    models = [{"name": "M0"}, {"name": "M1"}]
-    run = SimpleNamespace(
-        models=models,
-        summary={"comparisons": [{"model": "M1", "opponent": "M0", "stage": "comparisons/k"}]},
-        records=lambda stage, kind: said,
-    )
+    models = [summaries.model(0), summaries.model(1)]
+    summary = summaries.summary(models, comparisons=(summaries.comparison(),))
+    run = SimpleNamespace(models=models, summary=summary, records=lambda stage, kind: said)
     scores = AGAINST_M0.scores(cast("Run", run), models[1])
     assert scores == {"p0": [1.0], "p1": [1.0], "p2": [0.0], "p3": [0.5]}
     rate = present(head_to_head(said, {"a": 1, "b": 1}).win_rate)

@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from iterdpo.evaluation.best import Best
+from iterdpo.evaluation.gains import Gains
+from iterdpo.evaluation.ratings import Rating
+from iterdpo.evaluation.statistics import Estimate
+from iterdpo.evaluation.summary import ComparisonSummary
+from iterdpo.evaluation.summary_file import read_summary, write_summary
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report.comparison_page import document as compared
 from iterdpo.tools.report.document import Cell, Chart, Document, Table, Text
 from iterdpo.tools.report.run_page import document
 from iterdpo.tools.report.sections.data_generation import BINS, histogram
+from tests import summaries
+from tests.narrowing import present
 from tests.tools.report.made_runs import MadeRun, Planted
 
 PAIRS = [Planted("name two tools", "axe saw", "saw"), Planted("name two drinks", "ale tea", "tea")]
 
 
-def estimate(mean: float, low: float | None, high: float | None) -> dict[str, object]:
-    return {"mean": mean, "low": low, "high": high, "n": 40, "clusters": 40}
+def around(mean: float, low: float, high: float) -> Estimate:
+    return Estimate(mean, low, high, 40, 40)
 
 
-def comparison(model: str, opponent: str, rate: dict[str, object]) -> dict[str, object]:
-    return {"model": model, "opponent": opponent, "judge": "oracle", "prompts": 40, "wins": 20,
-            "ties": 5, "losses": 15, "flips": None, "unscored": 0, "win_rate": rate,
-            "length_controlled": None, "prompts_needed": 200, "stage": "comparisons/x"}  # fmt: skip
+def met(model: str, opponent: str, rate: Estimate, **changes: Any) -> ComparisonSummary:
+    return summaries.comparison(model, opponent, rate, **({"judge": "oracle"} | changes))
 
 
+COMPARISONS = (
+    met("M1", "M0", around(0.6, 0.55, 0.65)), met("M2", "M1", around(0.52, 0.45, 0.59)),
+)  # fmt: skip
 MORE = {
-    "comparisons": [
-        comparison("M1", "M0", estimate(0.6, 0.55, 0.65)),
-        comparison("M2", "M1", estimate(0.52, 0.45, 0.59)),
-    ],
-    "against_controls": [
-        comparison("M2", "M0", estimate(0.4, 0.3, 0.5)) | {"control": "temperature 0.4"},
-        comparison("M2", "M0", estimate(0.7, 0.6, 0.8)) | {"control": "greedy"},
-    ],
-    "ratings": [{"model": "M0", "rating": 0.0, "low": 0.0, "high": 0.0},
-                {"model": "M1", "rating": 70.0, "low": 35.0, "high": 107.0}],
-    "controls": [{"model": "M0", "temperature": 0.5, "quality": estimate(3.5, 3.4, 3.6),
-                  "strongest": True, "response_tokens": 8.0}],
-    "best": {"model": "M2", "why": "the highest quality by the oracle, 4.50", "by": "oracle"},
-}  # fmt: skip
+    "comparisons": COMPARISONS,
+    "against_baselines": (
+        met("M2", "M0", around(0.4, 0.3, 0.5), baseline="temperature 0.4"),
+        met("M2", "M0", around(0.7, 0.6, 0.8), baseline="greedy"),
+    ),
+    "ratings": (Rating("M0", 0.0, 0.0, 0.0), Rating("M1", 70.0, 35.0, 107.0)),
+    "temperature_baselines": (summaries.baseline(0.5, 3.5),),
+    "best": Best("M2", "the highest quality by the oracle, 4.50", "oracle"),
+}
+GAINS = (
+    None,
+    Gains(around(1.0, 0.5, 1.5), around(1.0, 0.5, 1.5), around(-0.5, -0.75, -0.25)),
+    Gains(around(0.1, -0.1, 0.3), around(2.0, 1.5, 2.5), around(1.0, 0.5, 1.5)),
+)
 
 
 def shown(cell: str | Cell) -> tuple[str, str]:
@@ -54,18 +64,13 @@ def shown(cell: str | Cell) -> tuple[str, str]:
 def made(tmp_path: Path) -> Document:
     scores = [{"p": [3.0], "q": [2.0]}, {"p": [4.0], "q": [3.0]}, {"p": [4.5], "q": [4.5]}]
     place = MadeRun(tmp_path / "run", tmp_path / "store", [], [PAIRS, PAIRS], scores, MORE).write()
-    summary = json.loads((place / "summary.json").read_text())
-    for model in summary["models"]:
-        model["best_of"] = [{"n": n, "quality": estimate(4.0, 3.9, 4.1)} for n in (1, 4)]
-        model["quality"]["greedy_ci95"] = [4.0, 4.2]
-    summary["models"][2]["gain"] = {"over_previous": estimate(0.1, -0.1, 0.3),
-                                    "over_initial": estimate(2.0, 1.5, 2.5),
-                                    "over_control": estimate(1.0, 0.5, 1.5)}  # fmt: skip
-    summary["models"][1]["gain"] = {"over_previous": estimate(1.0, 0.5, 1.5),
-                                    "over_initial": estimate(1.0, 0.5, 1.5),
-                                    "over_control": estimate(-0.5, -0.75, -0.25)}  # fmt: skip
-    summary["iterations"][1]["training"] = None
-    (place / "summary.json").write_text(json.dumps(summary))
+    summary = read_summary(place)
+    models = tuple(
+        replace(model, gains=gains) for model, gains in zip(summary.models, GAINS, strict=True)
+    )
+    first, last = summary.iterations
+    iterations = (first, replace(last, training=None))
+    write_summary(replace(summary, models=models, iterations=iterations), place)
     return document(Run.open(place))
 
 
@@ -100,18 +105,18 @@ def test_the_verdict_names_the_best_model_and_its_gain(made: Document) -> None:
 
 
 def test_what_the_loop_gives_beyond_a_lower_temperature_is_said_first(made: Document) -> None:
-    (section,) = (section for section in made.sections if section.id == "controls")
+    (section,) = (section for section in made.sections if section.id == "baselines")
     said = section.parts[0]
     assert isinstance(said, Text)
     assert said.text.replace("\N{NO-BREAK SPACE}", " ") == (
-        "Beyond sharpening, against M0 at temperature 0.5, the strongest control: M1 is worse, "
+        "Beyond sharpening, against M0 at temperature 0.5, the strongest baseline: M1 is worse, "
         "−0.50 (−0.75 … −0.25); M2 is better, +1.00 (+0.50 … +1.50). Differences of quality, "
         "paired by prompt."
     )
     (fact,) = (fact for fact in made.facts if fact.name == "gain over M0 at temperature 0.5")
     assert fact.value == "+1.00"
     models = table(made, "The models")
-    place = list(models.columns).index("over control")
+    place = list(models.columns).index("over baseline")
     assert [texts(row)[place] for row in models.rows] == ["–", "−0.500", "+1.000"]
 
 
@@ -141,10 +146,10 @@ def test_a_gain_is_colored_only_where_its_interval_is_clear_of_zero(made: Docume
     assert [cell.mark for cell in gains if isinstance(cell, Cell)] == ["", "up"]
 
 
-def test_controls_hold_all_that_could_be_had_without_learning(made: Document) -> None:
-    rows = chart(made, "controls").rows
+def test_baselines_hold_all_that_could_be_had_without_learning(made: Document) -> None:
+    rows = chart(made, "baselines").rows
     assert [row["what"] for row in rows][:4] == [
-        "M0 sampled", "M0 best of 4", "M0 greedy", "M0 at temperature 0.5",
+        "M0 sampled", "M0 best of 2", "M0 greedy", "M0 at temperature 0.5",
     ]  # fmt: skip
 
 
@@ -155,7 +160,10 @@ def test_dropped_pairs_are_counted_by_reason(made: Document) -> None:
 
 
 def test_an_iteration_that_trained_nothing_is_said(made: Document) -> None:
-    assert texts(table(made, "Proofs").rows[1])[:2] == ["M2", "no pair left: the policy stayed"]
+    assert texts(table(made, "Run-time checks").rows[1])[:2] == [
+        "M2",
+        "no pair left: the policy stayed",
+    ]
 
 
 def test_what_is_said_of_a_judge_has_its_interval(made: Document) -> None:
@@ -164,17 +172,17 @@ def test_what_is_said_of_a_judge_has_its_interval(made: Document) -> None:
     tables = {part.title: part for part in parts if isinstance(part, Table)}
     fixed, own = chart.rows[:2]
     assert (fixed["mean"], fixed["low"], fixed["high"]) == (0.8, 0.75, 0.85)
-    assert (own["mean"], own["low"], own["high"]) == (0.7, None, None)  # a run of an older version
+    assert (own["mean"], own["low"], own["high"]) == (0.7, None, None)
     rows = {row[0]: row[1] for row in tables["The models as judges"].rows}
     glue = "\N{NO-BREAK SPACE}…\N{NO-BREAK SPACE}"
     said = {name: shown(cell) for name, cell in rows.items()}
-    assert said["pairwise accuracy, fixed set"] == ("0.800", f"0.750{glue}0.850")
-    assert said["Spearman ρ, fixed set"] == ("0.400", f"−0.100{glue}0.900")
+    assert said["pairwise accuracy, reference set"] == ("0.800", f"0.750{glue}0.850")
+    assert said["Spearman ρ, reference set"] == ("0.400", f"−0.100{glue}0.900")
     assert said["pairwise accuracy, own answers"] == ("0.700", "")
     assert said["readable judgments"] == ("97.5 %", f"95.0{glue}99.0 %")
     assert said["score of its own answers"] == ("3.00", f"2.50{glue}3.50")
-    assert said["score with length (ρ)"] == ("+0.20", f"+0.10{glue}+0.30")
-    assert "5-best, fixed set" not in said
+    assert said["score with length (ρ)"] == ("−0.05", f"−0.10{glue}+0.00")
+    assert said["5-best, reference set"] == ("0.500", "")
     labels = tables["What the iterations made"].rows[0][7]
     assert shown(labels) == ("90.0 %", f"80.0{glue}95.0 %")
     (fact,) = (fact for fact in made.facts if fact.name == "labels right")
@@ -193,7 +201,7 @@ def test_every_stage_that_cost_something_has_its_time_and_memory(made: Document)
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["M0, evaluation"][:2] == ["1.5 s", "–"]
     assert rows["M1, candidates"][:4] == ["1.0 s", "1.50 GiB", "–", "10"]
-    assert rows["M1, judgments"][:4] == ["2.0 s", "–", "–", "–"]
+    assert rows["M1, judgments"][:4] == ["2.0 s", "–", "–", "0"]
     assert rows["M2, adapter"][:4] == ["3.0 s", "2.00 GiB", "1.25 GiB", "–"]
     assert "M1, pairs" not in rows  # 0.01 of 15.02 s
 
@@ -226,7 +234,7 @@ def test_log_probs_are_drawn_in_the_unit_that_they_were_logged_in(
     made: Document, tmp_path: Path, method: str, unit: str
 ) -> None:
     run = Run.open(tmp_path / "run")
-    adapter = run.directory_of(run.summary["iterations"][0]["stages"]["adapter"])
+    adapter = run.directory_of(present(run.summary.iterations[0].stages.adapter))
     report = json.loads((adapter / "training.json").read_text())
     for row in report["history"]:
         row["logps/chosen"] = -1.0
@@ -238,8 +246,8 @@ def test_log_probs_are_drawn_in_the_unit_that_they_were_logged_in(
 
 @pytest.mark.parametrize(
     ("comparisons", "said"),
-    [([], "nothing in this run tells the two apart"),
-     (MORE["comparisons"], "the head-to-head comparisons are the better measure")],
+    [((), "nothing in this run tells the two apart"),
+     (COMPARISONS, "the head-to-head comparisons are the better measure")],
 )  # fmt: skip
 def test_without_an_oracle_the_page_names_a_better_measure_only_where_there_is_one(
     tmp_path: Path, comparisons: list[dict[str, Any]], said: str
@@ -273,9 +281,3 @@ def test_runs_beside_each_other_count_a_shared_stage_once_in_all(tmp_path: Path)
     ]
     assert table.columns[-1] == "computing"
     assert [row[-1] for row in table.rows] == ["1 min 35 s"] * 2
-
-    summary = json.loads((places[0] / "summary.json").read_text())
-    del summary["run"]["stage_seconds"]  # as a version before wrote it
-    (places[0] / "summary.json").write_text(json.dumps(summary))
-    page = compared([Run.open(place) for place in places], "both")
-    assert [fact.value for fact in page.facts if fact.name == "computing"] == ["–"]

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
+from iterdpo.evaluation.summary import ModelSummary
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report import charts, settings
-from iterdpo.tools.report.document import Cell, Chart, Part, Section, Table, Text
+from iterdpo.tools.report.document import Cell, Chart, Part, Row, Section, Table, Text
 from iterdpo.tools.report.formatting import DASH, duration, interval, listed, number, percent
-from iterdpo.tools.report.measures import Measure, Model, ended
+from iterdpo.tools.report.measures import Measure, ended
+from iterdpo.tools.report.sections.cells import value_cell
 from iterdpo.tools.report.sections.cost import computing
 from iterdpo.tools.report.sections.quality import CLUSTERED
 from iterdpo.tools.report.sweep import (
@@ -30,7 +32,7 @@ SEEDS = (
 
 
 def comparing(
-    compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, Model]
+    compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, ModelSummary]
 ) -> list[Section]:
     """Return the sections that compare settings.
 
@@ -57,7 +59,7 @@ def _title(compared: Comparison) -> str:
 
 
 def _comparison(
-    compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, Model]
+    compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, ModelSummary]
 ) -> Iterator[Part]:
     if len(compared.settings) > 1:
         yield _against_setting(compared, measure)
@@ -113,15 +115,15 @@ def _along(compared: Comparison) -> list[Setting]:
 
 
 def _settings_table(
-    compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, Model]
+    compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, ModelSummary]
 ) -> Table:
     rows: list[list[str | Cell]] = []
     leads = zip(compared.settings, compared.ahead, compared.ahead_by_seed, strict=True)
     for place, (setting, ahead, by_seed) in enumerate(leads):
         quality = setting.quality
         members = [(runs[member.index], models[member.index]) for member in setting.members]
-        last = [run.summary["iterations"][-1]["pairs"] for run, _ in members
-                if run.summary["iterations"]]  # fmt: skip
+        last = [run.summary.iterations[-1].pairs for run, _ in members if run.summary.iterations]
+        labels = [pairs.quality.label_accuracy for pairs in last]
         behind = DASH if place else Cell("best", "best")
         rows.append(
             [
@@ -137,8 +139,8 @@ def _settings_table(
                 ", ".join(number(-gap, measure.digits, sign=True) for gap in by_seed) or DASH,
                 number(setting.tokens, 1),
                 number(_mean(_accuracy(model) for _, model in members), 3),
-                number(_mean(pairs_["kept"] for pairs_ in last), 0),
-                percent(_mean(pairs_["label_accuracy"] for pairs_ in last)),
+                number(_mean(pairs.kept for pairs in last), 0),
+                percent(_mean(label.mean if label else None for label in labels)),
                 _each_seed(setting, measure),
             ]
         )  # fmt: skip
@@ -149,7 +151,7 @@ def _settings_table(
         rows,
         f"With 95 % intervals. {SEEDS} Behind the best: difference paired by seed and prompt; "
         "colored where 0 lies outside the interval. SD: standard deviation of the seeds' values. "
-        "Judge: pairwise accuracy on the fixed set. "
+        "Judge: pairwise accuracy on the reference set. "
         "Pairs and labels: of the last iteration. Means over the seeds.",
     ).without_empty(DASH)  # fmt: skip
 
@@ -164,7 +166,7 @@ def _each_seed(setting: Setting, measure: Measure) -> Cell:
 
 
 def _path(runs: Sequence[Run], compared: Comparison, measure: Measure) -> Chart:
-    rows = []
+    rows: list[Row] = []
     for setting in _along(compared):
         levels = min(len(runs[member.index].models) for member in setting.members)
         for level in range(levels):
@@ -175,7 +177,7 @@ def _path(runs: Sequence[Run], compared: Comparison, measure: Measure) -> Chart:
                 members += [replace(member, scores=scores)] if scores else []
             if members:
                 quality = Setting(setting.values, tuple(members)).quality
-                rows.append({"model": runs[setting.members[0].index].models[level]["name"],
+                rows.append({"model": runs[setting.members[0].index].models[level].name,
                              "setting": name_of(compared, setting), "mean": quality.mean,
                              "low": quality.low, "high": quality.high})  # fmt: skip
     return charts.intervals(
@@ -215,14 +217,14 @@ def _runs(runs: Sequence[Run], values: Sequence[settings.Settings]) -> Iterator[
     rows = []
     for run, flat in zip(runs, values, strict=True):
         last = run.models[-1]
-        quality = last["quality"]
+        quality = last.evaluation.quality
         rows.append(
             [
                 run.name,
                 *(flat.get(key, DASH) for key in keys),
-                last["name"] if ended(run) else f"{last['name']}, not at its end",
-                Cell(number(quality["mean"]), note=interval(*quality["ci95"])) if quality else DASH,
-                number(last["response_tokens"], 1),
+                last.name if ended(run) else f"{last.name}, not at its end",
+                value_cell(quality.mean, quality.ci95) if quality else DASH,
+                number(last.evaluation.response_tokens, 1),
                 duration(computing([run])),
             ]
         )
@@ -245,9 +247,8 @@ def _runs(runs: Sequence[Run], values: Sequence[settings.Settings]) -> Iterator[
         )
 
 
-def _accuracy(model: Model) -> float | None:
-    found: float | None = (model["judge"].get("fixed_set") or {}).get("pairwise_accuracy")
-    return found
+def _accuracy(model: ModelSummary) -> float | None:
+    return model.evaluation.judge.reference_set.pairwise_accuracy
 
 
 def _mean(values: Iterator[float | None]) -> float | None:

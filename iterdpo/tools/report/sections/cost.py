@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from iterdpo.errors import UserError
+from iterdpo.evaluation.summary import StageUsage
 from iterdpo.runs.directory import Run
 from iterdpo.stages import names
 from iterdpo.store.peak_memory import highest
@@ -21,7 +21,6 @@ STAGES = {
     names.ANSWER_JUDGMENTS: "var(--cost-2)", names.COMPARISONS: "var(--cost-3)",
     names.EVALUATION: "var(--series-4)",
 }  # fmt: skip
-TOKENS = ("prompt_tokens", "cached_prompt_tokens", "generated_tokens")
 SMALL = 0.01
 """Of all seconds: a stage below it that used no tokens has no row."""
 
@@ -34,7 +33,8 @@ class Cost:
     stage: str
     seconds: float
     peaks: Mapping[str, int | None]
-    used: Mapping[str, Any]
+    used: StageUsage | None
+    """None where the stage asked no engine, or it is not told apart."""
 
 
 def cost(run: Run) -> Section:
@@ -59,44 +59,34 @@ def cost(run: Run) -> Section:
     return Section("cost", "Time, memory and tokens", parts)
 
 
-def computing(runs: Sequence[Run]) -> float | None:
+def computing(runs: Sequence[Run]) -> float:
     """Return the seconds that the stages of runs took when they were computed, each stage once,
-    whoever computed it; None where a run does not tell.
+    whoever computed it.
     """
-    told: list[Sequence[Mapping[str, Any]] | None] = [
-        run.summary["run"].get("stage_seconds") for run in runs
-    ]
-    took: dict[str, float] = {}
-    for items in told:
-        if items is None:
-            return None
-        took |= {item["stage"]: item["seconds"] for item in items}
+    took = {item.stage: item.seconds for run in runs for item in run.summary.run.stage_seconds}
     return sum(took.values())
 
 
 def _initial(run: Run) -> list[Cost]:
     """Return what M0's own stages took, from their manifests; none if one has left the store."""
     costs: dict[str, Cost] = {}
-    for stage in dict.fromkeys(run.models[0]["stages"].values()):
-        if not isinstance(stage, str):
-            continue
+    for stage in dict.fromkeys(asdict(run.models[0].stages).values()):
         try:
             manifest = run.manifest(stage)
         except UserError:
             return []
         name = stage.split("/")[0]
-        before = costs.get(name, Cost("M0", name, 0.0, {}, {}))
+        before = costs.get(name, Cost("M0", name, 0.0, {}, None))
         peaks = highest(before.peaks, manifest.peak_memory)
-        costs[name] = Cost("M0", name, before.seconds + manifest.seconds, peaks, {})
+        costs[name] = Cost("M0", name, before.seconds + manifest.seconds, peaks, None)
     return list(costs.values())
 
 
 def _of_iterations(run: Run) -> Iterator[Cost]:
-    for entry in run.summary["iterations"]:
-        peaks, used = entry.get("peak_memory") or {}, entry.get("usage") or {}
-        for name, seconds in entry["seconds"].items():
-            model = f"M{entry['iteration']}"
-            yield Cost(model, name, seconds, peaks.get(name) or {}, used.get(name) or {})
+    for made in run.summary.iterations:
+        for name, seconds in made.seconds.items():
+            peaks = made.peak_memory.get(name, {})
+            yield Cost(f"M{made.iteration}", name, seconds, peaks, made.usage.get(name))
 
 
 def _table(run: Run, costs: list[Cost]) -> Table:
@@ -107,25 +97,31 @@ def _table(run: Run, costs: list[Cost]) -> Table:
             duration(item.seconds),
             _size(item.peaks.get("ram")),
             _size(item.peaks.get("gpu")),
-            *(DASH if item.used.get(key) is None else f"{item.used[key]:,}" for key in TOKENS),
-            number(item.used.get("tokens_per_second"), 0),
+            *_tokens(item.used),
         ]
         for item in costs
         if item.used or item.seconds >= small
     ]
     columns = ["", "time", "peak memory", "peak GPU memory", "tokens read", "of them cached",
                "tokens written", "tokens a second"]  # fmt: skip
-    engine = run.summary["run"]["engine"]
+    engine = run.summary.run.engine
     return Table(
         "Time, memory and tokens by stage",
         columns,
         rows,
-        f"Engine: {engine.get('engine')} on {engine.get('device')}, started "
-        f"{count(engine.get('starts'), 'time')}. Peak memory: the most that the run's processes "
+        f"Engine: {engine.name} on {engine.device}, started "
+        f"{count(engine.starts, 'time')}. Peak memory: the most that the run's processes "
         "held while the stage was computed, an engine that stayed loaded included; on GPUs, what "
         "PyTorch reserved in the run's own process. Tokens a second: read and written together. "
         "Stages below a hundredth of the time are left out unless they used tokens.",
     ).without_empty(DASH)
+
+
+def _tokens(used: StageUsage | None) -> list[str]:
+    if used is None:
+        return [DASH] * 4
+    read = (used.prompt_tokens, used.cached_prompt_tokens, used.generated_tokens)
+    return [*map(count, read), number(used.tokens_per_second, 0)]
 
 
 def _size(size: int | None) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from iterdpo.errors import UserError
+from iterdpo.evaluation.summary import IterationSummary
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report import charts
 from iterdpo.tools.report.document import Cell, Chart, Group, Part, Section, Table, Text
-from iterdpo.tools.report.formatting import DASH, number, percent, percent_interval
+from iterdpo.tools.report.formatting import DASH, number
 from iterdpo.tools.report.labels import overlooked
 from iterdpo.tools.report.pairs import Found
 from iterdpo.tools.report.reading import Iteration, iterations
+from iterdpo.tools.report.sections.cells import share_cell
 
 BINS = 20
 REASONS = {
@@ -22,9 +24,9 @@ REASONS = {
 }  # fmt: skip
 
 
-def making(run: Run, found: Found) -> Section | None:
+def data_generation(run: Run, found: Found) -> Section | None:
     """Return the section on the pairs and what they were made from."""
-    entries = run.summary["iterations"]
+    entries = run.summary.iterations
     if not entries:
         return None
     outcomes = [*_outcomes(entries)]
@@ -44,38 +46,35 @@ def making(run: Run, found: Found) -> Section | None:
     ]  # fmt: skip
     if table := _overlooked(found, len(entries)):
         parts.append(table)
-    return Section("making", "Pairs", parts)
+    return Section("data-generation", "Pairs", parts)
 
 
-def _outcomes(entries: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _outcomes(entries: Sequence[IterationSummary]) -> Iterator[dict[str, Any]]:
     for entry in entries:
-        made = {"kept": entry["pairs"]["kept"], **entry["pairs"]["dropped"]}
+        made = {"kept": entry.pairs.kept, **entry.pairs.dropped}
         for outcome, count in made.items():
             if count:
-                yield {"iteration": f"for M{entry['iteration']}", "outcome": outcome,
+                yield {"iteration": f"for M{entry.iteration}", "outcome": outcome,
                        "pairs": count}  # fmt: skip
 
 
-def _table(entries: Sequence[Mapping[str, Any]]) -> Table:
+def _table(entries: Sequence[IterationSummary]) -> Table:
     rows: list[list[str | Cell]] = []
     for entry in entries:
-        pairs, judged = entry["pairs"], entry["judgments"]
-        reasons = ", ".join(f"{name} {count:,}" for name, count in judged["reasons"].items())
+        pairs, judged, labels = entry.pairs, entry.judgments, entry.pairs.quality.label_accuracy
+        reasons = ", ".join(f"{name} {count:,}" for name, count in judged.reasons.items())
         rows.append(
             [
-                f"for M{entry['iteration']}",
-                f"{entry['prompts']:,}",
-                f"{entry['candidates']:,}",
-                f"{judged['scored']:,}",
-                f"{judged['unscored']:,}" + (f" ({reasons})" if reasons else ""),
-                f"{pairs['kept']:,}",
-                f"{sum(pairs['dropped'].values()):,}",
-                Cell(
-                    percent(pairs["label_accuracy"], 1),
-                    note=percent_interval(pairs.get("label_accuracy_ci95"), 1),
-                ),
-                number(pairs["margin_mean"]),
-                number(pairs["length_ratio"]),
+                f"for M{entry.iteration}",
+                f"{entry.prompts:,}",
+                f"{entry.candidates:,}",
+                f"{judged.scored:,}",
+                f"{judged.unscored:,}" + (f" ({reasons})" if reasons else ""),
+                f"{pairs.kept:,}",
+                f"{sum(pairs.dropped.values()):,}",
+                share_cell(labels, 1),
+                number(pairs.quality.margin_mean),
+                number(pairs.quality.length_ratio),
             ]
         )
     return Table(

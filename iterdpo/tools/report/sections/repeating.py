@@ -31,7 +31,7 @@ def repeating(run: Run, defaults: Settings) -> Section:
         )
     else:
         parts.append(Text("Every setting is as shipped."))
-    versions = run.summary["run"].get("versions") or {}
+    versions = run.summary.run.versions
     parts.append(
         Table("Versions", ["", "version"], [[name, text] for name, text in versions.items()],
               texts=(1,))

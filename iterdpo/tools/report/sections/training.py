@@ -1,10 +1,9 @@
-"""How training went, and the proofs that the right policy was trained and served."""
+"""How training went, and the run-time checks that the right policy was trained and served."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from iterdpo.errors import UserError
 from iterdpo.runs.directory import Run
@@ -29,9 +28,8 @@ CURVES = (
 
 
 def training(run: Run) -> Section | None:
-    """Return the section on training curves and proofs, if anything was trained."""
-    entries = run.summary["iterations"]
-    if not entries:
+    """Return the section on training curves and run-time checks, if anything was trained."""
+    if not run.summary.iterations:
         return None
     histories, missing = [], []
     for made in iterations(run):
@@ -58,34 +56,33 @@ def training(run: Run) -> Section | None:
         if any(row.get(key) is not None for row in known)
     ]  # fmt: skip
     parts: list[Part] = [Group(drawn)] if drawn else [Text("Nothing was trained.", "quiet")]
-    return Section("training", "Training", [*parts, *missing, *_proofs(run)])
+    return Section("training", "Training", [*parts, *missing, *_checks(run)])
 
 
-def _proofs(run: Run) -> Iterator[Part]:
-    models = {model["iteration"]: model for model in run.models}
-    canaries = run.summary.get("canaries") or {}
+def _checks(run: Run) -> Iterator[Part]:
+    fingerprints = {model.iteration: model.fingerprint for model in run.models}
     rows: list[list[str | Cell]] = []
-    for entry in run.summary["iterations"]:
-        found, model = entry["training"], models.get(entry["iteration"])
+    for made in run.summary.iterations:
+        name, found = f"M{made.iteration}", made.training
         if not found:
-            rows.append([f"M{entry['iteration']}", "no pair left: the policy stayed", *[DASH] * 7])
+            rows.append([name, "no pair left: the policy stayed", *[DASH] * 7])
             continue
-        canary: dict[str, Any] = canaries.get(model["fingerprint"]) or {} if model else {}
+        canary = run.summary.canaries.get(fingerprints.get(made.iteration, ""))
         rows.append(
             [
-                f"M{entry['iteration']}",
-                f"{found['pairs']:,}",
-                f"{found['steps']:,}",
-                number(found["step0_loss"], 6),
-                number(found["step0_expected_loss"], 6),
-                _reference(found["reference_unchanged"]),
-                number(found.get("engine_gap"), 7),
-                str(canary.get("outcome", DASH)),
-                f"{canary['astray']:,} of {canary['texts']:,}" if canary else DASH,
+                name,
+                f"{found.pairs:,}",
+                f"{found.steps:,}",
+                number(found.step0_loss, 6),
+                number(found.step0_expected_loss, 6),
+                _reference(found.reference_unchanged),
+                number(found.engine_gap, 7),
+                canary.outcome if canary else DASH,
+                f"{canary.astray:,} of {canary.texts:,}" if canary else DASH,
             ]
         )
     yield Table(
-        "Proofs",
+        "Run-time checks",
         ["", "pairs", "steps", "loss at step 0", "expected", "reference", "engine gap", "canary",
          "astray"],
         rows,
