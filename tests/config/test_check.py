@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from iterdpo.config.check import load
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.errors import ConfigError
+from tests.checkpoints import CheckpointOf
 
 CONF = conf_directory()
 FILES = sorted(
@@ -21,7 +22,7 @@ FILES = sorted(
 )
 
 
-def compose_with(*overrides: str) -> Any:
+def compose_with(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 
@@ -77,7 +78,11 @@ NEEDED = {
 
 @pytest.mark.parametrize(("group", "name"), FILES)
 def test_every_shipped_file_composes_to_a_valid_configuration(
-    group: Any, name: Any, tmp_path: Path, checkpoint_of: Any, request: pytest.FixtureRequest
+    group: str,
+    name: str,
+    tmp_path: Path,
+    checkpoint_of: CheckpointOf,
+    request: pytest.FixtureRequest,
 ) -> None:
     if (group, name) == ("engine", "vllm"):
         request.getfixturevalue("vllm")
@@ -94,7 +99,7 @@ def test_the_launchers_compose() -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="comes with extra sweep")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("config", overrides=["hydra/launcher=cluster"], return_hydra_config=True)
-    launcher = OmegaConf.to_container(composed.hydra.launcher, resolve=False)
+    launcher: Any = OmegaConf.to_container(composed.hydra.launcher, resolve=False)
     assert launcher["_target_"].endswith("SlurmLauncher")
     assert (launcher["gpus_per_node"], launcher["signal_delay_s"]) == (1, 300)
 
@@ -175,7 +180,9 @@ def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong: Any) -> None
         ({"training.loss": ["dpo"], "training.loss_weights": [1.0]}, "training.loss.0=dpo"),
     ],
 )
-def test_what_does_not_go_together_is_one_line(wrong: Any, changes: Any, said: str) -> None:
+def test_what_does_not_go_together_is_one_line(
+    wrong: Any, changes: dict[str, Any], said: str
+) -> None:
     for key, value in changes.items():
         section, name = key.split(".")
         wrong[section][name] = value
@@ -229,7 +236,9 @@ def test_what_does_not_go_together_is_one_line(wrong: Any, changes: Any, said: s
         ("endpoint", {"budget": 5.0}, ["judge.budget=5: nothing has a price"]),
     ],
 )
-def test_what_a_judge_does_not_go_with(choice: str, changes: Any, said: Any) -> None:
+def test_what_a_judge_does_not_go_with(
+    choice: str, changes: dict[str, Any], said: list[str]
+) -> None:
     needed = {"endpoint": ["judge.model=judge-8b"], "human": ["judge.labels=x.jsonl"]}
     composed = compose_with(f"judge={choice}", *needed.get(choice, ()))
     values: Any = OmegaConf.to_container(composed, resolve=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def shipped(*overrides: str) -> dict[str, Any]:
     return copy.deepcopy(composed(*overrides))
 
 
-def leaves(values: Any, prefix: Any = "") -> Iterator[Any]:
+def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
@@ -146,13 +146,13 @@ def leaves(values: Any, prefix: Any = "") -> Iterator[Any]:
 SHIPPED = dict(leaves(shipped()))
 
 
-def keys(values: Any, root: Any) -> set[str]:
+def keys(values: dict[str, Any], root: Path) -> set[str]:
     values["store"]["root"] = str(root / values["store"]["root"])
     config = load(values)
     return {step.key for _, steps in plan.plan(config) for step in steps}
 
 
-def is_marked(key: str, values: Any) -> bool:
+def is_marked(key: str, values: dict[str, Any]) -> bool:
     """Tell whether a setting is marked, in the schema or in the class that its section names."""
     section, _, name = key.rpartition(".")
     target = values[section].get("_target_") if section in values else None
@@ -163,7 +163,7 @@ def is_marked(key: str, values: Any) -> bool:
     return any(item.keyless for item in own if item.name == name)
 
 
-def another(key: Any) -> Any:
+def another(key: str) -> Any:
     value = SHIPPED[key]
     if key in ANOTHER:
         return ANOTHER[key]
@@ -175,13 +175,13 @@ def another(key: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def usual(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return keys(shipped(), tmp_path_factory.mktemp("usual"))
 
 
 @pytest.mark.parametrize("key", sorted(set(SHIPPED) - SKIPPED))
 def test_a_setting_changes_a_key_or_is_listed(
-    key: Any, usual: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    key: str, usual: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("iterdpo.config.check.vllm_installed", lambda: True)
     values = copy.deepcopy(shipped())
@@ -210,11 +210,11 @@ def test_the_number_of_processes_is_in_no_key(section: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("tracker", ["none", "trackio"])
-def test_no_tracker_is_in_a_key(tracker: str, usual: Any, tmp_path: Path) -> None:
+def test_no_tracker_is_in_a_key(tracker: str, usual: set[str], tmp_path: Path) -> None:
     assert keys(shipped(f"tracking={tracker}"), tmp_path) == usual
 
 
-def test_the_oracle_is_in_the_keys(usual: Any, tmp_path: Path) -> None:
+def test_the_oracle_is_in_the_keys(usual: set[str], tmp_path: Path) -> None:
     file = tmp_path / "graders.py"
     file.write_text(
         "from iterdpo.evaluation import Verifier\n"
@@ -289,24 +289,27 @@ JUDGES: dict[str, dict[str, Any]] = {
 }
 
 
+JudgedBy = Callable[[str], tuple[dict[str, Any], set[str]]]
+
+
 @pytest.fixture(scope="module")
-def judged_by(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def judged_by(tmp_path_factory: pytest.TempPathFactory) -> JudgedBy:
     """A function from a kind of judge to the values of the recipe with it, and their keys."""
     from tests.judging.rankers import make_pairrm, make_reward_model
 
     place = tmp_path_factory.mktemp("judges")
     labels = place / "labels.jsonl"
     labels.write_text('{"first": "a", "second": "b", "preference": 1, "annotator": "me"}\n')
-    needed = {
-        "pairwise": lambda: list[str](),
+    needed: dict[str, Callable[[], list[str]]] = {
+        "pairwise": list,
         "human": lambda: [f"judge.labels={labels}"],
         "pairrm": lambda: [f"judge.path={make_pairrm(place / 'p')}"],
         "reward_model": lambda: [f"judge.path={make_reward_model(place / 'r', 'qwen')}"],
         "endpoint": lambda: ["judge.model=one", "judge.price_in=1"],
     }
-    found = {}
+    found: dict[str, tuple[dict[str, Any], set[str]]] = {}
 
-    def get(kind: Any) -> Any:
+    def get(kind: str) -> tuple[dict[str, Any], set[str]]:
         if kind not in found:
             values = shipped(f"judge={kind}", *needed[kind]())
             found[kind] = values, keys(copy.deepcopy(values), place)
@@ -325,7 +328,7 @@ def judged_by(tmp_path_factory: pytest.TempPathFactory) -> Any:
     ],
 )
 def test_a_setting_of_a_judge_changes_a_key_or_is_listed(
-    kind: Any, key: Any, judged_by: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, key: str, judged_by: JudgedBy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ITERDPO_TEST_KEY", "secret")
     plain, usual = judged_by(kind)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -15,6 +15,7 @@ from iterdpo.assemble.engines import estimate_memory
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.errors import ConfigError, UserError
+from tests.checkpoints import CheckpointOf
 from tests.prequantized import FORMATS, declare
 
 LOCAL = ("model=local", "prompts=lab", "engine=transformers")
@@ -26,10 +27,10 @@ def config_of(*overrides: str) -> Config:
 
 
 @pytest.fixture
-def checkpoint(checkpoint_of: Any, tmp_path: Path) -> Any:
+def checkpoint(checkpoint_of: CheckpointOf, tmp_path: Path) -> Callable[[str | None], Path]:
     """A function from a format's name, or None for plain weights, to what declares to be that."""
 
-    def get(name: str | None) -> Any:
+    def get(name: str | None) -> Path:
         place = tmp_path / str(name)
         if not place.exists():
             shutil.copytree(checkpoint_of("qwen"), place)
@@ -51,7 +52,9 @@ def checkpoint(checkpoint_of: Any, tmp_path: Path) -> Any:
         (None, ("model.quantization=none", "model.adapter=null")),
     ],
 )
-def test_what_goes_together_is_taken(checkpoint: Any, name: str | None, overrides: Any) -> None:
+def test_what_goes_together_is_taken(
+    checkpoint: Callable[[str | None], Path], name: str | None, overrides: tuple[str, ...]
+) -> None:
     config_of(*LOCAL, f"model.path={checkpoint(name)}", *overrides)
 
 
@@ -80,7 +83,10 @@ def test_what_goes_together_is_taken(checkpoint: Any, name: str | None, override
     ],
 )
 def test_what_does_not_is_one_line(
-    checkpoint: Any, name: str | None, overrides: Any, said: str
+    checkpoint: Callable[[str | None], Path],
+    name: str | None,
+    overrides: tuple[str, ...],
+    said: str,
 ) -> None:
     with pytest.raises(ConfigError, match=said) as raised:
         config_of(*LOCAL, f"model.path={checkpoint(name)}", *overrides)
@@ -101,7 +107,7 @@ def test_the_lab_is_not_quantized() -> None:
     ],
 )
 def test_what_vllm_does_not_serve_is_one_line(
-    vllm: Any, checkpoint: Any, name: str, dtype: str, said: str
+    vllm: None, checkpoint: Callable[[str | None], Path], name: str, dtype: str, said: str
 ) -> None:
     asked = (
         "model=local", "prompts=lab", "engine=vllm", "model.quantization=gptq",
@@ -112,7 +118,9 @@ def test_what_vllm_does_not_serve_is_one_line(
     assert len(raised.value.problems) == 1
 
 
-def test_vllm_is_refused_the_type_that_auto_became(vllm: Any, checkpoint: Any) -> None:
+def test_vllm_is_refused_the_type_that_auto_became(
+    vllm: None, checkpoint: Callable[[str | None], Path]
+) -> None:
     config = config_of(
         "model=local", "prompts=lab", "engine=vllm", "engine.device=cpu", "model.dtype=auto",
         "model.quantization=gptq", f"model.path={checkpoint('gptq')}",
@@ -129,7 +137,7 @@ def test_vllm_is_refused_the_type_that_auto_became(vllm: Any, checkpoint: Any) -
     ],
 )
 def test_a_checkpoint_of_the_hub_is_looked_at_once_it_is_there(
-    checkpoint: Any,
+    checkpoint: Callable[[str | None], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     held: str | None,
@@ -149,7 +157,7 @@ def test_a_checkpoint_of_the_hub_is_looked_at_once_it_is_there(
 
 
 def test_a_gpu_is_asked_for_packed_weights_by_vllm_and_for_plain_ones_by_transformers(
-    checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Callable[[str | None], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from iterdpo.engines.memory import (
     trainer_bytes,
 )
 from iterdpo.models.prequantized import PREQUANTIZED
+from tests.narrowing import present
 
 MODELS = conf_directory() / "model"
 BFLOAT16 = 2
@@ -71,7 +73,7 @@ MEMORY = re.compile(
 
 
 @pytest.fixture
-def config_of(tmp_path: Path) -> Any:
+def config_of(tmp_path: Path) -> Callable[..., Config]:
     """A function from overrides to the typed configuration, with a file of prompts."""
     (tmp_path / "prompts.txt").write_text("Say hello.\n")
 
@@ -88,10 +90,10 @@ def config_of(tmp_path: Path) -> Any:
 def training_of(shape: ModelShape, config: Config, **changes: Any) -> int:
     model, training = config.model, config.training
     assert training.max_length is not None
-    asked = {
+    asked: dict[str, Any] = {
         "quantization": quantization_name(model),
         "dtype_bytes": BFLOAT16,
-        "rank": model.adapter.rank,
+        "rank": present(model.adapter).rank,
         "micro_batch": training.micro_batch_size,
         "length": training.max_length,
         "gradient_checkpointing": training.gradient_checkpointing,
@@ -105,12 +107,12 @@ def test_every_preset_is_known_here() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_says_what_it_needs(name: Any, config_of: Any) -> None:
+def test_a_preset_says_what_it_needs(name: str, config_of: Callable[..., Config]) -> None:
     config = config_of(f"model={name}", "training=dpo")
     known, model = KNOWN[name], config.model
     (said,) = MEMORY.findall((MODELS / f"{name}.yaml").read_text())
     held = model.quantization if model.quantization in PREQUANTIZED else "none"
-    serving = engine_bytes(known.shape, BFLOAT16, model.context, 16, held)
+    serving = engine_bytes(known.shape, BFLOAT16, present(model.context), 16, held)
     training = training_of(
         known.shape, config, micro_batch=1, length=2048, gradient_checkpointing=True
     )
@@ -118,7 +120,7 @@ def test_a_preset_says_what_it_needs(name: Any, config_of: Any) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_says_whether_it_is_gated_and_what_it_reads(name: Any) -> None:
+def test_a_preset_says_whether_it_is_gated_and_what_it_reads(name: str) -> None:
     text = " ".join((MODELS / f"{name}.yaml").read_text().split())
     assert ("Gated: accept the" in text) == KNOWN[name].gated
     assert ("Apache 2.0" in text) == (not KNOWN[name].gated)
@@ -126,9 +128,9 @@ def test_a_preset_says_whether_it_is_gated_and_what_it_reads(name: Any) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_differ_from_any_other_model_only_where_they_must(name: Any) -> None:
-    own = OmegaConf.to_container(OmegaConf.load(MODELS / f"{name}.yaml"))
-    local = OmegaConf.to_container(OmegaConf.load(MODELS / "local.yaml"))
+def test_presets_differ_from_any_other_model_only_where_they_must(name: str) -> None:
+    own: Any = OmegaConf.to_container(OmegaConf.load(MODELS / f"{name}.yaml"))
+    local: Any = OmegaConf.to_container(OmegaConf.load(MODELS / "local.yaml"))
     assert list(own) == list(local)
     differing = {key for key in own if own[key] != local[key]}
     if own["quantization"] in PREQUANTIZED:
@@ -149,13 +151,15 @@ def test_a_packed_base_says_what_unpacking_it_costs_and_how_large_it_is(name: st
     assert f"; {base_bytes(QWEN, name, BFLOAT16) / 1e9:.1f} GB." in text
 
 
-def test_a_packed_base_and_its_training_take_turns_on_24_gb(config_of: Any) -> None:
+def test_a_packed_base_and_its_training_take_turns_on_24_gb(
+    config_of: Callable[..., Config],
+) -> None:
     config = config_of("experiment=gptq_dpo")
     model, engine = config.model, config.engine
     estimate = MemoryEstimate(
         card=24 * GIB,
         engine=engine_bytes(
-            QWEN, BFLOAT16, model.context, engine.max_sequences, model.quantization
+            QWEN, BFLOAT16, present(model.context), engine.max_sequences, model.quantization
         ),
         trainer=training_of(QWEN, config),
     )
@@ -164,12 +168,12 @@ def test_a_packed_base_and_its_training_take_turns_on_24_gb(config_of: Any) -> N
     assert estimate.trainer <= 0.95 * estimate.card
 
 
-def test_gemma_2_keeps_its_soft_cap(config_of: Any) -> None:
+def test_gemma_2_keeps_its_soft_cap(config_of: Callable[..., Config]) -> None:
     assert config_of("model=gemma2_9b_it").model.attention == "eager"
 
 
 @pytest.mark.parametrize("name", ["self_rewarding_8b", "self_rewarding_8b_24gb"])
-def test_the_recipe_is_the_papers(name: str, config_of: Any) -> None:
+def test_the_recipe_is_the_papers(name: str, config_of: Callable[..., Config]) -> None:
     config = config_of(f"experiment={name}")
     answers, judge, training = config.candidates, config.judge.choice, config.training
     assert (answers.n, answers.temperature, answers.top_p) == (4, 0.7, 0.9)
@@ -183,15 +187,15 @@ def test_the_recipe_is_the_papers(name: str, config_of: Any) -> None:
     assert config.model.name == "Llama-3-8B-Instruct"
 
 
-def test_a_judge_has_room_for_the_longest_answer(config_of: Any) -> None:
+def test_a_judge_has_room_for_the_longest_answer(config_of: Callable[..., Config]) -> None:
     config = config_of("experiment=self_rewarding_8b")
     # The additive rubric is under 600 tokens; what is left is for the question.
     used = 600 + config.candidates.max_tokens + config.judge.choice.settings["max_tokens"]
-    assert config.model.context - used >= 1024
-    assert config.training.max_length - config.candidates.max_tokens >= 1024
+    assert present(config.model.context) - used >= 1024
+    assert present(config.training.max_length) - config.candidates.max_tokens >= 1024
 
 
-def test_the_smaller_card_changes_nothing_but_portions(config_of: Any) -> None:
+def test_the_smaller_card_changes_nothing_but_portions(config_of: Callable[..., Config]) -> None:
     large, small = (
         asdict(config_of(f"experiment={name}"))
         for name in ("self_rewarding_8b", "self_rewarding_8b_24gb")
@@ -207,22 +211,28 @@ def test_the_smaller_card_changes_nothing_but_portions(config_of: Any) -> None:
 
 
 @pytest.mark.parametrize("gib", [79.1, 141])
-def test_engine_and_training_share_a_large_gpu(gib: float, config_of: Any) -> None:
+def test_engine_and_training_share_a_large_gpu(
+    gib: float, config_of: Callable[..., Config]
+) -> None:
     config = config_of("experiment=self_rewarding_8b")
     estimate = MemoryEstimate(
         card=int(gib * GIB),
-        engine=engine_bytes(LLAMA, BFLOAT16, config.model.context, config.engine.max_sequences),
+        engine=engine_bytes(
+            LLAMA, BFLOAT16, present(config.model.context), config.engine.max_sequences
+        ),
         trainer=training_of(LLAMA, config),
     )
     assert config.engine.residency == "auto"
     assert choose_residency(estimate) == "resident"
 
 
-def test_engine_and_training_take_turns_on_24_gb(config_of: Any) -> None:
+def test_engine_and_training_take_turns_on_24_gb(config_of: Callable[..., Config]) -> None:
     config = config_of("experiment=self_rewarding_8b_24gb")
     estimate = MemoryEstimate(
         card=24 * GIB,
-        engine=engine_bytes(LLAMA, BFLOAT16, config.model.context, config.engine.max_sequences),
+        engine=engine_bytes(
+            LLAMA, BFLOAT16, present(config.model.context), config.engine.max_sequences
+        ),
         trainer=training_of(LLAMA, config),
     )
     assert config.engine.residency == "auto"
@@ -232,13 +242,13 @@ def test_engine_and_training_take_turns_on_24_gb(config_of: Any) -> None:
     assert config.training.gradient_checkpointing
 
 
-def test_the_recipe_takes_another_model(config_of: Any) -> None:
+def test_the_recipe_takes_another_model(config_of: Callable[..., Config]) -> None:
     config = config_of("experiment=self_rewarding_8b_24gb", "model=mistral_7b_instruct")
     assert config.model.name == "Mistral-7B-Instruct-v0.3"
     assert config.training.micro_batch_size == 1
 
 
-def test_self_rewarding_is_the_papers_from_the_base_on(config_of: Any) -> None:
+def test_self_rewarding_is_the_papers_from_the_base_on(config_of: Callable[..., Config]) -> None:
     config = config_of("experiment=self_rewarding")
     assert (config.model.name, config.iterations) == ("Llama-3-8B", 2)
     answers, judge, training = config.candidates, config.judge.choice, config.training
@@ -260,7 +270,9 @@ def test_self_rewarding_is_the_papers_from_the_base_on(config_of: Any) -> None:
     assert 600 + ranked.max_tokens < config.sft.max_length
 
 
-def test_all_weights_at_the_papers_rates_are_a_configuration(config_of: Any) -> None:
+def test_all_weights_at_the_papers_rates_are_a_configuration(
+    config_of: Callable[..., Config],
+) -> None:
     text = (conf_directory() / "experiment" / "self_rewarding.yaml").read_text()
     said = text.partition("for which 160 GB are needed:\n")[2].splitlines()[:2]
     overrides = " ".join(line.removeprefix("#") for line in said).split()
@@ -270,7 +282,9 @@ def test_all_weights_at_the_papers_rates_are_a_configuration(config_of: Any) -> 
 
 
 @pytest.mark.parametrize("name", ["self_rewarding", "sft_dpo", "lima_pairrm"])
-def test_the_commands_of_a_recipe_are_understood(name: str, config_of: Any) -> None:
+def test_the_commands_of_a_recipe_are_understood(
+    name: str, config_of: Callable[..., Config]
+) -> None:
     from iterdpo.tools.compare.__main__ import parser
 
     text = (conf_directory() / "experiment" / f"{name}.yaml").read_text()
@@ -287,7 +301,7 @@ def test_the_commands_of_a_recipe_are_understood(name: str, config_of: Any) -> N
             assert config.training.process == "spawn"
 
 
-def test_lima_pairrm_leaves_instructions_to_compare_on(config_of: Any) -> None:
+def test_lima_pairrm_leaves_instructions_to_compare_on(config_of: Callable[..., Config]) -> None:
     config = config_of("experiment=lima_pairrm")
     assert (config.iterations, config.prompts.per_iteration, config.candidates.n) == (3, 50, 5)
     assert (config.judge.choice.name, config.model.name) == (
@@ -300,7 +314,7 @@ def test_lima_pairrm_leaves_instructions_to_compare_on(config_of: Any) -> None:
     assert 1030 - held_out > 3 * 50
 
 
-def test_sft_dpo_refers_to_what_was_fine_tuned(config_of: Any) -> None:
+def test_sft_dpo_refers_to_what_was_fine_tuned(config_of: Callable[..., Config]) -> None:
     config = config_of("experiment=sft_dpo", "sft.path=[examples.jsonl]")
     assert (config.sft.method, config.training.reference) == ("qlora", "initial")
     assert config.model.quantization == "nf4"

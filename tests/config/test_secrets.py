@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from iterdpo.cli import overrides as command
@@ -16,7 +14,7 @@ ORGANIZATION = "api_org_" + "aB3" * 11 + "x"
 
 
 @pytest.mark.parametrize("token", [TOKEN, ORGANIZATION, f"Bearer {TOKEN}", f"x={TOKEN}&y"])
-def test_a_token_is_found_by_its_look(token: Any) -> None:
+def test_a_token_is_found_by_its_look(token: str) -> None:
     values = {"hub": {"repo": token}, "tags": ["fine", token], "n": 1, "none": None}
     problems = token_problems(values)
     assert [line.partition(":")[0] for line in problems] == ["hub.repo", "tags.1"]
@@ -27,7 +25,7 @@ def test_a_token_is_found_by_its_look(token: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["hf_transfer", "org/hf_models", "my_hf_" + "a" * 30, "hf_a-b-c-d-e-f-g-h-i-j-k-l-m"]
 )
-def test_what_only_begins_like_one_is_none(text: Any) -> None:
+def test_what_only_begins_like_one_is_none(text: str) -> None:
     assert token_problems({"key": text}) == []
     assert without_tokens(text) == text
 
@@ -49,7 +47,7 @@ def test_a_configuration_with_a_token_is_refused_before_anything_shows_it() -> N
         ([TOKEN], "an argument"),
     ],
 )
-def test_a_command_line_with_a_token_is_refused_at_once(arguments: Any, key: str) -> None:
+def test_a_command_line_with_a_token_is_refused_at_once(arguments: list[str], key: str) -> None:
     with pytest.raises(ConfigError, match=f"^{key}: holds what looks like") as caught:
         command.check(arguments)
     assert TOKEN not in str(caught.value)
@@ -69,7 +67,7 @@ KEY = "sk-proj-" + "aB3_" * 6
         f"https://{KEY[:9]}@host/v1?a=b",
     ],
 )
-def test_a_sweep_writes_no_key_down(argument: Any) -> None:
+def test_a_sweep_writes_no_key_down(argument: str) -> None:
     """Hydra writes a sweep's arguments down before it composes a job."""
     with pytest.raises(ConfigError, match="holds what looks like a key or a password") as caught:
         command.check(["-m", "judge=endpoint", argument])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -34,7 +33,7 @@ def config_of(*overrides: str) -> Config:
         ("sft=full", "sft.path=[a.jsonl]", *ALL_WEIGHTS),
     ],
 )
-def test_what_fits_together_is_taken(overrides: Any) -> None:
+def test_what_fits_together_is_taken(overrides: tuple[str, ...]) -> None:
     config_of(*overrides)
 
 
@@ -50,7 +49,7 @@ def test_what_fits_together_is_taken(overrides: Any) -> None:
         (("training.micro_batch_size=3",), r"must divide training\.batch_size=32"),
     ],
 )
-def test_what_does_not_fit_together_is_one_line(overrides: Any, said: str) -> None:
+def test_what_does_not_fit_together_is_one_line(overrides: tuple[str, ...], said: str) -> None:
     with pytest.raises(ConfigError, match=said) as raised:
         config_of(*overrides)
     assert len(raised.value.problems) == 1
@@ -81,7 +80,7 @@ def test_nothing_is_left_to_be_chosen_when_a_run_is_assembled(
     ],
 )
 def test_an_optimizer_that_cannot_run_here_is_refused_at_the_door(
-    overrides: Any, said: str, tmp_path: Path
+    overrides: tuple[str, ...], said: str, tmp_path: Path
 ) -> None:
     config = config_of("engine.device=cpu", *overrides)
     with pytest.raises(UserError, match=said):

@@ -6,12 +6,24 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iterdpo.judging.asking import groups_of
 from iterdpo.judging.base import Judge
 from iterdpo.judging.self_judge import SelfJudge
-from iterdpo.records import Base, Candidate, FinishReason, Policy, Prompt, record_id
+from iterdpo.records import (
+    Base,
+    Candidate,
+    FinishReason,
+    Judgment,
+    Policy,
+    Prompt,
+    Unscored,
+    record_id,
+)
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 POLICY = Policy("M0", Base("p", "s", "none", "float32", "p"))
 MARKERS = {"source": "<|source|>", "first": "<|candidate1|>", "second": "<|candidate2|>"}
@@ -27,9 +39,17 @@ def candidate(prompt: Prompt, index: int, text: str) -> Candidate:
     return Candidate(name, prompt.id, index, text, (), (), (), FinishReason.STOP, "writer", 0)
 
 
-def judged(judge: Judge, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[Any]:
+def judged(
+    judge: Judge, prompts: Sequence[Prompt], candidates: Sequence[Candidate]
+) -> list[Judgment]:
     """Return the judgments of a judge that is asked as the stage asks it."""
     return list(judge.judge(groups_of(prompts, candidates, judge), POLICY))
+
+
+def unscored(item: Judgment) -> Unscored:
+    """Return a verdict that is no score."""
+    assert isinstance(item.verdict, Unscored)
+    return item.verdict
 
 
 def self_judge(engine: Any, score: str, seed: int = 0, **changes: Any) -> SelfJudge:
@@ -88,7 +108,7 @@ def make_pairrm(directory: Path, seed: int = 0) -> Path:
 
 
 @cache
-def pairrm_tokenizer() -> Any:
+def pairrm_tokenizer() -> Tokenizer:
     """Return a tokenizer that normalizes and marks words as DeBERTa-v3's does."""
     from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 Script = Callable[[int, dict[str, Any]], tuple[Any, ...]]
@@ -29,7 +30,7 @@ class Server:
 
 def said(
     text: str | None, *, finish: str = "stop", tokens: tuple[int, int] = (10, 5), **message: Any
-) -> Any:
+) -> dict[str, Any]:
     """Return a completion as servers write it."""
     return {
         "object": "chat.completion",
@@ -45,7 +46,7 @@ def said(
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[Any]:
+def serving(script: Script) -> Iterator[Server]:
     """Yield a server that answers as ``script`` says."""
     lock = threading.Lock()
 
@@ -68,7 +69,9 @@ def serving(script: Script) -> Iterator[Any]:
                     server.under_way -= 1
             self.answer(*answer)
 
-        def answer(self, status: Any, body: Any, headers: Any = ()) -> None:
+        def answer(
+            self, status: int, body: object, headers: Mapping[str, str] = MappingProxyType({})
+        ) -> None:
             if status == -1:
                 self.rfile.read(1)
             if status <= 0:
@@ -77,7 +80,7 @@ def serving(script: Script) -> Iterator[Any]:
                 return
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(raw)), **dict(headers)}.items():
+            for name, value in {"Content-Length": str(len(raw)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(raw)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
@@ -13,10 +13,11 @@ from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import UserError
 from iterdpo.judging.asking import groups_of, part_groups, room_for
 from iterdpo.judging.base import Judge, answers_of, judgment
-from iterdpo.records import Prompt, Scored
+from iterdpo.records import Candidate, Judgment, Prompt, Scored
 from iterdpo.settings import Keyless, Provided
 from iterdpo.stages.judge import JudgeCandidates
 from iterdpo.store.runner import Stages
+from iterdpo.store.stage import Stored
 from tests.judging.rankers import POLICY, candidate
 
 PROMPTS = tuple(Prompt.of(f"prompt {number}", "t") for number in range(5))
@@ -67,10 +68,10 @@ class Ranks(Judge):
 class Given:
     """A stage that only holds what it is given."""
 
-    value: tuple
+    value: Any
     name: str
     version = 1
-    settings = {}  # noqa: RUF012
+    settings: ClassVar[dict[str, object]] = {}
 
     def compute(self, work: Any) -> Any:
         return {}
@@ -79,11 +80,14 @@ class Given:
         return self.value
 
 
-def run(root: Any, judge: Any, answers: Any = ANSWERS, engine: Any = None) -> Any:
+def run(
+    root: Path, judge: Judge, answers: Sequence[Candidate] = ANSWERS, engine: Any = None
+) -> Stored[tuple[Judgment, ...]]:
     stages = Stages(root)
     step = JudgeCandidates(judge, engine or ScriptedEngine(lambda *_: ""))
     given = (Given(PROMPTS, "prompts"), Given(answers, "candidates"), Given(POLICY, "base"))
-    return stages.run(step, *map(stages.run, given))
+    asked, answered, policy = map(stages.run, given)
+    return stages.run(step, asked, answered, policy)
 
 
 def test_a_prompt_s_answers_come_in_one_call_whatever_the_part(tmp_path: Path) -> None:
@@ -175,7 +179,7 @@ def test_what_a_judge_says_wrongly_is_no_result(tmp_path: Path, judge: Judge, sa
     [(True, ["sleeps", "judges", "judge closes", "wakes"]), (False, ["judges", "judge closes"])],
 )
 def test_the_engine_makes_room_for_a_model_and_takes_it_back_after(
-    own: bool, expected: Any
+    own: bool, expected: list[str]
 ) -> None:
     judge = Ranks(own=own)
 

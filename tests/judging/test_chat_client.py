@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from iterdpo.errors import UserError
-from iterdpo.judging.chat_client import ChatClient, ClientSettings
+from iterdpo.judging.chat_client import ChatClient, ClientSettings, Reply
 from iterdpo.judging.pacing import Pace, longest_wait, retry_after
-from tests.judging.server import said, serving
+from tests.judging.server import Script, Server, said, serving
 
 KEY = "sk-very-secret-0123456789"
 ASKED = [{"role": "user", "content": "Is it good?"}]
@@ -39,16 +39,21 @@ def client_of(
     url: str, clock: Clock | None = None, key: str | None = KEY, **changes: Any
 ) -> ChatClient:
     clock = clock or Clock()
-    settings = {
+    values: dict[str, Any] = {
         "base_url": url, "model": "judge-8b", "api_key_env": "JUDGE_KEY",
         "timeout_seconds": 60.0, "retries": 3, "requests_per_minute": None,
     }  # fmt: skip
-    settings = ClientSettings(**(settings | changes))
+    settings = ClientSettings(**(values | changes))
     return ChatClient(settings, key, pace=Pace(settings.requests_per_minute, clock.sleep, clock),
                       sleep=clock.sleep)  # fmt: skip
 
 
-def ask(script: Any, clock: Any = None, options: Any = None, **changes: Any) -> Any:
+def ask(
+    script: Script,
+    clock: Clock | None = None,
+    options: dict[str, Any] | None = None,
+    **changes: Any,
+) -> tuple[Reply, Server]:
     with serving(script) as server:
         client = client_of(server.url, clock, **changes)
         try:
@@ -57,7 +62,7 @@ def ask(script: Any, clock: Any = None, options: Any = None, **changes: Any) -> 
             client.close()
 
 
-def refusal(script: Any, **changes: Any) -> str:
+def refusal(script: Script, **changes: Any) -> str:
     with pytest.raises(UserError) as caught:
         ask(script, **changes)
     line = str(caught.value)
@@ -94,7 +99,7 @@ def test_without_a_key_no_header_goes_out() -> None:
         (0, b""),
     ],
 )
-def test_what_passes_is_tried_again(trouble: Any) -> None:
+def test_what_passes_is_tried_again(trouble: tuple[int | bytes | dict[str, Any], ...]) -> None:
     clock = Clock()
     reply, server = ask(lambda number, _: trouble if number < 2 else (200, said("ok")), clock)
     assert reply.text == "ok"
@@ -110,7 +115,7 @@ def test_a_silent_server_is_given_up_on_in_time() -> None:
     assert "run the same command again" in line
 
 
-def test_a_server_that_is_not_there(nobody_there: Any) -> None:
+def test_a_server_that_is_not_there(nobody_there: str) -> None:
     with pytest.raises(UserError, match="no answer in 4 tries, at last: ConnectError"):
         client_of(f"{nobody_there}/v1").ask(ASKED, {})
 
@@ -169,7 +174,7 @@ def test_a_wrong_key_is_named_by_its_variable(status: int) -> None:
         {"error": "The model `judge-8b` does not exist."},
     ],
 )
-def test_a_model_that_is_not_there_is_one_line(body: Any) -> None:
+def test_a_model_that_is_not_there_is_one_line(body: dict[str, Any]) -> None:
     line = refusal(lambda *_: (404, body))
     assert "judge.model=judge-8b" in line
     assert "404: The model `judge-8b` does not exist." in line
@@ -205,7 +210,7 @@ def test_a_redirect_is_not_followed_with_the_key() -> None:
         (413, {"error": {"message": "prompt is too long: 9999 tokens"}}),
     ],
 )
-def test_a_question_that_does_not_fit(answer: Any) -> None:
+def test_a_question_that_does_not_fit(answer: tuple[int, dict[str, Any]]) -> None:
     reply, _ = ask(lambda *_: answer)
     assert reply.outcome == "too_long"
     assert reply.text
@@ -219,7 +224,7 @@ def test_a_question_that_does_not_fit(answer: Any) -> None:
         ((400, {"error": {"code": "content_filter", "message": "filtered"}}), "filtered"),
     ],
 )
-def test_a_refusal(answer: Any, text: str) -> None:
+def test_a_refusal(answer: tuple[int, dict[str, Any]], text: str) -> None:
     reply, _ = ask(lambda *_: answer)
     assert (reply.outcome, reply.text) == ("refused", text)
 

@@ -17,9 +17,10 @@ from iterdpo.errors import UserError
 from iterdpo.judging.human import HumanJudge, Label, preferences, verdict_of
 from iterdpo.pairing.base import build_pairs
 from iterdpo.pairing.best_worst import BestWorst
-from iterdpo.records import Prompt, Scored, Unscored, UnscoredReason
+from iterdpo.records import Candidate, Prompt, Scored, Unscored, UnscoredReason
 from iterdpo.runs.directory import Run
 from iterdpo.settings import identity
+from tests.checkpoints import CheckpointOf
 from tests.judging.rankers import POLICY, candidate, judged
 from tests.made_run import answer, choose, config_of
 
@@ -27,13 +28,13 @@ PROMPT = Prompt.of("one", "t")
 A, B, C = (candidate(PROMPT, n, text) for n, text in enumerate(("first", "second", "third")))
 
 
-def line(first: Any, second: Any, preference: Any, annotator: Any = "ann") -> str:
+def line(first: Candidate, second: Candidate, preference: object, annotator: str = "ann") -> str:
     return json.dumps(
         {"first": first.id, "second": second.id, "preference": preference, "annotator": annotator}
     )
 
 
-def judge_of(tmp_path: Path, *lines: Any) -> HumanJudge:
+def judge_of(tmp_path: Path, *lines: str) -> HumanJudge:
     place = tmp_path / "labels.jsonl"
     place.write_text("\n".join(lines) + "\n")
     judge = HumanJudge(labels=place, low=0, high=5)
@@ -96,7 +97,7 @@ def test_an_empty_range_is_refused(tmp_path: Path) -> None:
         ("", "holds no comparison"),
     ],
 )
-def test_a_line_that_is_no_comparison(tmp_path: Path, text: Any, said: str) -> None:
+def test_a_line_that_is_no_comparison(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UserError, match=said) as raised:
         judge_of(tmp_path, text)
     assert str(raised.value).startswith("judge.labels=")
@@ -116,7 +117,7 @@ def test_what_one_side_gains_the_other_loses(rows: Any) -> None:
     assert sum(values) == pytest.approx(len(labels))
 
 
-def test_candidates_of_a_run_are_paired_as_people_say(finished_run: Any, tmp_path: Path) -> None:
+def test_candidates_of_a_run_are_paired_as_people_say(finished_run: Path, tmp_path: Path) -> None:
     """From the store's candidates, with labels that contradict the judge, to pairs."""
     made = Run.open(finished_run).made(1)
     lines = []
@@ -137,7 +138,7 @@ def test_candidates_of_a_run_are_paired_as_people_say(finished_run: Any, tmp_pat
 
 
 def test_a_run_trains_on_what_people_say(
-    finished_run: Any, checkpoint_of: Any, tmp_path: Path
+    finished_run: Path, checkpoint_of: CheckpointOf, tmp_path: Path
 ) -> None:
     """The same candidates, read from the store, judged by people instead of the model."""
     before = Run.open(finished_run)

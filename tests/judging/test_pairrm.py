@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,27 @@ from iterdpo.errors import UserError
 from iterdpo.judging.base import Group
 from iterdpo.judging.pairrm import PairRmJudge, max_logits
 from iterdpo.judging.pairrm_layout import PairLayout
-from iterdpo.records import Prompt, UnscoredReason
+from iterdpo.records import Candidate, Prompt, UnscoredReason
 from iterdpo.settings import identity
-from tests.judging.rankers import candidate, judged, make_pairrm, pairrm_tokenizer, rewrite
+from tests.judging.rankers import (
+    candidate,
+    judged,
+    make_pairrm,
+    pairrm_tokenizer,
+    rewrite,
+    unscored,
+)
 
 PROMPTS = (Prompt.of("Name three animals", "t"), Prompt.of("finish with done", "t"))
 TEXTS = ("animals in order", "done and done", "it is not short")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_pairrm(tmp_path_factory.mktemp("pairrm"))
 
 
-def judge_of(checkpoint: Any, **changes: Any) -> PairRmJudge:
+def judge_of(checkpoint: Path, **changes: Any) -> PairRmJudge:
     settings: Any = {
         "path": str(checkpoint), "revision": None, "device": "cpu", "dtype": "float32",
         "batch_size": 4, "source_tokens": 1224, "candidate_tokens": 412,
@@ -39,7 +47,7 @@ def judge_of(checkpoint: Any, **changes: Any) -> PairRmJudge:
     return PairRmJudge(**(settings | changes))
 
 
-def answers_to(prompt: Prompt, texts: Any = TEXTS) -> Any:
+def answers_to(prompt: Prompt, texts: Sequence[str] = TEXTS) -> list[Candidate]:
     return [candidate(prompt, index, text) for index, text in enumerate(texts)]
 
 
@@ -118,7 +126,9 @@ def test_a_text_that_would_grow_into_its_marker_leaves_it_whole() -> None:
 # --- one comparison, from the published formulas
 
 
-def deberta(weights: Any, config: Any, ids: Any) -> Any:
+def deberta(
+    weights: dict[str, torch.Tensor], config: dict[str, Any], ids: list[int]
+) -> torch.Tensor:
     """DeBERTa-v3 (arXiv 2006.03654, section 3; 2111.09543), one row, no padding: ``(T, d)``.
 
     Disentangled attention: A_ij = q_i·k_j + q_i·K_r[δ(i,j)] + k_j·Q_r[δ(i,j)], over sqrt(3d), where
@@ -128,15 +138,15 @@ def deberta(weights: Any, config: Any, ids: Any) -> Any:
     w = {name.removeprefix("pretrained_model."): value for name, value in weights.items()}
     size, heads, span = config["hidden_size"], config["num_attention_heads"], 8
 
-    def linear(name: Any, x: Any) -> Any:
+    def linear(name: str, x: torch.Tensor) -> torch.Tensor:
         return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
-    def norm(name: Any, x: Any) -> Any:
+    def norm(name: str, x: torch.Tensor) -> torch.Tensor:
         centered = x - x.mean(-1, keepdim=True)
         spread = torch.sqrt((centered**2).mean(-1, keepdim=True) + config["layer_norm_eps"])
         return centered / spread * w[f"{name}.weight"] + w[f"{name}.bias"]
 
-    def bucket(distance: Any) -> Any:
+    def bucket(distance: int) -> int:
         middle = span // 2
         if abs(distance) <= middle:
             return distance
@@ -179,7 +189,7 @@ def deberta(weights: Any, config: Any, ids: Any) -> Any:
     return x
 
 
-def one_logit(checkpoint: Any, ids: Any, layout: Any) -> float:
+def one_logit(checkpoint: Path, ids: list[int], layout: PairLayout) -> float:
     """s = W2·tanh(W1·[h_source; h_candidate] + b1) + b2; the logit is s_1 - s_2."""
     weights = load_file(checkpoint / "model.safetensors")
     config = json.loads((checkpoint / "config.json").read_text())
@@ -192,7 +202,7 @@ def one_logit(checkpoint: Any, ids: Any, layout: Any) -> float:
     return float(scores[0] - scores[1])
 
 
-def test_a_comparison_equals_the_formulas(checkpoint: Any) -> None:
+def test_a_comparison_equals_the_formulas(checkpoint: Path) -> None:
     judge = judge_of(checkpoint)
     answers = answers_to(PROMPTS[0])
     (logits,) = judge._compare([Group(PROMPTS[0], tuple(answers))])
@@ -220,7 +230,7 @@ def test_max_logits_by_hand() -> None:
     assert sum(max_logits(logits, 3)) == pytest.approx(0)
 
 
-def test_the_order_of_the_answers_changes_no_score(checkpoint: Any) -> None:
+def test_the_order_of_the_answers_changes_no_score(checkpoint: Path) -> None:
     def scores(order: Any) -> Any:
         texts = [TEXTS[at] for at in order]
         made = judged(judge_of(checkpoint), PROMPTS, answers_to(PROMPTS[0], texts))
@@ -232,7 +242,7 @@ def test_the_order_of_the_answers_changes_no_score(checkpoint: Any) -> None:
     assert sum(plain.values()) == pytest.approx(0, abs=1e-5)
 
 
-def test_batches_and_company_change_nothing(checkpoint: Any) -> None:
+def test_batches_and_company_change_nothing(checkpoint: Path) -> None:
     both = [*answers_to(PROMPTS[0]), *answers_to(PROMPTS[1], (*TEXTS, "and " * 20))]
     together = [item.score for item in judged(judge_of(checkpoint), PROMPTS, both)]
     alone = [
@@ -243,7 +253,7 @@ def test_batches_and_company_change_nothing(checkpoint: Any) -> None:
     assert together == pytest.approx(alone, abs=1e-5)
 
 
-def test_a_judgment_names_the_ranker_and_what_was_compared(checkpoint: Any) -> None:
+def test_a_judgment_names_the_ranker_and_what_was_compared(checkpoint: Path) -> None:
     judge = judge_of(checkpoint)
     answers = answers_to(PROMPTS[0])
     made = judged(judge, PROMPTS, answers)
@@ -256,28 +266,28 @@ def test_a_judgment_names_the_ranker_and_what_was_compared(checkpoint: Any) -> N
     assert judge.counts["truncated"] == 0
 
 
-def test_what_had_to_be_cut_is_counted(checkpoint: Any) -> None:
+def test_what_had_to_be_cut_is_counted(checkpoint: Path) -> None:
     judge = judge_of(checkpoint, source_tokens=64, candidate_tokens=16)
     judged(judge, PROMPTS, answers_to(PROMPTS[0], ("a", "b", "and " * 99)))
     assert dict(judge.counts) | {"flipped": 0} == {"comparisons": 3, "flipped": 0, "truncated": 2}
 
 
-def test_one_answer_alone_has_no_score(checkpoint: Any) -> None:
+def test_one_answer_alone_has_no_score(checkpoint: Path) -> None:
     (made,) = judged(judge_of(checkpoint), PROMPTS, answers_to(PROMPTS[0], ("alone",)))
-    assert made.verdict.reason is UnscoredReason.TOO_FEW_READABLE
+    assert unscored(made).reason is UnscoredReason.TOO_FEW_READABLE
 
 
-def test_a_logit_that_is_no_number_is_unscored(checkpoint: Any, tmp_path: Path) -> None:
+def test_a_logit_that_is_no_number_is_unscored(checkpoint: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     make_pairrm(broken)
     weights = load_file(broken / "model.safetensors")
     weights["head_layer.4.weight"][:] = math.inf
     save_file(weights, broken / "model.safetensors")
     for item in judged(judge_of(broken), PROMPTS, answers_to(PROMPTS[0])):
-        assert item.verdict.reason is UnscoredReason.OUT_OF_RANGE
+        assert unscored(item).reason is UnscoredReason.OUT_OF_RANGE
 
 
-def test_the_model_is_loaded_late_and_let_go(checkpoint: Any) -> None:
+def test_the_model_is_loaded_late_and_let_go(checkpoint: Path) -> None:
     judge = judge_of(checkpoint)
     assert "_loaded" not in vars(judge)
     first = [item.score for item in judged(judge, PROMPTS, answers_to(PROMPTS[0]))]
@@ -287,7 +297,7 @@ def test_the_model_is_loaded_late_and_let_go(checkpoint: Any) -> None:
     assert [item.score for item in judged(judge, PROMPTS, answers_to(PROMPTS[0]))] == first
 
 
-def test_its_key_holds_what_may_change_a_score(checkpoint: Any, tmp_path: Path) -> None:
+def test_its_key_holds_what_may_change_a_score(checkpoint: Path, tmp_path: Path) -> None:
     plain = identity(judge_of(checkpoint))
     for change in ({"dtype": "bfloat16"}, {"batch_size": 2}, {"source_tokens": 99},
                    {"candidate_tokens": 99}):  # fmt: skip

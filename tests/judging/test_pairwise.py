@@ -5,20 +5,29 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo.engines.base import ChoiceLogprobs
-from iterdpo.engines.scripted import ScriptedEngine
+from iterdpo.engines.base import ChoiceLogprobs, Engine
+from iterdpo.engines.scripted import ScriptedEngine, ScriptedScores
 from iterdpo.errors import UserError
 from iterdpo.judging.external import ExternalArbiter
 from iterdpo.judging.pairwise import Order, PairwiseJudge, comparison, preference_of
 from iterdpo.judging.pairwise_rubrics import PairwiseRubric
 from iterdpo.models.chat_messages import Request
-from iterdpo.records import Base, Candidate, FinishReason, Policy, Prompt, UnscoredReason
+from iterdpo.records import (
+    Base,
+    Candidate,
+    Comparison,
+    FinishReason,
+    Policy,
+    Prompt,
+    UnscoredReason,
+)
+from tests.narrowing import near, present
 
 PROMPT = Prompt.of("Name an animal.", "test")
 POLICY = Policy("M0", Base("place", "0", "none", "float32", "place"))
@@ -31,14 +40,21 @@ def answer(text: str, index: int = 0, prompt: Prompt = PROMPT) -> Candidate:
     )
 
 
-def judge(choose: Any, rubric: PairwiseRubric = RUBRIC, **settings: Any) -> PairwiseJudge:
+def judge(
+    choose: ScriptedScores, rubric: PairwiseRubric = RUBRIC, **settings: Any
+) -> PairwiseJudge:
     engine = ScriptedEngine(
         answer=lambda *_: "", choose=choose, context=settings.pop("context", None)
     )
     return PairwiseJudge(engine, rubric, name="initial", min_mass=0.5, **settings)
 
 
-def compare(asked: PairwiseJudge, *duels: Any) -> Any:
+def scripted(asked: PairwiseJudge) -> ScriptedEngine:
+    assert isinstance(asked.engine, ScriptedEngine)
+    return asked.engine
+
+
+def compare(asked: PairwiseJudge, *duels: tuple[Candidate, Candidate]) -> list[Comparison]:
     return list(asked.compare([PROMPT], duels, POLICY))
 
 
@@ -48,18 +64,18 @@ def shown(request: Request) -> list[str]:
 
 def test_a_preference_is_the_first_ones_share_of_the_two() -> None:
     # p(1) = 0.3, p(2) = 0.1: 0.3 / 0.4, and 0.4 of the mass on the two.
-    found = preference_of([math.log(0.3), math.log(0.1)])
+    found = present(preference_of([math.log(0.3), math.log(0.1)]))
     assert found.first == pytest.approx(0.75)
     assert found.mass == pytest.approx(0.4)
-    assert preference_of([-math.inf, math.log(0.2)]).first == 0
-    assert preference_of([math.log(0.2), -math.inf]).first == 1
+    assert present(preference_of([-math.inf, math.log(0.2)])).first == 0
+    assert present(preference_of([math.log(0.2), -math.inf])).first == 1
     assert preference_of([-math.inf, -math.inf]) is None
     assert preference_of([math.nan, 0.0]) is None
 
 
 @given(st.floats(-2000, 0), st.floats(-2000, 0))
 def test_a_preference_is_a_share_whatever_the_logits(one: Any, two: Any) -> None:
-    found, swapped = preference_of([one, two]), preference_of([two, one])
+    found, swapped = present(preference_of([one, two])), present(preference_of([two, one]))
     assert 0 <= found.first <= 1
     assert 0 <= found.mass <= 1
     assert found.first + swapped.first == pytest.approx(1)
@@ -76,13 +92,13 @@ def test_the_better_answer_wins_in_either_place() -> None:
     assert (found.outcome, found.flipped, found.unscored) == (1.0, False, "")
     assert found.judge == POLICY.fingerprint
     (other,) = compare(likes_fox, (answer("rock"), answer("fox")))
-    assert other.preference == pytest.approx(1 - found.preference)
+    assert other.preference == pytest.approx(1 - present(found.preference))
     assert other.outcome == 0.0
 
 
 def test_a_judge_that_likes_the_first_place_decides_nothing() -> None:
     (found,) = compare(judge(lambda *_: {"1": 0.9, "2": 0.1}), (answer("fox"), answer("rock")))
-    assert (found.forward, found.backward) == (pytest.approx(0.9), pytest.approx(0.1))
+    assert (found.forward, found.backward) == pytest.approx((0.9, 0.1))
     assert found.flipped
     assert found.outcome == 0.5
     assert found.preference == pytest.approx(0.5)
@@ -91,7 +107,7 @@ def test_a_judge_that_likes_the_first_place_decides_nothing() -> None:
 def test_surer_in_one_order_is_still_a_tie_when_the_orders_disagree() -> None:
     # 0.9 when first, 0.4 when second: the mean of 0.65 is no win.
     found = comparison((answer("a"), answer("b")), "judge", [Order(0.9, ""), Order(0.6, "")])
-    assert (found.forward, found.backward) == (0.9, pytest.approx(0.4))
+    assert (found.forward, found.backward) == (0.9, near(0.4))
     assert (found.outcome, found.flipped) == (0.5, True)
 
 
@@ -101,7 +117,7 @@ def test_equal_texts_are_a_tie_that_nobody_is_asked_about() -> None:
     found = compare(asked, same, other, same)
     assert [item.outcome for item in found] == [0.5, 0.5, 0.5]
     assert [item.flipped for item in found] == [False, True, False]
-    assert asked.engine.calls == [("choice_logprobs", "M0", 2)]
+    assert scripted(asked).calls == [("choice_logprobs", "M0", 2)]
 
 
 def test_too_little_probability_on_the_two_choices_is_no_preference() -> None:
@@ -130,9 +146,12 @@ def test_a_pair_that_does_not_fit_the_context_is_counted() -> None:
     assert found.raw[0].startswith("3")  # words of the prompt, and 20 at most
 
 
-def test_an_engine_that_answers_out_of_order_is_not_believed() -> None:
+def test_an_engine_that_answers_out_of_order_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked = judge(lambda *_: {"1": 1.0})
-    asked.engine.choice_logprobs = lambda *_: iter([ChoiceLogprobs(1, (0.0, -1.0))])
+    answers = [ChoiceLogprobs(1, (0.0, -1.0))]
+    monkeypatch.setattr(asked.engine, "choice_logprobs", lambda *_: iter(answers))
     with pytest.raises(RuntimeError, match="answered request 1 where 0 was due"):
         compare(asked, (answer("fox"), answer("rock")))
 
@@ -146,7 +165,7 @@ def test_what_cannot_be_compared_is_an_error_before_anything_is_asked() -> None:
         compare(asked, (elsewhere, elsewhere))
     with pytest.raises(ValueError, match="policy"):
         next(asked.compare([PROMPT], [(answer("a"), answer("b"))], None))
-    assert asked.engine.calls == []
+    assert scripted(asked).calls == []
 
 
 @given(st.text(), st.text())
@@ -212,13 +231,20 @@ class Noted:
 
 
 @pytest.mark.parametrize("sleeps", [True, False])
-def test_a_model_from_outside_is_held_only_while_it_compares(sleeps: bool) -> None:
+def test_a_model_from_outside_is_held_only_while_it_compares(
+    sleeps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log: list[str] = []
+
+    def choose(request: Request, policy: Policy) -> dict[str, float]:
+        log.append(policy.name)
+        return {"1": 1.0}
+
     run_engine = Noted("run", log, sleeps)
-    asked = judge(lambda request, policy: log.append(policy.name) or {"1": 1.0})
-    asked.engine.close = lambda: log.append("outside closes")
+    asked = judge(choose)
+    monkeypatch.setattr(asked.engine, "close", lambda: log.append("outside closes"))
     outside = Policy("external", Base("elsewhere", "1", "none", "float32", "elsewhere"))
-    arbiter = ExternalArbiter(asked, outside, run_engine)
+    arbiter = ExternalArbiter(asked, outside, cast("Engine", run_engine))
     arbiter.close()
     assert log == []  # nothing was opened
     room = ["run sleeps"] if sleeps else ["run sleeps", "run closes"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -14,11 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iterdpo.errors import UserError
+from iterdpo.judging.base import Judge
 from iterdpo.judging.reward_model import RewardModelJudge
 from iterdpo.models.chat_template import Chat
-from iterdpo.records import Prompt, Scored, UnscoredReason
+from iterdpo.records import Candidate, Prompt, Scored, UnscoredReason
 from iterdpo.settings import identity
-from tests.judging.rankers import candidate, judged, make_encoder, make_reward_model, rewrite
+from tests.checkpoints import CheckpointOf
+from tests.judging.rankers import (
+    candidate,
+    judged,
+    make_encoder,
+    make_reward_model,
+    rewrite,
+    unscored,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PROMPT = Prompt.of("Name three animals", "t")
 TEXTS = ("animals in order", "done", "It is clear and it is complete.", "")
@@ -26,11 +39,11 @@ ANSWERS = [candidate(PROMPT, index, text) for index, text in enumerate(TEXTS)]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A function from a style and what is special of it to a checkpoint."""
-    found = {}
+    found: dict[tuple[Any, ...], Path] = {}
 
-    def get(style: str, **special: Any) -> Any:
+    def get(style: str, **special: Any) -> Path:
         name = (style, *sorted(special.items()))
         if name not in found:
             place = tmp_path_factory.mktemp(style)
@@ -43,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
-def judge_of(checkpoint: Any, **changes: Any) -> RewardModelJudge:
+def judge_of(checkpoint: Path, **changes: Any) -> RewardModelJudge:
     settings: Any = {
         "path": str(checkpoint), "revision": None, "device": "cpu", "dtype": "float32",
         "batch_size": 3, "context": None, "chat_template": None,
@@ -51,7 +64,7 @@ def judge_of(checkpoint: Any, **changes: Any) -> RewardModelJudge:
     return RewardModelJudge(**(settings | changes))
 
 
-def scores(judge: Any, answers: Any = ANSWERS) -> Any:
+def scores(judge: Judge, answers: Sequence[Candidate] = ANSWERS) -> list[float | None]:
     return [item.score for item in judged(judge, (PROMPT,), answers)]
 
 
@@ -60,7 +73,7 @@ def scores(judge: Any, answers: Any = ANSWERS) -> Any:
     [("qwen", None), ("qwen", "<|im_end|>"), ("mistral", None), ("mistral", "<end_of_turn>")],
 )
 def test_a_batch_says_what_the_published_snippet_says_of_one_conversation(
-    style: str, pad: str | None, made: Any
+    style: str, pad: str | None, made: Callable[..., Path]
 ) -> None:
     # The snippet of model cards: the template's ids through the model, one conversation at a time.
     # Where the padding token is the one that ends a turn, the model pools before it, here too.
@@ -72,15 +85,15 @@ def test_a_batch_says_what_the_published_snippet_says_of_one_conversation(
     expected = []
     for text in TEXTS:
         turns = [{"role": "user", "content": PROMPT.text}, {"role": "assistant", "content": text}]
-        ids = tokenizer.apply_chat_template(turns, tokenize=True, return_tensors="pt")["input_ids"]
+        written: Any = tokenizer.apply_chat_template(turns, tokenize=True, return_tensors="pt")
         with torch.no_grad():
-            expected.append(model(ids).logits[0, 0].item())
+            expected.append(model(written["input_ids"]).logits[0, 0].item())
     assert max(expected) - min(expected) > 0.1
     assert scores(judge_of(checkpoint)) == pytest.approx(expected, abs=1e-5)
     assert scores(judge_of(checkpoint, batch_size=1)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_an_encoder_without_a_template_reads_a_pair(made: Any) -> None:
+def test_an_encoder_without_a_template_reads_a_pair(made: Callable[..., Path]) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     checkpoint = made("encoder")
@@ -97,7 +110,7 @@ def test_an_encoder_without_a_template_reads_a_pair(made: Any) -> None:
     assert scores(judge_of(checkpoint)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_judgment_names_the_model(made: Any) -> None:
+def test_a_judgment_names_the_model(made: Callable[..., Path]) -> None:
     judge = judge_of(made("qwen"))
     found = judged(judge, (PROMPT,), ANSWERS)
     assert [item.candidate_id for item in found] == [item.id for item in ANSWERS]
@@ -106,26 +119,28 @@ def test_a_judgment_names_the_model(made: Any) -> None:
     assert len({item.id for item in found}) == len(ANSWERS)
 
 
-def test_what_does_not_fit_is_unscored_and_the_rest_is_not_touched(made: Any) -> None:
+def test_what_does_not_fit_is_unscored_and_the_rest_is_not_touched(
+    made: Callable[..., Path],
+) -> None:
     judge = judge_of(made("qwen", context=64))
     answers = [ANSWERS[0], candidate(PROMPT, 9, "clear " * 200), ANSWERS[1]]
     first, long, last = judged(judge, (PROMPT,), answers)
-    assert long.verdict.reason is UnscoredReason.PROMPT_TOO_LONG
-    assert long.verdict.raw.endswith("tokens, at most 64")
+    assert unscored(long).reason is UnscoredReason.PROMPT_TOO_LONG
+    assert unscored(long).raw.endswith("tokens, at most 64")
     assert [first.score, last.score] == pytest.approx(scores(judge)[:2], abs=1e-5)
     # The tokenizer's own limit counts as well: the encoder holds 80 places, it says 64.
     (long,) = judged(judge_of(made("encoder")), (PROMPT,), [answers[1]])
-    assert long.verdict.raw.endswith("tokens, at most 64")
+    assert unscored(long).raw.endswith("tokens, at most 64")
     (long,) = judged(judge_of(made("qwen"), context=9), (PROMPT,), ANSWERS[:1])
-    assert long.verdict.raw.endswith("tokens, at most 9")
+    assert unscored(long).raw.endswith("tokens, at most 9")
 
 
-def test_a_reward_that_is_no_number_is_unscored(made: Any) -> None:
+def test_a_reward_that_is_no_number_is_unscored(made: Callable[..., Path]) -> None:
     judge = judge_of(made("qwen"))
     model, _ = judge._loaded
     with torch.no_grad():
         model.score.weight[:] = math.inf
-    assert {item.verdict.reason for item in judged(judge, (PROMPT,), ANSWERS)} == {
+    assert {unscored(item).reason for item in judged(judge, (PROMPT,), ANSWERS)} == {
         UnscoredReason.OUT_OF_RANGE
     }
 
@@ -141,7 +156,7 @@ def test_a_reward_that_is_no_number_is_unscored(made: Any) -> None:
 )
 def test_no_answer_opens_a_turn(text: Any) -> None:
     tokenizer = qwen_tokenizer()
-    judge = judge_of("nowhere")
+    judge = judge_of(Path("nowhere"))
     plain = judge._encode(Chat(tokenizer), "x", "plain").ids
     tricky = judge._encode(Chat(tokenizer), "x", text).ids
     specials = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
@@ -151,13 +166,13 @@ def test_no_answer_opens_a_turn(text: Any) -> None:
 
 
 @cache
-def qwen_tokenizer() -> Any:
+def qwen_tokenizer() -> PreTrainedTokenizerFast:
     from tests.checkpoints import STYLES, make_tokenizer
 
     return make_tokenizer(STYLES["qwen"])
 
 
-def test_the_model_is_loaded_late_and_let_go(made: Any) -> None:
+def test_the_model_is_loaded_late_and_let_go(made: Callable[..., Path]) -> None:
     judge = judge_of(made("qwen"))
     assert "_loaded" not in vars(judge)
     first = scores(judge)
@@ -166,7 +181,9 @@ def test_the_model_is_loaded_late_and_let_go(made: Any) -> None:
     assert scores(judge) == first
 
 
-def test_a_template_of_one_s_own_is_used_and_in_the_key(made: Any, tmp_path: Path) -> None:
+def test_a_template_of_one_s_own_is_used_and_in_the_key(
+    made: Callable[..., Path], tmp_path: Path
+) -> None:
     plain = judge_of(made("qwen"))
     template = tmp_path / "template.jinja"
     template.write_text("{% for m in messages %}{{ m.content }} {% endfor %}")
@@ -181,7 +198,9 @@ def test_a_template_of_one_s_own_is_used_and_in_the_key(made: Any, tmp_path: Pat
     assert isinstance(judged(own, (PROMPT,), ANSWERS[:1])[0].verdict, Scored)
 
 
-def test_what_is_no_reward_model_is_one_line(made: Any, tmp_path: Path, checkpoint_of: Any) -> None:
+def test_what_is_no_reward_model_is_one_line(
+    made: Callable[..., Path], tmp_path: Path, checkpoint_of: CheckpointOf
+) -> None:
     def refusal(checkpoint: Any, **changes: Any) -> str:
         with pytest.raises(UserError) as caught:
             scores(judge_of(checkpoint, **changes))

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ MINE = "Q {{ prompt }}\nA {{ response }}\n{{ low }}-{{ high }} {{ 'why' if reaso
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Any:
+def own(tmp_path: Path) -> Callable[[str], str]:
     def write(source: str) -> str:
         path = tmp_path / "own.jinja"
         path.write_text(source, encoding="utf-8")
@@ -24,7 +24,7 @@ def own(tmp_path: Path) -> Any:
     return write
 
 
-def test_a_user_s_own_file(own: Any) -> None:
+def test_a_user_s_own_file(own: Callable[[str], str]) -> None:
     path = own(MINE)
     rubric = Rubric.load(path)
     assert rubric.name == path
@@ -114,7 +114,9 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
         ("{{ response }}{% for i in range(10 ** 9) %}{% endfor %}", "range"),
     ],
 )
-def test_a_template_that_cannot_serve_is_one_line(own: Any, source: str, said: str) -> None:
+def test_a_template_that_cannot_serve_is_one_line(
+    own: Callable[[str], str], source: str, said: str
+) -> None:
     path = own(source)
     with pytest.raises(UserError) as error:
         Rubric.load(path)

@@ -12,6 +12,7 @@ from iterdpo.engines.base import ChoiceLogprobs, Completion, PromptTooLong, Samp
 from iterdpo.errors import UserError
 from iterdpo.judging.asking import groups_of
 from iterdpo.judging.base import SftRubric
+from iterdpo.judging.self_judge import SelfJudge
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import FinishReason, Prompt, Scored, Unscored, UnscoredReason, record_id
 from iterdpo.settings import identity
@@ -28,7 +29,7 @@ class FakeEngine:
     say: Callable[[str, int], str] = lambda response, sample: "Score: 3"
     weigh: Callable[[str], tuple[float, ...]] = lambda response: (math.log(1 / 6),) * 6
     finish: FinishReason = FinishReason.STOP
-    log: list[object] = field(default_factory=list)
+    log: list[tuple[Any, ...]] = field(default_factory=list)
     identity = {"engine": "fake"}  # noqa: RUF012
 
     def generate(
@@ -58,10 +59,12 @@ class FakeEngine:
 
 
 @pytest.fixture
-def judge_of(tmp_path: Path) -> Any:
+def judge_of(tmp_path: Path) -> Callable[..., SelfJudge]:
     """A function from an engine, a way to score and what is special to a judge."""
 
-    def make(engine: Any, score: str, seed: int = 0, rubric: str = RUBRIC, **changes: Any) -> Any:
+    def make(
+        engine: Any, score: str, seed: int = 0, rubric: str = RUBRIC, **changes: Any
+    ) -> SelfJudge:
         path = tmp_path / f"rubric-{len(list(tmp_path.iterdir()))}.jinja"
         path.write_text(rubric)
         return self_judge(engine, score, seed, **({"rubric": str(path)} | changes))
@@ -76,7 +79,7 @@ CANDIDATES = (
 )
 
 
-def test_expected_asks_for_the_digit_and_weighs_it(judge_of: Any) -> None:
+def test_expected_asks_for_the_digit_and_weighs_it(judge_of: Callable[..., SelfJudge]) -> None:
     # p(4) = 0.6 and p(5) = 0.2: mass 0.8, mean (4 * 0.6 + 5 * 0.2) / 0.8 = 4.25.
     weights = (-math.inf,) * 4 + (math.log(0.6), math.log(0.2))
     engine = FakeEngine(weigh=lambda response: weights)
@@ -104,7 +107,7 @@ def test_expected_asks_for_the_digit_and_weighs_it(judge_of: Any) -> None:
     assert len({first.id, long.id, empty.id}) == 3
 
 
-def test_expected_without_mass_is_unscored_but_recorded(judge_of: Any) -> None:
+def test_expected_without_mass_is_unscored_but_recorded(judge_of: Callable[..., SelfJudge]) -> None:
     engine = FakeEngine(weigh=lambda response: (math.log(0.08),) * 6)
     judge = judge_of(engine, "expected", min_mass=0.5)
     (judgment,) = judged(judge, PROMPTS, CANDIDATES[:1])
@@ -115,7 +118,7 @@ def test_expected_without_mass_is_unscored_but_recorded(judge_of: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [-math.inf, math.nan])
-def test_expected_without_a_distribution(judge_of: Any, value: float) -> None:
+def test_expected_without_a_distribution(judge_of: Callable[..., SelfJudge], value: float) -> None:
     engine = FakeEngine(weigh=lambda response: (value,) * 6)
     (judgment,) = judged(judge_of(engine, "expected", min_mass=0), PROMPTS, CANDIDATES[:1])
     assert isinstance(judgment.verdict, Unscored)
@@ -123,7 +126,7 @@ def test_expected_without_a_distribution(judge_of: Any, value: float) -> None:
     assert judgment.mass == 0
 
 
-def test_sampled_averages_what_it_can_read(judge_of: Any) -> None:
+def test_sampled_averages_what_it_can_read(judge_of: Callable[..., SelfJudge]) -> None:
     said = ["Fine. Score: 4", "Score: ?", "Well.\nScore: 5"]
     engine = FakeEngine(say=lambda response, sample: said[sample])
     settings = {"temperature": 0.3, "top_p": 0.8, "max_tokens": 9, "system": "Be fair."}
@@ -143,7 +146,7 @@ def test_sampled_averages_what_it_can_read(judge_of: Any) -> None:
     assert long.verdict == Unscored(UnscoredReason.PROMPT_TOO_LONG, "900 tokens, at most 512")
 
 
-def test_sampled_with_too_few_readable(judge_of: Any) -> None:
+def test_sampled_with_too_few_readable(judge_of: Callable[..., SelfJudge]) -> None:
     engine = FakeEngine(say=lambda response, sample: "Score: 4" if sample == 0 else "no idea")
     (judgment,) = judged(judge_of(engine, "sampled"), PROMPTS, CANDIDATES[:1])
     assert isinstance(judgment.verdict, Unscored)
@@ -151,20 +154,20 @@ def test_sampled_with_too_few_readable(judge_of: Any) -> None:
     assert judgment.raw == ("Score: 4", "no idea", "no idea")
 
 
-def test_a_verdict_cut_off_at_its_number_is_not_read(judge_of: Any) -> None:
+def test_a_verdict_cut_off_at_its_number_is_not_read(judge_of: Callable[..., SelfJudge]) -> None:
     engine = FakeEngine(finish=FinishReason.LENGTH)
     (judgment,) = judged(judge_of(engine, "sampled"), PROMPTS, CANDIDATES[:1])
     assert judgment.score is None
 
 
-def test_judgments_stream(judge_of: Any) -> None:
+def test_judgments_stream(judge_of: Callable[..., SelfJudge]) -> None:
     engine = FakeEngine()
     judge = judge_of(engine, "sampled", samples=2)
     next(judge.judge(groups_of(PROMPTS, CANDIDATES, judge), POLICY))
     assert engine.log[1:] == [(0, 0), (0, 1)]
 
 
-def test_an_answer_to_another_request_is_refused(judge_of: Any) -> None:
+def test_an_answer_to_another_request_is_refused(judge_of: Callable[..., SelfJudge]) -> None:
     class Swapped(FakeEngine):
         def choice_logprobs(self, requests: Any, choices: Any, policy: Any) -> Any:
             return reversed(list(super().choice_logprobs(requests, choices, policy)))
@@ -178,7 +181,7 @@ def test_an_answer_to_another_request_is_refused(judge_of: Any) -> None:
 )
 @pytest.mark.parametrize("score", ["expected", "sampled"])
 def test_a_candidate_s_text_changes_only_its_own_judgment(
-    judge_of: Any, text: str, score: str
+    judge_of: Callable[..., SelfJudge], text: str, score: str
 ) -> None:
     def judge(middle: str) -> Any:
         engine = FakeEngine()
@@ -192,7 +195,9 @@ def test_a_candidate_s_text_changes_only_its_own_judgment(
     assert requests[1].messages[-1].content.startswith(f"two|{text}|")
 
 
-def test_its_key_holds_what_may_change_a_judgment_and_no_more(judge_of: Any) -> None:
+def test_its_key_holds_what_may_change_a_judgment_and_no_more(
+    judge_of: Callable[..., SelfJudge],
+) -> None:
     def key(score: str, **changes: Any) -> Any:
         return identity(judge_of(FakeEngine(), score, **changes))
 
@@ -213,13 +218,15 @@ def test_its_key_holds_what_may_change_a_judgment_and_no_more(judge_of: Any) -> 
         assert key("sampled", **changes) != key("sampled")
 
 
-def test_only_verdicts_with_reasons_can_be_taught(judge_of: Any) -> None:
+def test_only_verdicts_with_reasons_can_be_taught(judge_of: Callable[..., SelfJudge]) -> None:
     judge = judge_of(FakeEngine(), "sampled", system="Be fair.", high=9)
     assert judge.sft_rubric == SftRubric(judge.rubric, 0, 9, "Be fair.")
     assert judge_of(FakeEngine(), "expected").sft_rubric is None
 
 
-def test_a_rubric_that_is_not_there_is_missed_before_the_run(judge_of: Any) -> None:
+def test_a_rubric_that_is_not_there_is_missed_before_the_run(
+    judge_of: Callable[..., SelfJudge],
+) -> None:
     judge = judge_of(FakeEngine(), "expected", rubric="{{ response }}")
     judge.prepare()
     Path(judge.rubric).unlink()

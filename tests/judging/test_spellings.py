@@ -17,7 +17,7 @@ CONTROLS = (
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_a_control_token_is_broken_and_can_still_be_read(control: Any) -> None:
+def test_a_control_token_is_broken_and_can_still_be_read(control: str) -> None:
     broken = as_data(f"before {control} after")
     assert control not in broken
     assert broken.replace("\u200b", "") == f"before {control} after"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,25 @@ from hypothesis import strategies as st
 
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.judging.tournament import Tournament, meetings
-from iterdpo.records import Prompt, UnscoredReason
+from iterdpo.models.chat_messages import Request
+from iterdpo.records import Candidate, Policy, Prompt, UnscoredReason
 from iterdpo.settings import identity
-from tests.judging.rankers import POLICY, candidate, judged
+from tests.judging.rankers import POLICY, candidate, judged, unscored
 
 RUBRIC = "{{ prompt }}|{{ first }}|{{ second }}"
 PROMPTS = (Prompt.of("one", "t"), Prompt.of("two", "t"))
 
 
+Prefer = Callable[[str, str], float | None]
+
+
 @pytest.fixture
-def tournament(tmp_path: Path) -> Any:
+def tournament(tmp_path: Path) -> Callable[..., Tournament]:
     """A function from the probability of the first response, given both texts, to a judge."""
     (tmp_path / "rubric.jinja").write_text(RUBRIC)
 
-    def make(choose: Any, context: Any = None, **changes: Any) -> Tournament:
-        def answer(request: Any, policy: Any) -> Any:
+    def make(choose: Prefer, context: int | None = None, **changes: Any) -> Tournament:
+        def answer(request: Request, policy: Policy) -> dict[str, float]:
             first = choose(*request.messages[-1].content.split("|")[1:])
             return {"1": first, "2": 1 - first} if first is not None else {}
 
@@ -41,11 +46,13 @@ def tournament(tmp_path: Path) -> Any:
     return make
 
 
-def answers_to(prompt: Any, *texts: Any) -> Any:
+def answers_to(prompt: Prompt, *texts: str) -> list[Candidate]:
     return [candidate(prompt, index, text) for index, text in enumerate(texts)]
 
 
-def test_a_score_is_the_mean_preference_on_the_judge_s_scale(tournament: Any) -> None:
+def test_a_score_is_the_mean_preference_on_the_judge_s_scale(
+    tournament: Callable[..., Tournament],
+) -> None:
     # The preference for the response shown first, with a liking for the first place.
     table = {("a", "b"): 0.9, ("b", "a"): 0.3, ("a", "c"): 1.0, ("c", "a"): 0.2,
              ("b", "c"): 0.7, ("c", "b"): 0.5}  # fmt: skip
@@ -62,44 +69,52 @@ def test_a_score_is_the_mean_preference_on_the_judge_s_scale(tournament: Any) ->
     assert judge.counts == {"comparisons": 3, "flipped": 0, "unread": 0}
 
 
-def test_a_liking_for_a_place_gives_everyone_the_middle_and_is_counted(tournament: Any) -> None:
+def test_a_liking_for_a_place_gives_everyone_the_middle_and_is_counted(
+    tournament: Callable[..., Tournament],
+) -> None:
     judge = tournament(lambda first, second: 0.9, low=1, high=9)
     made = judged(judge, PROMPTS, answers_to(PROMPTS[0], "a", "b", "c"))
     assert [item.score for item in made] == pytest.approx([5.0, 5.0, 5.0])
     assert judge.counts == {"comparisons": 3, "flipped": 3, "unread": 0}
 
 
-def test_prompts_are_kept_apart_and_equal_texts_tie(tournament: Any) -> None:
+def test_prompts_are_kept_apart_and_equal_texts_tie(tournament: Callable[..., Tournament]) -> None:
     judge = tournament(lambda first, second: 0.8 if first < second else 0.2)
     candidates = [*answers_to(PROMPTS[1], "b", "a"), *answers_to(PROMPTS[0], "c", "c")]
     made = judged(judge, PROMPTS, candidates)
     assert [item.candidate_id for item in made] == [item.id for item in candidates]
     assert [item.score for item in made] == pytest.approx([1.0, 4.0, 2.5, 2.5])
-    assert judge.arbiter.engine.calls == [("choice_logprobs", "M0", 2)]
+    engine = judge.arbiter.engine
+    assert isinstance(engine, ScriptedEngine)
+    assert engine.calls == [("choice_logprobs", "M0", 2)]
 
 
-def test_what_was_not_read_is_left_out_until_it_is_too_much(tournament: Any) -> None:
+def test_what_was_not_read_is_left_out_until_it_is_too_much(
+    tournament: Callable[..., Tournament],
+) -> None:
     # Whatever c is in cannot be read: a and b have one of two comparisons, c none.
-    def choose(first: Any, second: Any) -> Any:
+    def choose(first: str, second: str) -> float | None:
         return None if "c" in (first, second) else 0.75 if first == "a" else 0.25
 
     answers = answers_to(PROMPTS[0], "a", "b", "c")
     judge = tournament(choose)
     a, b, c = judged(judge, PROMPTS, answers)
     assert (a.score, b.score) == pytest.approx((3.75, 1.25))
-    assert c.verdict.reason is UnscoredReason.NO_MASS
+    assert unscored(c).reason is UnscoredReason.NO_MASS
     assert "unread shown first, unread shown second" in c.raw[0]
     assert judge.counts["unread"] == 2
     a, *_ = judged(tournament(choose, min_readable=0.6), PROMPTS, answers)
-    assert a.verdict.reason is UnscoredReason.TOO_FEW_READABLE
+    assert unscored(a).reason is UnscoredReason.TOO_FEW_READABLE
 
 
-def test_a_comparison_too_long_for_the_judge_and_an_answer_alone(tournament: Any) -> None:
+def test_a_comparison_too_long_for_the_judge_and_an_answer_alone(
+    tournament: Callable[..., Tournament],
+) -> None:
     judge = tournament(lambda *_: 0.5, context=4)
     first, _ = judged(judge, PROMPTS, answers_to(PROMPTS[0], "a " * 9, "b"))
-    assert first.verdict.reason is UnscoredReason.PROMPT_TOO_LONG
+    assert unscored(first).reason is UnscoredReason.PROMPT_TOO_LONG
     (alone,) = judged(judge, PROMPTS, answers_to(PROMPTS[0], "a"))
-    assert alone.verdict.reason is UnscoredReason.TOO_FEW_READABLE
+    assert unscored(alone).reason is UnscoredReason.TOO_FEW_READABLE
     assert alone.raw == ()
 
 
@@ -122,7 +137,9 @@ def test_meetings_are_shared_out_evenly(n: Any, comparisons: Any) -> None:
         assert len(made) == len(list(combinations(range(n), 2)))
 
 
-def test_its_key_holds_the_settings_the_rubric_and_the_engine(tournament: Any) -> None:
+def test_its_key_holds_the_settings_the_rubric_and_the_engine(
+    tournament: Callable[..., Tournament],
+) -> None:
     def key(**changes: Any) -> Any:
         return identity(tournament(lambda *_: 0.5, **changes))
 
