@@ -70,7 +70,9 @@ def make_recipe(
         ),
         select=make_select(config, engine, prompts),
         held_out=SelectPrompts(prompts, "evaluation", evaluation.prompts, seed),
-        reference_prompts=SelectPrompts(prompts, "labelled", evaluation.reference_prompts, seed),
+        reference_prompts=SelectPrompts(
+            prompts, "judge_reference", evaluation.reference_prompts, seed
+        ),
         generate=Generate(engine, sampling, system, "answers"),
         answer=Generate(engine, few, system, "is evaluated", names.ANSWERS),
         answer_greedily=Generate(engine, greedy, system, "is evaluated, greedy", names.ANSWERS),

@@ -26,7 +26,9 @@ class PromptSource(Protocol):
 
     @property
     def held_out(self) -> Sequence[str]:
-        """Every text that ``evaluation`` and ``labelled`` may return: the loop never sees them."""
+        """Every text that ``evaluation`` and ``judge_reference`` may return, which the loop never
+        sees.
+        """
 
     def loop(self, iteration: int, count: int, seed: int) -> list[Prompt]:
         """Return the new prompts of an iteration.
@@ -48,7 +50,7 @@ class PromptSource(Protocol):
             UserError: when there is no prompt at all.
         """
 
-    def labelled(self, count: int, seed: int) -> list[Prompt]:
+    def judge_reference(self, count: int, seed: int) -> list[Prompt]:
         """Return up to ``count`` held-out prompts, on whose answers judges are measured.
 
         Raises:

@@ -30,7 +30,7 @@ class FilePrompts(TextPool):
             path: The suffix names the format.
             field: The JSON field or the column that holds the prompt; unused for text.
             held_out_share: Share of the texts that the loop never sees, in (0, 1); one half is
-                for evaluation, the other for the labelled set.
+                for evaluation, the other for the judge reference set.
 
         Raises:
             UserError: when the file cannot be read, or any row holds no prompt. All broken rows

@@ -28,7 +28,7 @@ class LabPrompts:
     @property
     def held_out(self) -> tuple[str, ...]:
         """Every text of the two sets that the loop never sees."""
-        return (*_pool("evaluation", "evaluation").texts, *_pool("labelled", "judge").texts)
+        return (*_pool("evaluation", "evaluation").texts, *_pool("judge_reference", "judge").texts)
 
     def loop(self, iteration: int, count: int, seed: int) -> list[Prompt]:
         """Return the new prompts of an iteration, as ``PromptSource`` says."""
@@ -38,9 +38,9 @@ class LabPrompts:
         """Return up to ``count`` held-out prompts, on which writers are measured."""
         return _pool("evaluation", "evaluation").first(count, seed)
 
-    def labelled(self, count: int, seed: int) -> list[Prompt]:
+    def judge_reference(self, count: int, seed: int) -> list[Prompt]:
         """Return up to ``count`` held-out prompts, on whose answers judges are measured."""
-        return _pool("labelled", "judge").first(count, seed)
+        return _pool("judge_reference", "judge").first(count, seed)
 
 
 def _pool(name: str, split: Split) -> Pool:

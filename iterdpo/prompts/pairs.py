@@ -65,11 +65,11 @@ class PairPrompts:
         self.name, self.held_out_share = name, held_out_share
         others = held_out if held_out is not None else pairs if evaluates else ()
         self.share = 1.0 if held_out is not None else held_out_share
-        sets: dict[str, dict[str, str]] = {"evaluation": {}, "labelled": {}, "loop": {}}
+        sets: dict[str, dict[str, str]] = {"evaluation": {}, "judge_reference": {}, "loop": {}}
         for pair in others:
             opening = first_user_text(pair.prompt, pair.row)
             sets[split_of(opening, self.share)].setdefault(opening, f"{name}, {pair.row}")
-        self._openings = {kind: sets[kind] for kind in ("evaluation", "labelled")}
+        self._openings = {kind: sets[kind] for kind in ("evaluation", "judge_reference")}
         kept = {folded(text) for openings in self._openings.values() for text in openings}
         grouped: dict[tuple[Message, ...], list[OfflinePair]] = {}
         for pair in pairs:
@@ -129,16 +129,16 @@ class PairPrompts:
         """Return up to ``count`` held-out prompts, on which writers are measured."""
         return self._pool("evaluation").first(count, seed)
 
-    def labelled(self, count: int, seed: int) -> list[Prompt]:
+    def judge_reference(self, count: int, seed: int) -> list[Prompt]:
         """Return up to ``count`` held-out prompts, on whose answers judges are measured."""
-        return self._pool("labelled").first(count, seed)
+        return self._pool("judge_reference").first(count, seed)
 
     def _pool(self, kind: str) -> Pool:
         openings = self._openings[kind]
         remedy = (
             f"a hash of the text puts {self.share / 2:.1%} of {self.name}'s prompts into each of "
-            "the evaluation and labelled sets; add pairs, raise prompts.held_out_share, or name "
-            "other prompts with prompts=..."
+            "the evaluation and judge reference sets; add pairs, raise prompts.held_out_share, or "
+            "name other prompts with prompts=..."
         )
         return Pool(kind, tuple(openings), openings.__getitem__, remedy)
 

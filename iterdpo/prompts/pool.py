@@ -18,12 +18,17 @@ class Pool:
     """One of a source's sets."""
 
     name: str
-    """What messages call it: ``loop``, ``evaluation`` or ``labelled``."""
+    """``loop``, ``evaluation`` or ``judge_reference``."""
     texts: tuple[str, ...]
     source_of: Callable[[str], str]
     """Where a text came from, for ``Prompt.source``."""
     remedy: str
     """What a user can do when the set is empty."""
+
+    @property
+    def set_name(self) -> str:
+        """What messages call it: ``judge reference set``."""
+        return f"{self.name.replace('_', ' ')} set"
 
     def iteration(self, iteration: int, count: int, seed: int) -> list[Prompt]:
         """Return the set's prompts for an iteration of the loop, as ``PromptSource.loop`` says."""
@@ -44,11 +49,11 @@ class Pool:
 
     def _require_some(self, count: int) -> None:
         if not self.texts:
-            raise UserError(f"prompts: there is none for the {self.name} set: {self.remedy}")
+            raise UserError(f"prompts: there is none for the {self.set_name}: {self.remedy}")
         if len(self.texts) < count:
             log.warning(
-                "prompts: the %s set has %d, fewer than the %d asked for; continuing with these",
-                self.name, len(self.texts), count,
+                "prompts: the %s has %d, fewer than the %d asked for; continuing with these",
+                self.set_name, len(self.texts), count,
             )  # fmt: skip
 
     def _prompts(self, texts: Iterable[str]) -> list[Prompt]:

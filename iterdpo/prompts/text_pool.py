@@ -16,7 +16,7 @@ from iterdpo.records import Prompt
 class TextPool(ABC):
     """Three sets of texts that never share one: what files and datasets of prompts have in common.
 
-    Whether a text is for the loop, for evaluation or for the labelled set is decided by a hash of
+    Whether a text is for the loop, evaluation or the judge reference set is decided by a hash of
     it alone, so it stays where it is when others are added or removed. Texts that differ only in
     case, white space or Unicode form go to the same set.
     """
@@ -28,7 +28,7 @@ class TextPool(ABC):
             sources: Each text and where it came from.
             name: What messages call the whole.
             held_out_share: Share of the texts that the loop never sees, in (0, 1); one half is
-                for evaluation, the other for the labelled set.
+                for evaluation, the other for the judge reference set.
         """
         require_share(held_out_share)
         self.sources, self.name, self.held_out_share = dict(sources), name, held_out_share
@@ -46,14 +46,14 @@ class TextPool(ABC):
         """Return up to ``count`` held-out prompts, on which writers are measured."""
         return self._pools["evaluation"].first(count, seed)
 
-    def labelled(self, count: int, seed: int) -> list[Prompt]:
+    def judge_reference(self, count: int, seed: int) -> list[Prompt]:
         """Return up to ``count`` held-out prompts, on whose answers judges are measured."""
-        return self._pools["labelled"].first(count, seed)
+        return self._pools["judge_reference"].first(count, seed)
 
     @property
     def held_out(self) -> tuple[str, ...]:
         """Every text of the two sets that the loop never sees."""
-        return (*self.texts("evaluation"), *self.texts("labelled"))
+        return (*self.texts("evaluation"), *self.texts("judge_reference"))
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
@@ -61,18 +61,18 @@ class TextPool(ABC):
         return tuple(Prompt.of(text, source) for text, source in self.sources.items())
 
     def texts(self, purpose: str) -> tuple[str, ...]:
-        """Return all texts of ``loop``, ``evaluation`` or ``labelled``, in the order given."""
+        """Return all texts of ``loop``, ``evaluation`` or ``judge_reference``, in their order."""
         return self._pools[purpose].texts
 
     @cached_property
     def _pools(self) -> Mapping[str, Pool]:
-        members: dict[str, list[str]] = {"loop": [], "evaluation": [], "labelled": []}
+        members: dict[str, list[str]] = {"loop": [], "evaluation": [], "judge_reference": []}
         for text in self.sources:
             members[split_of(text, self.held_out_share)].append(text)
         remedy = (
             f"a hash of the text puts {self.held_out_share / 2:.1%} of the texts into each of the "
-            f"evaluation and labelled sets, and {self.name} holds {len(self.sources)} texts; "
-            "add prompts or change prompts.held_out_share"
+            f"evaluation and judge reference sets, and {self.name} holds {len(self.sources)} "
+            "texts; add prompts or change prompts.held_out_share"
         )
         return {
             name: Pool(name, tuple(texts), self.sources.__getitem__, remedy)
@@ -87,7 +87,7 @@ def require_share(held_out_share: float) -> None:
 
 
 def split_of(text: str, held_out_share: float) -> str:
-    """Return the set that a text belongs to: ``loop``, ``evaluation`` or ``labelled``.
+    """Return the set that a text belongs to: ``loop``, ``evaluation`` or ``judge_reference``.
 
     Args:
         text: Case, white space and Unicode form make no difference.
@@ -99,4 +99,4 @@ def split_of(text: str, held_out_share: float) -> str:
     if place >= held_out_share:
         return "loop"
     # A bit of its own: the sets keep their members when the share changes.
-    return "evaluation" if digest[8] % 2 else "labelled"
+    return "evaluation" if digest[8] % 2 else "judge_reference"

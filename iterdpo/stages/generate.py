@@ -23,10 +23,10 @@ from iterdpo.store.stage import Stored, Work
 
 @dataclass(frozen=True)
 class SelectPrompts(RecordStep[Prompt]):
-    """The prompts of one purpose: an iteration's, the held-out ones, the judge's labelled ones."""
+    """The prompts of one purpose: an iteration's, the held-out ones, the judge reference set's."""
 
     source: PromptSource
-    purpose: Literal["loop", "evaluation", "labelled"]
+    purpose: Literal["loop", "evaluation", "judge_reference"]
     count: int
     seed: int
 
@@ -48,8 +48,8 @@ class SelectPrompts(RecordStep[Prompt]):
     def _select(self, iteration: int | None) -> Sequence[Prompt]:
         if self.purpose == "evaluation":
             return self.source.evaluation(self.count, self.seed)
-        if self.purpose == "labelled":
-            return self.source.labelled(self.count, self.seed)
+        if self.purpose == "judge_reference":
+            return self.source.judge_reference(self.count, self.seed)
         assert iteration is not None
         return self.source.loop(iteration, self.count, self.seed)
 

@@ -156,7 +156,7 @@ class SelfInstruct(RecordStep[Prompt]):
                 f"examples of at most {most} words that are not held out; add prompts, lower "
                 "prompts.held_out_share or raise prompts.self_instruct.max_words"
             )
-        purposes = ("loop", "evaluation", "labelled")
+        purposes = ("loop", "evaluation", "judge_reference")
         pool = [text for purpose in purposes for text in self.examples.texts(purpose)]
         return _Taken(InstructionFilter(self.rules, [*pool, *written]), given, list(written))
 

@@ -225,7 +225,7 @@ def test_held_out_prompts_never_enter_the_loop(finished: Finished) -> None:
         set(pyarrow.parquet.read_table(path / "records.parquet")["text"].to_pylist())
         for path in sorted((run_dir / "stages").glob("*-prompts-*"))
     ]
-    assert len(texts) == 4  # evaluation, labelled, and one for each iteration
+    assert len(texts) == 4  # evaluation, judge reference, and one for each iteration
     assert len(set.union(*texts)) == sum(len(part) for part in texts)
 
 

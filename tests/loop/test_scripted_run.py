@@ -79,7 +79,8 @@ def test_pairs_margins_and_tokens_are_those_of_arithmetic(
     training = present(made.training)
     assert (training.pairs, training.steps) == (4, 2)
     methods = [(method, policy) for method, policy, _ in engine.calls]
-    assert methods.count(("generate", "M0")) == 4  # the loop's, two evaluations, the labelled set
+    # The loop's, two evaluations, the judge reference set.
+    assert methods.count(("generate", "M0")) == 4
     assert methods.count(("generate", "M1")) == 2
 
 

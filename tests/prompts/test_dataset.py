@@ -61,7 +61,7 @@ def test_rows_that_are_no_prompts_are_counted_by_reason(
 
 def test_the_three_sets_share_nothing_and_lose_nothing(tmp_path: Path) -> None:
     found = prompts_of(jsonl(tmp_path / "q.jsonl", [{"q": text} for text in PLAIN]))
-    loop, held_out = found.loop(1, 99, 0), [*found.evaluation(99, 0), *found.labelled(99, 0)]
+    loop, held_out = found.loop(1, 99, 0), [*found.evaluation(99, 0), *found.judge_reference(99, 0)]
     assert_held_out(loop, held_out)
     assert {prompt.text for prompt in [*loop, *held_out]} == set(PLAIN)
     assert len(held_out) > 5

@@ -37,7 +37,7 @@ PLAIN = [f"Name {n} things that float" for n in range(200)]
 
 
 def everything(source: FilePrompts) -> dict[str, Prompt]:
-    sets = source.loop(1, 10**6, 0), source.evaluation(10**6, 0), source.labelled(10**6, 0)
+    sets = source.loop(1, 10**6, 0), source.evaluation(10**6, 0), source.judge_reference(10**6, 0)
     prompts = [prompt for one in sets for prompt in one]
     assert len({prompt.text for prompt in prompts}) == len(prompts)
     return {prompt.text: prompt for prompt in prompts}
@@ -121,16 +121,16 @@ def test_held_out_prompts_are_held_out_even_when_hardly_different(tmp_path: Path
     variants = [*PLAIN, *(f"  {text.upper()}\n" for text in PLAIN)]
     source = FilePrompts(write(tmp_path / "p.jsonl", variants), held_out_share=0.5)
     loop = source.loop(1, 1000, 0)
-    evaluation, labelled = source.evaluation(1000, 0), source.labelled(1000, 0)
-    assert_held_out(loop, [*evaluation, *labelled])
-    assert_held_out(evaluation, labelled)
-    assert len(loop) + len(evaluation) + len(labelled) == 400
+    evaluation, reference = source.evaluation(1000, 0), source.judge_reference(1000, 0)
+    assert_held_out(loop, [*evaluation, *reference])
+    assert_held_out(evaluation, reference)
+    assert len(loop) + len(evaluation) + len(reference) == 400
 
 
 def test_splits_have_the_size_asked_for() -> None:
     splits = [split_of(f"text {n}", 0.1) for n in range(10_000)]
     assert splits.count("evaluation") == pytest.approx(500, abs=100)
-    assert splits.count("labelled") == pytest.approx(500, abs=100)
+    assert splits.count("judge_reference") == pytest.approx(500, abs=100)
 
 
 def test_new_rows_move_no_prompt_to_another_set(tmp_path: Path) -> None:

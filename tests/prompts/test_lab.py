@@ -13,10 +13,10 @@ def lab() -> LabPrompts:
 
 def test_the_three_sets_are_held_out_from_each_other(lab: LabPrompts) -> None:
     loop = [prompt for t in (1, 2, 3) for prompt in lab.loop(t, 400, seed=0)]
-    evaluation, labelled = lab.evaluation(400, 0), lab.labelled(400, 0)
+    evaluation, reference = lab.evaluation(400, 0), lab.judge_reference(400, 0)
     assert_held_out(loop, evaluation)
-    assert_held_out(loop, labelled)
-    assert_held_out(evaluation, labelled)
+    assert_held_out(loop, reference)
+    assert_held_out(evaluation, reference)
     assert len({prompt.id for prompt in loop}) == 1200
 
 
@@ -24,7 +24,7 @@ def test_no_prompt_is_one_that_the_seed_model_was_trained_on(lab: LabPrompts) ->
     from iterdpo.lab.splits import instructions
 
     trained = {folded(text) for text in instructions("seed")}
-    asked = [*lab.loop(1, 500, 0), *lab.evaluation(500, 0), *lab.labelled(500, 0)]
+    asked = [*lab.loop(1, 500, 0), *lab.evaluation(500, 0), *lab.judge_reference(500, 0)]
     assert not [prompt for prompt in asked if folded(prompt.text) in trained]
 
 

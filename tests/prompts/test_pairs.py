@@ -50,7 +50,7 @@ def test_rows_of_one_conversation_are_one_prompt_with_all_their_pairs() -> None:
 def test_the_sets_share_no_opening_and_lose_no_pair() -> None:
     rows = [*MANY, *(pair(f"question  {n}?", "Well.", "And?") for n in range(60))]
     found = PairPrompts(rows, "file", held_out_share=0.4)
-    held_out = [*found.evaluation(99, 0), *found.labelled(99, 0)]
+    held_out = [*found.evaluation(99, 0), *found.judge_reference(99, 0)]
     loop = found.loop(1, None, 0)
     assert_held_out(loop, held_out)
     openings = {folded(found.asked[item.id].messages[0].content) for item in loop}
@@ -70,7 +70,7 @@ def test_a_split_of_its_own_is_held_out_whole() -> None:
 
 
 def _all(found: PairPrompts) -> list[Prompt]:
-    pools = (found._openings[name] for name in ("evaluation", "labelled"))
+    pools = (found._openings[name] for name in ("evaluation", "judge_reference"))
     return [Prompt.of(text, place) for openings in pools for text, place in openings.items()]
 
 

@@ -144,7 +144,7 @@ def test_no_held_out_text_is_shown_and_every_shot_is_short_enough(
     writer = Writer()
     stages.run(step(writer, count=30), 1, m0)
     shown = {text for request in writer.asked for text in numbers_shown(request)}
-    held_out = {*seeds.texts("evaluation"), *seeds.texts("labelled")}
+    held_out = {*seeds.texts("evaluation"), *seeds.texts("judge_reference")}
     assert len(held_out) > 10
     assert not shown & held_out
     assert len(shown) > 10
@@ -171,7 +171,7 @@ def test_nothing_that_resembles_a_held_out_text_enters_the_loop(
     made = stages.run(step(answer, count=3, asked=1), 1, m0)
     dropped = metrics_of(made)["dropped"]
     assert (dropped["duplicate"], dropped["similar"]) == (3, 3)
-    assert_held_out(made.value, [*seeds.evaluation(99, 0), *seeds.labelled(99, 0)])
+    assert_held_out(made.value, [*seeds.evaluation(99, 0), *seeds.judge_reference(99, 0)])
 
 
 def test_its_own_instructions_are_shown_in_later_rounds_and_iterations(

@@ -55,7 +55,7 @@ def held_out(source: PromptSource, history: History, count: int, seed: int) -> l
     """
     # A source deals the same order every time: so many more reach beyond what the runs took.
     reach = count + sum(seen == "evaluation" for seen in history.seen.values())
-    supply = [*source.evaluation(reach, seed), *source.labelled(reach, seed)]
+    supply = [*source.evaluation(reach, seed), *source.judge_reference(reach, seed)]
     usable = [prompt for prompt in supply if history[prompt.text] != "training"]
     if not usable:
         raise UserError(

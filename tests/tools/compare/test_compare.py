@@ -87,7 +87,7 @@ def test_no_held_out_instruction_that_was_trained_on() -> None:
         def evaluation(self, count: int, seed: int) -> list[Prompt]:
             return [Prompt.of("a", "t")]
 
-        labelled = evaluation
+        judge_reference = evaluation
 
     with pytest.raises(UserError, match="--prompts FILE"):
         held_out(cast("PromptSource", Source()), History({"a": "training"}), 3, 0)
