@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -89,11 +89,10 @@ def test_what_is_no_verifier_is_refused_at_the_door(exact_match: Path) -> None:
 
 
 @pytest.mark.parametrize("score", [1.5, -0.1, math.nan, math.inf, None, "1"])
-def test_what_is_no_score_is_one_line(score: Any) -> None:
+def test_what_is_no_score_is_one_line(score: float | str | None) -> None:
     class Wrong(Verifier):
         def score(self, prompt: Prompt, response: str) -> float:
-            made: float = score
-            return made
+            return cast("float", score)
 
     said = r'^evaluation\.oracle: Wrong gives "Four" a score of .*; a score is .* its perfect=1$'
     with pytest.raises(UserError, match=said) as caught:

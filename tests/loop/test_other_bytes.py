@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -51,7 +50,7 @@ def engine(word: str = "", judgments: int = 1000, part_rows: int = 512) -> Scrip
 
 @pytest.fixture(scope="module")
 def made(
-    libraries: Any, checkpoint_of: CheckpointOf, tmp_path_factory: pytest.TempPathFactory
+    libraries: None, checkpoint_of: CheckpointOf, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A finished run and its store; look, but change nothing in it."""
     place = tmp_path_factory.mktemp("made")

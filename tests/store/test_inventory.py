@@ -16,15 +16,15 @@ from tests.store.stores import WHEN, Store, put_loop
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
+def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def wrong(store: Any) -> Any:
+def wrong(store: Store) -> list[Any]:
     return [damage for some in damages(read_store(store.root)) for damage in some]
 
 
-def test_finished_stages_come_in_the_order_in_which_they_were_finished(store: Any) -> None:
+def test_finished_stages_come_in_the_order_in_which_they_were_finished(store: Store) -> None:
     loop = put_loop(store)
     found = read_store(store.root).finished
     order = [loop.base, loop.prompts, loop.candidates, loop.judgments, loop.pairs, loop.adapter]
@@ -34,13 +34,13 @@ def test_finished_stages_come_in_the_order_in_which_they_were_finished(store: An
     assert found[loop.base].readable().seconds == 1.5
 
 
-def test_sizes_are_those_of_all_files(store: Any) -> None:
+def test_sizes_are_those_of_all_files(store: Store) -> None:
     ref = store.put("base", {}, files={"dequantized/a": "12345", "b": "123"})
     manifest = (store.at(ref) / "stage.json").stat().st_size
     assert read_store(store.root).finished[ref].size == 8 + manifest
 
 
-def test_what_is_unfinished_or_left_over_is_told_apart(store: Any) -> None:
+def test_what_is_unfinished_or_left_over_is_told_apart(store: Store) -> None:
     key = "ab" * 32
     store.leave(f"candidates/.work-{key}/parts/00000000-00000064.{key}.parquet", "12", 1)
     store.leave(f"candidates/.work-{key}/parts/00000064-00000096.{key}.parquet", "345", 2)
@@ -70,7 +70,7 @@ def test_what_is_unfinished_or_left_over_is_told_apart(store: Any) -> None:
     ]
 
 
-def test_what_was_set_aside_counts_once(store: Any) -> None:
+def test_what_was_set_aside_counts_once(store: Store) -> None:
     place = f"adapter/.work-{'ab' * 32}/training/{'c' * 12}-step-00000040.corrupt-1"
     store.leave(f"{place}/model.corrupt-1", "123")
     work, damaged = read_store(store.root).leftovers
@@ -78,7 +78,7 @@ def test_what_was_set_aside_counts_once(store: Any) -> None:
     assert (damaged.kind, damaged.size, damaged.path) == ("damaged", 3, store.root / place)
 
 
-def test_runs_are_read_with_whether_their_directory_is_there(store: Any, tmp_path: Path) -> None:
+def test_runs_are_read_with_whether_their_directory_is_there(store: Store, tmp_path: Path) -> None:
     ref = store.put("prompts", {})
     (tmp_path / "here").mkdir()
     store.register(tmp_path / "here", ref, name="1" * 16, updated="2026-11-22T00:00:00+00:00")
@@ -91,7 +91,7 @@ def test_runs_are_read_with_whether_their_directory_is_there(store: Any, tmp_pat
     assert bad.problem == f"{store.root / '.runs' / 'bad.json'}: tells of no run"
 
 
-def test_a_stage_is_used_with_all_that_it_was_made_from(store: Any) -> None:
+def test_a_stage_is_used_with_all_that_it_was_made_from(store: Store) -> None:
     loop = put_loop(store)
     found = read_store(store.root)
     first = {loop.base, loop.prompts, loop.candidates, loop.judgments, loop.pairs}
@@ -114,7 +114,7 @@ def test_a_stage_is_used_with_all_that_it_was_made_from(store: Any) -> None:
     ],
 )
 def test_a_stage_of_another_version_is_one_line_and_the_others_are_read(
-    store: Any, text: str | None, problem: str
+    store: Store, text: str | None, problem: str
 ) -> None:
     good, old = store.put("s", {"x": 1}), store.put("s", {"x": 2})
     path = store.at(old) / "stage.json"
@@ -130,7 +130,7 @@ def test_a_stage_of_another_version_is_one_line_and_the_others_are_read(
     assert list(found.identities()) == [good]
 
 
-def test_parts_of_the_identity_are_named_when_they_are_missing(store: Any) -> None:
+def test_parts_of_the_identity_are_named_when_they_are_missing(store: Store) -> None:
     ref = store.put("s", {"x": 1})
     path = store.at(ref) / "stage.json"
     values = json.loads(path.read_text())
@@ -141,14 +141,14 @@ def test_parts_of_the_identity_are_named_when_they_are_missing(store: Any) -> No
     assert problem.startswith("stage.json has no usable identity.args, files:")
 
 
-def test_fields_that_are_not_known_do_no_harm(store: Any) -> None:
+def test_fields_that_are_not_known_do_no_harm(store: Store) -> None:
     ref = store.put("s", {"x": 1})
     path = store.at(ref) / "stage.json"
     path.write_text(manifest_text(json.loads(path.read_text()) | {"host": "h"}))
     assert read_store(store.root).finished[ref].manifest is not None
 
 
-def test_a_stage_is_found_by_the_beginning_of_its_key(store: Any) -> None:
+def test_a_stage_is_found_by_the_beginning_of_its_key(store: Store) -> None:
     refs = [store.put("s", {"x": x}) for x in range(20)]
     found = read_store(store.root)
     assert found.find("s", refs[3].key[:8].upper()).ref == refs[3]
@@ -173,14 +173,14 @@ def test_only_a_store_is_read_as_one(tmp_path: Path) -> None:
     assert read_store(tmp_path).finished == {}
 
 
-def test_what_was_written_passes(store: Any) -> None:
+def test_what_was_written_passes(store: Store) -> None:
     put_loop(store)
     assert wrong(store) == []
     assert files_to_check(read_store(store.root)) == 10 + 12
     assert len(list(damages(read_store(store.root)))) == 22
 
 
-def test_each_damaged_missing_and_extra_file_is_named(store: Any) -> None:
+def test_each_damaged_missing_and_extra_file_is_named(store: Store) -> None:
     ref = store.put("base", {}, files={"a": "1", "b/c": "2", "d": "3"})
     store.put("prompts", {}, files={"fine": "1"})
     directory = store.at(ref)
@@ -196,7 +196,7 @@ def test_each_damaged_missing_and_extra_file_is_named(store: Any) -> None:
     ]
 
 
-def test_a_manifest_must_hash_to_its_directorys_name(store: Any) -> None:
+def test_a_manifest_must_hash_to_its_directorys_name(store: Store) -> None:
     settings, stage, text = (store.put(name, {"x": 1}) for name in ("s", "t", "u"))
     for ref, change in ((settings, {"settings": {"x": 2}}), (stage, {"stage": "v"})):
         path = store.at(ref) / "stage.json"
@@ -213,14 +213,14 @@ def test_a_manifest_must_hash_to_its_directorys_name(store: Any) -> None:
     ]
 
 
-def test_a_stage_under_another_stages_name_is_named(store: Any) -> None:
+def test_a_stage_under_another_stages_name_is_named(store: Store) -> None:
     ref = store.put("s", {"x": 1})
     (store.root / "other").mkdir()
     store.at(ref).rename(store.root / "other" / ref.key)
     assert wrong(store) == [Damage(Ref("other", ref.key), "stage.json", "is of another stage: s")]
 
 
-def test_a_stage_that_goes_while_it_is_read_is_not_damaged(store: Any) -> None:
+def test_a_stage_that_goes_while_it_is_read_is_not_damaged(store: Store) -> None:
     ref = store.put("s", {}, files={"a": "1"})
     found = read_store(store.root)
     (store.at(ref) / "a").unlink()
