@@ -129,7 +129,7 @@ class Bench:
             "model.attention=sdpa", f"model.context={context}", f"prompts.path={file}",
             f"prompts.per_iteration={o.prompts}", f"candidates.n={o.candidates}",
             f"candidates.max_tokens={o.tokens}", f"engine={o.engine}", f"engine.device={o.device}",
-            f"engine.batch_size={o.batch_size}", f"engine.max_sequences={o.batch_size}",
+            f"engine.transformers.batch_size={o.batch_size}", f"engine.vllm.max_sequences={o.batch_size}",
             "engine.max_gap=null", "judge.score=expected", "judge.min_mass=0.0",
             f"judge.samples={VERDICTS}", f"judge.max_tokens={o.verdict_tokens}",
             "pairs=top_bottom", f"pairs.k={o.pairs}", "pairs.min_margin=0.0",

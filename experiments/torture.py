@@ -38,7 +38,7 @@ OVERRIDES = (
     "report=false",
     "engine.device=cpu",
 )
-SMALL_PARTS = ("engine.part_rows=24", "engine.batch_size=24")
+SMALL_PARTS = ("engine.part_rows=24", "engine.transformers.batch_size=24")
 WRITES = ("fsync", "replace", "rename")
 
 

@@ -121,7 +121,7 @@ def test_command(
         arguments += [
             "prompts.per_iteration=4", "candidates.max_tokens=300", "judge.score=expected",
             "judge.min_mass=0", "evaluation.prompts=2", "evaluation.reference_prompts=2",
-            "pairs.on_empty=skip", "iterations=1", "engine.batch_size=64",
+            "pairs.on_empty=skip", "iterations=1", "engine.transformers.batch_size=64",
         ]  # fmt: skip
     elif "experiment=smoke" not in arguments:
         arguments += ["experiment=smoke", "iterations=1", "prompts.per_iteration=8"]
@@ -186,7 +186,7 @@ def test_what_a_recipe_needs_is_what_the_estimate_says(
     card = SimpleNamespace(total_memory=80 * GIB)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
     monkeypatch.setattr(engines, "resolve_checkpoint", lambda _: tmp_path)
-    monkeypatch.setattr(engines, "declared_context", lambda _: 8192)
+    monkeypatch.setattr("iterdpo.engines.local.declared_context", lambda _: 8192)
     monkeypatch.setattr(ModelShape, "at", lambda _: SHAPES[model])
     half = replace(config, model=replace(config.model, dtype="bfloat16"))
     estimate = engines.estimate_memory(half, "vllm")

@@ -49,5 +49,5 @@ def outside(config: Config, checkpoint: Path) -> Config:
     return replace(
         config,
         model=replace(config.model, path=str(checkpoint), revision=None, quantization=held),
-        engine=replace(config.engine, serve="dequantized", residency="restart"),
+        engine=config.engine.but(serve="dequantized", residency="restart"),
     )

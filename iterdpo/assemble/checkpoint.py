@@ -19,10 +19,3 @@ def resolve_checkpoint(config: ModelConfig) -> Path:
     if config.path == "lab":
         return _PACKAGE / "lab" / "seed"
     return find_checkpoint(config.path, config.revision, "model.path")
-
-
-def quantization_name(config: ModelConfig) -> str:
-    """Return the scheme's name as records carry it."""
-    if config.quantization == "nf4" and config.double_quantization:
-        return "nf4-double"
-    return config.quantization

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from iterdpo.assemble.arbiters import make_comparison
-from iterdpo.assemble.checkpoint import quantization_name, resolve_checkpoint
+from iterdpo.assemble.checkpoint import resolve_checkpoint
 from iterdpo.assemble.prompts import make_select
 from iterdpo.assemble.sft import make_sft
 from iterdpo.config.choices import build
@@ -64,7 +64,7 @@ def make_recipe(
         base=PrepareBase(
             checkpoint=checkpoint,
             checkpoint_sha256=checkpoint_sha256(checkpoint),
-            quantization=quantization_name(config.model),
+            quantization=config.model.scheme,
             dtype=config.model.dtype,
             trust_remote_code=config.model.trust_remote_code,
         ),

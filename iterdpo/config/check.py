@@ -23,7 +23,6 @@ from iterdpo.config.training import TrainingConfig
 from iterdpo.config.weights import weight_problems
 from iterdpo.config.writing import PromptsConfig
 from iterdpo.errors import ConfigError
-from iterdpo.models.hardware import GET_VLLM, vllm_installed
 
 
 def load(values: Mapping[str, Any], given: Mapping[str, object] | None = None) -> Config:
@@ -64,7 +63,6 @@ def _contradictions(config: Config, made: Mapping[str, Any]) -> list[str]:
     problems += pairs_problems(config, made.get("pairs"))
     problems += _prompt_problems(config.prompts)
     problems += _evaluation_problems(config.evaluation, made.get("evaluation.oracle"))
-    problems += _engine_problems(config)
     problems += hub_problems(config.hub)
     problems += _missing_paths(config)
     return problems
@@ -149,19 +147,6 @@ def _evaluation_problems(evaluation: EvaluationConfig, oracle: Any) -> list[str]
         problems.append(
             "evaluation.arbiter_model=null: evaluation.arbiter=external needs a checkpoint "
             "directory or a hub id"
-        )
-    return problems
-
-
-def _engine_problems(config: Config) -> list[str]:
-    engine = config.engine
-    problems = []
-    if engine.name == "vllm" and not vllm_installed():
-        problems.append(f"engine.name=vllm: vLLM is not installed; it comes with {GET_VLLM}")
-    if engine.name == "transformers" and engine.tensor_parallel > 1:
-        problems.append(
-            f"engine.tensor_parallel={engine.tensor_parallel}: engine=transformers uses 1; "
-            "use engine=vllm"
         )
     return problems
 

@@ -71,6 +71,7 @@ class Place:
 
 PLACES: Final = MappingProxyType(
     {
+        "engine": Place("iterdpo.engines.base.EngineFactory", "iterdpo.engines.EngineFactory"),
         "judge": Place("iterdpo.judging.base.Judge", "iterdpo.judging.PromptJudge"),
         "pairs": Place("iterdpo.pairing.base.PairSource", "iterdpo.pairing.Strategy"),
         "evaluation.oracle": Place(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from iterdpo.config.choices import Choice
 from iterdpo.config.types import Count, Positive, Share, checked
 from iterdpo.settings import CountsElsewhere, Keyless
 
@@ -57,25 +58,23 @@ class ModelConfig:
     adapter: LoraConfig | None
     """Null trains every weight: with ``quantization: none``, in float32, two models in memory."""
 
+    @property
+    def scheme(self) -> str:
+        """The quantization as records carry it."""
+        if self.quantization == "nf4" and self.double_quantization:
+            return "nf4-double"
+        return self.quantization
+
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """What runs the model, and where it stays while another model is trained."""
+    """What runs the model."""
 
-    name: Literal["auto", "vllm", "transformers"]
-    """``auto``: vLLM where it is installed and a CUDA device is there, else transformers."""
+    choice: Choice
+    """An ``engines.base.EngineFactory``."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     """``auto``, ``cpu``, ``cuda`` or (transformers only) ``cuda:N``."""
-    serve: Literal["dequantized", "original"]
-    """``dequantized``: the very weights that training sees; of gptq and awq, the checkpoint itself.
-    ``original``: those before quantization, which differ from them."""
-    residency: Annotated[
-        Literal["auto", "resident", "sleep", "restart"],
-        Keyless("where the engine waits while training"),
-    ]
-    """On one GPU, while training: stay beside the trainer, sleep (weights in the CPU's memory), or
-    shut down and start again. ``auto``: stay when a memory estimate says that both fit."""
     max_gap: Annotated[Positive | None, Keyless("stops a run, changes none")]
     """Largest allowed difference of an answer's log-prob between engine and trainer, in nats a
     token; more means that another policy wrote it. Null allows any."""
@@ -83,17 +82,15 @@ class EngineConfig:
         Count | None, Keyless("speed; sums may round differently, as on another machine")
     ]
     """CPU threads; null leaves it to torch. Sums are rounded differently with another number."""
-    part_rows: Count
-    """Answers or judgments that are written down together: what a kill costs at most."""
-    batch_size: Count
-    """transformers: answers written side by side, never across two parts."""
-    max_sequences: Annotated[Count, Keyless("speed of vLLM, whose rows are independent")]
-    """vLLM: most answers written side by side."""
-    tensor_parallel: Annotated[Count, Keyless("place")]
-    """vLLM: GPUs that one model is split over."""
-    memory_share: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Keyless("memory")]
-    """vLLM: share of a GPU's memory that it may take; null for what training leaves."""
-    cache_gib: Annotated[Positive, Keyless("memory")]
-    """vLLM on CPU: memory of the key-value cache, in GiB."""
-    eager: Annotated[bool | None, Keyless("speed")]
-    """vLLM: run without compiling; null compiles on a GPU only."""
+
+    @property
+    def serve(self) -> Literal["dequantized", "original"]:
+        """Which weights it serves: ``dequantized``, those that training sees, or ``original``."""
+        original = self.choice.settings.get("serve") == "original"
+        return "original" if original else "dequantized"
+
+    def but(self, **settings: object) -> EngineConfig:
+        """Return the same with other settings, as far as the choice has them."""
+        own = self.choice.settings
+        changed = {**own, **{name: value for name, value in settings.items() if name in own}}
+        return replace(self, choice=replace(self.choice, settings=changed))

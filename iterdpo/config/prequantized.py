@@ -22,7 +22,9 @@ def prequantized_problems(config: Config) -> list[str]:
         problems.append(checkpoint_problem(model.quantization, packing, model.path))
     if model.quantization not in PREQUANTIZED:
         return [problem for problem in problems if problem]
-    problems.append(serving_problem(engine.name, model.dtype, packing))
+    problems.append(
+        serving_problem(str(engine.choice.settings.get("backend")), model.dtype, packing)
+    )
     if config.sft.method == "merged":
         problems.append(
             f"sft.method=merged: weights of {model.quantization} stay as they are packed, and no "

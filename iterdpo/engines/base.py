@@ -7,9 +7,10 @@ every implementation.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from iterdpo.engines.usage import Usage
 from iterdpo.models.chat_messages import Request
@@ -69,6 +70,23 @@ class TokenSequence:
 
     prompt_token_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
+
+
+class EngineFactory(ABC):
+    """What ``engine._target_`` names: it opens the engine of a run.
+
+    An engine of a user's own may be its own factory: one class that derives from this, implements
+    ``Engine``, and opens itself. Besides its settings it may have fields that a run provides:
+    ``device``, ``model`` (the model's settings), ``training``, ``seed`` and ``checkpoint``, a
+    function that returns the model's directory.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+
+    @abstractmethod
+    def open(self) -> Engine:
+        """Return the engine. No model is loaded yet."""
 
 
 class Engine(Protocol):

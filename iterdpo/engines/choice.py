@@ -40,7 +40,7 @@ def choose_engine(
             "one of these, or engine=transformers"
         )
     if asked != "auto":
-        return EngineChoice(asked, f"engine.name={asked}")
+        return EngineChoice(asked, f"engine.backend={asked}")
     if not cuda:
         return EngineChoice("transformers", "no CUDA device is used")
     if not vllm:

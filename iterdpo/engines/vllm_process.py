@@ -209,8 +209,8 @@ def _started(arguments: dict[str, Any]) -> Any:
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:400]
         raise UserError(
-            f"engine=vllm: vLLM does not start ({reason}); lower engine.memory_share, "
-            "model.context or engine.max_sequences, or use engine=transformers"
+            f"engine=vllm: vLLM does not start ({reason}); lower engine.vllm.memory_share, "
+            "model.context or engine.vllm.max_sequences, or use engine=transformers"
         ) from error
 
 

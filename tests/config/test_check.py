@@ -140,6 +140,11 @@ def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong: Any) -> None
     assert len(problems(wrong)) == 2
 
 
+PARALLEL = {
+    "max_sequences": 1, "tensor_parallel": 2, "memory_share": None, "cache_gib": 1.0, "eager": None,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -154,7 +159,10 @@ def test_a_number_in_quotes_and_a_true_for_a_count_are_wrong(wrong: Any) -> None
         ({"prompts.source": "file"}, "prompts.path=null"),
         ({"prompts.path": "/no/such/file.jsonl"}, "prompts.path=/no/such/file.jsonl"),
         ({"model.path": "/no/such/model"}, "model.path=/no/such/model"),
-        ({"engine.name": "transformers", "engine.tensor_parallel": 2}, "engine.tensor_parallel=2"),
+        (
+            {"engine.backend": "transformers", "engine.vllm": PARALLEL},
+            "engine.vllm.tensor_parallel=2",
+        ),
         ({"evaluation.oracle": None}, "evaluation.arbiter=oracle: there is none"),
         ({"evaluation.arbiter": "external"}, "evaluation.arbiter_model=null"),
         ({"evaluation.baseline_temperatures": [0]}, "evaluation.baseline_temperatures.0=0"),
@@ -254,12 +262,12 @@ def test_what_a_judge_does_not_go_with(
 def test_vllm_where_it_is_not_installed_says_how_to_get_it(
     wrong: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iterdpo.config import check
-
-    monkeypatch.setattr(check, "vllm_installed", lambda: False)
-    wrong["engine"]["name"] = "vllm"
+    monkeypatch.setattr("iterdpo.engines.local.vllm_installed", lambda: False)
+    wrong["engine"]["backend"] = "vllm"
     (said,) = problems(wrong)
-    assert said.startswith("engine.name=vllm: vLLM is not installed; it comes with `make install`")
+    assert said.startswith(
+        "engine.backend=vllm: vLLM is not installed; it comes with `make install`"
+    )
 
 
 def test_every_field_has_a_docstring_or_says_it_by_its_name() -> None:

@@ -61,13 +61,14 @@ ANOTHER = {
     "prompts.path": None,
     "prompts.dataset": None,  # sections of other sources
     "prompts.self_instruct": None,
-    "engine.name": "vllm",
+    "engine._target_": None,
+    "engine.backend": "vllm",
     "engine.device": None,  # what there is decides
     "engine.serve": "original",
     "engine.residency": "restart",
     "engine.threads": None,  # sets the threads of this very process
-    "engine.memory_share": 0.5,
-    "engine.eager": True,
+    "engine.vllm.memory_share": 0.5,
+    "engine.vllm.eager": True,
     "judge.model": "initial",
     "judge.rubric": "additive",
     "judge.score": "sampled",
@@ -154,13 +155,19 @@ def keys(values: dict[str, Any], root: Path) -> set[str]:
 
 def is_marked(key: str, values: dict[str, Any]) -> bool:
     """Tell whether a setting is marked, in the schema or in the class that its section names."""
-    section, _, name = key.rpartition(".")
-    target = values[section].get("_target_") if section in values else None
+    section, *path = key.split(".")
+    chosen = values[section] if section in values else None
+    target = chosen.get("_target_") if isinstance(chosen, dict) else None
     if is_keyless(key) or target is None:
         return is_keyless(key)
     module, _, kind = target.rpartition(".")
-    own = settings_of(getattr(importlib.import_module(module), kind))
-    return any(item.keyless for item in own if item.name == name)
+    own: Any = getattr(importlib.import_module(module), kind)
+    for name in path:
+        found = [item for item in settings_of(own) if item.name == name]
+        if not found or found[0].keyless:
+            return bool(found)
+        own = found[0].hint
+    return False
 
 
 def another(key: str) -> Any:
@@ -183,7 +190,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 def test_a_setting_changes_a_key_or_is_listed(
     key: str, usual: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iterdpo.config.check.vllm_installed", lambda: True)
+    monkeypatch.setattr("iterdpo.engines.local.vllm_installed", lambda: True)
     values = copy.deepcopy(shipped())
     *path, name = key.split(".")
     section = values

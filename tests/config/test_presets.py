@@ -12,7 +12,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from iterdpo.assemble.checkpoint import quantization_name
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.engines.memory import (
@@ -91,7 +90,7 @@ def training_of(shape: ModelShape, config: Config, **changes: Any) -> int:
     model, training = config.model, config.training
     assert training.max_length is not None
     asked: dict[str, Any] = {
-        "quantization": quantization_name(model),
+        "quantization": model.scheme,
         "dtype_bytes": BFLOAT16,
         "rank": present(model.adapter).rank,
         "micro_batch": training.micro_batch_size,
@@ -151,19 +150,27 @@ def test_a_packed_base_says_what_unpacking_it_costs_and_how_large_it_is(name: st
     assert f"; {base_bytes(QWEN, name, BFLOAT16) / 1e9:.1f} GB." in text
 
 
+def sequences_of(config: Config) -> int:
+    sequences: int = config.engine.choice.settings["vllm"]["max_sequences"]
+    return sequences
+
+
 def test_a_packed_base_and_its_training_take_turns_on_24_gb(
     config_of: Callable[..., Config],
 ) -> None:
     config = config_of("experiment=gptq_dpo")
-    model, engine = config.model, config.engine
+    model = config.model
     estimate = MemoryEstimate(
         card=24 * GIB,
         engine=engine_bytes(
-            QWEN, BFLOAT16, present(model.context), engine.max_sequences, model.quantization
+            QWEN, BFLOAT16, present(model.context), sequences_of(config), model.quantization
         ),
         trainer=training_of(QWEN, config),
     )
-    assert (engine.residency, choose_residency(estimate)) == ("auto", "restart")
+    assert (config.engine.choice.settings["residency"], choose_residency(estimate)) == (
+        "auto",
+        "restart",
+    )
     assert estimate.engine <= engine_share(estimate) * estimate.card
     assert estimate.trainer <= 0.95 * estimate.card
 
@@ -207,7 +214,7 @@ def test_the_smaller_card_changes_nothing_but_portions(config_of: Callable[..., 
         for key in values
         if values[key] != small[section][key]
     }
-    assert differing == {"engine.batch_size", "engine.max_sequences", "training.micro_batch_size"}
+    assert differing == {"engine.transformers", "engine.vllm", "training.micro_batch_size"}
 
 
 @pytest.mark.parametrize("gib", [79.1, 141])
@@ -218,11 +225,11 @@ def test_engine_and_training_share_a_large_gpu(
     estimate = MemoryEstimate(
         card=int(gib * GIB),
         engine=engine_bytes(
-            LLAMA, BFLOAT16, present(config.model.context), config.engine.max_sequences
+            LLAMA, BFLOAT16, present(config.model.context), sequences_of(config)
         ),
         trainer=training_of(LLAMA, config),
     )
-    assert config.engine.residency == "auto"
+    assert config.engine.choice.settings["residency"] == "auto"
     assert choose_residency(estimate) == "resident"
 
 
@@ -231,11 +238,11 @@ def test_engine_and_training_take_turns_on_24_gb(config_of: Callable[..., Config
     estimate = MemoryEstimate(
         card=24 * GIB,
         engine=engine_bytes(
-            LLAMA, BFLOAT16, present(config.model.context), config.engine.max_sequences
+            LLAMA, BFLOAT16, present(config.model.context), sequences_of(config)
         ),
         trainer=training_of(LLAMA, config),
     )
-    assert config.engine.residency == "auto"
+    assert config.engine.choice.settings["residency"] == "auto"
     assert choose_residency(estimate) == "restart"
     assert estimate.engine <= engine_share(estimate) * estimate.card
     assert estimate.trainer <= 0.95 * estimate.card

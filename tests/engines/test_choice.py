@@ -16,8 +16,8 @@ from iterdpo.errors import UserError
         ("auto", True, False, "transformers", "no CUDA device"),
         ("auto", False, True, "transformers", r"vLLM is not installed.*iterdpo\[vllm\]"),
         ("auto", False, False, "transformers", "no CUDA device"),
-        ("vllm", True, False, "vllm", "engine.name=vllm"),
-        ("transformers", True, True, "transformers", "engine.name=transformers"),
+        ("vllm", True, False, "vllm", "engine.backend=vllm"),
+        ("transformers", True, True, "transformers", "engine.backend=transformers"),
     ],
 )
 def test_auto_takes_vllm_where_it_can_run_and_says_why(

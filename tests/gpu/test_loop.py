@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gpu
 TINY = (
     "experiment=own_model", "iterations=2", "prompts.per_iteration=6", "candidates.n=8",
     # A random model ends its answers by chance, and only those that end make pairs.
-    "candidates.max_tokens=200", "engine.batch_size=64", "judge.score=expected",
+    "candidates.max_tokens=200", "engine.transformers.batch_size=64", "judge.score=expected",
     "judge.min_mass=0", "training.batch_size=4", "training.micro_batch_size=2",
     "training.learning_rate=1e-3", "training.max_length=null", "evaluation.prompts=3",
     "evaluation.reference_prompts=3", "evaluation.reference_samples=2",
@@ -35,7 +35,7 @@ def loop(
     def finished(engine: str, dtype: str, *overrides: str) -> Summary:
         if engine == "vllm":
             request.getfixturevalue("vllm")
-        config = configure(*overrides, f"engine.name={engine}", f"model.dtype={dtype}")
+        config = configure(*overrides, f"engine.backend={engine}", f"model.dtype={dtype}")
         try:
             return run.execute(config, tmp_path / "run")
         except UserError as error:

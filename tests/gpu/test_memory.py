@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from experiments import random_checkpoint
-from iterdpo.assemble.checkpoint import quantization_name
 from iterdpo.engines.memory import CUDA_CONTEXT, GIB, ModelShape, trainer_bytes
 from iterdpo.records import Base
 from iterdpo.store.tables import write_records
@@ -72,7 +71,7 @@ def training(
             f"model.dtype={dtype}", "model.attention=sdpa", f"training.batch_size={BATCH}",
             f"training.micro_batch_size={MICRO}", f"training.max_length={length}", *overrides,
         )  # fmt: skip
-        quantization = quantization_name(config.model)
+        quantization = config.model.scheme
         lora = present(config.model.adapter)
         spec = DpoSpec(
             base=Base(str(checkpoint), "0", quantization, dtype, str(checkpoint)),

@@ -61,7 +61,7 @@ def own_model(configure: Configure, checkpoint_of: CheckpointOf, instructions: P
             "prompts.per_iteration=6",
             "candidates.n=3",
             "candidates.max_tokens=12",
-            "engine.batch_size=32",
+            "engine.transformers.batch_size=32",
             "judge.max_tokens=12",
             "training.batch_size=4",
             "training.micro_batch_size=4",

@@ -14,7 +14,7 @@ from tests.narrowing import present
 
 pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
 
-SMOKE = ("experiment=smoke", "iterations=2", "engine=vllm", "engine.cache_gib=0.2", *SMALL)
+SMOKE = ("experiment=smoke", "iterations=2", "engine=vllm", "engine.vllm.cache_gib=0.2", *SMALL)
 
 
 @pytest.mark.parametrize(("residency", "starts"), [("auto", 1), ("restart", 3)])

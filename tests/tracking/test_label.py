@@ -80,11 +80,11 @@ def test_the_configured_group_wins(tmp_path: Path) -> None:
 def test_a_run_alone_is_called_by_what_may_change_its_result(tmp_path: Path) -> None:
     run_dir = job(
         tmp_path / "2026-01-02_03-04-05", "training.beta=0.3", "tracking=none", "store.root=/s",
-        "tracking.mode=offline", "engine.tensor_parallel=2", "pairs=best_worst",
+        "tracking.mode=offline", "engine.vllm.tensor_parallel=2", "pairs=best_worst",
     )  # fmt: skip
     label = label_of(run_dir, CONFIG)
     assert (label.name, label.group) == ("beta=0.3 pairs=best_worst", None)
-    assert "engine.tensor_parallel=2" in label.notes
+    assert "engine.vllm.tensor_parallel=2" in label.notes
 
 
 def test_the_shipped_recipe_alone_is_called_by_its_time(tmp_path: Path) -> None:

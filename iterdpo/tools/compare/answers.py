@@ -121,7 +121,7 @@ def engine_of(run: Run, name: EngineSetting | None = None) -> Engine:
     """Return the run's engine, or the one named; each adapter is proven before it answers."""
     config = replace(run.config, model=model_of(run))
     if name is not None:
-        config = replace(config, engine=replace(config.engine, name=name))
+        config = replace(config, engine=config.engine.but(backend=name))
     return VerifiedEngine(make_engine(config))
 
 
