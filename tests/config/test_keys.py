@@ -156,7 +156,7 @@ def keys(values: dict[str, Any], root: Path) -> set[str]:
 def is_marked(key: str, values: dict[str, Any]) -> bool:
     """Tell whether a setting is marked, in the schema or in the class that its section names."""
     section, *path = key.split(".")
-    chosen = values[section] if section in values else None
+    chosen = values.get(section)
     target = chosen.get("_target_") if isinstance(chosen, dict) else None
     if is_keyless(key) or target is None:
         return is_keyless(key)

@@ -43,7 +43,8 @@ def configure(device: str, tmp_path: Path) -> Callable[..., Config]:
     def get(*overrides: str) -> Config:
         own = [
             f"store.root={tmp_path / 'store'}", "tracking=none", f"engine.device={device}",
-            f"engine.vllm.memory_share={VLLM_SHARE}", "engine.vllm.eager=true", "engine.vllm.cache_gib=0.3",
+            f"engine.vllm.memory_share={VLLM_SHARE}", "engine.vllm.eager=true",
+            "engine.vllm.cache_gib=0.3",
         ]  # fmt: skip
         with initialize_config_dir(str(conf_directory()), version_base="1.3"):
             return typed(compose("config", overrides=[*own, *overrides]))

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     import torch
 
 TINY = (
-    "model.dtype=float32", "model.context=4096", "engine.transformers.batch_size=64", "training.batch_size=4",
+    "model.dtype=float32", "model.context=4096", "engine.transformers.batch_size=64",
+    "training.batch_size=4",
     "training.micro_batch_size=2", "training.learning_rate=0.01", "training.warmup=0",
     "training.process=inline", "candidates.max_tokens=40", "judge.score=expected",
     "judge.min_mass=0", "evaluation.prompts=2", "evaluation.samples=1",

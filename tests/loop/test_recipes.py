@@ -40,7 +40,8 @@ from tests.loop.recipes import (
 from tests.narrowing import present
 
 TINY = (
-    "model.dtype=float32", "model.context=4096", "engine.transformers.batch_size=64", "sft.process=inline",
+    "model.dtype=float32", "model.context=4096", "engine.transformers.batch_size=64",
+    "sft.process=inline",
     "training.process=inline", "training.learning_rate=0.01", "training.warmup=0",
     "candidates.max_tokens=80", "evaluation.prompts=2", "evaluation.samples=1",
     "evaluation.reference_prompts=2", "evaluation.reference_samples=2",
