@@ -256,7 +256,8 @@ class Absent:
 
 def _placed(key: str, text: str) -> str:
     """Return a message of a class, with its section where it names a setting."""
-    return f"{key}.{text}" if text.split("=")[0].split(":")[0].isidentifier() else f"{key}: {text}"
+    named = text.split("=")[0].split(":")[0].split(".")
+    return f"{key}.{text}" if all(part.isidentifier() for part in named) else f"{key}: {text}"
 
 
 def _shown(values: Mapping[str, JSON], item: Setting, python: Any) -> JSON:

@@ -50,6 +50,7 @@ HUMAN = [f"++judge.{setting}" for setting in ("labels={here}/prompts.txt", "low=
 EXAMPLES = "sft.path=[{here}/examples.jsonl]"
 NEEDED = {
     "evaluation=custom": ["evaluation.oracle._target_=iterdpo.evaluation.oracles.LabOracle"],
+    "engine=custom": ["engine._target_=tests.engines.own.OwnEngine"],
     "hub=push": ["hub.repo=owner/name"],
     "judge=custom": ["judge._target_=iterdpo.judging.human.HumanJudge", *HUMAN],
     "judge=endpoint": ["judge.model=judge-8b"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from iterdpo.config.choices import as_values
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.engines.memory import (
@@ -204,7 +205,7 @@ def test_a_judge_has_room_for_the_longest_answer(config_of: Callable[..., Config
 
 def test_the_smaller_card_changes_nothing_but_portions(config_of: Callable[..., Config]) -> None:
     large, small = (
-        asdict(config_of(f"experiment={name}"))
+        as_values(config_of(f"experiment={name}"))
         for name in ("self_rewarding_8b", "self_rewarding_8b_24gb")
     )
     differing = {
