@@ -225,9 +225,7 @@ def test_engine_and_training_share_a_large_gpu(
     config = config_of("experiment=self_rewarding_8b")
     estimate = MemoryEstimate(
         card=int(gib * GIB),
-        engine=engine_bytes(
-            LLAMA, BFLOAT16, present(config.model.context), sequences_of(config)
-        ),
+        engine=engine_bytes(LLAMA, BFLOAT16, present(config.model.context), sequences_of(config)),
         trainer=training_of(LLAMA, config),
     )
     assert config.engine.choice.settings["residency"] == "auto"
@@ -238,9 +236,7 @@ def test_engine_and_training_take_turns_on_24_gb(config_of: Callable[..., Config
     config = config_of("experiment=self_rewarding_8b_24gb")
     estimate = MemoryEstimate(
         card=24 * GIB,
-        engine=engine_bytes(
-            LLAMA, BFLOAT16, present(config.model.context), sequences_of(config)
-        ),
+        engine=engine_bytes(LLAMA, BFLOAT16, present(config.model.context), sequences_of(config)),
         trainer=training_of(LLAMA, config),
     )
     assert config.engine.choice.settings["residency"] == "auto"
