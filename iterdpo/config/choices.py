@@ -169,6 +169,15 @@ def name_of(section: Mapping[str, JSON]) -> str:
     return Choice(str(section.get(TARGET, "")), {}).name
 
 
+def targets(values: Mapping[str, JSON]) -> dict[str, str]:
+    """Return the class that each section names, of values as ``as_values`` gave them."""
+    return {
+        name: str(own[TARGET])
+        for name, own in values.items()
+        if isinstance(own, Mapping) and TARGET in own
+    }
+
+
 def _node(shaped: Mapping[str, JSON], key: str) -> Any:
     node: Any = shaped
     for part in key.split("."):

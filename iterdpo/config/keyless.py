@@ -7,13 +7,15 @@ as it was, and every other must change one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from iterdpo.config.schema import Config
-from iterdpo.settings import CountsElsewhere, Keyless
+from iterdpo.settings import CountsElsewhere, Keyless, settings_of
 
 
 def is_keyless(key: str) -> bool:
@@ -21,9 +23,36 @@ def is_keyless(key: str) -> bool:
     return _is_below(key, _marked(Keyless))
 
 
-def is_inert(key: str) -> bool:
-    """Tell whether it changes no result either: it is not one that counts in another way."""
-    return _is_below(key, _marked(Keyless) - _marked(CountsElsewhere))
+def is_inert(key: str, targets: Mapping[str, str]) -> bool:
+    """Tell whether a setting changes no result: is in no key, and does not count in another way.
+
+    Args:
+        key: the setting, dotted.
+        targets: by section, the class that it names. Those of ours are asked as well, and a user's
+            where it is loaded already; none of a user's is imported.
+    """
+    if _is_below(key, _marked(Keyless) - _marked(CountsElsewhere)):
+        return True
+    section, *path = key.split(".")
+    kind = _known_class(targets.get(section, ""))
+    for name in path:
+        if kind is None:
+            return False
+        found = next((item for item in settings_of(kind) if item.name == name), None)
+        if found is None:
+            return False
+        marks = [mark for mark in found.marks if isinstance(mark, Keyless)]
+        if marks:
+            return not isinstance(marks[0], CountsElsewhere)
+        kind = found.hint if is_dataclass(found.hint) else None
+    return False
+
+
+def _known_class(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    if module.startswith("iterdpo."):
+        return getattr(importlib.import_module(module), name, None)
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _is_below(key: str, marked: frozenset[str]) -> bool:

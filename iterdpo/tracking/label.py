@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iterdpo.config.choices import name_of
+from iterdpo.config.choices import name_of, targets
 from iterdpo.config.keyless import is_inert
 from iterdpo.tracking.base import RunLabel
 from iterdpo.tracking.jsonable import HIDDEN, clipped, is_secret, without_logins
@@ -68,7 +68,9 @@ def label_of(run_dir: Path, values: Mapping[str, Any]) -> RunLabel:
     if asked.sweep is not None:
         differing = [item for item in asked.overrides if item[0] in asked.swept]
     else:
-        differing = [item for item in asked.overrides if not is_inert(item[0].split("@")[0])]
+        differing = [
+            item for item in asked.overrides if not is_inert(item[0].split("@")[0], targets(values))
+        ]
         differing = [item for item in differing if item[0] not in ("tracking", "store")]
         if not TIMESTAMP.fullmatch(own):
             differing = []

@@ -84,7 +84,7 @@ def test_no_choice_at_all_is_not_one_of_them(here: Path, arguments: list[str]) -
 
 def test_a_group_that_a_run_needs_cannot_be_deleted(here: Path) -> None:
     assert problems("~engine", "engine.device=cpu")[0] == (
-        "~engine: a run needs it; choose one of auto, transformers, vllm"
+        "~engine: a run needs it; choose one of auto, custom, transformers, vllm"
     )
     check(["~experiment"])
 

@@ -40,6 +40,7 @@ CONFIG: dict[str, Any] = {
         "score": "expected",
         "rubric": "my/rubric.jinja",
     },
+    "engine": {"_target_": "iterdpo.engines.local.LocalEngine"},
     "pairs": {"_target_": "iterdpo.pairing.top_bottom.TopBottom"},
     "training": {"loss": ["sigmoid", "sft"], "reference": "previous", "beta": 0.1},
     "tracking": {"group": None, "tags": ["mine"]},

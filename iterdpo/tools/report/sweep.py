@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from iterdpo.config.choices import TARGET
 from iterdpo.config.keyless import is_inert
 from iterdpo.evaluation.resampling import outcome_gap_ci, win_rate_ci
 from iterdpo.evaluation.statistics import Estimate, mean_ci
@@ -99,7 +100,9 @@ class Comparison:
 
 def compared_keys(runs: Sequence[Settings]) -> tuple[str, ...]:
     """Return the keys that tell the runs apart: not the seed, nor what changes no result."""
-    return tuple(key for key in differing(runs) if key != SEED and not is_inert(key))
+    end = f".{TARGET}"
+    named = {key.removesuffix(end): run[key] for run in runs for key in run if key.endswith(end)}
+    return tuple(key for key in differing(runs) if key != SEED and not is_inert(key, named))
 
 
 def compare(members: Sequence[Member]) -> Comparison:
