@@ -58,7 +58,7 @@ def data_files(store: Path) -> dict[str, str]:
 
 
 def point_of(operation: str, path: Path, store: Path) -> str:
-    """Name a write by what it makes: ``candidates part replace``, ``adapter stage rename``."""
+    """Name a write by what it makes: ``candidates shard replace``, ``adapter stage rename``."""
     try:
         parts = path.resolve().relative_to(store.resolve()).parts
     except ValueError:
@@ -66,7 +66,7 @@ def point_of(operation: str, path: Path, store: Path) -> str:
     if len(parts) < 2 or parts[0].startswith("."):
         return f"{parts[0] if parts else 'store'} {operation}"
     inside = "/".join(parts[1:])
-    kind = "part" if "/parts" in inside else "kept" if ".work-" in inside else "stage"
+    kind = "shard" if "/shards" in inside else "kept" if ".work-" in inside else "stage"
     return f"{parts[0]} {kind} {operation}"
 
 

@@ -1,9 +1,9 @@
 """The algorithm: self-rewarding, iterative DPO (arXiv 2401.10020), on one screen.
 
-M0 enters; in each round the current policy answers new prompts, a judge (itself, unless told
-otherwise) scores the answers, good and bad ones make preference pairs, and DPO turns the policy
+M0 enters; in each round the current policy answers new prompts, a judge (itself, unless the recipe
+names another) scores the answers, good and bad ones make preference pairs, and DPO turns the policy
 into the next one. Every ``stages.run`` is computed once for its settings and parents, kept in the
-store, and only read when it is asked for again.
+store, and only read after that.
 """
 
 from __future__ import annotations

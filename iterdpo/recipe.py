@@ -1,4 +1,4 @@
-"""The steps that one run is made of, put together by ``assemble``."""
+"""The stages that one run is made of, put together by ``assemble``."""
 
 from __future__ import annotations
 

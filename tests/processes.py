@@ -11,14 +11,14 @@ from pathlib import Path
 
 _BEFORE_A_PART = """
 import sys
-from iterdpo.store.shards import Parts
-append = Parts.append
+from iterdpo.store.shards import Shards
+append = Shards.append
 def wait(self, *args):
-    if {stage!r} in self.directory.parts and self.done() >= {done}:
+    if {stage!r} in self.directory.shards and self.done() >= {done}:
         print("waits", flush=True)
         sys.stdin.readline()
     append(self, *args)
-Parts.append = wait
+Shards.append = wait
 from iterdpo.__main__ import main
 main()
 """

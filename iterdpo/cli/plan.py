@@ -58,9 +58,19 @@ class StageEstimate:
     seconds: float | None = None
     bytes: int | None = None
 
+    def __str__(self) -> str:
+        words = []
+        if self.tokens is not None:
+            words.append(f"{'at most' if self.at_most else 'about'} {self.tokens:,} tokens")
+        if self.seconds is not None:
+            words.append(f"{self.seconds:.0f} s")
+        if self.bytes is not None:
+            words.append(f"{self.bytes / 1e6:.1f} MB")
+        return ", ".join(words)
+
 
 @dataclass(frozen=True)
-class Step:
+class PlannedStage:
     """What one stage would do."""
 
     stage: str
@@ -89,7 +99,7 @@ class Planner(Stages):
             self.inventory = read_store(root)
         except UserError:  # nothing was ever stored there
             self.inventory = Inventory(root, {}, (), ())
-        self.steps: list[Step] = []
+        self.planned: list[PlannedStage] = []
         self._known: dict[tuple[str, str], Identity] = self.inventory.identities()
         self._seen: dict[Ref, Stored[Any]] = {}
 
@@ -104,10 +114,10 @@ class Planner(Stages):
             )
         return self._seen[ref]
 
-    def taken(self) -> list[Step]:
-        """Return the steps since the last call."""
-        steps, self.steps = self.steps, []
-        return steps
+    def take(self) -> list[PlannedStage]:
+        """Return what was planned since the last call."""
+        planned, self.planned = self.planned, []
+        return planned
 
     def _noted(self, stored: Stored[Any], identity: Identity) -> Stored[Any]:
         """Note what a stage would do, and return its result as far as it is known before."""
@@ -118,7 +128,7 @@ class Planner(Stages):
         proviso = [f"if the same comes of {', '.join(unknown)}"] if unknown else []
         if manifest:
             details = (*proviso, *self._changed(manifest))
-            self.steps.append(Step(ref.stage, ref.key, "cached", details))
+            self.planned.append(PlannedStage(ref.stage, ref.key, "cached", details))
             return stored if unknown else replace(stored, result_sha256=manifest.result_sha256)
         found = self.inventory.finished.get(ref)
         if found and found.manifest:
@@ -127,11 +137,11 @@ class Planner(Stages):
             like = nearest(identity, self._stored_identities(ref.stage), self._known)
         estimate = self._estimate(stored, like)
         if half := self._half_done(ref, None if unknown else inputs_sha256(ref.key, results)):
-            step = Step(ref.stage, ref.key, "resumes", (half.note, *proviso), estimate)
+            planned = PlannedStage(ref.stage, ref.key, "resumes", (half.note, *proviso), estimate)
         else:
             reasons = [problem] if problem else self._reasons(identity, like, unknown)
-            step = Step(ref.stage, ref.key, "runs", tuple(reasons), estimate)
-        self.steps.append(step)
+            planned = PlannedStage(ref.stage, ref.key, "runs", tuple(reasons), estimate)
+        self.planned.append(planned)
         return _Supposed(stored.stage, stored.key, stored.directory, stored.args, stored.kwargs)
 
     def _read(self, stored: Stored[Any]) -> tuple[Manifest | None, str]:
@@ -214,12 +224,12 @@ def rows(stage: Stage[..., Any], args: Iterable[Any]) -> int:
     return 0
 
 
-def plan(config: Config) -> Iterator[tuple[str, list[Step]]]:
-    """Yield, for each policy, its name and the steps on the way to it."""
+def plan(config: Config) -> Iterator[tuple[str, list[PlannedStage]]]:
+    """Yield, for each policy, its name and the stages on the way to it."""
     planner = Planner(config.store.root, library_versions())
     recipe = assemble(config, Path()).recipe
     for done in loop.run(recipe, config.iterations, planner):
-        yield f"M{done.iteration}", planner.taken()
+        yield f"M{done.iteration}", planner.take()
 
 
 def show(config: Config) -> None:
@@ -229,29 +239,29 @@ def show(config: Config) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     states: Counter[str] = Counter()
-    steps: list[Step] = []
-    for name, part in plan(config):
+    every: list[PlannedStage] = []
+    for name, stages in plan(config):
         console.print(Text(name, style="bold"))
-        for step in part:
-            states[step.state] += 1
-            steps.append(step)
-            line = f"  {step.state:<8} {step.stage:<17} {step.key[:8]}  {said(step.estimate)}"
+        for stage in stages:
+            states[stage.state] += 1
+            every.append(stage)
+            line = f"  {stage.state:<8} {stage.stage:<17} {stage.key[:8]}  {stage.estimate}"
             console.print(Text(line.rstrip()))
-            for detail in step.details:
+            for detail in stage.details:
                 console.print(Text(f"           {detail}", style="dim"))
-    parts = [f"{states[state]} {verb}" for state, verb in VERBS.items() if states[state]]
-    total = said(total_of(steps))
+    counts = [f"{states[state]} {verb}" for state, verb in VERBS.items() if states[state]]
+    total = str(total_of(every))
     console.print(
-        Text(f"{len(steps)} stages: {', '.join(parts)}" + (f"; {total}" if total else ""))
+        Text(f"{len(every)} stages: {', '.join(counts)}" + (f"; {total}" if total else ""))
     )
 
 
 VERBS = {"cached": "cached", "resumes": "to resume", "runs": "to run"}
 
 
-def total_of(steps: Iterable[Step]) -> StageEstimate:
+def total_of(stages: Iterable[PlannedStage]) -> StageEstimate:
     """Return the sum of what is known."""
-    estimates = [step.estimate for step in steps]
+    estimates = [stage.estimate for stage in stages]
     tokens = [item.tokens for item in estimates if item.tokens is not None]
     seconds = [item.seconds for item in estimates if item.seconds is not None]
     sizes = [item.bytes for item in estimates if item.bytes is not None]
@@ -261,16 +271,3 @@ def total_of(steps: Iterable[Step]) -> StageEstimate:
         sum(seconds) if seconds else None,
         sum(sizes) if sizes else None,
     )
-
-
-def said(estimate: StageEstimate) -> str:
-    """Return an estimate in words, such as ``about 31,800 tokens, 40 s, 1.2 MB``."""
-    words = []
-    if estimate.tokens is not None:
-        bound = "at most" if estimate.at_most else "about"
-        words.append(f"{bound} {estimate.tokens:,} tokens")
-    if estimate.seconds is not None:
-        words.append(f"{estimate.seconds:.0f} s")
-    if estimate.bytes is not None:
-        words.append(f"{estimate.bytes / 1e6:.1f} MB")
-    return ", ".join(words)

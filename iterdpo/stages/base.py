@@ -1,4 +1,4 @@
-"""What steps share, and the step that makes the base model ready."""
+"""What stages share, and the stage that makes the base model ready."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Pairs: TypeAlias = Stored[Pairing]
 Comparisons: TypeAlias = Stored[tuple[Comparison, ...]]
 
 
-class RecordStep(Generic[Record]):
-    """A step whose result is a table of records of one kind."""
+class RecordStage(Generic[Record]):
+    """A stage whose result is a table of records of one kind."""
 
     record: type[Record]
     version = 1

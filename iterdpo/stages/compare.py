@@ -12,13 +12,13 @@ from iterdpo.judging.pairwise import Arbiter, Duel
 from iterdpo.records import Candidate, Comparison, Policy, Prompt
 from iterdpo.runtime.progress import progress
 from iterdpo.stages import names
-from iterdpo.stages.base import Metrics, RecordStep
-from iterdpo.store.shards import compute_by_parts
+from iterdpo.stages.base import Metrics, RecordStage
+from iterdpo.store.shards import compute_in_shards
 from iterdpo.store.stage import Stored, Work
 
 
 @dataclass(frozen=True)
-class Compare(RecordStep[Comparison]):
+class Compare(RecordStage[Comparison]):
     """What an arbiter says of a model's answers against an opponent's. Nothing is written anew."""
 
     arbiter: Arbiter
@@ -47,10 +47,10 @@ class Compare(RecordStep[Comparison]):
             for comparison in self.arbiter.compare(prompts.value, some, judge):
                 yield [comparison]
 
-        parts = work.parts(Comparison, len(asked), self.arbiter.part_pairs)
-        read = parts.done()
-        comparing = compute_by_parts(
-            parts, asked, compare, streams=self.arbiter.streams, check=work.stop.check
+        shards = work.shards(Comparison, len(asked), self.arbiter.part_pairs)
+        read = shards.done()
+        comparing = compute_in_shards(
+            shards, asked, compare, streams=self.arbiter.streams, check=work.stop.check
         )
         label = f"{self.arbiter.name} compares"
         with Meter(self.engine) as meter:

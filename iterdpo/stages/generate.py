@@ -15,14 +15,14 @@ from iterdpo.records import Candidate, Policy, Prompt, record_id
 from iterdpo.runtime.progress import progress
 from iterdpo.settings import key_settings
 from iterdpo.stages import names
-from iterdpo.stages.base import Metrics, RecordStep
+from iterdpo.stages.base import Metrics, RecordStage
 from iterdpo.store.packed import packed_floats, packed_ids
-from iterdpo.store.shards import compute_by_parts
+from iterdpo.store.shards import compute_in_shards
 from iterdpo.store.stage import Stored, Work
 
 
 @dataclass(frozen=True)
-class SelectPrompts(RecordStep[Prompt]):
+class SelectPrompts(RecordStage[Prompt]):
     """The prompts of one purpose: an iteration's, the held-out ones, the judge reference set's."""
 
     source: PromptSource
@@ -55,7 +55,7 @@ class SelectPrompts(RecordStep[Prompt]):
 
 
 @dataclass(frozen=True)
-class Generate(RecordStep[Candidate]):
+class Generate(RecordStage[Candidate]):
     """A policy's answers to prompts."""
 
     engine: Engine
@@ -79,10 +79,10 @@ class Generate(RecordStep[Candidate]):
         self, work: Work, prompts: Stored[tuple[Prompt, ...]], policy: Stored[Policy]
     ) -> Metrics:
         asked, n = prompts.value, self.sampling.n
-        parts = work.parts(Candidate, len(asked), max(1, self.engine.part_rows // n))
-        read = parts.done()
-        writing = compute_by_parts(
-            parts,
+        shards = work.shards(Candidate, len(asked), max(1, self.engine.part_rows // n))
+        read = shards.done()
+        writing = compute_in_shards(
+            shards,
             asked,
             lambda _, some: self._write(some, policy.value),
             streams=self.engine.streams,

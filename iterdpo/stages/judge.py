@@ -13,13 +13,13 @@ from iterdpo.records import Candidate, Judgment, Policy, Prompt, Unscored
 from iterdpo.runtime.progress import progress
 from iterdpo.settings import identity
 from iterdpo.stages import names
-from iterdpo.stages.base import Metrics, RecordStep
-from iterdpo.store.shards import compute_by_parts
+from iterdpo.stages.base import Metrics, RecordStage
+from iterdpo.store.shards import compute_in_shards
 from iterdpo.store.stage import Stored, Work
 
 
 @dataclass(frozen=True)
-class JudgeCandidates(RecordStep[Judgment]):
+class JudgeCandidates(RecordStage[Judgment]):
     """What a policy says, as the judge, of candidates."""
 
     judge: Judge
@@ -48,10 +48,10 @@ class JudgeCandidates(RecordStep[Judgment]):
     ) -> Metrics:
         asked = candidates.value
         groups = groups_of(prompts.value, asked, self.judge)
-        parts = work.parts(Judgment, len(groups), part_groups(groups, self.judge))
-        read = sum(len(group.candidates) for group in groups[: parts.done()])
-        judging = compute_by_parts(
-            parts,
+        shards = work.shards(Judgment, len(groups), part_groups(groups, self.judge))
+        read = sum(len(group.candidates) for group in groups[: shards.done()])
+        judging = compute_in_shards(
+            shards,
             groups,
             lambda _, some: ask(self.judge, some, policy.value),
             streams=self.judge.streams,

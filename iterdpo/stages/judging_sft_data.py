@@ -23,9 +23,9 @@ from iterdpo.records import FinishReason, Policy, Unscored, UnscoredReason, Verd
 from iterdpo.runtime.progress import progress
 from iterdpo.settings import key_settings
 from iterdpo.stages import names
-from iterdpo.stages.base import Metrics, RecordStep
+from iterdpo.stages.base import Metrics, RecordStage
 from iterdpo.store.hashing import sha256_of
-from iterdpo.store.shards import compute_by_parts
+from iterdpo.store.shards import compute_in_shards
 from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import write_records
 
@@ -46,7 +46,7 @@ class WrittenVerdict:
 
 
 @dataclass(frozen=True)
-class WriteEftData(RecordStep[JudgingExample]):
+class WriteEftData(RecordStage[JudgingExample]):
     """EFT data: a policy's verdicts that agree with people (arXiv 2401.10020, section 3.1.1)."""
 
     ranked: tuple[RankedAnswers, ...]
@@ -83,8 +83,8 @@ class WriteEftData(RecordStep[JudgingExample]):
             for answer in range(len(item.answers))
         ]
         size = max(1, self.engine.part_rows // self.sampling.n)
-        writing = compute_by_parts(
-            work.parts(WrittenVerdict, len(asked), size),
+        writing = compute_in_shards(
+            work.shards(WrittenVerdict, len(asked), size),
             asked,
             lambda _, some: self._write(some, policy.value),
             streams=self.engine.streams,
@@ -114,8 +114,8 @@ class WriteEftData(RecordStep[JudgingExample]):
         verdicts: list[list[list[SampledVerdict]]] = [
             [[] for _ in item.answers] for item in self.ranked
         ]
-        for said in written:
-            verdicts[said.question][said.answer].append(SampledVerdict(said.text, said.verdict))
+        for item in written:
+            verdicts[item.question][item.answer].append(SampledVerdict(item.text, item.verdict))
         return build_judging_examples(
             self.ranked, verdicts, max_ratio=self.max_ratio, seed=self.sampling.seed
         )
@@ -129,21 +129,23 @@ class WriteEftData(RecordStep[JudgingExample]):
         for number, group in groupby(answers, key=lambda answer: answer.request):
             question, answer = asked[number]
             verdicts: list[WrittenVerdict] = []
-            for said in group:
-                if isinstance(said, PromptTooLong):
-                    told = f"{said.tokens} tokens, at most {said.limit}"
-                    verdict: Verdict = Unscored(UnscoredReason.PROMPT_TOO_LONG, told)
+            for completion in group:
+                if isinstance(completion, PromptTooLong):
+                    lengths = f"{completion.tokens} tokens, at most {completion.limit}"
+                    verdict: Verdict = Unscored(UnscoredReason.PROMPT_TOO_LONG, lengths)
                     verdicts = [
                         WrittenVerdict(question, answer, sample, "", verdict)
                         for sample in range(self.sampling.n)
                     ]
                     break
                 # Read or not, a verdict without its end would be learned as if it ended there.
-                if said.finish_reason is FinishReason.LENGTH:
-                    verdict = Unscored(UnscoredReason.CUT_OFF, said.text)
+                if completion.finish_reason is FinishReason.LENGTH:
+                    verdict = Unscored(UnscoredReason.CUT_OFF, completion.text)
                 else:
-                    verdict = parse_score(said.text, self.low, self.high)
-                verdicts.append(WrittenVerdict(question, answer, said.sample, said.text, verdict))
+                    verdict = parse_score(completion.text, self.low, self.high)
+                verdicts.append(
+                    WrittenVerdict(question, answer, completion.sample, completion.text, verdict)
+                )
             yield verdicts
 
     def demonstration(self, example: JudgingExample) -> Demonstration:

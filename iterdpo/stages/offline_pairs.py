@@ -1,7 +1,7 @@
 """Pairs that somebody gave, in the places of the loop's own prompts, answers, scores and pairs.
 
-Nothing is written and nothing judged: each step reads its part of the same rows. So a given pair
-has the records that any other has, and can be walked back to its file and row.
+Nothing is written and nothing judged: each stage reads its columns of the same rows. So an offline
+pair has the records that any other has, and can be walked back to its file and row.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from iterdpo.records import (
 )
 from iterdpo.runtime.progress import progress
 from iterdpo.stages import names
-from iterdpo.stages.base import Metrics, RecordStep
-from iterdpo.stages.pairs import PairingStep
+from iterdpo.stages.base import Metrics, RecordStage
+from iterdpo.stages.pairs import PairingStage
 from iterdpo.store.packed import packed_ids
 from iterdpo.store.stage import Stored, Work
 
@@ -40,7 +40,7 @@ _NOTHING_SPENT = {**asdict(Usage()), "tokens_per_second": 0.0}
 
 
 @dataclass(frozen=True)
-class SelectOfflinePrompts(RecordStep[Prompt]):
+class SelectOfflinePrompts(RecordStage[Prompt]):
     """The conversations of an iteration's pairs."""
 
     prompts: PairPrompts = field(repr=False)
@@ -72,7 +72,7 @@ class SelectOfflinePrompts(RecordStep[Prompt]):
 
 
 @dataclass(frozen=True)
-class ReadOfflineCandidates(RecordStep[Candidate]):
+class ReadOfflineCandidates(RecordStage[Candidate]):
     """Both answers of every pair, as the tokens that a model of this template would have written.
 
     Prompt and answer are tokenized apart, as they are in use, and an answer ends with the token
@@ -137,7 +137,7 @@ class ReadOfflineCandidates(RecordStep[Candidate]):
 
 
 @dataclass(frozen=True)
-class ReadOfflineScores(RecordStep[Judgment]):
+class ReadOfflineScores(RecordStage[Judgment]):
     """The scores that came with the pairs; 1 and 0 where a row only says which answer is better."""
 
     prompts: PairPrompts = field(repr=False)
@@ -182,7 +182,7 @@ def scores_of(pair: OfflinePair) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class KeepOfflinePairs(PairingStep):
+class KeepOfflinePairs(PairingStage):
     """The pairs of the rows, less those that training cannot use."""
 
     longest: int | None

@@ -9,12 +9,12 @@ from iterdpo.evaluation.oracles import OracleScore
 from iterdpo.evaluation.verifiers import Verifier, score_answer
 from iterdpo.settings import identity
 from iterdpo.stages import names
-from iterdpo.stages.base import Candidates, Metrics, Prompts, RecordStep
+from iterdpo.stages.base import Candidates, Metrics, Prompts, RecordStage
 from iterdpo.store.stage import Work
 
 
 @dataclass(frozen=True)
-class ScoreByOracle(RecordStep[OracleScore]):
+class ScoreByOracle(RecordStage[OracleScore]):
     """The oracle's score of every answer; those to prompts that it does not know have none."""
 
     oracle: Verifier

@@ -24,8 +24,8 @@ from iterdpo.store.tables import RECORDS_FILE, read_records, write_records
 DROPPED_FILE = "dropped.json"
 
 
-class PairingStep:
-    """A step whose result is a ``Pairing``."""
+class PairingStage:
+    """A stage whose result is a ``Pairing``."""
 
     name = names.PAIRS
     version = 1
@@ -46,7 +46,7 @@ class PairingStep:
 
 
 @dataclass(frozen=True)
-class BuildPairs(PairingStep):
+class BuildPairs(PairingStage):
     """Preference pairs from judged candidates, and why the others were dropped."""
 
     strategy: Strategy

@@ -25,7 +25,7 @@ from iterdpo.records import FinishReason, Policy, Prompt
 from iterdpo.runtime.progress import Bar
 from iterdpo.settings import key_settings
 from iterdpo.stages import names
-from iterdpo.stages.base import Metrics, RecordStep
+from iterdpo.stages.base import Metrics, RecordStage
 from iterdpo.store.hashing import derive_seed
 from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import write_records
@@ -61,7 +61,7 @@ class RawGeneration:
 
 
 @dataclass(frozen=True)
-class SelfInstruct(RecordStep[Prompt]):
+class SelfInstruct(RecordStage[Prompt]):
     """The prompts of an iteration, written by a fixed policy (Self-Instruct, arXiv 2212.10560).
 
     Examples are drawn from the given texts that are the loop's and from what the policy has
@@ -118,15 +118,15 @@ class SelfInstruct(RecordStep[Prompt]):
         taken = self._begin(written)
         fewest = math.ceil(self.count / self.asked)
         limit = math.ceil(self.max_tries * fewest)
-        parts = work.parts(RawGeneration, MOST_ROUNDS, 1)
-        done = {number: list(some) for number, some in groupby(parts.records(), _round)}
+        shards = work.shards(RawGeneration, MOST_ROUNDS, 1)
+        done = {number: list(some) for number, some in groupby(shards.records(), _round)}
         label = f"{policy.value.name} writes prompts"
         with Meter(self.engine) as meter, Bar(label, "prompts") as bar:
             while len(taken.kept) < self.count and taken.requests < limit:
                 if (number := taken.rounds) not in done:
                     size = self._round_size(taken)
                     done[number] = list(self._write(iteration, number, size, taken, policy.value))
-                    parts.append(done[number])
+                    shards.append(done[number])
                     work.stop.check()
                 self._take(taken, done[number], iteration)
                 bar.update(min(len(taken.kept), self.count), self.count)

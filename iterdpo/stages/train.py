@@ -81,11 +81,13 @@ class Train:
         given = list(examples_of(pairs.value.kept, candidates.value))
         examples = with_room(given, self.training.max_length)
         if left_out := len(given) - len(examples):
-            said = f"training.max_length={self.training.max_length}: the prompts of {left_out} of "
-            said += f"{len(given)} pairs of iteration {iteration} leave no room for an answer"
+            message = (
+                f"training.max_length={self.training.max_length}: the prompts of {left_out} of "
+            )
+            message += f"{len(given)} pairs of iteration {iteration} leave no room for an answer"
             if not examples:
-                raise UserError(f"{said}; raise it, or give shorter prompts")
-            log.warning("%s: these are not trained on", said)
+                raise UserError(f"{message}; raise it, or give shorter prompts")
+            log.warning("%s: these are not trained on", message)
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "examples.parquet"
             write_records(file, PairExample, examples)

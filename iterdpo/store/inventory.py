@@ -18,7 +18,7 @@ from iterdpo.store.atomic import PARTIAL_PREFIX
 from iterdpo.store.identity import SHORT, Identity, Ref, parents
 from iterdpo.store.manifest import MANIFEST, Manifest, ManifestError, read_manifest
 from iterdpo.store.registry import RUNS_DIR
-from iterdpo.store.run_roots import Root, read_roots
+from iterdpo.store.run_roots import RunRoot, read_run_roots
 from iterdpo.store.runner import LOCKS_DIR
 from iterdpo.store.tables import RECORDS_FILE
 
@@ -28,7 +28,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _WORK = re.compile(re.escape(WORK_PREFIX) + r"([0-9a-f]{64})")
 _PARTIAL = re.compile(re.escape(PARTIAL_PREFIX) + r"(?:([0-9a-f]{12})-)?.*")
 _DAMAGED = re.compile(r"([0-9a-f]{64})\.corrupt-\d+")
-_PART = re.compile(r"\d{8}-(\d{8})\.[0-9a-f]{64}\.parquet")
+_SHARD = re.compile(r"\d{8}-(\d{8})\.[0-9a-f]{64}\.parquet")
 _CHECKPOINT = re.compile(r"[0-9a-f]{12}-step-(\d{8})")
 
 
@@ -101,7 +101,7 @@ class Inventory:
     finished: Mapping[Ref, Finished]
     """In the order in which they were finished."""
     leftovers: tuple[Leftover, ...]
-    runs: tuple[Root, ...]
+    runs: tuple[RunRoot, ...]
 
     def identities(self) -> dict[tuple[str, str], Identity]:
         """Return the identity of every finished stage that can be read, by (stage, key)."""
@@ -173,7 +173,7 @@ def read_store(root: Path) -> Inventory:
         root,
         {item.ref: item for item in finished},
         tuple(leftovers),
-        tuple(read_roots(root)),
+        tuple(read_run_roots(root)),
     )
 
 
@@ -237,10 +237,10 @@ def _leftover(
 def _progress(work: Path) -> str:
     """Return how far unfinished work has come, as its files' names tell."""
     names = [path.name for path in _walk(work, set())]
-    units = [int(name[1]) for text in names if (name := _PART.fullmatch(text))]
+    items = [int(name[1]) for text in names if (name := _SHARD.fullmatch(text))]
     steps = [int(name[1]) for text in names if (name := _CHECKPOINT.fullmatch(text))]
-    said = [f"{max(units)} units"] if units else []
-    return ", ".join([*said, *([f"step {max(steps)}"] if steps else [])])
+    notes = [f"{max(items)} items"] if items else []
+    return ", ".join([*notes, *([f"step {max(steps)}"] if steps else [])])
 
 
 def _listed(directory: Path) -> list[Path]:

@@ -11,9 +11,9 @@ results is decided by the directories.
 
 On NFS ``flock`` is a lock at the server, and holds between hosts. A file system without locks is
 refused rather than served by a marker file, which nobody could take over from a dead host without
-trusting clocks. One mounted to keep locks to a host (``local_lock``, ``localflock``) cannot be told
-apart: two hosts may then compute the same key. That wastes time, but results and their parts still
-appear whole or not at all.
+trusting clocks. One mounted to keep locks to a host (``local_lock``, ``localflock``) cannot be
+distinguished: two hosts may then compute the same key. That wastes time, but results and their
+shards still appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -115,15 +115,15 @@ def _acquired(lock: filelock.BaseFileLock, path: Path) -> bool:
     except RuntimeError as error:
         raise RuntimeError(f"{path}: this thread holds the lock already") from error
     except OSError as error:
-        said = error.strerror or str(error)
+        reason = error.strerror or str(error)
         if error.errno in _NO_LOCKS:
             raise UserError(
-                f"{path}: its file system has no file locks ({said}), so runs could not share the "
-                "store: name one on another file system, store.root=DIR"
+                f"{path}: its file system has no file locks ({reason}), so runs could not share "
+                "the store: name one on another file system, store.root=DIR"
             ) from error
         raise UserError(
-            f"{path}: cannot be opened for locking ({said}): see that its directory can be written "
-            "to, or name another store, store.root=DIR"
+            f"{path}: cannot be opened for locking ({reason}): see that its directory can be "
+            "written to, or name another store, store.root=DIR"
         ) from error
     return True
 
@@ -145,10 +145,10 @@ def _sign(descriptor: int) -> None:
 def _holder(path: Path) -> Holder:
     try:
         with path.open("rb") as file:
-            said = json.loads(file.readline(_LONGEST))
+            values = json.loads(file.readline(_LONGEST))
         return Holder(
-            _printable(said["host"]), int(said["pid"]), _printable(said["user"]),
-            _printable(said["since"]),
+            _printable(values["host"]), int(values["pid"]), _printable(values["user"]),
+            _printable(values["since"]),
         )  # fmt: skip
     except (OSError, ValueError, TypeError, KeyError) as error:
         log.debug("%s does not say who holds it: %r", path, error)

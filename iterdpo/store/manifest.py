@@ -115,8 +115,8 @@ def read_manifest(directory: Path) -> Manifest:
     if values["checksum"] != checksum:
         raise ManifestError(f"{MANIFEST} is not what its stage wrote (its checksum differs)")
     known = {name: values[name] for name in _FIELDS}
-    peaks = values.get("peak_memory")  # absent where nobody measured
-    return Manifest(**known, peak_memory=peaks if isinstance(peaks, dict) else {})
+    peak = values.get("peak_memory")  # absent where nobody measured
+    return Manifest(**known, peak_memory=peak if isinstance(peak, dict) else {})
 
 
 def verify(directory: Path, *, weights: bool = True) -> Manifest:

@@ -11,7 +11,7 @@ from typing import Any
 PAUSE_SECONDS = 0.5
 
 
-class MemoryPeaks:
+class PeakMemory:
     """The most memory seen so far, in bytes."""
 
     def __init__(self) -> None:
@@ -28,12 +28,12 @@ class MemoryPeaks:
 
 
 @contextmanager
-def memory_watched() -> Iterator[MemoryPeaks]:
-    """Watch the memory from the block's begin to its end; the peaks are whole after it.
+def memory_watched() -> Iterator[PeakMemory]:
+    """Watch the memory from the block's begin to its end; the peak is whole after it.
 
     On GPUs PyTorch's own peak is reset at the begin, so blocks must not lie within each other.
     """
-    peaks, over = MemoryPeaks(), threading.Event()
+    peak, over = PeakMemory(), threading.Event()
     cuda = _cuda()
     if cuda:
         for device in range(cuda.device_count()):
@@ -41,21 +41,21 @@ def memory_watched() -> Iterator[MemoryPeaks]:
 
     def watch() -> None:
         while True:
-            peaks.ram = max(peaks.ram, resident_bytes())
+            peak.ram = max(peak.ram, resident_bytes())
             if over.wait(PAUSE_SECONDS):
                 return
 
     watcher = threading.Thread(target=watch, name="memory", daemon=True)
     watcher.start()
     try:
-        yield peaks
+        yield peak
     finally:
         over.set()
         watcher.join()
-        peaks.ram = max(peaks.ram, resident_bytes())
+        peak.ram = max(peak.ram, resident_bytes())
         if cuda := _cuda():
             devices = range(cuda.device_count())
-            peaks.gpu = sum(cuda.max_memory_reserved(device) for device in devices)
+            peak.gpu = sum(cuda.max_memory_reserved(device) for device in devices)
 
 
 def resident_bytes() -> int:

@@ -1,7 +1,7 @@
 """The runs that a store knows: what each uses, and so what is no garbage.
 
 A run that lives holds a lock of its own (see ``locks``), so one that was killed is told from one
-that still goes on. A lock that cannot be tried counts as held: to begin anew is harmless, and two
+that still runs. A lock that cannot be tried counts as held: to begin anew is harmless, and two
 live runs that take each other for one are not. Where a file system keeps locks to a host, a run on
 another host counts as stopped.
 """
@@ -39,7 +39,7 @@ class RunEntry:
     """``<stage>/<key>`` of every result that it asked for, in order."""
     updated: str
     """When this was written, in UTC, ISO 8601."""
-    next_start: str = ""
+    continues: str = ""
     """``run_dir`` of the stopped run that it continues; empty for none."""
 
 
@@ -98,7 +98,7 @@ class RegisteredRun:
             yield Path(stopped.run_dir) if stopped else None
             if stopped:
                 with disk_errors_named(self.root):
-                    self._write(replace(self._entry, next_start=stopped.run_dir))
+                    self._write(replace(self._entry, continues=stopped.run_dir))
 
     def _choose(self, held: ExitStack) -> RunEntry | None:
         """Choose the run to resume; while ``held`` is open, no other run chooses."""
@@ -111,12 +111,12 @@ class RegisteredRun:
         known = entries(self.root)
         for own in known:
             if own.run_dir == self._entry.run_dir:
-                self._entry = replace(self._entry, next_start=own.next_start)
+                self._entry = replace(self._entry, continues=own.continues)
                 return None
         return self._stopped(known)
 
     def _stopped(self, known: Iterable[RunEntry]) -> RunEntry | None:
-        taken = {entry.next_start for entry in known}
+        taken = {entry.continues for entry in known}
         same = [
             entry
             for entry in known

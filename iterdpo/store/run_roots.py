@@ -1,4 +1,4 @@
-"""The runs that a store was told of, gone ones and unreadable ones included: its roots.
+"""The runs that are registered in a store, gone and unreadable ones included: its roots.
 
 A run counts as long as its directory exists. Unlike ``registry.entries``, nothing is left out here:
 whoever deletes must know what it does not know.
@@ -16,7 +16,7 @@ from iterdpo.store.registry import RUNS_DIR
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
+class RunRoot:
     """One run, as it registered itself."""
 
     file: Path
@@ -33,13 +33,13 @@ class Root:
     """Why the registration cannot be read; what the run uses is unknown then."""
 
 
-def read_roots(root: Path) -> list[Root]:
+def read_run_roots(root: Path) -> list[RunRoot]:
     """Return the registered runs of a store, by when they last asked for a stage."""
     runs = [_read(path) for path in sorted((root / RUNS_DIR).glob("[!.]*.json"))]
     return sorted((run for run in runs if run is not None), key=lambda run: run.updated)
 
 
-def _read(path: Path) -> Root | None:
+def _read(path: Path) -> RunRoot | None:
     try:
         values = json.loads(path.read_text("utf-8"))
         directory, updated = Path(values["run_dir"]), str(values["updated"])
@@ -49,8 +49,10 @@ def _read(path: Path) -> Root | None:
     except FileNotFoundError:  # removed meanwhile
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Root(path, Path(), frozenset(), "", False, problem=f"{path}: tells of no run")
-    return Root(path, directory, stages, updated, _exists(directory), finished)
+        return RunRoot(
+            path, Path(), frozenset(), "", False, problem=f"{path}: is no registration of a run"
+        )
+    return RunRoot(path, directory, stages, updated, _exists(directory), finished)
 
 
 def _exists(directory: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Stages: the steps of the loop, each computed once for its key and kept.
+"""Stages of the loop: each is computed once for its key and kept.
 
 A stage's key is the sha256 of the canonical JSON of its name, its version, its settings and its
 arguments; an argument that is itself a stored result counts by its key. So keys depend on nothing
@@ -75,13 +75,13 @@ class Stages:
     on_stage: Callable[[Stored[Any]], None] | None = None
     """Called with every result, computed or read, in order."""
     registered: RegisteredRun | None = None
-    """The run's entry in the store, which tells what it uses."""
+    """The run's entry in the store, which lists what it uses."""
     stop: StopRequest = field(default_factory=StopRequest)
     """Checked between stages and where a stage allows it."""
     used: dict[str, Path] = field(default_factory=dict)
     """Every result this run asked for, by ``<stage>/<key>``: the run's roots in the store."""
     handed_out: list[Stored[Any]] = field(default_factory=list)
-    """Every result as it was given to the caller, to be told to forget."""
+    """Every result as it was given to the caller, for ``forget``."""
 
     def run(self, stage: Stage[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Stored[Result]:
         """Return the stored result of ``stage`` for its inputs, computing it if it is not there.
@@ -146,7 +146,7 @@ class Stages:
         with published_directory(stored.directory) as directory:
             began = time.monotonic()
             work = Work(directory, kept, bound, self.stop)
-            with memory_watched() as peaks:
+            with memory_watched() as peak:
                 metrics = plain(stored.stage.compute(work, *stored.args, **stored.kwargs))
             _require_current(stored)
             manifest = {
@@ -160,7 +160,7 @@ class Stages:
                     if path.is_file()
                 },
                 "seconds": round(time.monotonic() - began, 3),
-                "peak_memory": peaks.as_json(),
+                "peak_memory": peak.as_json(),
                 "versions": dict(self.versions),
             }
             write_text(directory / MANIFEST, manifest_text(manifest))

@@ -13,9 +13,9 @@ from iterdpo.runtime.signals import StopRequest
 from iterdpo.store.hashing import JSON, plain, sha256_of
 from iterdpo.store.identity import Ref
 from iterdpo.store.manifest import MANIFEST
-from iterdpo.store.shards import Parts
+from iterdpo.store.shards import Shards
 
-PARTS_DIR = "parts"
+SHARDS_DIR = "shards"
 
 P = ParamSpec("P")
 Record = TypeVar("Record")
@@ -37,9 +37,9 @@ class Work:
     stop: StopRequest = field(default_factory=StopRequest)
     """To be checked where nothing is lost by stopping."""
 
-    def parts(self, record: type[Record], units: int, part_units: int) -> Parts[Record]:
-        """Open the stage's finished parts: see ``Parts``."""
-        return Parts(self.kept / PARTS_DIR, record, self.inputs_sha256, units, part_units)
+    def shards(self, record: type[Record], items: int, shard_items: int) -> Shards[Record]:
+        """Open the stage's finished shards: see ``Shards``."""
+        return Shards(self.kept / SHARDS_DIR, record, self.inputs_sha256, items, shard_items)
 
 
 class Stage(Protocol[P, Result_co]):
@@ -51,7 +51,7 @@ class Stage(Protocol[P, Result_co]):
 
     @property
     def name(self) -> str:
-        """Which step this is: the folder of its results."""
+        """The folder of its results."""
 
     @property
     def version(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
-from iterdpo.cli.plan import StageEstimate, said, total_of
+from iterdpo.cli.plan import StageEstimate, total_of
 from iterdpo.config.schema import Config
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.manifest import manifest_text
@@ -20,8 +20,8 @@ from tests.narrowing import present
 SMOKE = ("experiment=smoke", "iterations=2", *SMALL)
 
 
-def steps_of(config: Config) -> list[plan.Step]:
-    return [step for _, steps in plan.plan(config) for step in steps]
+def planned_for(config: Config) -> list[plan.PlannedStage]:
+    return [stage for _, stages in plan.plan(config) for stage in stages]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def planned_and_run(libraries: None, store: Path) -> tuple[Config, list[plan.Step]]:
+def planned_and_run(libraries: None, store: Path) -> tuple[Config, list[plan.PlannedStage]]:
     """What was planned over an empty store, and what the run then stored."""
     from hydra import compose, initialize_config_dir
 
@@ -42,51 +42,51 @@ def planned_and_run(libraries: None, store: Path) -> tuple[Config, list[plan.Ste
             overrides=[*SMOKE, "tracking=none", "engine.device=cpu", f"store.root={store}"],
         )
     config = typed(composed)
-    planned = steps_of(config)
+    planned = planned_for(config)
     assert not store.exists()  # planning leaves nothing behind
     run.execute(config, store.parent / "run")
     return config, planned
 
 
 def test_over_an_empty_store_everything_runs_under_the_keys_it_then_has(
-    planned_and_run: tuple[Config, list[plan.Step]], store: Path
+    planned_and_run: tuple[Config, list[plan.PlannedStage]], store: Path
 ) -> None:
     _, planned = planned_and_run
-    assert {step.state for step in planned} == {"runs"}
-    assert {(step.stage, step.key) for step in planned} == {
+    assert {stage.state for stage in planned} == {"runs"}
+    assert {(stage.stage, stage.key) for stage in planned} == {
         (path.parent.parent.name, path.parent.name) for path in store.glob("[!.]*/*/stage.json")
     }
-    candidates = [step for step in planned if step.stage == "candidates"]
+    candidates = [stage for stage in planned if stage.stage == "candidates"]
     assert candidates[0].estimate == StageEstimate(
         8 * 6 * 48, at_most=True
     )  # prompts x n x longest
 
 
 def test_after_the_run_everything_is_cached(
-    planned_and_run: tuple[Config, list[plan.Step]],
+    planned_and_run: tuple[Config, list[plan.PlannedStage]],
 ) -> None:
     config, planned = planned_and_run
-    again = steps_of(config)
-    assert {step.state for step in again} == {"cached"}
-    assert [step.key for step in again] == [step.key for step in planned]
+    again = planned_for(config)
+    assert {stage.state for stage in again} == {"cached"}
+    assert [stage.key for stage in again] == [stage.key for stage in planned]
 
 
 def test_a_changed_setting_is_named_where_it_first_tells(
-    planned_and_run: tuple[Config, list[plan.Step]], configure: Configure, store: Path
+    planned_and_run: tuple[Config, list[plan.PlannedStage]], configure: Configure, store: Path
 ) -> None:
     config = configure(*SMOKE, "training.beta=0.7", f"store.root={store}")
-    by_state = {step.key: step for step in steps_of(config)}
-    runs = [step for step in by_state.values() if step.state == "runs"]
+    by_state = {stage.key: stage for stage in planned_for(config)}
+    runs = [stage for stage in by_state.values() if stage.state == "runs"]
     assert runs[0].stage == "adapter"
     assert runs[0].details == ("settings.training.beta: 0.1 -> 0.7",)
     assert present(runs[0].estimate.seconds) > 0
-    later = next(step for step in runs if step.stage == "candidates")
+    later = next(stage for stage in runs if stage.stage == "candidates")
     assert later.details == (f"after adapter {runs[0].key[:8]}",)
     assert 8 * 6 < present(later.estimate.tokens) < 8 * 6 * 48
 
 
 def test_a_half_done_stage_says_how_far_it_is(
-    planned_and_run: tuple[Config, list[plan.Step]],
+    planned_and_run: tuple[Config, list[plan.PlannedStage]],
     store: Path,
     tmp_path: Path,
     configure: Configure,
@@ -96,20 +96,20 @@ def test_a_half_done_stage_says_how_far_it_is(
     shutil.copytree(store, tmp_path / "store")
     (done,) = sorted((tmp_path / "store" / "candidates").iterdir())[:1]
     parents = json.loads((done / "stage.json").read_text())["parents"]
-    work = done.parent / f".work-{done.name}" / sha256_of([done.name, parents]) / "parts"
+    work = done.parent / f".work-{done.name}" / sha256_of([done.name, parents]) / "shards"
     work.mkdir(parents=True)
     (work / f"{0:08d}-{12:08d}.{'0' * 64}.parquet").write_bytes(b"x")
     shutil.rmtree(done)
-    (half,) = [s for s in steps_of(configure(*SMOKE)) if s.state == "resumes"]
+    (half,) = [s for s in planned_for(configure(*SMOKE)) if s.state == "resumes"]
     assert half.key == done.name
     assert "12" in half.details[0]
     # Work of other results of its parents would not be used.
     work.parent.rename(work.parent.with_name("0" * 64))
-    assert all(step.state != "resumes" for step in steps_of(configure(*SMOKE)))
+    assert all(stage.state != "resumes" for stage in planned_for(configure(*SMOKE)))
 
 
 def test_other_library_versions_are_told(
-    planned_and_run: tuple[Config, list[plan.Step]],
+    planned_and_run: tuple[Config, list[plan.PlannedStage]],
     store: Path,
     tmp_path: Path,
     configure: Configure,
@@ -121,13 +121,13 @@ def test_other_library_versions_are_told(
     manifest = json.loads(path.read_text())
     manifest["versions"]["torch"] = "1.0.0"
     path.write_text(manifest_text(manifest))
-    base = next(step for step in steps_of(configure(*SMOKE)) if step.stage == "base")
+    base = next(stage for stage in planned_for(configure(*SMOKE)) if stage.stage == "base")
     assert base.state == "cached"
     assert "computed with torch 1.0.0, now" in base.details[0]
 
 
 def test_the_command_prints_the_plan_and_leaves_no_run(
-    planned_and_run: tuple[Config, list[plan.Step]], store: Path, tmp_path: Path
+    planned_and_run: tuple[Config, list[plan.PlannedStage]], store: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "iterdpo", "plan=true", *SMOKE, "tracking=none",
                "engine.device=cpu", "training.beta=0.7", f"store.root={store}"]  # fmt: skip
@@ -138,10 +138,10 @@ def test_the_command_prints_the_plan_and_leaves_no_run(
 
 
 def test_estimates_add_up_as_far_as_they_are_known() -> None:
-    steps = [
-        plan.Step("a", "1", "runs", (), StageEstimate(1200, False, 2.0, 500_000)),
-        plan.Step("b", "2", "runs", (), StageEstimate(None, False, 3.4, 1_500_000)),
-        plan.Step("c", "3", "cached"),
+    stages = [
+        plan.PlannedStage("a", "1", "runs", (), StageEstimate(1200, False, 2.0, 500_000)),
+        plan.PlannedStage("b", "2", "runs", (), StageEstimate(None, False, 3.4, 1_500_000)),
+        plan.PlannedStage("c", "3", "cached"),
     ]
-    assert said(total_of(steps)) == "about 1,200 tokens, 5 s, 2.0 MB"
-    assert said(StageEstimate(7, at_most=True)) == "at most 7 tokens"
+    assert str(total_of(stages)) == "about 1,200 tokens, 5 s, 2.0 MB"
+    assert str(StageEstimate(7, at_most=True)) == "at most 7 tokens"

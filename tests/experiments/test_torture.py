@@ -27,14 +27,14 @@ def test_a_run_that_is_killed_at_random_ends_with_the_same_bytes() -> None:
     report = json.loads(done.stdout[done.stdout.index("{") :])
     assert (report["kills"], report["failures"]) == (5, [])
     assert report["work"]["tokens"] > 24 * 6
-    # A part holds 24 rows: so many judgments, and answers of at most 48 tokens.
+    # A shard holds 24 rows: so many judgments, and answers of at most 48 tokens.
     assert 0 <= report["repeated"]["judgments"] <= 5 * PART_ROWS
     assert 0 <= report["repeated"]["tokens"] <= 5 * PART_ROWS * 48
 
 
 def test_writes_are_named_by_what_they_make(tmp_path: Path) -> None:
     names = {
-        "candidates/.work-1/parts/00000000-00000004.x.parquet": "candidates part replace",
+        "candidates/.work-1/shards/00000000-00000004.x.parquet": "candidates shard replace",
         "adapter/.work-1/checkpoints/.partial-1": "adapter kept replace",
         "adapter/0123/adapter": "adapter stage replace",
         ".runs/1.json": ".runs replace",

@@ -27,7 +27,7 @@ from iterdpo.store.identity import Ref, parents
 from iterdpo.store.inventory import read_store
 from iterdpo.store.runner import Stages
 from iterdpo.tools.store.explain import explain
-from iterdpo.tools.store.integrity import damages
+from iterdpo.tools.store.integrity import problems
 from tests.checkpoints import CheckpointOf
 from tests.made_run import answer, choose, config_of
 
@@ -109,7 +109,7 @@ def set_aside(config: Config) -> set[Ref]:
 
 
 def damage_found(config: Config) -> Iterator[str]:
-    for some in damages(read_store(config.store.root)):
+    for some in problems(read_store(config.store.root)):
         yield from (f"{item.ref.short} {item.file} {item.what}" for item in some)
 
 
@@ -210,7 +210,7 @@ def test_between_the_two_nothing_is_mixed_and_every_tool_says_so(
     for name in ("judgments", "pairs", "adapter"):
         assert planned[first[name]].state == "runs"
         assert planned[first[name]].details == (f"the stored one {problem}",)
-    evaluation = next(step for ref, step in planned.items() if ref.stage == "evaluation")
+    evaluation = next(stage for ref, stage in planned.items() if ref.stage == "evaluation")
     assert (evaluation.state, evaluation.details) == ("cached", ())  # M0's
 
     made_from_others = {ref for ref in planned if planned[ref].state == "runs"}
@@ -225,11 +225,11 @@ def test_between_the_two_nothing_is_mixed_and_every_tool_says_so(
         run.records(str(first["judgments"]), Judgment)
 
 
-def states(config: Config) -> dict[Ref, plan.Step]:
+def states(config: Config) -> dict[Ref, plan.PlannedStage]:
     planner = plan.Planner(config.store.root, {})
     recipe = assemble(config, Path(), engine()).recipe
     list(loop.run(recipe, config.iterations, planner))
-    return {Ref(step.stage, step.key): step for step in planner.steps}
+    return {Ref(item.stage, item.key): item for item in planner.planned}
 
 
 @pytest.mark.parametrize("word", ["", "anew"])
@@ -244,7 +244,7 @@ def test_half_done_work_is_resumed_where_the_same_came_out_and_else_removed(
     judgments = store / first["judgments"].stage / first["judgments"].key
     work = judgments.with_name(f".work-{judgments.name}")
     shutil.rmtree(judgments)
-    # 8 of the 24 judgments are kept, in parts of 8, when the engine fails; the candidates are then
+    # 8 of the 24 judgments are kept, in shards of 8, when the engine fails; the candidates are then
     # damaged once more, and are what they were, or others.
     with pytest.raises(UserError, match="the engine is gone"):
         execute.execute(config, tmp_path / "killed", engine(judgments=10, part_rows=8))
@@ -252,7 +252,7 @@ def test_half_done_work_is_resumed_where_the_same_came_out_and_else_removed(
     damage(config, first["candidates"], "records.parquet")
     half = states(config)[first["judgments"]]
     assert half.state == "resumes"
-    assert half.details == ("8 units", f"if the same comes of {first['candidates'].short}")
+    assert half.details == ("8 items", f"if the same comes of {first['candidates'].short}")
 
     caplog.set_level(logging.WARNING)
     again = engine(word, part_rows=8)

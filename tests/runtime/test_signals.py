@@ -81,7 +81,7 @@ def test_a_run_stops_says_how_to_go_on_and_goes_on(
 
     parts = {
         path: path.stat().st_mtime_ns
-        for path in (tmp_path / "store").glob("candidates/.work-*/*/parts/*.parquet")
+        for path in (tmp_path / "store").glob("candidates/.work-*/*/shards/*.parquet")
     }
     again = subprocess.run(
         [sys.executable, "-m", "iterdpo", *command("again")], capture_output=True, text=True,

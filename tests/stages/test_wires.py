@@ -35,4 +35,5 @@ def test_a_result_is_loaded_with_what_it_was_computed_from(stage: type) -> None:
 
 
 def test_every_stage_is_looked_at() -> None:
-    assert len(list(stages())) == 17
+    names = {stage.__name__ for stage in stages()}
+    assert names >= {"PrepareBase", "Generate", "JudgeCandidates", "BuildPairs", "Train", "Measure"}

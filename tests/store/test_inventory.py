@@ -11,7 +11,7 @@ from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import read_store
 from iterdpo.store.manifest import manifest_text
 from iterdpo.tools.store import show
-from iterdpo.tools.store.integrity import Damage, damages, files_to_check
+from iterdpo.tools.store.integrity import Problem, files_to_check, problems
 from tests.store.stores import WHEN, Store, put_loop
 
 
@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def wrong(store: Store) -> list[Any]:
-    return [damage for some in damages(read_store(store.root)) for damage in some]
+    return [item for some in problems(read_store(store.root)) for item in some]
 
 
 def test_finished_stages_come_in_the_order_in_which_they_were_finished(store: Store) -> None:
@@ -42,10 +42,10 @@ def test_sizes_are_those_of_all_files(store: Store) -> None:
 
 def test_what_is_unfinished_or_left_over_is_told_apart(store: Store) -> None:
     key = "ab" * 32
-    store.leave(f"candidates/.work-{key}/parts/00000000-00000064.{key}.parquet", "12", 1)
-    store.leave(f"candidates/.work-{key}/parts/00000064-00000096.{key}.parquet", "345", 2)
+    store.leave(f"candidates/.work-{key}/shards/00000000-00000064.{key}.parquet", "12", 1)
+    store.leave(f"candidates/.work-{key}/shards/00000064-00000096.{key}.parquet", "345", 2)
     store.leave(
-        f"candidates/.work-{key}/parts/00000096-00000128.{key}.parquet.corrupt-1", "6789", 3
+        f"candidates/.work-{key}/shards/00000096-00000128.{key}.parquet.corrupt-1", "6789", 3
     )
     store.leave(f"adapter/.work-{key}/training/{'c' * 12}-step-00000040/model", "1", 1)
     store.leave(f"candidates/.partial-{key[:12]}-x_1/records.parquet", "12", 1)
@@ -66,7 +66,7 @@ def test_what_is_unfinished_or_left_over_is_told_apart(store: Store) -> None:
         ("partial", "candidates", "", 1, "", ".partial-abcd_efg"),
         ("partial", "candidates", key[:12], 2, "", f".partial-{key[:12]}-x_1"),
         ("unfinished", "adapter", key, 1, "step 40", f".work-{key}"),
-        ("unfinished", "candidates", key, 5, "96 units", f".work-{key}"),
+        ("unfinished", "candidates", key, 5, "96 items", f".work-{key}"),
     ]
 
 
@@ -88,7 +88,7 @@ def test_runs_are_read_with_whether_their_directory_is_there(store: Store, tmp_p
     assert (gone.directory, gone.exists, gone.finished) == (tmp_path / "gone", False, False)
     assert (here.directory, here.exists, here.finished) == (tmp_path / "here", True, True)
     assert here.stages == {ref}
-    assert bad.problem == f"{store.root / '.runs' / 'bad.json'}: tells of no run"
+    assert bad.problem == f"{store.root / '.runs' / 'bad.json'}: is no registration of a run"
 
 
 def test_a_stage_is_used_with_all_that_it_was_made_from(store: Store) -> None:
@@ -177,7 +177,7 @@ def test_what_was_written_passes(store: Store) -> None:
     put_loop(store)
     assert wrong(store) == []
     assert files_to_check(read_store(store.root)) == 10 + 12
-    assert len(list(damages(read_store(store.root)))) == 22
+    assert len(list(problems(read_store(store.root)))) == 22
 
 
 def test_each_damaged_missing_and_extra_file_is_named(store: Store) -> None:
@@ -189,10 +189,10 @@ def test_each_damaged_missing_and_extra_file_is_named(store: Store) -> None:
     (directory / "b" / "new").write_text("")
     (directory / "link").symlink_to("/")
     assert wrong(store) == [
-        Damage(ref, "a", "differs from what was written"),
-        Damage(ref, "b/c", "is missing"),
-        Damage(ref, "b/new", "is not one of its files"),
-        Damage(ref, "link", "is not one of its files"),
+        Problem(ref, "a", "differs from what was written"),
+        Problem(ref, "b/c", "is missing"),
+        Problem(ref, "b/new", "is not one of its files"),
+        Problem(ref, "link", "is not one of its files"),
     ]
 
 
@@ -207,9 +207,9 @@ def test_a_manifest_must_hash_to_its_directorys_name(store: Store) -> None:
     other = "is of another key: its identity does not hash to the directory's name"
     found = sorted(wrong(store), key=lambda item: item.ref.stage)
     assert found == [
-        Damage(settings, "stage.json", other),
-        Damage(stage, "stage.json", other),
-        Damage(text, "stage.json", "is not JSON"),
+        Problem(settings, "stage.json", other),
+        Problem(stage, "stage.json", other),
+        Problem(text, "stage.json", "is not JSON"),
     ]
 
 
@@ -217,7 +217,7 @@ def test_a_stage_under_another_stages_name_is_named(store: Store) -> None:
     ref = store.put("s", {"x": 1})
     (store.root / "other").mkdir()
     store.at(ref).rename(store.root / "other" / ref.key)
-    assert wrong(store) == [Damage(Ref("other", ref.key), "stage.json", "is of another stage: s")]
+    assert wrong(store) == [Problem(Ref("other", ref.key), "stage.json", "is of another stage: s")]
 
 
 def test_a_stage_that_goes_while_it_is_read_is_not_damaged(store: Store) -> None:
@@ -226,7 +226,7 @@ def test_a_stage_that_goes_while_it_is_read_is_not_damaged(store: Store) -> None
     (store.at(ref) / "a").unlink()
     (store.at(ref) / "stage.json").unlink()
     store.at(ref).rmdir()
-    assert [damage for some in damages(found) for damage in some] == []
+    assert [item for some in problems(found) for item in some] == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from iterdpo.store.inventory import read_store
 from iterdpo.store.manifest import ManifestError, manifest_text, read_manifest
 from iterdpo.store.runner import Stages
 from iterdpo.store.stage import Work
-from iterdpo.tools.store.integrity import damages
+from iterdpo.tools.store.integrity import problems
 
 
 class Count:
@@ -89,7 +89,7 @@ def test_whatever_lies_in_its_place_is_named_set_aside_and_written_again(
     assert "\n" not in str(caught.value)
     found = read_store(tmp_path)
     assert [item.problem for item in found.finished.values()] == [str(caught.value)]
-    assert [len(some) for some in damages(found)] == [1]
+    assert [len(some) for some in problems(found)] == [1]
     again = Stages(tmp_path, versions={"torch": "2.13.0"}).run(Count())
     assert again.computed
     assert f"{path.parent}/{caught.value}; set aside as {again.key}.corrupt-1" in caplog.text

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from iterdpo.store import peak_memory as peaks
+from iterdpo.store import peak_memory as peak
 from iterdpo.store.peak_memory import highest, memory_watched, resident_bytes
 
 MIB = 2**20
@@ -29,7 +29,7 @@ def until(holds: Callable[[], object]) -> None:
 
 
 def test_memory_that_is_given_back_within_the_block_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peaks, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(peak, "PAUSE_SECONDS", 0.01)
     before = resident_bytes()
     with memory_watched() as seen:
         held = filled(256 * MIB)
@@ -40,7 +40,7 @@ def test_memory_that_is_given_back_within_the_block_counts(monkeypatch: pytest.M
 
 
 def test_what_the_block_left_is_seen_however_short_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peaks, "PAUSE_SECONDS", 3600)
+    monkeypatch.setattr(peak, "PAUSE_SECONDS", 3600)
     before = resident_bytes()
     with memory_watched() as seen:
         until(lambda: seen.ram)  # the first look is over

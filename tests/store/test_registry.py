@@ -84,7 +84,7 @@ def live(tmp_path: Path) -> Iterator[Live]:
         process.communicate()
 
 
-def next_start(root: Path, name: str) -> Any:
+def continued_by(root: Path, name: str) -> Any:
     """Return what a new run of the configuration goes on from; it ends at once, unfinished."""
     place = root.parent / name
     place.mkdir(exist_ok=True)
@@ -98,9 +98,9 @@ def test_the_same_command_finds_the_run_that_was_stopped(tmp_path: Path) -> None
     root = tmp_path / "store"
     registered(root, "other", config="d")
     registered(root, "done").finish()
-    assert next_start(root, "first") is None
+    assert continued_by(root, "first") is None
     registered(root, "stopped")
-    assert next_start(root, "again") == tmp_path / "stopped"
+    assert continued_by(root, "again") == tmp_path / "stopped"
 
 
 def test_a_run_is_gone_on_from_once_and_then_the_one_that_did(tmp_path: Path) -> None:
@@ -111,22 +111,22 @@ def test_a_run_is_gone_on_from_once_and_then_the_one_that_did(tmp_path: Path) ->
     with second.living(), second.continued() as stopped:
         assert stopped == tmp_path / "stopped"
     second.uses(["candidates/1"])
-    assert next_start(root, "third") == tmp_path / "second"
+    assert continued_by(root, "third") == tmp_path / "second"
     second.finish()  # as if the third had never been: what it went on from stays taken
     (tmp_path / "third").rmdir()
-    assert next_start(root, "fourth") is None
+    assert continued_by(root, "fourth") is None
 
 
 def test_a_run_in_a_directory_of_its_own_keeps_what_it_goes_on_from(tmp_path: Path) -> None:
     root = tmp_path / "store"
     registered(root, "stopped")
-    assert next_start(root, "second") == tmp_path / "stopped"
+    assert continued_by(root, "second") == tmp_path / "stopped"
     again = RegisteredRun(root, tmp_path / "second", "c")
     with again.living(), again.continued() as stopped:
         assert stopped is None  # the directory has all that it needs
     again.uses(["candidates/1"])
     again.finish()
-    assert next_start(root, "third") is None
+    assert continued_by(root, "third") is None
 
 
 def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(
@@ -135,11 +135,11 @@ def test_a_run_that_lives_is_not_gone_on_from_until_it_is_killed(
     root = tmp_path / "store"
     first, said = live("first")
     assert said == "None"
-    assert next_start(root, "second") is None
+    assert continued_by(root, "second") is None
     shutil.rmtree(tmp_path / "second")
     first.kill()
     first.wait()
-    assert next_start(root, "third") == tmp_path / "first"
+    assert continued_by(root, "third") == tmp_path / "first"
 
 
 def test_of_a_stopped_run_two_that_live_get_it_once(tmp_path: Path, live: Live) -> None:
@@ -170,17 +170,17 @@ def test_without_locks_a_run_goes_on_from_none(
 
     registered(tmp_path / "store", "stopped")
     monkeypatch.setattr("fcntl.flock", flock)
-    assert next_start(tmp_path / "store", "second") is None
+    assert continued_by(tmp_path / "store", "second") is None
 
 
 def test_a_lock_that_cannot_be_tried_counts_as_held(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    assert next_start(root, "first") is None
+    assert continued_by(root, "first") is None
     registered(root, "first")
     (lock,) = set((root / ".runs").glob("*.lock")) - set((root / ".runs").glob("config-*"))
     lock.unlink()
     lock.mkdir()
-    assert next_start(root, "second") is None
+    assert continued_by(root, "second") is None
 
 
 def test_a_run_of_somebody_else_that_cannot_be_looked_into_is_left_out(

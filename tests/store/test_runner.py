@@ -234,13 +234,13 @@ def test_work_that_a_kill_left_beside_a_finished_stage_goes_and_what_was_set_asi
 ) -> None:
     directory = Stages(tmp_path).run(Add(1)).directory
     kept = directory.parent / f".work-{directory.name}"
-    (kept / "parts").mkdir(parents=True)
-    (kept / "parts" / "1.parquet").write_text("left")
+    (kept / "shards").mkdir(parents=True)
+    (kept / "shards" / "1.parquet").write_text("left")
     assert not Stages(tmp_path).run(Add(1)).computed
     assert not kept.exists()
-    (kept / "parts").mkdir(parents=True)
-    (kept / "parts" / "1.parquet").write_text("left")
-    (kept / "parts" / "2.parquet.corrupt-1").write_text("damaged")
+    (kept / "shards").mkdir(parents=True)
+    (kept / "shards" / "1.parquet").write_text("left")
+    (kept / "shards" / "2.parquet.corrupt-1").write_text("damaged")
     Stages(tmp_path).run(Add(1))
     assert [path.name for path in kept.rglob("*.*")] == ["2.parquet.corrupt-1"]
 

@@ -19,12 +19,12 @@ from iterdpo.errors import UserError
 from iterdpo.records import Prompt
 from iterdpo.store import shards as module
 from iterdpo.store.atomic import PARTIAL_PREFIX, disk_errors_named, remove_all_but_damaged
-from iterdpo.store.shards import Parts, compute_by_parts
+from iterdpo.store.shards import Shards, compute_in_shards
 from iterdpo.store.tables import write_records
 from tests.narrowing import present
 
 ROOT = Path(__file__).resolve().parents[2]
-UNITS, PART = 10, 3  # four parts, the last of one unit
+UNITS, PART = 10, 3  # four shards, the last of one item
 
 
 class Killed(BaseException):
@@ -70,39 +70,39 @@ class Process:
             raise Killed
         self.steps.append(name)
 
-    def compute(self, start: int, units: Sequence[int]) -> Iterator[list[Prompt]]:
-        for unit in units:
+    def compute(self, start: int, items: Sequence[int]) -> Iterator[list[Prompt]]:
+        for item in items:
             self.step("compute")
-            yield records_of(start, unit)
+            yield records_of(start, item)
 
 
-def records_of(start: int, unit: int) -> list[Prompt]:
-    # None, one or two records a unit, and different ones if the part began elsewhere.
-    return [Prompt(f"{start}/{unit}/{n}", f"text {unit}", "test") for n in range(unit % 3)]
+def records_of(start: int, item: int) -> list[Prompt]:
+    # None, one or two records a item, and different ones if the shard began elsewhere.
+    return [Prompt(f"{start}/{item}/{n}", f"text {item}", "test") for n in range(item % 3)]
 
 
-def compute(start: int, units: Sequence[int]) -> list[list[Prompt]]:
-    return [records_of(start, unit) for unit in units]
+def compute(start: int, items: Sequence[int]) -> list[list[Prompt]]:
+    return [records_of(start, item) for item in items]
 
 
 def opened(
-    directory: Path, units: int = UNITS, part: int = PART, key: str = "key"
-) -> Parts[Prompt]:
-    return Parts(directory, Prompt, key, units, part)
+    directory: Path, items: int = UNITS, shard: int = PART, key: str = "key"
+) -> Shards[Prompt]:
+    return Shards(directory, Prompt, key, items, shard)
 
 
-def run(directory: Path, how: Any = compute, units: int = UNITS, part: int = PART) -> list[Prompt]:
-    return list(compute_by_parts(opened(directory, units, part), range(units), how))
+def run(directory: Path, how: Any = compute, items: int = UNITS, shard: int = PART) -> list[Prompt]:
+    return list(compute_in_shards(opened(directory, items, shard), range(items), how))
 
 
 def run_process(
-    directory: Path, dies_at: int | None = None, units: int = UNITS, part: int = PART
+    directory: Path, dies_at: int | None = None, items: int = UNITS, shard: int = PART
 ) -> tuple[Process, list[Prompt] | None]:
     """Run in a process of its own; return it and its records, None if it was killed."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         process = Process(monkeypatch, dies_at)
         try:
-            return process, run(directory, process.compute, units, part)
+            return process, run(directory, process.compute, items, shard)
         except Killed:
             return process, None
 
@@ -124,19 +124,19 @@ def table(directory: Path, records: list[Prompt] | None) -> bytes:
 
 @pytest.fixture
 def whole(tmp_path: Path) -> tuple[Path, list[Prompt]]:
-    """A directory with every part, and its records."""
-    directory = tmp_path / "whole" / "parts"
+    """A directory with every shard, and its records."""
+    directory = tmp_path / "whole" / "shards"
     return directory, run(directory)
 
 
 def test_parts_hold_all_records_in_order(whole: tuple[Path, list[Prompt]]) -> None:
     directory, records = whole
     starts = [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
-    expected = [record for unit in range(UNITS) for record in records_of(starts[unit], unit)]
+    expected = [record for item in range(UNITS) for record in records_of(starts[item], item)]
     assert records == expected
-    parts = opened(directory)
-    assert list(parts.records()) == expected
-    assert (parts.done(), parts.due()) == (UNITS, range(UNITS, UNITS))
+    shards = opened(directory)
+    assert list(shards.records()) == expected
+    assert (shards.done(), shards.due()) == (UNITS, range(UNITS, UNITS))
     ranges = sorted(path.name.partition(".")[0] for path in directory.iterdir())
     assert ranges == ["00000000-00000003", "00000003-00000006", "00000006-00000009",
                       "00000009-00000010"]  # fmt: skip
@@ -149,9 +149,9 @@ def test_finished_parts_are_read_and_only_the_others_computed(
     max(directory.iterdir()).unlink()  # as if it had not been reached
     asked = []
 
-    def noting(start: Any, units: Any) -> Any:
-        asked.append((start, list(units)))
-        return compute(start, units)
+    def noting(start: Any, items: Any) -> Any:
+        asked.append((start, list(items)))
+        return compute(start, items)
 
     assert opened(directory).done() == 9
     assert run(directory, noting) == records
@@ -163,13 +163,13 @@ def test_finished_parts_are_read_and_only_the_others_computed(
 
 def test_records_come_as_they_are_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = Process(monkeypatch)
-    records = compute_by_parts(opened(tmp_path), range(UNITS), process.compute)
+    records = compute_in_shards(opened(tmp_path), range(UNITS), process.compute)
     assert [next(records), next(records)] == [*records_of(0, 1), records_of(0, 2)[0]]
     assert process.steps == ["compute"] * 3
 
 
 def test_a_part_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:
-    process, _ = run_process(tmp_path, units=1)
+    process, _ = run_process(tmp_path, items=1)
     assert process.steps == ["compute", "write", "fsync", "replace", "unlink", "fsync directory"]
 
 
@@ -180,8 +180,8 @@ def test_a_run_killed_at_any_step_goes_on_to_the_same_bytes(
     directory, records = whole
 
     def prepared(name: Any) -> Any:
-        again = tmp_path / name / "parts"
-        if damaged:  # then the steps of setting parts aside are among those
+        again = tmp_path / name / "shards"
+        if damaged:  # then the steps of setting shards aside are among those
             flip(sorted(shutil.copytree(directory, again).iterdir()))
         return again
 
@@ -201,18 +201,18 @@ def test_a_run_killed_at_any_step_goes_on_to_the_same_bytes(
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 12), st.integers(1, 5), st.lists(st.integers(0, 30), max_size=5))
 def test_any_kills_lose_a_part_each_at_most(
-    tmp_path_factory: pytest.TempPathFactory, units: Any, part: Any, kills: Any
+    tmp_path_factory: pytest.TempPathFactory, items: Any, shard: Any, kills: Any
 ) -> None:
-    directory = tmp_path_factory.mktemp("killed") / "parts"
+    directory = tmp_path_factory.mktemp("killed") / "shards"
     computed = 0
     for dies_at in kills:
-        process, _ = run_process(directory, dies_at, units, part)
+        process, _ = run_process(directory, dies_at, items, shard)
         computed += process.computed
-    process, resumed = run_process(directory, None, units, part)
+    process, resumed = run_process(directory, None, items, shard)
     clean = directory.with_name("clean")
-    assert resumed == run(clean, units=units, part=part)
+    assert resumed == run(clean, items=items, shard=shard)
     assert contents(directory) == contents(clean)  # a kill never looks like damage
-    assert process.computed + computed <= units + len(kills) * part
+    assert process.computed + computed <= items + len(kills) * shard
 
 
 def test_a_killed_process_leaves_whole_parts(
@@ -221,16 +221,16 @@ def test_a_killed_process_leaves_whole_parts(
     code = """
 import sys
 from pathlib import Path
-from tests.store.test_shards import compute, opened, compute_by_parts, UNITS
-def slowly(start, units):
-    for record in compute(start, units):
+from tests.store.test_shards import compute, opened, compute_in_shards, UNITS
+def slowly(start, items):
+    for record in compute(start, items):
         print(start, flush=True)
         if start:
             sys.stdin.readline()
         yield record
-list(compute_by_parts(opened(Path(sys.argv[1])), range(UNITS), slowly))
+list(compute_in_shards(opened(Path(sys.argv[1])), range(UNITS), slowly))
 """
-    directory = tmp_path / "parts"
+    directory = tmp_path / "shards"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(directory)],
         stdin=subprocess.PIPE,
@@ -247,35 +247,39 @@ list(compute_by_parts(opened(Path(sys.argv[1])), range(UNITS), slowly))
     assert contents(directory) == contents(whole[0])
 
 
-def flip(parts: list[Path]) -> None:
-    content = bytearray(parts[1].read_bytes())
+def flip(shards: list[Path]) -> None:
+    content = bytearray(shards[1].read_bytes())
     content[len(content) // 2] ^= 1
-    parts[1].write_bytes(content)
+    shards[1].write_bytes(content)
 
 
-def shift(parts: list[Path]) -> None:
-    # The third part says that it were the second.
-    range_of_second = parts[1].name.partition(".")[0]
-    parts[1].unlink()
-    parts[2].rename(parts[2].with_name(range_of_second + parts[2].name[len(range_of_second) :]))
+def shift(shards: list[Path]) -> None:
+    # The third shard says that it were the second.
+    range_of_second = shards[1].name.partition(".")[0]
+    shards[1].unlink()
+    shards[2].rename(shards[2].with_name(range_of_second + shards[2].name[len(range_of_second) :]))
 
 
-def directory_instead(parts: list[Path]) -> None:
-    parts[1].unlink()
-    parts[1].mkdir()
+def directory_instead(shards: list[Path]) -> None:
+    shards[1].unlink()
+    shards[1].mkdir()
 
 
 @pytest.mark.parametrize(
     ("damage", "said", "left"),
     [
         (flip, "sha256 differs", 3),
-        (lambda parts: os.truncate(parts[1], parts[1].stat().st_size - 1), "sha256 differs", 3),
-        (lambda parts: parts[1].write_bytes(b""), "sha256 differs", 3),
-        (lambda parts: parts[1].write_bytes(parts[2].read_bytes()), "sha256 differs", 3),
+        (lambda shards: os.truncate(shards[1], shards[1].stat().st_size - 1), "sha256 differs", 3),
+        (lambda shards: shards[1].write_bytes(b""), "sha256 differs", 3),
+        (lambda shards: shards[1].write_bytes(shards[2].read_bytes()), "sha256 differs", 3),
         (shift, "sha256 differs", 2),
-        (lambda parts: parts[1].rename(parts[1].with_suffix(".x.parquet")), "sha256 differs", 3),
-        (lambda parts: parts[1].rename(parts[1].with_name("00001.parquet")), "is not the part", 3),
-        (lambda parts: parts[1].unlink(), "is not the part that is due", 2),
+        (lambda shards: shards[1].rename(shards[1].with_suffix(".x.parquet")), "sha256 differs", 3),
+        (
+            lambda shards: shards[1].rename(shards[1].with_name("00001.parquet")),
+            "is not the shard",
+            3,
+        ),
+        (lambda shards: shards[1].unlink(), "is not the shard that is due", 2),
         (directory_instead, "cannot be read (Is a directory)", 3),
     ],
 )
@@ -295,7 +299,7 @@ def test_a_damaged_part_is_named_set_aside_and_computed_again(
     assert warning.levelno == logging.WARNING
     assert str(wrong[0]) in warning.message
     assert said in warning.message
-    assert "units from 3 on are computed again" in warning.message
+    assert "items from 3 on are computed again" in warning.message
     aside = sorted(directory.glob("*.corrupt-*"))
     assert aside == [path.with_name(f"{path.name}.corrupt-1") for path in wrong]
     assert len(aside) == left
@@ -318,10 +322,10 @@ def test_a_part_damaged_again_keeps_both_copies(whole: tuple[Path, list[Prompt]]
     ("opening", "kept"),
     [
         ({"key": "another"}, 0),
-        ({"part": 4}, 0),
-        ({"units": 9}, 9),
-        ({"units": 11}, 9),
-        ({"units": 0}, 0),
+        ({"shard": 4}, 0),
+        ({"items": 9}, 9),
+        ({"items": 11}, 9),
+        ({"items": 0}, 0),
     ],
 )
 def test_parts_of_another_key_or_division_are_not_used(
@@ -360,7 +364,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(
     code: int,
     step: str,
 ) -> None:
-    directory = tmp_path / "full" / "parts"
+    directory = tmp_path / "full" / "shards"
     opened(directory).append([record for made in compute(0, range(PART)) for record in made])
     (finished,) = directory.iterdir()
 
@@ -392,8 +396,8 @@ def test_a_disk_that_may_not_be_written_is_named(
         raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(os, "mkdir", forbidden)
-    with pytest.raises(UserError, match=r"parts: cannot be read and written \(.*store\.root="):
-        opened(tmp_path / "parts")
+    with pytest.raises(UserError, match=r"shards: cannot be read and written \(.*store\.root="):
+        opened(tmp_path / "shards")
 
 
 class SafetensorError(Exception):
@@ -430,7 +434,7 @@ def test_other_errors_come_through(tmp_path: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     assert not isinstance(caught.value, UserError)
     with pytest.raises(RuntimeError, match="half way"):
-        run(tmp_path, lambda start, units: (_ for _ in ()).throw(RuntimeError("half way")))
+        run(tmp_path, lambda start, items: (_ for _ in ()).throw(RuntimeError("half way")))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -452,10 +456,10 @@ def test_cleared_parts_are_gone_and_what_was_set_aside_is_not(
 
 def test_wrong_use_is_refused(whole: tuple[Path, list[Prompt]]) -> None:
     directory, _ = whole
-    with pytest.raises(ValueError, match="all 10 units are finished"):
+    with pytest.raises(ValueError, match="all 10 items are finished"):
         opened(directory).append([])
-    with pytest.raises(ValueError, match="9 units for parts of 10"):
-        next(compute_by_parts(opened(directory), range(9), compute))
-    for units, part in [(-1, 3), (3, 0)]:
-        with pytest.raises(ValueError, match="units in parts of"):
-            opened(directory, units, part)
+    with pytest.raises(ValueError, match="9 items for shards of 10"):
+        next(compute_in_shards(opened(directory), range(9), compute))
+    for items, shard in [(-1, 3), (3, 0)]:
+        with pytest.raises(ValueError, match="items in shards of"):
+            opened(directory, items, shard)

@@ -19,7 +19,7 @@ from iterdpo.tools.store import show, show_lineage
 from iterdpo.tools.store.explain import explain
 from iterdpo.tools.store.export import export
 from iterdpo.tools.store.garbage import delete, find_garbage, in_use
-from iterdpo.tools.store.integrity import damages, files_to_check
+from iterdpo.tools.store.integrity import files_to_check, problems
 from iterdpo.tools.store.lineage import lineages
 
 DEFAULT = Path("store")
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     listing = add("list", _list, "list stages, unfinished work, leftovers and the runs")
     listing.add_argument("--stage", metavar="NAME", help="this stage only")
     add("verify", _verify, "compare every file with the hash its stage recorded; repairs nothing")
-    why = add("why", _why, "say why a stage was computed instead of read")
+    why = add("why", _explain, "say why a stage was computed instead of read")
     _stage_and_key(why)
     lineage = add("lineage", _lineage, "walk a pair back to its prompt, answers, judgments, seeds")
     lineage.add_argument("pair", metavar="PAIR_ID", help="id of the pair, or its beginning")
@@ -103,15 +103,15 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     found = read_store(arguments.store)
-    checked = progress(damages(found), files_to_check(found), "verifying", "files")
-    wrong = [damage for some in checked for damage in some]
-    show.damage(wrong, len(found.finished))
+    checked = progress(problems(found), files_to_check(found), "verifying", "files")
+    wrong = [problem for some in checked for problem in some]
+    show.integrity(wrong, len(found.finished))
     return 1 if wrong else 0
 
 
-def _why(arguments: argparse.Namespace) -> int:
+def _explain(arguments: argparse.Namespace) -> int:
     found = read_store(arguments.store)
-    show.why(explain(found, found.find(arguments.stage, arguments.key)))
+    show.explanation(explain(found, found.find(arguments.stage, arguments.key)))
     return 0
 
 
@@ -129,8 +129,8 @@ def _lineage(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     stage = read_store(arguments.store).find(arguments.stage, arguments.key)
-    said = export(stage, arguments.file, force=arguments.force)
-    show.line(f"{arguments.file}: {stage.ref.short}, {said}")
+    summary = export(stage, arguments.file, force=arguments.force)
+    show.line(f"{arguments.file}: {stage.ref.short}, {summary}")
     return 0
 
 

@@ -35,7 +35,7 @@ _TREES = {
     ADAPTER_DIR: "the adapter, for PeftModel.from_pretrained(base, {})",
     MODEL_DIR: "the weights, for AutoModelForCausalLM.from_pretrained({})",
 }
-"""What is exported as it lies in its stage, and what is said of it."""
+"""What is exported as it lies in its stage, with its description."""
 
 
 def export(stage: Finished, target: Path, *, force: bool = False) -> str:
@@ -72,8 +72,8 @@ def _written(stage: Finished, target: Path, kind: str) -> str:
         with _directory(target) as work:
             shutil.copytree(stage.directory / kind, work, dirs_exist_ok=True)
             if kind == MODEL_DIR:
-                told = {"stage": stage.ref.stage, "key": stage.ref.key}
-                (work / _OWN_FILE).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+                provenance = {"stage": stage.ref.stage, "key": stage.ref.key}
+                (work / _OWN_FILE).write_text(json.dumps(provenance, indent=2) + "\n", "utf-8")
         return _TREES[kind].format(repr(str(target)))
     if kind == _PARQUET:
         with _file(target) as place:
@@ -91,10 +91,10 @@ def _written(stage: Finished, target: Path, kind: str) -> str:
 
 def _kind(stage: Finished, target: Path) -> str:
     suffix = target.suffix.lower()
-    for tree, said in _TREES.items():
+    for tree, description in _TREES.items():
         if (stage.directory / tree).is_dir():
             if _SUFFIX.fullmatch(suffix):
-                what = said.partition(",")[0]
+                what = description.partition(",")[0]
                 raise UserError(
                     f"{target}: no file holds {what}; name a directory, without a suffix"
                 )

@@ -22,15 +22,15 @@ from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import Inventory
 from iterdpo.store.locks import HeldError, locked, refuse
 from iterdpo.store.registry import RUNS_DIR
-from iterdpo.store.run_roots import Root, read_roots
+from iterdpo.store.run_roots import RunRoot, read_run_roots
 from iterdpo.store.runner import LOCKS_DIR
 
 DAY = 86_400.0
 """In seconds."""
 SETTLED = 3_600.0
-"""Seconds after which a write that no lock tells of is taken for dead."""
+"""Seconds after which a write without a lock is taken for dead."""
 
-_ASKED = "a run has asked for it meanwhile"
+_NEEDED = "a run needs it by now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class Garbage:
     """In bytes."""
     when: float
     """When it was last written, in seconds since the epoch."""
-    why: str
+    reason: str
     """Why it may go; of what stays, why it stays."""
     for_runs: bool = False
     """Whether a run that asks for its stage would use it."""
 
-    def but(self, why: str) -> Garbage:
+    def but(self, reason: str) -> Garbage:
         """Return it with another reason."""
-        return replace(self, why=why)
+        return replace(self, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def delete(root: Path, item: Garbage) -> str | None:
     """Delete one piece of garbage, under the lock of its stage.
 
     Returns:
-        None when it is gone, else why it was left: it is in use, or a run asked for it meanwhile.
+        None when it is gone, else why it was left: it is in use, or a run needs it by now.
 
     Raises:
         UserError: it cannot be deleted.
@@ -136,13 +136,13 @@ def _needed(inventory: Inventory) -> set[Ref]:
             )
     counting = [run for run in inventory.runs if run.exists]
     if not counting:
-        why = "no run is registered"
+        reason = "no run is registered"
         if inventory.runs:
             last = inventory.runs[-1].directory
-            why = f"the directory of every registered run is gone, the last one {last}"
+            reason = f"the directory of every registered run is gone, the last one {last}"
         raise UserError(
-            f"{inventory.root / RUNS_DIR}: {why}; everything would count as garbage, so nothing is "
-            f"deleted; if that is meant, delete {inventory.root} itself"
+            f"{inventory.root / RUNS_DIR}: {reason}; everything would count as garbage, so nothing "
+            f"is deleted; if that is meant, delete {inventory.root} itself"
         )
     needed = inventory.closure(ref for run in counting for ref in run.stages)
     for ref in sorted(needed & inventory.finished.keys()):
@@ -158,32 +158,32 @@ def _unneeded(inventory: Inventory, needed: set[Ref]) -> Iterator[Garbage]:
     gone = _gone_users(inventory)
     for ref, stage in inventory.finished.items():
         if ref not in needed:
-            why = _nobody("no registered run uses it", gone.get(ref))
+            reason = _nobody("no registered run uses it", gone.get(ref))
             if stage.problem:
-                why += f"; {stage.problem}"
-            yield Garbage(stage.directory, *ref, stage.size, stage.when, why, for_runs=True)
+                reason += f"; {stage.problem}"
+            yield Garbage(stage.directory, *ref, stage.size, stage.when, reason, for_runs=True)
     for item in inventory.leftovers:
         ref = Ref(item.stage, item.key)
         if item.kind == "partial":
-            why = "left by a write that was killed"
+            reason = "left by a write that was killed"
         elif item.kind == "damaged":
-            why = "was set aside as damaged"
+            reason = "was set aside as damaged"
         elif ref in inventory.finished:
-            why = "its stage is finished"
+            reason = "its stage is finished"
         elif ref not in needed:
-            why = _nobody("unfinished, and no registered run asks for it", gone.get(ref))
+            reason = _nobody("unfinished, and no registered run asks for it", gone.get(ref))
         else:
             continue
         awaited = item.kind == "unfinished" and ref not in inventory.finished
-        yield Garbage(item.path, item.stage, item.key, item.size, item.when, why, awaited)
+        yield Garbage(item.path, item.stage, item.key, item.size, item.when, reason, awaited)
 
 
-def _gone_users(inventory: Inventory) -> Mapping[Ref, Root]:
+def _gone_users(inventory: Inventory) -> Mapping[Ref, RunRoot]:
     gone = [run for run in inventory.runs if not run.exists]
     return {ref: run for run in gone for ref in inventory.closure(run.stages)}
 
 
-def _nobody(otherwise: str, gone: Root | None) -> str:
+def _nobody(otherwise: str, gone: RunRoot | None) -> str:
     return f"its run's directory is gone: {gone.directory}" if gone else otherwise
 
 
@@ -219,17 +219,17 @@ def _unused(root: Path, item: Garbage, make: bool = True) -> Iterator[None]:
 
 def _delete(root: Path, item: Garbage) -> str | None:
     path = item.path
-    if _asked_for(root, item):
-        return _ASKED
+    if _needed_since(root, item):
+        return _NEEDED
     # Renamed first: a stage must never be seen with some of its files.
     away = path.with_name(f"{PARTIAL_PREFIX}{item.key[:12]}-{secrets.token_hex(4)}")
     try:
         path.rename(away)
     except FileNotFoundError:  # whoever held the lock has removed it
         return None
-    if _asked_for(root, item):
+    if _needed_since(root, item):
         away.rename(path)
-        return _ASKED
+        return _NEEDED
     if away.is_dir() and not away.is_symlink():
         shutil.rmtree(away)
     else:
@@ -237,6 +237,6 @@ def _delete(root: Path, item: Garbage) -> str | None:
     return None
 
 
-def _asked_for(root: Path, item: Garbage) -> bool:
+def _needed_since(root: Path, item: Garbage) -> bool:
     ref = Ref(item.stage, item.key)
-    return item.for_runs and any(ref in run.stages and run.exists for run in read_roots(root))
+    return item.for_runs and any(ref in run.stages and run.exists for run in read_run_roots(root))

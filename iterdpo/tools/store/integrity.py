@@ -17,7 +17,7 @@ from iterdpo.store.manifest import MANIFEST
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
+class Problem:
     """A file that is not what its stage wrote, or what else a stage does not agree with."""
 
     ref: Ref
@@ -27,14 +27,14 @@ class Damage:
 
 
 def files_to_check(inventory: Inventory) -> int:
-    """Return how many items ``damages`` yields: a file each, and one a stage for the rest."""
+    """Return how many items ``problems`` yields: a file each, and one a stage for the rest."""
     return sum(
         1 + len(item.manifest.files if item.manifest else ())
         for item in inventory.finished.values()
     )
 
 
-def damages(inventory: Inventory) -> Iterator[list[Damage]]:
+def problems(inventory: Inventory) -> Iterator[list[Problem]]:
     """Yield, file by file and then for each stage as a whole, what is wrong with it."""
     results = {
         ref: item.manifest.result_sha256
@@ -45,8 +45,8 @@ def damages(inventory: Inventory) -> Iterator[list[Damage]]:
         for name, expected in item.manifest.files.items() if item.manifest else ():
             what = _wrong_file(item.directory / name, expected)
             # A stage that was removed meanwhile is not damaged.
-            yield [Damage(item.ref, name, what)] if what and item.directory.is_dir() else []
-        yield [Damage(item.ref, *wrong) for wrong in _wrong_stage(item, results)]
+            yield [Problem(item.ref, name, what)] if what and item.directory.is_dir() else []
+        yield [Problem(item.ref, *wrong) for wrong in _wrong_stage(item, results)]
 
 
 def _wrong_file(path: Path, expected: str) -> str:

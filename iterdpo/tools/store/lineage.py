@@ -1,6 +1,6 @@
 """One preference pair, walked back: its prompt, both answers, both judgments, and the policies.
 
-Knows the loop's steps by the names of their stages and by the records they keep. What the records
+Knows the loop's stages by their names and by the records they keep. What the records
 say of each other is compared on the way: a disagreement is reported, never smoothed over.
 """
 
@@ -156,11 +156,11 @@ def _disagreements(
 ) -> Iterator[str]:
     if pair["prompt"] != prompt["text"]:
         yield "the pair's prompt is not the text of the prompt it names"
-    for who, said in (("wrote", "policy"), ("judged", "judge")):
-        name, fingerprint = given[said]
-        if pair[said] != fingerprint:
+    for verb, role in (("wrote", "policy"), ("judged", "judge")):
+        name, fingerprint = given[role]
+        if pair[role] != fingerprint:
             yield (
-                f"the pair says that {pair[said]} {who}, its stage was given {name}, {fingerprint}"
+                f"the pair says that {pair[role]} {verb}, its stage was given {name}, {fingerprint}"
             )
     for side, answer in answers.items():
         candidate, judgment = answer.candidate, answer.judgment
@@ -233,5 +233,5 @@ def _columns(record: type, there: Set[str]) -> Iterator[str]:
 
 
 def _line(error: Exception) -> str:
-    said = f"{type(error).__name__}: {error}"
-    return " ".join(said.split())[:200]
+    text = f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:200]

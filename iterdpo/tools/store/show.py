@@ -15,7 +15,7 @@ from iterdpo.store.identity import SHORT, Ref, describe
 from iterdpo.store.inventory import Finished, Inventory, Leftover
 from iterdpo.tools.store.explain import Explanation
 from iterdpo.tools.store.garbage import Garbage
-from iterdpo.tools.store.integrity import Damage
+from iterdpo.tools.store.integrity import Problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,7 +75,7 @@ def inventory(found: Inventory, stage: str | None = None) -> None:
     _problems(stages)
 
 
-def damage(found: Sequence[Damage], stages: int) -> None:
+def integrity(found: Sequence[Problem], stages: int) -> None:
     """Write what verifying found."""
     for item in found:
         line(f"{item.ref.short}  {item.file}: {item.what}")
@@ -89,7 +89,7 @@ def damage(found: Sequence[Damage], stages: int) -> None:
     )
 
 
-def why(found: Explanation) -> None:
+def explanation(found: Explanation) -> None:
     """Write why a stage was computed."""
     this, other = found.stage, found.nearest
     for reason in found.set_aside:
@@ -121,7 +121,7 @@ def garbage(items: Iterable[Garbage], heading: str) -> None:
         return
     reasons: dict[str, list[Garbage]] = {}
     for item in items:
-        reasons.setdefault(item.why, []).append(item)
+        reasons.setdefault(item.reason, []).append(item)
     for reason, group in reasons.items():
         line(f"  {reason}:")
         _table(None, [_garbage_row(item) for item in group], right=(2,))

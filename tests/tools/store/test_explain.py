@@ -234,7 +234,7 @@ def test_libraries_and_earlier_damage_are_named(tmp_path: Path) -> None:
     store.put("s", {"x": 1}, versions={"torch": "2.12.0", "peft": "0.20", "trl": "1"})
     ref = store.put("s", {"x": 2}, versions={"torch": "2.13.0", "trl": "1", "vllm": "0.31"})
     store.leave(f"s/{ref.key}.corrupt-1/stage.json")
-    store.leave(f"s/.work-{ref.key}/parts/x.corrupt-1")  # a part, not the stage
+    store.leave(f"s/.work-{ref.key}/shards/x.corrupt-1")  # a part, not the stage
     inventory = read_store(tmp_path)
     found = explain(inventory, inventory.finished[ref])
     assert found.versions == (

@@ -14,7 +14,7 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.store.identity import Ref
 from iterdpo.store.inventory import read_store
-from iterdpo.store.run_roots import Root, read_roots
+from iterdpo.store.run_roots import RunRoot, read_run_roots
 from iterdpo.tools.store import garbage as garbage_module
 from iterdpo.tools.store.garbage import Garbage, Sorted, delete, find_garbage, in_use
 from tests.store.stores import WHEN, Store, put_loop
@@ -83,7 +83,7 @@ def test_what_no_run_asked_for_goes_and_parents_of_what_stays_stay(
     # The latest first, so that nothing is left without what it was made from.
     order = [loop.second[name] for name in ("pairs", "judgments", "candidates", "prompts")]
     assert named(found.garbage) == [tuple(ref) for ref in order]
-    assert {item.why for item in found.garbage} == {"no registered run uses it"}
+    assert {item.reason for item in found.garbage} == {"no registered run uses it"}
     assert found.kept == ()
 
 
@@ -94,7 +94,7 @@ def test_the_directory_of_a_run_that_is_gone_is_the_reason(
     store.register(run_dir, loop.pairs, name="1" * 16)
     store.register(tmp_path / "gone", loop.adapter, name="2" * 16)
     found = collect(store)
-    reasons = {item.path.parent.name: item.why for item in found.garbage}
+    reasons = {item.path.parent.name: item.reason for item in found.garbage}
     assert reasons == {
         "adapter": f"its run's directory is gone: {tmp_path / 'gone'}",
         "prompts": "no registered run uses it",
@@ -120,7 +120,9 @@ def test_what_a_run_uses_must_be_known(store: Store, run_dir: Path) -> None:
     store.register(run_dir, loop.adapter)
     bad = store.root / ".runs" / "bad.json"
     bad.write_text("{}")
-    with pytest.raises(UserError, match=r"bad\.json: tells of no run, so what it uses is unknown"):
+    with pytest.raises(
+        UserError, match=r"bad\.json: is no registration of a run, so what it uses is unknown"
+    ):
         collect(store)
     bad.unlink()
     (store.at(loop.adapter) / "stage.json").write_text("{}")
@@ -133,16 +135,16 @@ def test_a_stage_of_another_version_that_no_run_needs_goes(store: Store, run_dir
     (store.at(old) / "stage.json").write_text("[]")
     store.register(run_dir, new)
     (item,) = collect(store).garbage
-    assert (item.key, item.why[:40]) == (old.key, "no registered run uses it; stage.json ha")
+    assert (item.key, item.reason[:40]) == (old.key, "no registered run uses it; stage.json ha")
 
 
 def test_unfinished_work_stays_as_long_as_a_run_asks_for_it(store: Store, run_dir: Path) -> None:
     done = store.put("s", {})
     asked, other = Ref("s", "1" * 64), Ref("s", "2" * 64)
     for ref in (done, asked, other):
-        store.leave(f"s/.work-{ref.key}/parts/x", "12")
+        store.leave(f"s/.work-{ref.key}/shards/x", "12")
     store.register(run_dir, done, asked)
-    reasons = {item.key: (item.why, item.size) for item in collect(store).garbage}
+    reasons = {item.key: (item.reason, item.size) for item in collect(store).garbage}
     assert reasons == {
         done.key: ("its stage is finished", 2),
         other.key: ("unfinished, and no registered run asks for it", 2),
@@ -160,7 +162,7 @@ def test_leftovers_of_killed_writes_go_unless_they_may_still_be_written(
     found = collect(store)
     assert named(found.garbage) == [("s", f".partial-{KEY[:12]}-abc"), ("s", ".partial-abc")]
     assert named(found.kept) == [("", ".partial-abc")]
-    assert found.kept[0].why == "may still be being written"
+    assert found.kept[0].reason == "may still be being written"
 
 
 def test_what_was_set_aside_as_damaged_goes_only_when_asked_for(
@@ -169,11 +171,11 @@ def test_what_was_set_aside_as_damaged_goes_only_when_asked_for(
     ref = store.put("s", {})
     store.register(run_dir, ref)
     store.leave(f"s/{KEY}.corrupt-1/stage.json")
-    store.leave(f"s/.work-{KEY}/parts/good")
-    store.leave(f"s/.work-{KEY}/parts/bad.corrupt-1")
+    store.leave(f"s/.work-{KEY}/shards/good")
+    store.leave(f"s/.work-{KEY}/shards/bad.corrupt-1")
     kept = collect(store)
     assert named(kept.garbage) == []
-    assert sorted((item.path.name, item.why) for item in kept.kept) == [
+    assert sorted((item.path.name, item.reason) for item in kept.kept) == [
         (f".work-{KEY}", "holds what was set aside as damaged; --corrupt deletes both"),
         (f"{KEY}.corrupt-1", "set aside as damaged; --corrupt deletes it"),
         ("bad.corrupt-1", "set aside as damaged; --corrupt deletes it"),
@@ -192,7 +194,9 @@ def test_what_is_young_stays(store: Store, run_dir: Path) -> None:
     store.register(run_dir, refs[2])
     found = collect(store, older_than_days=1.0)
     assert named(found.garbage) == [("s", refs[0].key)]
-    assert [(item.key, item.why) for item in found.kept] == [(refs[1].key, "younger than 1 days")]
+    assert [(item.key, item.reason) for item in found.kept] == [
+        (refs[1].key, "younger than 1 days")
+    ]
 
 
 def test_a_clock_that_is_behind_keeps_nothing_that_nobody_asked_to_keep(
@@ -227,7 +231,7 @@ def test_garbage_is_deleted_and_nothing_else_changes(store: Store, run_dir: Path
 def test_what_a_live_process_holds_is_left_and_named(store: Store, run_dir: Path) -> None:
     refs = [store.put("s", {"x": x}) for x in range(2)]
     store.register(run_dir, refs[1])
-    store.leave(f"t/.work-{KEY}/parts/x")
+    store.leave(f"t/.work-{KEY}/shards/x")
     store.leave(f"t/.partial-{KEY[:12]}-abc/x")
     with held(store.root / ".locks" / f"t-{KEY}") as pid:
         found = collect(store)
@@ -260,15 +264,15 @@ def test_a_stage_that_a_run_asks_for_meanwhile_is_there_again(
     item = next(item for item in collect(store).garbage if item.stage == "adapter")
     looked = []
 
-    def read(root: Path) -> list[Root]:
+    def read(root: Path) -> list[RunRoot]:
         looked.append(item.path.exists())
         if len(looked) == moment:
             store.register(run_dir, loop.pairs, loop.adapter)
-        return read_roots(root)
+        return read_run_roots(root)
 
-    monkeypatch.setattr(garbage_module, "read_roots", read)
+    monkeypatch.setattr(garbage_module, "read_run_roots", read)
     before = snapshot(store.at(loop.adapter))
-    assert delete(store.root, item) == "a run has asked for it meanwhile"
+    assert delete(store.root, item) == "a run needs it by now"
     assert looked == [True, False][:moment]
     assert snapshot(store.at(loop.adapter)) == before
 
