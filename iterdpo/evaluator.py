@@ -67,7 +67,7 @@ class Evaluator:
             recipe.judge_measured, self.reference_prompts, self.reference_answers, judge
         )
         evaluation = stages.run(
-            recipe.measure,
+            recipe.evaluate,
             held_out=self.held_out,
             sampled=sampled,
             greedy=greedy,

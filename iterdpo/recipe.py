@@ -12,7 +12,7 @@ from iterdpo.pairing.base import Pairing
 from iterdpo.records import Candidate, Judgment, Policy, Prompt, Unscored
 from iterdpo.stages.base import Candidates, Judgments, Pairs, PrepareBase, Prompts
 from iterdpo.stages.compare import Compare
-from iterdpo.stages.evaluate import Measure
+from iterdpo.stages.evaluate import EvaluatePolicy
 from iterdpo.stages.gains import MeasureAgreement, MeasureBaselines, MeasureGains
 from iterdpo.stages.generate import Generate
 from iterdpo.stages.head_to_head import CountComparisons, Rate
@@ -53,7 +53,7 @@ class Recipe:
     """None where what ``tune`` makes stays an adapter."""
     train: Stage[[int, Stored[Policy], Stored[Policy], Pairs, Candidates], Policy]
     """Of the iteration's number, the policy to start from, and the reference."""
-    measure: Measure
+    evaluate: EvaluatePolicy
     score: ScoreByOracle | None
     """None without an oracle."""
     compare: Compare | None

@@ -21,7 +21,7 @@ from iterdpo.prompts.base import PromptSource
 from iterdpo.recipe import Recipe
 from iterdpo.stages import names
 from iterdpo.stages.base import PrepareBase
-from iterdpo.stages.evaluate import Measure
+from iterdpo.stages.evaluate import EvaluatePolicy
 from iterdpo.stages.gains import MeasureAgreement, MeasureBaselines, MeasureGains
 from iterdpo.stages.generate import Generate, SelectPrompts
 from iterdpo.stages.head_to_head import CountComparisons, Rate
@@ -95,7 +95,7 @@ def make_recipe(
             engine=engine,
             max_engine_gap=config.engine.max_gap if config.engine.serve == "dequantized" else None,
         ),
-        measure=Measure(oracle, scale),
+        evaluate=EvaluatePolicy(oracle, scale),
         score=ScoreByOracle(oracle) if oracle else None,
         compare=make_comparison(config, engine, oracle),
         count_comparisons=CountComparisons(ordered=evaluation.arbiter != "oracle"),

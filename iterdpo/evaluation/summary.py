@@ -199,7 +199,7 @@ class BaselineSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class EarlyStop:
     """An end before the last iteration, by an alarm."""
 
     iteration: int
@@ -269,7 +269,7 @@ class Summary:
     """Empty without an oracle."""
     alarms: tuple[Alarm, ...]
     best: Best
-    stopped: Stopped | None
+    stopped: EarlyStop | None
     canaries: Mapping[str, CanaryResult]
     """By the fingerprint of each policy that the engine applied."""
     run: RunSummary

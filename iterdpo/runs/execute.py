@@ -51,7 +51,7 @@ def execute(
 
     Raises:
         UserError: something the user can put right; whatever was computed is in the store.
-        LineageError: a proof of correctness failed.
+        LineageError: a run-time check of correctness failed.
     """
     quiet_libraries()
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from iterdpo.evaluation.summary import (
     SUMMARY_VERSION,
     BaselineSummary,
     ComparisonSummary,
+    EarlyStop,
     EngineSummary,
     IterationStages,
     IterationSummary,
@@ -26,7 +27,6 @@ from iterdpo.evaluation.summary import (
     RunSummary,
     StageSeconds,
     StageUsage,
-    Stopped,
     Summary,
     TrainingSummary,
 )
@@ -52,7 +52,7 @@ class SummaryBuilder:
         self._against_baselines: list[ComparisonSummary] = []
         self._measured: list[PolicyEvaluation] = []
         self._ratings: tuple[Rating, ...] = ()
-        self._stopped: Stopped | None = None
+        self._stopped: EarlyStop | None = None
 
     def add(self, done: Round, costs: RoundCosts) -> None:
         """Add a model and, unless it is M0, the iteration that made it."""
@@ -67,7 +67,7 @@ class SummaryBuilder:
             self._ratings = measured.ratings.value
         if measured.stops and done.iteration < self.config.iterations:
             raised = ", ".join(alarm.name for alarm in measured.health.value.alarms)
-            self._stopped = Stopped(
+            self._stopped = EarlyStop(
                 done.iteration,
                 f"stopped after iteration {done.iteration} of {self.config.iterations} by "
                 f"health.on_alarm=stop ({raised})",

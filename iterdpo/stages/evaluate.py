@@ -16,7 +16,7 @@ from iterdpo.store.stage import Stored, Work
 
 
 @dataclass(frozen=True)
-class Measure(ValueStage[Evaluation]):
+class EvaluatePolicy(ValueStage[Evaluation]):
     """What was measured of one policy on the held-out prompts and the judge reference set."""
 
     oracle: Verifier | None
@@ -54,5 +54,5 @@ class Measure(ValueStage[Evaluation]):
 
 
 def measured_from(evaluation: Stored[Evaluation]) -> Mapping[str, Stored[Any]]:
-    """Return what an evaluation was made from, by the names of ``Measure.compute``."""
+    """Return what an evaluation was made from, by the names of ``EvaluatePolicy.compute``."""
     return evaluation.kwargs

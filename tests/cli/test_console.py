@@ -14,7 +14,7 @@ import pytest
 from iterdpo.cli import console
 from iterdpo.evaluation.gains import Gains
 from iterdpo.evaluation.health import Alarm
-from iterdpo.evaluation.summary import Stopped, Summary
+from iterdpo.evaluation.summary import EarlyStop, Summary
 from tests import summaries
 from tests.summaries import estimate
 
@@ -70,7 +70,7 @@ def test_a_run_that_an_alarm_ended_says_so(
     summary: Summary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = "stopped after iteration 1 of 3 by [x]"
-    assert said in shown(replace(summary, stopped=Stopped(1, said)), tmp_path, capsys)
+    assert said in shown(replace(summary, stopped=EarlyStop(1, said)), tmp_path, capsys)
 
 
 def test_alarms_are_told_with_their_own_model(

@@ -17,7 +17,7 @@ from iterdpo.errors import UserError
 from iterdpo.evaluation.gains import Gains
 from iterdpo.evaluation.health import Alarm
 from iterdpo.evaluation.ratings import Rating
-from iterdpo.evaluation.summary import SUMMARY_VERSION, Stopped, Summary
+from iterdpo.evaluation.summary import SUMMARY_VERSION, EarlyStop, Summary
 from iterdpo.evaluation.summary_file import SUMMARY_FILE, read_summary, write_summary
 from tests import summaries
 from tests.summaries import estimate
@@ -38,7 +38,7 @@ def whole() -> Summary:
         ratings=(Rating("M0", 0.0, None, None),),
         temperature_baselines=(summaries.baseline(0.7, 3.0, False), summaries.baseline(0.4, 3.5)),
         alarms=(Alarm(1, "max_tie_rate", 0.5, 0.25, "M1: too many ties"),),
-        stopped=Stopped(1, "stopped"),
+        stopped=EarlyStop(1, "stopped"),
         canaries={"ab": CanaryResult("applied", 16, 0, 0.5, 0.1, 0.4, 1e-6)},
     )
 

@@ -13,7 +13,7 @@ from iterdpo.assemble import assemble
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
 from iterdpo.engines.scripted import ScriptedScores
-from iterdpo.evaluation.summary import Stopped
+from iterdpo.evaluation.summary import EarlyStop
 from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Comparison, Policy
@@ -124,7 +124,7 @@ def test_an_alarm_ends_the_run_when_told_to(
     assert alarm.threshold == 1.25
     assert "chosen answers are 1.50 times as long" in caplog.text
     said = "stopped after iteration 1 of 3 by health.on_alarm=stop (max_length_ratio)"
-    assert result.stopped == Stopped(1, said)
+    assert result.stopped == EarlyStop(1, said)
     assert said in capsys.readouterr().out
     assert result == read_summary(tmp_path / "run")
     assert (result.comparisons, result.ratings) == ((), ())

@@ -55,7 +55,7 @@ class RecordingStages:
 
 STAGES = (
     "base select held_out reference_prompts generate answer answer_greedily answer_reference judge "
-    "judge_measured build_pairs train measure score compare count_comparisons rate measure_pairs "
+    "judge_measured build_pairs train evaluate score compare count_comparisons rate measure_pairs "
     "measure_baselines measure_gains measure_agreement check"
 ).split()
 

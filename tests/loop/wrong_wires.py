@@ -31,7 +31,7 @@ def wrong_wires(
     stages.run(recipe.train, policy, policy, pairs, candidates)  # type: ignore[arg-type, call-arg]
     stages.run(recipe.check, 0, policy)  # type: ignore[call-arg]
     stages.run(
-        recipe.measure,
+        recipe.evaluate,
         held_out=prompts,
         sampled=candidates,
         greedy=candidates,

@@ -11,7 +11,7 @@ from iterdpo.engines.base import Engine, Sampling
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy
 from iterdpo.runtime.progress import progress
-from iterdpo.tools.benchmark.formats import Question
+from iterdpo.tools.benchmark.formats import BenchmarkQuestion
 from iterdpo.tools.compare.answers import write_answers
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def answer_questions(
     engine: Engine,
     policy: Policy,
-    questions: Sequence[Question],
+    questions: Sequence[BenchmarkQuestion],
     sampling: Sampling,
     system: str | None,
     *,
@@ -69,7 +69,7 @@ def answer_questions(
     return [tuple(turns) for turns in given]
 
 
-def request_of(question: Question, given: Sequence[str], system: str | None) -> Request:
+def request_of(question: BenchmarkQuestion, given: Sequence[str], system: str | None) -> Request:
     """Return the conversation up to the next turn: as many turns are done as answers are given."""
     messages = [Message("system", system)] if system else []
     for text, answer in zip(question.turns, given, strict=False):

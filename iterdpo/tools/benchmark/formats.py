@@ -35,7 +35,7 @@ MT_BENCH_OTHER = 0.7
 
 
 @dataclass(frozen=True)
-class Question:
+class BenchmarkQuestion:
     """One question: what is asked turn by turn, and what its benchmark wants back with it."""
 
     turns: tuple[str, ...]
@@ -50,7 +50,7 @@ class Writer(Protocol):
 
     def __call__(
         self,
-        questions: Sequence[Question],
+        questions: Sequence[BenchmarkQuestion],
         answers: Sequence[Sequence[str]],
         model: str,
         now: float,
@@ -65,7 +65,7 @@ class Writer(Protocol):
         """
 
 
-def read_questions(path: Path, kind: Format) -> list[Question]:
+def read_questions(path: Path, kind: Format) -> list[BenchmarkQuestion]:
     """Read a benchmark's own file of questions.
 
     Raises:
@@ -79,7 +79,7 @@ def read_questions(path: Path, kind: Format) -> list[Question]:
 
 
 def write_alpaca_eval(
-    questions: Sequence[Question], answers: Sequence[Sequence[str]], model: str, now: float
+    questions: Sequence[BenchmarkQuestion], answers: Sequence[Sequence[str]], model: str, now: float
 ) -> str:
     """Return AlpacaEval's ``model_outputs``."""
     rows = [
@@ -91,7 +91,7 @@ def write_alpaca_eval(
 
 
 def write_arena_hard(
-    questions: Sequence[Question], answers: Sequence[Sequence[str]], model: str, now: float
+    questions: Sequence[BenchmarkQuestion], answers: Sequence[Sequence[str]], model: str, now: float
 ) -> str:
     """Return Arena-Hard-Auto's ``model_answer`` lines."""
     rows = [
@@ -112,7 +112,7 @@ def write_arena_hard(
 
 
 def write_mt_bench(
-    questions: Sequence[Question], answers: Sequence[Sequence[str]], model: str, now: float
+    questions: Sequence[BenchmarkQuestion], answers: Sequence[Sequence[str]], model: str, now: float
 ) -> str:
     """Return MT-Bench's ``model_answer`` lines."""
     rows = [
@@ -140,23 +140,23 @@ SUFFIXES: Mapping[Format, str] = {
 }  # fmt: skip
 
 
-def _question(path: Path, number: int, entry: Any, kind: Format) -> Question:
+def _question(path: Path, number: int, entry: Any, kind: Format) -> BenchmarkQuestion:
     where = f"--questions={path}: entry {number}"
     if not isinstance(entry, dict):
         raise UserError(f"{where} is no object; name the benchmark's own file")
     if kind == "alpaca_eval":
         text = _text(where, entry, "instruction")
         extra = entry.get("input")
-        return Question((f"{text}\n\n{extra}" if extra else text,), entry)
+        return BenchmarkQuestion((f"{text}\n\n{extra}" if extra else text,), entry)
     if kind == "arena_hard":
         _need(where, entry, "uid")
-        return Question((_text(where, entry, "prompt"),), entry, temperature=0.0)
+        return BenchmarkQuestion((_text(where, entry, "prompt"),), entry, temperature=0.0)
     _need(where, entry, "question_id")
     turns = entry.get("turns")
     if not (isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns)):
         raise UserError(f"{where} has no list of texts 'turns', as {kind} has")
     heat = MT_BENCH_TEMPERATURES.get(str(entry.get("category")), MT_BENCH_OTHER)
-    return Question(tuple(turns), entry, temperature=heat)
+    return BenchmarkQuestion(tuple(turns), entry, temperature=heat)
 
 
 def _text(where: str, entry: Mapping[str, Any], name: str) -> str:

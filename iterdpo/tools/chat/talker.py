@@ -40,7 +40,7 @@ class Talker(Protocol):
 
 
 class StreamingEngine(TransformersEngine):
-    """Implements ``Talker`` on the engine of a run: the same weights, the same proven adapters."""
+    """Implements ``Talker`` on a run's engine: the same weights, the same verified adapters."""
 
     def reply(self, request: Request, policy: Policy, sampling: Sampling) -> Iterator[str]:
         with self._applied(policy) as (model, chat):

@@ -118,7 +118,7 @@ def model_of(run: Run, device: str | None = None) -> ModelConfig:
 
 
 def engine_of(run: Run, name: EngineSetting | None = None) -> Engine:
-    """Return the run's engine, or the one named; each adapter is proven before it answers."""
+    """Return the run's engine, or the one named; each adapter is verified before it answers."""
     config = replace(run.config, model=model_of(run))
     if name is not None:
         config = replace(config, engine=config.engine.but(backend=name))

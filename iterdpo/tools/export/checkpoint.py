@@ -15,7 +15,7 @@ from iterdpo.models.loading import free_memory
 from iterdpo.models.prequantized import PREQUANTIZED
 from iterdpo.records import Policy
 from iterdpo.store.atomic import disk_errors_named, published_directory, write_text
-from iterdpo.tools.export.proof import as_json, prove
+from iterdpo.tools.export.check import as_json, check_checkpoint
 
 On = Literal["original", "dequantized"]
 
@@ -39,7 +39,7 @@ def export(
     """Write ``policy`` to ``target`` as a checkpoint and return a line that says what it is.
 
     The sum of base and adapter is formed in float32 on the CPU (4 bytes a parameter), rounded once,
-    and held against the policy (see ``proof``) before the directory gets its name.
+    and held against the policy (see ``check``) before the directory gets its name.
 
     Args:
         policy: the model.
@@ -65,9 +65,9 @@ def export(
                     "copied as they are; leave the option out"
                 )
             said = _copy(policy, source, work)
-            proof: Mapping[str, object] = {"copied": str(checkpoint_sha256(work))}
+            check: Mapping[str, object] = {"copied": str(checkpoint_sha256(work))}
         else:
-            said, proof = _merge(policy, source, work, dtype, trust_remote_code)
+            said, check = _merge(policy, source, work, dtype, trust_remote_code)
         lineage = {
             "model": policy.name,
             "fingerprint": policy.fingerprint,
@@ -76,7 +76,7 @@ def export(
             "quantization": policy.base.quantization,
             "adapter_sha256": policy.adapter.sha256 if policy.adapter else None,
             "on": on if policy.base.quantization != "none" else "original",
-            "proof": proof,
+            "check": check,
         }
         write_text(work / LINEAGE_FILE, json.dumps(lineage, indent=2) + "\n")
     return said
@@ -132,12 +132,12 @@ def _merge(
     for name in _OF_THE_BASE:
         (work / name).unlink(missing_ok=True)
     _declare(work / "config.json", dtype)
-    proof = prove(under, work, dtype, trust_remote_code)
-    kept = "" if proof.lost is None else f", {1 - proof.lost:.1%} of the adapter's effect kept"
+    check = check_checkpoint(under, work, dtype, trust_remote_code)
+    kept = "" if check.lost is None else f", {1 - check.lost:.1%} of the adapter's effect kept"
     return (
         f"{policy.name} merged, in {dtype}: its logits are the policy's to "
-        f"{proof.difference:.1g} of their size ({proof.tolerance:.1g} is allowed){kept}",
-        as_json(proof),
+        f"{check.difference:.1g} of their size ({check.tolerance:.1g} is allowed){kept}",
+        as_json(check),
     )
 
 

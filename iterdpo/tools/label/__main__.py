@@ -13,7 +13,7 @@ from iterdpo.errors import UserError
 from iterdpo.runtime.terminal import harmless, run_tool
 
 if TYPE_CHECKING:
-    from iterdpo.tools.label.task import Task
+    from iterdpo.tools.label.task import LabelTask
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,8 +92,8 @@ def _make(arguments: argparse.Namespace) -> None:
     sys.stdout.write(f"{key}: tells the sides apart; keep it from those who label\n")
 
 
-def _require_free(key: Path, task: Task, *, force: bool) -> None:
-    """Refuse to replace the key of another page: what was labelled on it could not be read."""
+def _require_free(key: Path, task: LabelTask, *, force: bool) -> None:
+    """Refuse to replace the key of another page: what was labeled on it could not be read."""
     from iterdpo.tools.label.task import read_key
 
     if force or not key.exists():
@@ -106,19 +106,19 @@ def _require_free(key: Path, task: Task, *, force: bool) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from iterdpo.tools.label.annotations import check_marks, read_marks
+    from iterdpo.tools.label.annotations import check_annotations, read_annotations
     from iterdpo.tools.label.result import label_lines, result_of
     from iterdpo.tools.label.show import lines_of
     from iterdpo.tools.label.task import KEY_SUFFIX, read_key
 
-    marks = read_marks(arguments.imported)
+    annotations = read_annotations(arguments.imported)
     if arguments.key:
         key = arguments.key
         task = read_key(key)
     else:
-        key, task = _find_key(marks[0].task, arguments)
-    check_marks(marks, task)
-    result = result_of(task, marks)
+        key, task = _find_key(annotations[0].task, arguments)
+    check_annotations(annotations, task)
+    result = result_of(task, annotations)
     for line in lines_of(result):
         sys.stdout.write(harmless(line) + "\n")
     stem = key.name.removesuffix(KEY_SUFFIX)
@@ -126,7 +126,7 @@ def _import(arguments: argparse.Namespace) -> None:
     if task.kind != "models":
         written.append((
             key.with_name(f"{stem}.labels.jsonl"),
-            label_lines(task, marks),
+            label_lines(task, annotations),
             ": trains with judge=human judge.labels=FILE",
         ))  # fmt: skip
     for place, text, what in written:
@@ -134,7 +134,7 @@ def _import(arguments: argparse.Namespace) -> None:
         sys.stdout.write(f"{place}{what}\n")
 
 
-def _find_key(task: str, arguments: argparse.Namespace) -> tuple[Path, Task]:
+def _find_key(task: str, arguments: argparse.Namespace) -> tuple[Path, LabelTask]:
     from iterdpo.tools.label.task import KEY_SUFFIX, read_json, read_key
 
     for key in _keys(arguments, KEY_SUFFIX):
@@ -142,7 +142,7 @@ def _find_key(task: str, arguments: argparse.Namespace) -> tuple[Path, Task]:
         if isinstance(values, dict) and values.get("task") == task:
             return key, read_key(key)
     raise UserError(
-        f"{arguments.imported[0]}: was labelled on another page than those of {arguments.run}: "
+        f"{arguments.imported[0]}: was labeled on another page than those of {arguments.run}: "
         f"none of the keys there is of task {task[:8]}; name it, --key FILE"
     )
 

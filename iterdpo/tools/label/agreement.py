@@ -87,7 +87,7 @@ def krippendorff_alpha(units: Sequence[Sequence[Value]]) -> float | None:
 
 
 def agreement_of(choices: Mapping[str, Mapping[str, Value]]) -> dict[str, float | int | None]:
-    """Return how far people agree on the items that at least two of them labelled.
+    """Return how far people agree on the items that at least two of them labeled.
 
     Args:
         choices: by person, the choice by item id.

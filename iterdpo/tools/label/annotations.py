@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from iterdpo.errors import UserError
-from iterdpo.tools.label.task import Item, Task, read_json
+from iterdpo.tools.label.task import Item, LabelTask, read_json
 
 EXPORT_FORMAT = "iterdpo labels 1"
 
@@ -26,7 +26,7 @@ class Annotation:
 
 
 @dataclass(frozen=True)
-class Marks:
+class AnnotationFile:
     """What one person chose, by item id."""
 
     annotator: str
@@ -34,7 +34,7 @@ class Marks:
     task: str
     by_item: Mapping[str, Annotation]
 
-    def preferences(self, task: Task) -> dict[str, float]:
+    def preferences(self, task: LabelTask) -> dict[str, float]:
         """Return by item id the preference for the first answer: 1, 1/2 or 0; skips are left out.
 
         Unblinding happens here and nowhere else.
@@ -53,7 +53,7 @@ def preference_for_first(item: Item, choice: Vote) -> float:
     return float((choice == "left") == item.first_is_left)
 
 
-def read_marks(paths: Sequence[Path]) -> list[Marks]:
+def read_annotations(paths: Sequence[Path]) -> list[AnnotationFile]:
     """Read exported files, all of one task.
 
     Raises:
@@ -78,17 +78,17 @@ def read_marks(paths: Sequence[Path]) -> list[Marks]:
     return read
 
 
-def check_marks(marks: Sequence[Marks], task: Task) -> None:
-    """Refuse what was labelled elsewhere.
+def check_annotations(annotations: Sequence[AnnotationFile], task: LabelTask) -> None:
+    """Refuse what was labeled elsewhere.
 
     Raises:
         UserError: a file is of another task, or holds an item that the task does not have.
     """
     known = {item.id for item in task.items}
-    for one in marks:
+    for one in annotations:
         if one.task != task.hash:
             raise UserError(
-                f"{one.path}: was labelled on another page ({one.task[:8]}) than the key's "
+                f"{one.path}: was labeled on another page ({one.task[:8]}) than the key's "
                 f"({task.hash[:8]}); name the key beside that page, --key FILE"
             )
         if strange := sorted(set(one.by_item) - known):
@@ -98,7 +98,7 @@ def check_marks(marks: Sequence[Marks], task: Task) -> None:
             )
 
 
-def _read(path: Path) -> Marks:
+def _read(path: Path) -> AnnotationFile:
     values = read_json(path)
     if not isinstance(values, dict) or values.get("format") != EXPORT_FORMAT:
         raise UserError(f"{path}: was not exported by a label page; export it there")
@@ -110,16 +110,16 @@ def _read(path: Path) -> Marks:
         raise UserError(f"{path}: has no list of items; export it again from the page")
     by_item: dict[str, Annotation] = {}
     for number, entry in enumerate(listed, start=1):
-        name, mark = _mark(path, number, entry)
+        name, annotation = _annotation(path, number, entry)
         if name in by_item:
             raise UserError(f"{path}: item {number} is there twice; export it again from the page")
-        by_item[name] = mark
+        by_item[name] = annotation
     if not by_item:
         raise UserError(f"{path}: holds no choice; label something first")
-    return Marks(annotator.strip(), path, task, by_item)
+    return AnnotationFile(annotator.strip(), path, task, by_item)
 
 
-def _mark(path: Path, number: int, entry: Any) -> tuple[str, Annotation]:
+def _annotation(path: Path, number: int, entry: Any) -> tuple[str, Annotation]:
     known = get_args(Vote)
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         raise UserError(f"{path}: item {number} has no id; export it again from the page")

@@ -8,7 +8,7 @@
   const ids = new Set(data.items.map((item) => item[0]));
 
   // Everything that is kept: who labels, the choice by item id, and the ids in the order chosen.
-  let state = { annotator: "", marks: {}, order: [] };
+  let state = { annotator: "", annotations: {}, order: [] };
   let current = null;
   let shownAt = 0;
   let looked = 0;
@@ -16,11 +16,11 @@
   let exported = true;
 
   // What is read, from the browser or a file, is checked: anybody can write there.
-  function checked(marks) {
+  function checked(annotations) {
     const found = {};
-    for (const [id, mark] of Object.entries(marks ?? {})) {
-      const sound = ids.has(id) && mark && CHOICES.includes(mark.choice) && mark.seconds >= 0;
-      if (sound) found[id] = { choice: mark.choice, seconds: Number(mark.seconds) };
+    for (const [id, annotation] of Object.entries(annotations ?? {})) {
+      const sound = ids.has(id) && annotation && CHOICES.includes(annotation.choice) && annotation.seconds >= 0;
+      if (sound) found[id] = { choice: annotation.choice, seconds: Number(annotation.seconds) };
     }
     return found;
   }
@@ -29,10 +29,10 @@
     try {
       const read = JSON.parse(localStorage.getItem(place) ?? "null");
       if (!read) return;
-      const marks = checked(read.marks);
-      const order = (Array.isArray(read.order) ? read.order : []).filter((id) => id in marks);
-      state = { annotator: String(read.annotator ?? "").slice(0, 60), marks, order: [...new Set(order)] };
-      const count = Object.keys(marks).length;
+      const annotations = checked(read.annotations);
+      const order = (Array.isArray(read.order) ? read.order : []).filter((id) => id in annotations);
+      state = { annotator: String(read.annotator ?? "").slice(0, 60), annotations, order: [...new Set(order)] };
+      const count = Object.keys(annotations).length;
       if (count) say(`Resumed: ${count} choices from before are here.`);
     } catch {
       kept = false;
@@ -55,8 +55,8 @@
 
   function show() {
     const total = data.items.length;
-    const done = Object.keys(state.marks).length;
-    current = data.items.find((item) => !(item[0] in state.marks)) ?? null;
+    const done = Object.keys(state.annotations).length;
+    current = data.items.find((item) => !(item[0] in state.annotations)) ?? null;
     at("bar").max = total;
     at("bar").value = done;
     at("count").textContent = `${done} of ${total}`;
@@ -70,7 +70,7 @@
       looked = 0;
       shownAt = performance.now();
     } else {
-      const skipped = Object.values(state.marks).filter((mark) => mark.choice === "skip").length;
+      const skipped = Object.values(state.annotations).filter((annotation) => annotation.choice === "skip").length;
       at("sum").textContent = `${done - skipped} compared, ${skipped} skipped.`;
     }
   }
@@ -78,7 +78,7 @@
   function choose(choice) {
     if (!current) return;
     const seconds = (looked + (document.hidden ? 0 : performance.now() - shownAt)) / 1000;
-    state.marks[current[0]] = { choice, seconds: Math.round(seconds * 10) / 10 };
+    state.annotations[current[0]] = { choice, seconds: Math.round(seconds * 10) / 10 };
     state.order.push(current[0]);
     say("");
     keep();
@@ -88,8 +88,8 @@
   function undo() {
     const last = state.order.pop();
     if (last === undefined) return;
-    const before = state.marks[last].choice;
-    delete state.marks[last];
+    const before = state.annotations[last].choice;
+    delete state.annotations[last];
     keep();
     show();
     // The first open item is shown; the one taken back is, unless an earlier one is open too.
@@ -104,8 +104,8 @@
       return;
     }
     const items = data.items
-      .filter((item) => item[0] in state.marks)
-      .map((item) => ({ id: item[0], ...state.marks[item[0]] }));
+      .filter((item) => item[0] in state.annotations)
+      .map((item) => ({ id: item[0], ...state.annotations[item[0]] }));
     const text = JSON.stringify({ format: data.format, task: data.task, annotator, items }, null, 1);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text + "\n"], { type: "application/json" }));
@@ -124,9 +124,9 @@
         say("That file is of another page; nothing was imported.");
         return;
       }
-      const marks = checked(Object.fromEntries(read.items.map((item) => [item.id, item])));
-      const fresh = Object.keys(marks).filter((id) => !(id in state.marks));
-      for (const id of fresh) state.marks[id] = marks[id];
+      const annotations = checked(Object.fromEntries(read.items.map((item) => [item.id, item])));
+      const fresh = Object.keys(annotations).filter((id) => !(id in state.annotations));
+      for (const id of fresh) state.annotations[id] = annotations[id];
       state.order.push(...fresh);
       state.annotator ||= String(read.annotator ?? "").slice(0, 60);
       at("annotator").value = state.annotator;

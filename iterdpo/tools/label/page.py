@@ -13,10 +13,10 @@ from importlib.resources import files
 from string import Template
 
 from iterdpo.tools.label.annotations import EXPORT_FORMAT
-from iterdpo.tools.label.task import Task
+from iterdpo.tools.label.task import LabelTask
 
 
-def page_html(task: Task) -> str:
+def page_html(task: LabelTask) -> str:
     """Return the page of a task. What tells the sides apart is not in it."""
     room = files("iterdpo.tools.label")
     script, style, frame = (

@@ -11,11 +11,11 @@ from typing import Any
 from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.tools.label.agreement import agreement_of
-from iterdpo.tools.label.annotations import Marks
-from iterdpo.tools.label.task import Item, Task
+from iterdpo.tools.label.annotations import AnnotationFile
+from iterdpo.tools.label.task import Item, LabelTask
 
 
-def result_of(task: Task, marks: Sequence[Marks]) -> dict[str, Any]:
+def result_of(task: LabelTask, annotations: Sequence[AnnotationFile]) -> dict[str, Any]:
     """Return everything that the choices say, as plain values.
 
     ``preference`` is the mean preference for the first answer (the measured model, the chosen
@@ -26,10 +26,10 @@ def result_of(task: Task, marks: Sequence[Marks]) -> dict[str, Any]:
     ``self_judge`` is the share of items with a preferred answer on which the run's judge prefers
     the same one, a tie of the judge one half: the agreement of person and judge.
     """
-    chosen = {one.annotator: one.preferences(task) for one in marks}
+    chosen = {one.annotator: one.preferences(task) for one in annotations}
     items = {item.id: item for item in task.items}
     values = [(items[name], value) for own in chosen.values() for name, value in own.items()]
-    seconds = [mark.seconds for one in marks for mark in one.by_item.values()]
+    seconds = [annotation.seconds for one in annotations for annotation in one.by_item.values()]
     preference = _clustered(values)
     share = task.identical / task.total if task.total else 0.0
     with_judge = [
@@ -41,27 +41,31 @@ def result_of(task: Task, marks: Sequence[Marks]) -> dict[str, Any]:
         "run": task.run,
         "first": task.names[0],
         "second": task.names[1],
-        "annotators": {one.annotator: len(chosen[one.annotator]) for one in marks},
+        "annotators": {one.annotator: len(chosen[one.annotator]) for one in annotations},
         "items": len(task.items),
         "identical_share": share,
         "wins": sum(value == 1 for _, value in values),
         "ties": sum(value == 0.5 for _, value in values),
         "losses": sum(value == 0 for _, value in values),
-        "skips": sum(mark.choice == "skip" for one in marks for mark in one.by_item.values()),
+        "skips": sum(
+            annotation.choice == "skip"
+            for one in annotations
+            for annotation in one.by_item.values()
+        ),
         "preference": asdict(preference) if preference else None,
         "preference_with_identical": (
             (1 - share) * preference.mean + share / 2 if preference else None
         ),
         "self_judge": asdict(judged) if (judged := _clustered(with_judge)) else None,
-        "between_people": agreement_of(chosen) if len(marks) > 1 else None,
+        "between_people": agreement_of(chosen) if len(annotations) > 1 else None,
         "median_seconds": median(seconds) if seconds else None,
     }
 
 
-def label_lines(task: Task, marks: Sequence[Marks]) -> str:
+def label_lines(task: LabelTask, annotations: Sequence[AnnotationFile]) -> str:
     """Return the choices as JSON lines that ``judge=human`` reads, one a comparison."""
     lines = []
-    for one in marks:
+    for one in annotations:
         chosen = one.preferences(task)
         for item in task.items:
             if item.id in chosen:

@@ -12,7 +12,7 @@ from iterdpo.evaluation.table import share as percent
 def lines_of(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield the result line by line."""
     people = ", ".join(f"{name} ({count})" for name, count in result["annotators"].items())
-    yield f"{result['run']}: {result['items']} items, labelled by {people}"
+    yield f"{result['run']}: {result['items']} items, labeled by {people}"
     yield (
         f"{result['first']} against {result['second']}: {result['wins']} wins, "
         f"{result['ties']} ties, {result['losses']} losses, {result['skips']} skips, "

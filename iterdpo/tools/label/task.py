@@ -1,7 +1,7 @@
 """What people are asked, blinded: items for the page, and the key that tells the sides apart.
 
 An item's id is a hash of what is shown, and the task's hash one of all items in order: what was
-labelled can be held against what was asked, and neither hash says which side is which.
+labeled can be held against what was asked, and neither hash says which side is which.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Task:
+class LabelTask:
     """All items of a page, in the order shown."""
 
     kind: Kind
@@ -99,7 +99,7 @@ def make_task(
     questions: Sequence[Question],
     count: int,
     seed: int,
-) -> Task:
+) -> LabelTask:
     """Choose up to ``count`` questions, mix and blind them.
 
     Every prompt comes once before any comes twice: answers to one prompt say less than answers to
@@ -123,7 +123,7 @@ def make_task(
     ranked.sort(key=lambda pair: pair[0])
     items = {item.id: item for item in (Item.of(question, seed) for _, question in ranked)}
     chosen = sorted(list(items.values())[:count], key=lambda item: _place(seed + 1, item.question))
-    return Task(
+    return LabelTask(
         kind, run, seed, names, tuple(chosen), len(questions) - len(differing), len(questions)
     )
 
@@ -133,7 +133,7 @@ def _place(seed: int, question: Question) -> str:
     return hashlib.sha256(json.dumps([seed, *ids]).encode()).hexdigest()
 
 
-def key_text(task: Task) -> str:
+def key_text(task: LabelTask) -> str:
     """Return the key as JSON: which side is which. Whoever labels must not see it."""
     values = {
         "format": KEY_FORMAT,
@@ -149,7 +149,7 @@ def key_text(task: Task) -> str:
     return json.dumps(values, indent=1) + "\n"
 
 
-def read_key(path: Path) -> Task:
+def read_key(path: Path) -> LabelTask:
     """Read a key and hold its items against its hash.
 
     Raises:
@@ -159,7 +159,7 @@ def read_key(path: Path) -> Task:
     if not isinstance(values, dict) or values.get("format") != KEY_FORMAT:
         raise UserError(f"{path}: is no key of a label page; name the {KEY_SUFFIX} beside the page")
     try:
-        task = Task(
+        task = LabelTask(
             kind=values["kind"],
             run=values["run"],
             seed=values["seed"],

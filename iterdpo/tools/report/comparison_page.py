@@ -15,8 +15,8 @@ from iterdpo.tools.report.mistake import mistake
 from iterdpo.tools.report.sections.comparing import comparing, the_runs
 from iterdpo.tools.report.sections.cost import computing
 from iterdpo.tools.report.sweep import (
-    Comparison,
-    Setting,
+    RunGroup,
+    SettingsComparison,
     compare,
     deviation,
     name_of,
@@ -57,7 +57,7 @@ def document(runs: Sequence[Run], title: str) -> Document:
     )
 
 
-def _of_the_best(compared: Comparison | None) -> tuple[list[int], str]:
+def _of_the_best(compared: SettingsComparison | None) -> tuple[list[int], str]:
     """Return the places of the best setting's runs, and what they are called."""
     if not compared:
         return [], ""
@@ -67,7 +67,7 @@ def _of_the_best(compared: Comparison | None) -> tuple[list[int], str]:
 
 
 def verdict(
-    compared: Comparison, measure: Measure, chosen: Sequence[tuple[int, ModelSummary]]
+    compared: SettingsComparison, measure: Measure, chosen: Sequence[tuple[int, ModelSummary]]
 ) -> str:
     """Say which setting is best, how good it is, and whether that is more than chance."""
     best, names = compared.best, sorted({model.name for _, model in chosen})
@@ -89,7 +89,7 @@ def verdict(
     )
 
 
-def _seeds(setting: Setting, measure: Measure) -> str:
+def _seeds(setting: RunGroup, measure: Measure) -> str:
     """Say how far the trainings of one setting came out apart, which no interval holds."""
     values = [value for _, value in setting.by_seed]
     apart = deviation(values)
@@ -99,7 +99,7 @@ def _seeds(setting: Setting, measure: Measure) -> str:
     return f" The runs themselves lie from {low} to {high}, with a standard deviation of {sd}."
 
 
-def _trainings(compared: Comparison, measure: Measure) -> str:
+def _trainings(compared: SettingsComparison, measure: Measure) -> str:
     """Say whether the trainings agree with a lead whose interval is for other prompts."""
     leads = compared.ahead_by_seed[1]
     if leads:
@@ -110,7 +110,9 @@ def _trainings(compared: Comparison, measure: Measure) -> str:
     return ""
 
 
-def _facts(runs: Sequence[Run], compared: Comparison | None, measure: Measure) -> Iterator[Fact]:
+def _facts(
+    runs: Sequence[Run], compared: SettingsComparison | None, measure: Measure
+) -> Iterator[Fact]:
     if compared:
         best = compared.best
         span = interval(best.quality.low, best.quality.high, 2)

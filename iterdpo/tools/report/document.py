@@ -65,7 +65,7 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ChartGroup:
     """Small charts side by side."""
 
     charts: Sequence[Chart]
@@ -96,7 +96,7 @@ class Browser:
     kind: Literal["browser"] = "browser"
 
 
-Part = Table | Chart | Group | Text | Code | Browser
+Part = Table | Chart | ChartGroup | Text | Code | Browser
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,5 +157,5 @@ class Document:
         for section in self.sections:
             for part in section.parts:
                 found += [part] if isinstance(part, Chart) else []
-                found += part.charts if isinstance(part, Group) else []
+                found += part.charts if isinstance(part, ChartGroup) else []
         object.__setattr__(self, "charts", tuple(found))

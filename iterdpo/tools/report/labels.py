@@ -11,7 +11,7 @@ from iterdpo.tools.report.formatting import listed, number
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class PairLabel:
     """What the oracle says of a pair."""
 
     verdict: Literal["right", "wrong", "equal"]
@@ -28,7 +28,7 @@ class Label:
         return tuple(point for point in self.chosen_missed if point not in self.rejected_missed)
 
 
-def lab_label(prompt: str, chosen: str, rejected: str) -> Label | None:
+def lab_label(prompt: str, chosen: str, rejected: str) -> PairLabel | None:
     """Return what the lab's oracle says of a pair, or None for an instruction that is not its."""
     from iterdpo.lab.oracle import POINTS, assess
 
@@ -38,7 +38,7 @@ def lab_label(prompt: str, chosen: str, rejected: str) -> Label | None:
         return None
     missed = [tuple(name for name in POINTS if not getattr(answer, name)) for answer in earned]
     gap = earned[0].score - earned[1].score
-    return Label(
+    return PairLabel(
         verdict="right" if gap > 0 else "wrong" if gap < 0 else "equal",
         chosen_score=earned[0].score,
         rejected_score=earned[1].score,
@@ -47,7 +47,7 @@ def lab_label(prompt: str, chosen: str, rejected: str) -> Label | None:
     )
 
 
-def why_wrong(label: Label, judged_chosen: float, judged_rejected: float) -> str:
+def why_wrong(label: PairLabel, judged_chosen: float, judged_rejected: float) -> str:
     """Return, in words, how the judge and the oracle disagree on a pair that is labeled wrong."""
     return (
         f"The judge gave the chosen answer {number(judged_chosen)} and the rejected one "
@@ -57,7 +57,7 @@ def why_wrong(label: Label, judged_chosen: float, judged_rejected: float) -> str
     )
 
 
-def overlooked(labels: Iterable[Label]) -> Counter[str]:
+def overlooked(labels: Iterable[PairLabel]) -> Counter[str]:
     """Count, over wrong labels, the points that only the rejected answer earned."""
     return Counter(
         point for label in labels if label.verdict == "wrong" for point in label.overlooked

@@ -15,20 +15,20 @@ from iterdpo.config.choices import TARGET
 from iterdpo.errors import UserError
 from iterdpo.evaluation.oracles import LAB
 from iterdpo.runs.directory import Run
-from iterdpo.tools.report.labels import Label, lab_label, why_wrong
+from iterdpo.tools.report.labels import PairLabel, lab_label, why_wrong
 from iterdpo.tools.report.reading import Iteration, Row, iterations
-from iterdpo.tools.report.sampling import Item, choose
+from iterdpo.tools.report.sampling import PairEntry, choose
 
 BUDGET = 9_000_000
 """Bytes of JSON that the pairs may take: the page stays below 15 MB, its scripts included."""
 LONGEST = 20_000
 """Characters of a text that the page shows; the store has all of it."""
 
-Labeler = Callable[[str, str, str], Label | None]
+PairLabeler = Callable[[str, str, str], PairLabel | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class PairSide:
     """One of a pair's two answers, and what the judge said of it."""
 
     candidate: Row
@@ -43,9 +43,9 @@ class Shown:
     """Which of the sources it is from."""
     pair: Row
     prompt: Row
-    chosen: Side
-    rejected: Side
-    label: Label | None
+    chosen: PairSide
+    rejected: PairSide
+    label: PairLabel | None
     """None where nothing is known of the label."""
 
     @property
@@ -103,17 +103,17 @@ def find(runs: Sequence[Run]) -> Found:
     return Found(pairs, [source for _, source in sources.values()], list(missing.values()))
 
 
-def labeler(run: Run) -> Labeler | None:
+def labeler(run: Run) -> PairLabeler | None:
     """Return what tells right labels from wrong ones in a run, where anything does."""
     oracle = run.values["evaluation"].get("oracle") or {}
     return lab_label if oracle.get(TARGET) == LAB else None
 
 
-def _shown(source: int, made: Iteration, label: Labeler | None) -> Iterator[Shown]:
+def _shown(source: int, made: Iteration, label: PairLabeler | None) -> Iterator[Shown]:
     for pair in made.pairs:
         prompt = made.prompts[pair["prompt_id"]]
         chosen, rejected = (
-            Side(made.candidates[pair[name]], made.judgments[pair[name]])
+            PairSide(made.candidates[pair[name]], made.judgments[pair[name]])
             for name in ("chosen_id", "rejected_id")
         )
         texts = prompt["text"], chosen.candidate["text"], rejected.candidate["text"]
@@ -203,7 +203,7 @@ class _Answers:
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     places: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def place(self, side: Side, texts: _Texts) -> int:
+    def place(self, side: PairSide, texts: _Texts) -> int:
         candidate, judgment = side.candidate, side.judgment
         key = candidate["id"], judgment["id"]
         if key not in self.places:
@@ -235,7 +235,7 @@ def shortened(text: str) -> str:
     return f"{text[:LONGEST]}\n[{len(text) - LONGEST:,} more characters are in the store]"
 
 
-def _item(pair: Shown) -> Item:
+def _item(pair: Shown) -> PairEntry:
     """Say how much of the page a pair takes, shared texts counted as if they were not."""
     texts = [pair.prompt["text"]]
     for side in (pair.chosen, pair.rejected):
@@ -244,7 +244,7 @@ def _item(pair: Shown) -> Item:
         len(json.dumps(shortened(text), ensure_ascii=False).encode("utf-8", "replace"))
         for text in texts
     )
-    return Item(pair.pair["id"], pair.source, pair.margin, pair.wrong, size)
+    return PairEntry(pair.pair["id"], pair.source, pair.margin, pair.wrong, size)
 
 
 _FIXED = 700

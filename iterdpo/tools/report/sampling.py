@@ -15,7 +15,7 @@ QUARTERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class PairEntry:
     """What choosing needs to know of one pair."""
 
     id: str
@@ -28,7 +28,7 @@ class Item:
     """Bytes that it takes in the page."""
 
 
-def choose(items: Sequence[Item], budget: int) -> list[int]:
+def choose(items: Sequence[PairEntry], budget: int) -> list[int]:
     """Return the positions of the items to keep, in order, of at most ``budget`` bytes in all.
 
     All are kept where they fit. Else wrong labels may take the first half of the budget, all others
@@ -47,7 +47,7 @@ def choose(items: Sequence[Item], budget: int) -> list[int]:
     return sorted(kept)
 
 
-def _strata(items: Sequence[Item]) -> list[list[int]]:
+def _strata(items: Sequence[PairEntry]) -> list[list[int]]:
     groups: defaultdict[Hashable, list[int]] = defaultdict(list)
     for position, item in enumerate(items):
         groups[item.group].append(position)
@@ -61,7 +61,7 @@ def _strata(items: Sequence[Item]) -> list[list[int]]:
 
 
 def _take(
-    items: Sequence[Item], strata: Sequence[Sequence[int]], budget: int, kept: set[int]
+    items: Sequence[PairEntry], strata: Sequence[Sequence[int]], budget: int, kept: set[int]
 ) -> int:
     """Add to ``kept`` in turn what fits, and return the bytes taken."""
     taken = 0

@@ -42,7 +42,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunGroup:
     """All runs of one choice of the keys that differ."""
 
     values: tuple[str, ...]
@@ -77,16 +77,16 @@ class Setting:
     def by_seed(self) -> list[tuple[str, float]]:
         """The seed of each run with its quality alone: what another training may come to."""
         members = sorted(self.members, key=_seed_order)
-        return [(member.seed, Setting((), (member,)).quality.mean) for member in members]
+        return [(member.seed, RunGroup((), (member,)).quality.mean) for member in members]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SettingsComparison:
     """Settings from the best to the worst, and how far the best is ahead of each."""
 
     keys: tuple[str, ...]
     """The keys that differ, the seed and what changes no result left out."""
-    settings: tuple[Setting, ...]
+    settings: tuple[RunGroup, ...]
     ahead: tuple[Estimate | None, ...]
     """Best - setting, paired by seed and prompt; None for the best, and where no prompt is shared.
     """
@@ -94,7 +94,7 @@ class Comparison:
     """See ``lead_by_seed``; nothing for the best."""
 
     @property
-    def best(self) -> Setting:
+    def best(self) -> RunGroup:
         return self.settings[0]
 
 
@@ -105,7 +105,7 @@ def compared_keys(runs: Sequence[Settings]) -> tuple[str, ...]:
     return tuple(key for key in differing(runs) if key != SEED and not is_inert(key, named))
 
 
-def compare(members: Sequence[Member]) -> Comparison:
+def compare(members: Sequence[Member]) -> SettingsComparison:
     """Pool runs that differ only in their seed, and put the settings in order of their quality.
 
     Raises:
@@ -115,20 +115,20 @@ def compare(members: Sequence[Member]) -> Comparison:
     groups: defaultdict[tuple[str, ...], list[Member]] = defaultdict(list)
     for member in members:
         groups[tuple(member.settings.get(key, "") for key in keys)].append(member)
-    settings = [Setting(values, tuple(group)) for values, group in groups.items()]
+    settings = [RunGroup(values, tuple(group)) for values, group in groups.items()]
     settings.sort(key=lambda setting: -setting.quality.mean)
     ahead = [None, *(lead(settings[0], other) for other in settings[1:])]
     by_seed = [(), *(lead_by_seed(settings[0], other) for other in settings[1:])]
-    return Comparison(keys, tuple(settings), tuple(ahead), tuple(by_seed))
+    return SettingsComparison(keys, tuple(settings), tuple(ahead), tuple(by_seed))
 
 
-def name_of(compared: Comparison, setting: Setting) -> str:
+def name_of(compared: SettingsComparison, setting: RunGroup) -> str:
     """Return ``training.beta=0.1``: what tells a setting from the others."""
     named = zip(compared.keys, setting.values, strict=True)
     return ", ".join(f"{key}={value}" for key, value in named) or "all runs"
 
 
-def lead(one: Setting, other: Setting) -> Estimate | None:
+def lead(one: RunGroup, other: RunGroup) -> Estimate | None:
     """Return the mean of one - other with its paired interval, or None where no prompt is shared.
 
     Runs of the same seed are paired, where both sides have exactly one run of every seed that
@@ -146,7 +146,7 @@ def lead(one: Setting, other: Setting) -> Estimate | None:
     return outcome_gap_ci(ordered) if one.share else mean_ci(ordered)
 
 
-def lead_by_seed(one: Setting, other: Setting) -> tuple[float, ...]:
+def lead_by_seed(one: RunGroup, other: RunGroup) -> tuple[float, ...]:
     """Return the mean of one - other at each seed, in the order of the seeds.
 
     Nothing where there is but one, or the seeds are not the same. The interval of ``lead`` is for
@@ -154,8 +154,8 @@ def lead_by_seed(one: Setting, other: Setting) -> tuple[float, ...]:
     """
     if len(one.members) == 1 or not _same_seeds(one, other):
         return ()
-    runs = (Setting((), (member,)) for member in sorted(one.members, key=_seed_order))
-    theirs = {member.seed: Setting((), (member,)) for member in other.members}
+    runs = (RunGroup((), (member,)) for member in sorted(one.members, key=_seed_order))
+    theirs = {member.seed: RunGroup((), (member,)) for member in other.members}
     leads = [lead(run, theirs[run.seeds[0]]) for run in runs]
     return tuple(found.mean for found in leads if found is not None)
 
@@ -182,14 +182,14 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def _partners(one: Setting, other: Setting) -> list[tuple[ByPrompt, ByPrompt]]:
+def _partners(one: RunGroup, other: RunGroup) -> list[tuple[ByPrompt, ByPrompt]]:
     if _same_seeds(one, other):
         theirs = {member.seed: member.scores for member in other.members}
         return [(member.scores, theirs[member.seed]) for member in one.members]
     return [(one.scores, other.scores)]
 
 
-def _same_seeds(one: Setting, other: Setting) -> bool:
+def _same_seeds(one: RunGroup, other: RunGroup) -> bool:
     return one.seeds == other.seeds and all(
         len(side.seeds) == len(side.members) for side in (one, other)
     )

@@ -26,17 +26,16 @@ def write(places: Sequence[Path], out: Path | None = None) -> Path:
     Raises:
         UserError: a place holds no run with a result, or ``out`` cannot be written to.
     """
-    from iterdpo.tools.report import comparison_page as many
-    from iterdpo.tools.report import run_page as one
+    from iterdpo.tools.report import comparison_page, run_page
     from iterdpo.tools.report.page import render
 
     runs = find_runs(places)
     single = len(runs) == 1 and (places[0] / CONFIG_FILE).is_file()
     if single:
-        page = one.document(runs[0])
+        page = run_page.document(runs[0])
     else:
         title = places[0].resolve().name if len(places) == 1 else "Comparison of runs"
-        page = many.document(runs, title)
+        page = comparison_page.document(runs, title)
     target = out or (places[0] if len(places) == 1 else Path()) / PAGE_FILE
     if target.is_dir():
         raise UserError(f"--out {target}: is a directory; name a file in it")

@@ -17,8 +17,8 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.records import Base, Policy
 from iterdpo.tools.benchmark.answering import answer_questions, request_of
 from iterdpo.tools.benchmark.formats import (
+    BenchmarkQuestion,
     Format,
-    Question,
     read_questions,
     write_alpaca_eval,
     write_arena_hard,
@@ -138,8 +138,9 @@ def test_the_second_turn_sees_the_models_own_first_answer_at_the_same_temperatur
         answer=lambda request, policy, sample: f"re {request.messages[-1].content}", context=40
     )
     questions = [
-        Question(("a", "b"), {}, 0.7), Question(("c", "d"), {}, 0.0), Question(("e",), {}, 0.7),
-        Question(("w " * 50,), {}, 0.7),
+        BenchmarkQuestion(("a", "b"), {}, 0.7), BenchmarkQuestion(("c", "d"), {}, 0.0),
+        BenchmarkQuestion(("e",), {}, 0.7),
+        BenchmarkQuestion(("w " * 50,), {}, 0.7),
     ]  # fmt: skip
     caplog.set_level("WARNING", "iterdpo")
     given = answer_questions(engine, POLICY, questions, Sampling(top_p=0.9), "sys")
@@ -155,7 +156,7 @@ def test_the_second_turn_sees_the_models_own_first_answer_at_the_same_temperatur
 
 def test_a_temperature_of_the_users_outweighs_the_benchmarks() -> None:
     engine = Asked(answer=lambda request, policy, sample: "x")
-    questions = [Question(("a",), {}, 0.7), Question(("b",), {}, None)]
+    questions = [BenchmarkQuestion(("a",), {}, 0.7), BenchmarkQuestion(("b",), {}, None)]
     answer_questions(
         engine, POLICY, questions, Sampling(temperature=0.2), None, own_temperature=True
     )
@@ -163,7 +164,7 @@ def test_a_temperature_of_the_users_outweighs_the_benchmarks() -> None:
 
 
 def test_roles_alternate() -> None:
-    request = request_of(Question(("a", "b", "c"), {}), ["x", "y"], None)
+    request = request_of(BenchmarkQuestion(("a", "b", "c"), {}), ["x", "y"], None)
     assert [message.role for message in request.messages] == [
         "user", "assistant", "user", "assistant", "user"
     ]  # fmt: skip

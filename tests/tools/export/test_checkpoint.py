@@ -86,8 +86,8 @@ def test_what_transformers_loads_is_base_and_adapter(
     lineage = json.loads((tmp_path / "out" / LINEAGE_FILE).read_text())
     assert (lineage["model"], lineage["fingerprint"]) == ("M1", policy.fingerprint)
     assert (lineage["on"], lineage["adapter_sha256"]) == (on, present(policy.adapter).sha256)
-    assert lineage["proof"]["texts"] == 2
-    assert lineage["proof"]["lost"] < 1e-3
+    assert lineage["check"]["texts"] == 2
+    assert lineage["check"]["lost"] < 1e-3
 
 
 def test_tokenizer_and_template_come_along_and_nothing_of_peft(

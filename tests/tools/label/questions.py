@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iterdpo.tools.label.annotations import EXPORT_FORMAT, Vote
-from iterdpo.tools.label.task import Kind, Question, Side, Task, make_task
+from iterdpo.tools.label.task import Kind, LabelTask, Question, Side, make_task
 
 
 def question(
@@ -25,12 +25,14 @@ def question(
     )
 
 
-def task_of(questions: Sequence[Question], kind: Kind = "pairs", seed: int = 0) -> Task:
+def task_of(questions: Sequence[Question], kind: Kind = "pairs", seed: int = 0) -> LabelTask:
     """Return a task of all questions."""
     return make_task(kind, "run", ("good", "bad"), questions, len(questions), seed)
 
 
-def exported(task: Task, annotator: str, preferences: Mapping[str, float | None]) -> dict[str, Any]:
+def exported(
+    task: LabelTask, annotator: str, preferences: Mapping[str, float | None]
+) -> dict[str, Any]:
     """Return what the page exports of someone who prefers as told, by candidate id of ``first``.
 
     1 prefers the first answer, 0 the second, 1/2 ties, None skips; those left out are open.

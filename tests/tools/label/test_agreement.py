@@ -68,7 +68,7 @@ def test_what_has_no_value() -> None:
     assert krippendorff_alpha([["a"], ["b"]]) is None
 
 
-def test_people_who_labelled_different_items() -> None:
+def test_people_who_labeled_different_items() -> None:
     found = agreement_of({
         "ann": {"1": 1.0, "2": 0.0, "3": 1.0, "4": 0.5},
         "bob": {"1": 1.0, "2": 0.0, "3": 0.0, "5": 1.0},

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo.tools.label.annotations import check_marks, read_marks
+from iterdpo.tools.label.annotations import check_annotations, read_annotations
 from iterdpo.tools.label.page import page_html
 from iterdpo.tools.label.result import result_of
-from iterdpo.tools.label.task import Task
+from iterdpo.tools.label.task import LabelTask
 from tests.browser import Browser, Page
 from tests.made_run import HOSTILE
 from tests.tools.label.questions import question, task_of
@@ -27,13 +27,13 @@ URL.createObjectURL = (blob) => { window.blob = blob; return "blob:null/1"; };
 
 
 @pytest.fixture
-def task() -> Task:
+def task() -> LabelTask:
     questions = [question(n) for n in range(4)]
     return task_of([*questions, question(4, HOSTILE, "", HOSTILE)])
 
 
 @pytest.fixture
-def page(chromium: Browser, task: Task, tmp_path: Path) -> Iterator[Page]:
+def page(chromium: Browser, task: LabelTask, tmp_path: Path) -> Iterator[Page]:
     file = tmp_path / "label.html"
     file.write_text(page_html(task), "utf-8")
     page = chromium.page()
@@ -52,7 +52,7 @@ def test_nothing_is_asked_for_and_nothing_is_wrong(page: Page) -> None:
     assert (page.errors, page.requests) == ([], [])
 
 
-def test_hostile_texts_stay_text(page: Page, task: Task) -> None:
+def test_hostile_texts_stay_text(page: Page, task: LabelTask) -> None:
     for item in task.items:
         assert page.run("document.getElementById('prompt').textContent") == item.prompt
         assert page.run("document.getElementById('left').textContent") == item.left
@@ -74,7 +74,7 @@ def test_the_policy_stops_what_it_does_not_know(page: Page) -> None:
 
 
 def test_keys_label_and_the_export_is_what_the_import_reads(
-    page: Page, task: Task, tmp_path: Path
+    page: Page, task: LabelTask, tmp_path: Path
 ) -> None:
     assert page.text("#count") == "0 of 5"
     for key in ("1", "2", "0", "s"):
@@ -87,18 +87,18 @@ def test_keys_label_and_the_export_is_what_the_import_reads(
     assert page.run("caught") == f"labels-{task.hash[:8]}-Ann-é.json"
     file = tmp_path / "ann.json"
     file.write_text(text)
-    marks = read_marks([file])
-    check_marks(marks, task)
-    assert marks[0].annotator == "Ann é"
-    chosen = [marks[0].by_item[item.id].choice for item in task.items[:4]]
+    annotations = read_annotations([file])
+    check_annotations(annotations, task)
+    assert annotations[0].annotator == "Ann é"
+    chosen = [annotations[0].by_item[item.id].choice for item in task.items[:4]]
     assert chosen == ["left", "right", "tie", "skip"]
-    assert all(0 <= mark.seconds < 60 for mark in marks[0].by_item.values())
+    assert all(0 <= annotation.seconds < 60 for annotation in annotations[0].by_item.values())
     first, second = task.items[0].first_is_left, not task.items[1].first_is_left
-    result = result_of(task, marks)
+    result = result_of(task, annotations)
     assert (result["wins"], result["ties"], result["skips"]) == (first + second, 1, 1)
 
 
-def test_buttons_label_too_and_the_end_is_said(page: Page, task: Task) -> None:
+def test_buttons_label_too_and_the_end_is_said(page: Page, task: LabelTask) -> None:
     for choice in ("left", "tie", "right", "skip", "left"):
         page.click(f"[data-choice={choice}]")
     assert "4 compared, 1 skipped" in page.text("#done")
@@ -107,7 +107,7 @@ def test_buttons_label_too_and_the_end_is_said(page: Page, task: Task) -> None:
     assert page.text("#count") == "5 of 5"
 
 
-def test_undo_shows_the_item_again(page: Page, task: Task) -> None:
+def test_undo_shows_the_item_again(page: Page, task: LabelTask) -> None:
     page.press("1")
     page.press("2")
     page.press("u")
@@ -126,7 +126,7 @@ def test_typing_a_name_labels_nothing(page: Page) -> None:
     assert page.run("document.getElementById('annotator').value") == "s1u"
 
 
-def test_it_goes_on_where_it_was(page: Page, task: Task, tmp_path: Path) -> None:
+def test_it_goes_on_where_it_was(page: Page, task: LabelTask, tmp_path: Path) -> None:
     page.type("Ann", "#annotator")
     page.press("Enter")  # leaves the field
     page.press("1")
@@ -140,7 +140,7 @@ def test_it_goes_on_where_it_was(page: Page, task: Task, tmp_path: Path) -> None
 
 
 def test_another_browser_goes_on_from_an_export(
-    chromium: Browser, page: Page, task: Task, tmp_path: Path
+    chromium: Browser, page: Page, task: LabelTask, tmp_path: Path
 ) -> None:
     page.type("Ann", "#annotator")
     page.press("Enter")  # leaves the field
@@ -168,9 +168,9 @@ def test_a_wrong_file_imports_nothing(page: Page, text: str, said: str) -> None:
     assert page.text("#count") == "0 of 5"
 
 
-def test_kept_nonsense_is_not_taken_over(page: Page, task: Task, tmp_path: Path) -> None:
+def test_kept_nonsense_is_not_taken_over(page: Page, task: LabelTask, tmp_path: Path) -> None:
     place = f"iterdpo-label-{task.hash}"
-    kept = {"annotator": 3, "marks": {"strange": {"choice": "left", "seconds": 1},
+    kept = {"annotator": 3, "annotations": {"strange": {"choice": "left", "seconds": 1},
             task.items[0].id: {"choice": "both", "seconds": 1}}, "order": ["strange"]}  # fmt: skip
     page.run(f"localStorage.setItem({json.dumps(place)}, {json.dumps(json.dumps(kept))})")
     page.open(tmp_path / "label.html")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from iterdpo.tools.label.__main__ import main
-from iterdpo.tools.label.task import Task, read_key
+from iterdpo.tools.label.task import LabelTask, read_key
 from tests.tools.label.questions import exported
 
 
@@ -19,7 +19,7 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def prefer_first(task: Task, annotator: str) -> str:
+def prefer_first(task: LabelTask, annotator: str) -> str:
     chosen = {item.question.first.candidate_id: 1 for item in task.items}
     return json.dumps(exported(task, annotator, chosen))
 

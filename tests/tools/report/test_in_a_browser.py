@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from iterdpo.tools.report.write import write
+from tests import summaries
 from tests.browser import Browser, Page
 from tests.tools.report.hostile import STORABLE
 from tests.tools.report.made_runs import MadeRun, Planted
@@ -22,19 +23,18 @@ FIRST = [
 ]
 SECOND = [Planted("name two animals", "ant cat", "dog", 3.5, 3.0)]
 SCORES = [{"p": [3.0], "q": [2.0]}, {"p": [4.0], "q": [3.0]}, {"p": [4.5], "q": [3.5]}]
-CONTROLS = {
-    "controls": [
-        {"model": "M0", "temperature": heat, "strongest": heat < 0.5, "response_tokens": 8.0,
-         "quality": {"mean": 3.5, "low": 3.4, "high": 3.6, "n": 40, "clusters": 40}}
-        for heat in (0.7, 0.4)
-    ]
-}  # fmt: skip
+BASELINES = {
+    "temperature_baselines": tuple(
+        summaries.baseline(temperature, 3.5, strongest=temperature < 0.5)
+        for temperature in (0.7, 0.4)
+    )
+}
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("page")
-    made = MadeRun(place / "run", place / "store", [], [FIRST, SECOND], SCORES, CONTROLS)
+    made = MadeRun(place / "run", place / "store", [], [FIRST, SECOND], SCORES, BASELINES)
     return write([made.write()])
 
 
@@ -75,7 +75,7 @@ def test_every_chart_is_drawn_and_has_its_data(opened: Opened) -> None:
     page.click("#figure-quality summary")
     page.wait("document.querySelector('#figure-quality tbody')")
     rows = page.texts("#figure-quality tbody tr")
-    assert rows[0].split("\t") == ["M0", "sampled", "2.5", "2.4", "2.6"]
+    assert rows[0].split("\t") == ["M0", "sampled", "2.5", "2.3", "2.7"]
     assert page.texts(".failed") == []
 
 

@@ -1,6 +1,6 @@
 """Why a label is wrong, by the lab's oracle."""
 
-from iterdpo.tools.report.labels import Label, lab_label, overlooked, why_wrong
+from iterdpo.tools.report.labels import PairLabel, lab_label, overlooked, why_wrong
 
 PROMPT = "name two colors in alphabetical order"
 
@@ -32,13 +32,13 @@ def test_the_reason_names_both_scores_and_the_points_missed() -> None:
 
 
 def test_several_points_are_listed() -> None:
-    label = Label("wrong", 2, 4, ("count", "order", "form"), ("topic",))
+    label = PairLabel("wrong", 2, 4, ("count", "order", "form"), ("topic",))
     assert "misses the points count, order and form, the rejected one the point topic." in (
         why_wrong(label, 4, 2)
     )
 
 
 def test_only_points_that_the_rejected_answer_earned_were_overlooked() -> None:
-    wrong = Label("wrong", 3, 4, ("count", "order"), ("order",))
-    right = Label("right", 4, 3, ("form",), ("count", "limits"))
+    wrong = PairLabel("wrong", 3, 4, ("count", "order"), ("order",))
+    right = PairLabel("right", 4, 3, ("form",), ("count", "limits"))
     assert overlooked([wrong, wrong, right]) == {"count": 2}

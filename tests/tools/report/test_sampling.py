@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo.tools.report.sampling import Item, choose
+from iterdpo.tools.report.sampling import PairEntry, choose
 
 
-def items(count: int, size: int = 100, group: object = 1, wrong: int = 0) -> list[Item]:
-    return [Item(f"{group}-{i:04d}", group, i / count, i < wrong, size) for i in range(count)]
+def items(count: int, size: int = 100, group: object = 1, wrong: int = 0) -> list[PairEntry]:
+    return [PairEntry(f"{group}-{i:04d}", group, i / count, i < wrong, size) for i in range(count)]
 
 
 def test_everything_is_kept_that_fits() -> None:
@@ -51,7 +51,7 @@ def test_the_sample_does_not_depend_on_the_order_of_the_pairs() -> None:
     st.integers(0, 5000),
 )
 def test_no_sample_is_over_its_budget_or_names_a_pair_twice(rows: Any, budget: Any) -> None:
-    made = [Item(f"{i:03d}", *row) for i, row in enumerate(rows)]
+    made = [PairEntry(f"{i:03d}", *row) for i, row in enumerate(rows)]
     kept = choose(made, budget)
     assert len(set(kept)) == len(kept)
     assert sum(made[i].size for i in kept) <= budget

@@ -16,8 +16,8 @@ from iterdpo.tools.report.sections.cells import value_cell
 from iterdpo.tools.report.sections.cost import computing
 from iterdpo.tools.report.sections.quality import CLUSTERED
 from iterdpo.tools.report.sweep import (
-    Comparison,
-    Setting,
+    RunGroup,
+    SettingsComparison,
     compared_keys,
     deviation,
     front,
@@ -32,7 +32,10 @@ SEEDS = (
 
 
 def comparing(
-    compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, ModelSummary]
+    compared: SettingsComparison,
+    measure: Measure,
+    runs: Sequence[Run],
+    models: Mapping[int, ModelSummary],
 ) -> list[Section]:
     """Return the sections that compare settings.
 
@@ -54,12 +57,15 @@ def the_runs(runs: Sequence[Run]) -> Section:
     return Section("runs", "The runs", [*_runs(runs, [settings.flat(run.values) for run in runs])])
 
 
-def _title(compared: Comparison) -> str:
+def _title(compared: SettingsComparison) -> str:
     return f"By {listed(list(compared.keys))}" if compared.keys else "All seeds together"
 
 
 def _comparison(
-    compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, ModelSummary]
+    compared: SettingsComparison,
+    measure: Measure,
+    runs: Sequence[Run],
+    models: Mapping[int, ModelSummary],
 ) -> Iterator[Part]:
     if len(compared.settings) > 1:
         yield _against_setting(compared, measure)
@@ -73,7 +79,7 @@ def _comparison(
         )
 
 
-def _against_setting(compared: Comparison, measure: Measure) -> Chart:
+def _against_setting(compared: SettingsComparison, measure: Measure) -> Chart:
     axis = _numbers(compared)
     rows = [
         {
@@ -98,7 +104,7 @@ def _against_setting(compared: Comparison, measure: Measure) -> Chart:
     )  # fmt: skip
 
 
-def _numbers(compared: Comparison) -> dict[tuple[str, ...], float] | None:
+def _numbers(compared: SettingsComparison) -> dict[tuple[str, ...], float] | None:
     """Return each setting's place on an axis of numbers, or None where it is not one number."""
     if len(compared.keys) != 1:
         return None
@@ -108,14 +114,17 @@ def _numbers(compared: Comparison) -> dict[tuple[str, ...], float] | None:
         return None
 
 
-def _along(compared: Comparison) -> list[Setting]:
+def _along(compared: SettingsComparison) -> list[RunGroup]:
     """Return the settings in the order of their numbers, or from the best to the worst."""
     axis = _numbers(compared) or {}
     return sorted(compared.settings, key=lambda setting: axis.get(setting.values, 0.0))
 
 
 def _settings_table(
-    compared: Comparison, measure: Measure, runs: Sequence[Run], models: Mapping[int, ModelSummary]
+    compared: SettingsComparison,
+    measure: Measure,
+    runs: Sequence[Run],
+    models: Mapping[int, ModelSummary],
 ) -> Table:
     rows: list[list[str | Cell]] = []
     leads = zip(compared.settings, compared.ahead, compared.ahead_by_seed, strict=True)
@@ -156,7 +165,7 @@ def _settings_table(
     ).without_empty(DASH)  # fmt: skip
 
 
-def _each_seed(setting: Setting, measure: Measure) -> Cell:
+def _each_seed(setting: RunGroup, measure: Measure) -> Cell:
     values = setting.by_seed
     apart = deviation([value for _, value in values])
     return Cell(
@@ -165,7 +174,7 @@ def _each_seed(setting: Setting, measure: Measure) -> Cell:
     )
 
 
-def _path(runs: Sequence[Run], compared: Comparison, measure: Measure) -> Chart:
+def _path(runs: Sequence[Run], compared: SettingsComparison, measure: Measure) -> Chart:
     rows: list[Row] = []
     for setting in _along(compared):
         levels = min(len(runs[member.index].models) for member in setting.members)
@@ -176,7 +185,7 @@ def _path(runs: Sequence[Run], compared: Comparison, measure: Measure) -> Chart:
                 scores = measure.scores(run, run.models[level])
                 members += [replace(member, scores=scores)] if scores else []
             if members:
-                quality = Setting(setting.values, tuple(members)).quality
+                quality = RunGroup(setting.values, tuple(members)).quality
                 rows.append({"model": runs[setting.members[0].index].models[level].name,
                              "setting": name_of(compared, setting), "mean": quality.mean,
                              "low": quality.low, "high": quality.high})  # fmt: skip
@@ -188,7 +197,7 @@ def _path(runs: Sequence[Run], compared: Comparison, measure: Measure) -> Chart:
     )  # fmt: skip
 
 
-def _pareto(compared: Comparison, measure: Measure) -> Chart:
+def _pareto(compared: SettingsComparison, measure: Measure) -> Chart:
     ordered = _along(compared)
     points = [(setting.tokens, setting.quality.mean) for setting in ordered]
     rows = [

@@ -9,7 +9,7 @@ from iterdpo.errors import UserError
 from iterdpo.evaluation.summary import IterationSummary
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report import charts
-from iterdpo.tools.report.document import Cell, Chart, Group, Part, Section, Table, Text
+from iterdpo.tools.report.document import Cell, Chart, ChartGroup, Part, Section, Table, Text
 from iterdpo.tools.report.formatting import DASH, number
 from iterdpo.tools.report.labels import overlooked
 from iterdpo.tools.report.pairs import Found
@@ -102,7 +102,7 @@ def _distributions(run: Run) -> Iterator[Part]:
     if scores:
         span = _span(scores)
         longest = max((max(tokens, default=0) for _, tokens in lengths), default=0)
-        yield Group(
+        yield ChartGroup(
             [
                 _histogram("scores", "Scores given", "judge's score",
                            [(name, values) for name, values, _ in scores], *span),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from iterdpo.errors import UserError
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report import charts
-from iterdpo.tools.report.document import Cell, Group, Part, Section, Table, Text
+from iterdpo.tools.report.document import Cell, ChartGroup, Part, Section, Table, Text
 from iterdpo.tools.report.formatting import DASH, number
 from iterdpo.tools.report.reading import iterations
 
@@ -55,7 +55,7 @@ def training(run: Run) -> Section | None:
         for key, title, unit in CURVES
         if any(row.get(key) is not None for row in known)
     ]  # fmt: skip
-    parts: list[Part] = [Group(drawn)] if drawn else [Text("Nothing was trained.", "quiet")]
+    parts: list[Part] = [ChartGroup(drawn)] if drawn else [Text("Nothing was trained.", "quiet")]
     return Section("training", "Training", [*parts, *missing, *_checks(run)])
 
 

@@ -36,7 +36,7 @@ MOST_LOST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class CheckpointCheck:
     """How near a checkpoint is to its policy. Logits are taken less their mean at each position,
     which softmax does not see.
     """
@@ -50,7 +50,9 @@ class Proof:
     adapter is there, 1 where none is. None where the adapter changes nothing."""
 
 
-def prove(policy: Policy, checkpoint: Path, dtype: str, trust_remote_code: bool = False) -> Proof:
+def check_checkpoint(
+    policy: Policy, checkpoint: Path, dtype: str, trust_remote_code: bool = False
+) -> CheckpointCheck:
     """Compare a merged checkpoint with base and adapter on texts that the training moved.
 
     Args:
@@ -89,7 +91,7 @@ def compared(
     policy: Sequence[torch.Tensor],
     written: Sequence[torch.Tensor],
     dtype: str,
-) -> Proof:
+) -> CheckpointCheck:
     """Return how near the logits ``written`` are to the policy's.
 
     Args:
@@ -103,7 +105,7 @@ def compared(
     off = _rms([a - b for a, b in zip(written, policy, strict=True)])
     moved = _rms([a - b for a, b in zip(base, policy, strict=True)])
     epsilon = float(torch.finfo(getattr(torch, dtype)).eps)
-    return Proof(
+    return CheckpointCheck(
         texts=len(policy),
         difference=off / _rms(policy),
         tolerance=max(FLOOR, EPSILONS * epsilon),
@@ -153,6 +155,6 @@ def _logits(model: Any, texts: Sequence[list[int]]) -> list[torch.Tensor]:
         ]
 
 
-def as_json(proof: Proof) -> dict[str, object]:
-    """Return a proof as plain data."""
-    return dataclasses.asdict(proof)
+def as_json(check: CheckpointCheck) -> dict[str, object]:
+    """Return a check as plain data."""
+    return dataclasses.asdict(check)

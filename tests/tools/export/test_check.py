@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iterdpo.tools.export.proof import compared
+from iterdpo.tools.export.check import compared
 
 
 def test_the_difference_is_measured_less_each_positions_mean() -> None:
