@@ -43,7 +43,7 @@ def arguments_of(kind: Callable[..., Arguments], spec: Spec, **own: Any) -> Argu
         logging_steps=1,
         # The filter would put the mean of earlier losses in the place of one that is not finite.
         logging_nan_inf_filter=False,
-        save_strategy="no",  # _Watch asks for checkpoints
+        save_strategy="no",  # ``write_checkpoint`` writes them
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,

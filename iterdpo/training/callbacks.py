@@ -24,7 +24,7 @@ Advance = Callable[[int, int], None]
 
 
 class _Watch(TrainerCallback):
-    """Checks the first gradients, records the history, asks for checkpoints, reports progress."""
+    """Checks the first gradients, keeps history and checkpoints, and reports progress."""
 
     def __init__(self, trainer: ResumableTrainer, advance: Advance | None):
         self.trainer = trainer
@@ -56,13 +56,10 @@ class _Watch(TrainerCallback):
             history.append({"step": state.global_step} | values)
             check_loss(history, self.trainer.spec)
             # Not before: only now is the step's entry in the history.
-            control.should_save = self.trainer.checkpoint_is_due()
-            # After a checkpoint in ``on_save``; never after the last step, whose result is near.
-            if not control.should_save and state.global_step < state.max_steps:
+            if self.trainer.checkpoint_is_due():
+                self.trainer.write_checkpoint()
+            if state.global_step < state.max_steps:  # the last step's result is near
                 self.trainer.stop.check()
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.stop.check()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.advance is not None:

@@ -59,7 +59,6 @@ class ResumableTrainer(Trainer):
     """Names of the losses that are summed, where there are several kinds."""
 
     _metrics: Any
-    _tr_loss: torch.Tensor
 
     def __init__(self, spec: Spec, learner: Learner, stop: StopRequest, **kwargs: Any) -> None:
         self.spec, self.learner, self.peers = spec, learner, ProcessGroup.here()
@@ -70,6 +69,7 @@ class ResumableTrainer(Trainer):
         self.checkpoints: Checkpoints | None = None
         self._first_parts: list[StepZero] = []
         self._micro_batches: list[tuple[int, dict[str, torch.Tensor]]] = []
+        self._step_loss = torch.zeros(())
         super().__init__(**kwargs)
 
     @staticmethod
@@ -133,6 +133,7 @@ class ResumableTrainer(Trainer):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Take the micro batches of the next optimizer step."""
         self._micro_batches = []
+        self._step_loss = torch.zeros((), device=self.args.device)
         samples, items = super().get_batch_samples(*args, **kwargs)
         self._shared = SharedStep.of(samples) if self.peers.size > 1 else SharedStep()
         return samples, items
@@ -156,6 +157,7 @@ class ResumableTrainer(Trainer):
             loss = self._put_together(model) if whole else torch.zeros_like(loss)
         if self.progress.step_zero is None and whole:
             self.progress.step_zero = StepZero.of_parts(self._first_parts)
+        self._step_loss += loss
         return loss
 
     def _add_or_begin_again(
@@ -230,7 +232,7 @@ class ResumableTrainer(Trainer):
             for name, values in self._metrics["train"].items()
             if name in self.recorded
         }
-        values = {"loss": self._tr_loss.item(), **means}
+        values = {"loss": self._step_loss.item(), **means}
         if not self._is_scaled_too_far(float(norm)):
             values["grad_norm"] = float(norm)
         check_finite(values, self.state.global_step + 1, self.spec)
@@ -252,7 +254,7 @@ class ResumableTrainer(Trainer):
             return False
         return done % every == 0 or self.stop.requested
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def write_checkpoint(self) -> None:
         """Write a checkpoint that is complete or not there, if the policy is worth it."""
         assert self.checkpoints is not None
         check_weights(self.model, self.progress.history, self.spec)
