@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from iterdpo.config.schema import Config
     from iterdpo.engines.base import Engine
+    from iterdpo.evaluation.summary import Summary
     from iterdpo.evaluation.verifiers import Verifier
     from iterdpo.judging.base import Judge
     from iterdpo.pairing.base import Strategy
@@ -108,8 +109,8 @@ class RunResult:
         return self._run.directory
 
     @property
-    def summary(self) -> Any:
-        """``summary.json`` as a typed ``evaluation.summary.Summary``."""
+    def summary(self) -> Summary:
+        """``summary.json``, typed: every model's evaluation, and what each iteration made."""
         return self._run.summary
 
     @property
