@@ -2,7 +2,7 @@
 
 ``UserError`` and its children end the program with exit status 2 and no traceback: the message
 names the key, the value, what is allowed and what to do. ``LineageError`` ends it with status 3:
-a proof of correctness failed, so nothing trained after this point could be trusted.
+a run-time check failed, so nothing trained after this point could be trusted.
 """
 
 from __future__ import annotations
@@ -27,4 +27,4 @@ class NoPairsError(UserError):
 
 
 class LineageError(Exception):
-    """A run-time proof failed: the model that wrote, judged or trained is not the one named."""
+    """A run-time check failed: the model that wrote, judged or trained is not the one named."""

@@ -226,7 +226,7 @@ def activation_bytes(
 def logit_bytes(shape: ModelShape, dtype_bytes: int, tokens: int) -> int:
     """Return the bytes of the logits, often forgotten and often the largest part.
 
-    The proof of step 0 computes all of them beside the first batch's activations: once in the
+    The check of step 0 computes all of them beside the first batch's activations: once in the
     model's type, once in float32, and their log-softmax. The steps after it need less.
     """
     return tokens * shape.vocab * (dtype_bytes + 4 + 4)

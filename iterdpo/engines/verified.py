@@ -99,7 +99,7 @@ def judge_canary(
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class CanaryCheck:
     """A canary as one of its two policies must pass it."""
 
     canary: Canary
@@ -135,9 +135,9 @@ class VerifiedEngine:
         self.engine = engine
         self.results: dict[str, CanaryResult] = {}
         """The latest of each policy, by fingerprint."""
-        self._proofs: dict[str, dict[str, Proof]] = {}
+        self._checks: dict[str, dict[str, CanaryCheck]] = {}
         self._passed: set[tuple[str, str]] = set()
-        self._proven_at: dict[str, int] = {}
+        self._checked_at: dict[str, int] = {}
         """The engine's ``starts`` when it last measured for a policy, by fingerprint."""
         self._asleep = False
 
@@ -184,33 +184,33 @@ class VerifiedEngine:
             LineageError: the engine does not apply the policy.
         """
         self._learn_of(policy)
-        for source, proof in self._due(policy.fingerprint):
-            texts = [TokenSequence(text.prompt_ids, text.token_ids) for text in proof.canary.texts]
-            result = proof.judge(self.engine.sequence_logprobs(texts, policy))
+        for source, check in self._due(policy.fingerprint):
+            texts = [TokenSequence(text.prompt_ids, text.token_ids) for text in check.canary.texts]
+            result = check.judge(self.engine.sequence_logprobs(texts, policy))
             self.results[policy.fingerprint] = result
-            require_applied(policy.name, proof.other, result)
+            require_applied(policy.name, check.other, result)
             self._passed.add((policy.fingerprint, source))
-            self._proven_at[policy.fingerprint] = self.engine.starts
+            self._checked_at[policy.fingerprint] = self.engine.starts
 
-    def _due(self, fingerprint: str) -> list[tuple[str, Proof]]:
-        """Return the proofs that the policy must pass now, by the policy that each is from."""
-        proofs = self._proofs.get(fingerprint, {})
-        new = [item for item in proofs.items() if (fingerprint, item[0]) not in self._passed]
-        if new or not proofs or self._proven_at[fingerprint] == self.engine.starts:
+    def _due(self, fingerprint: str) -> list[tuple[str, CanaryCheck]]:
+        """Return the checks that the policy must pass now, by the policy that each is from."""
+        checks = self._checks.get(fingerprint, {})
+        new = [item for item in checks.items() if (fingerprint, item[0]) not in self._passed]
+        if new or not checks or self._checked_at[fingerprint] == self.engine.starts:
             return new
-        return [max(proofs.items(), key=lambda item: item[1].telling)]
+        return [max(checks.items(), key=lambda item: item[1].telling)]
 
     def _learn_of(self, policy: Policy) -> None:
         """Read the policy's canary, for itself and for its parent."""
-        own = self._proofs.setdefault(policy.fingerprint, {})
+        own = self._checks.setdefault(policy.fingerprint, {})
         place = policy.trained_in
         if place is None or policy.fingerprint in own or not (place / CANARY_FILE).is_file():
             return
         canary = Canary.read(place / CANARY_FILE)
-        own[policy.fingerprint] = Proof(canary, "the policy before", trained=True)
+        own[policy.fingerprint] = CanaryCheck(canary, "the policy before", trained=True)
         if policy.parent is not None:
-            parents = self._proofs.setdefault(policy.parent, {})
-            parents[policy.fingerprint] = Proof(canary, policy.name, trained=False)
+            parents = self._checks.setdefault(policy.parent, {})
+            parents[policy.fingerprint] = CanaryCheck(canary, policy.name, trained=False)
 
     def sleep(self) -> bool:
         self._asleep = self.engine.sleep()

@@ -154,7 +154,7 @@ def _device() -> str:
 def without_own_dropout(base: Any) -> Any:
     """Switch off the dropout that a base brings along, and return the base.
 
-    It would make step 0 a matter of chance, which no proof can follow. TRL switches off a part of
+    It would make step 0 a matter of chance, which no check can follow. TRL switches off a part of
     it in DPO and nothing in supervised fine-tuning; an adapter's own, added later, is left alone.
     """
     import torch

@@ -16,6 +16,6 @@ def quiet_libraries() -> None:
     datasets.utils.logging.disable_progress_bar()
     # bitsandbytes notes once that optional CPU kernels are not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # ORPO's trainer is there; the pinned version and its proof at step 0 are what we go by.
+    # ORPO's trainer is there; the pinned version and its check at step 0 are what we go by.
     warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
     warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|peft|bitsandbytes)\..*")

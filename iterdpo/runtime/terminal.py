@@ -1,6 +1,6 @@
 """What the tools after a run do alike at the terminal: errors of one line, text that is harmless.
 
-Exit status: 0 done; 1 a bug; 2 something the user can put right; 3 a proof of correctness failed;
+Exit status: 0 done; 1 a bug; 2 something the user can put right; 3 a run-time check failed;
 130 stopped by Ctrl-C.
 """
 

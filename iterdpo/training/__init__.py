@@ -1,1 +1,1 @@
-"""Training: the quantized base, adapters, and DPO with its run-time proofs."""
+"""Training: the quantized base, adapters, and DPO with its run-time checks."""

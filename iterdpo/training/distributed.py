@@ -96,7 +96,7 @@ class ProcessGroup:
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Put the sum over all processes in the place of every gradient.
 
-        A gradient that no process has stays missing, so that a proof can see that it is.
+        A gradient that no process has stays missing, so that a check can see that it is.
         """
         if self.size == 1:
             return

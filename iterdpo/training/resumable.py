@@ -36,7 +36,7 @@ class ResumableTrainer(Trainer):
     """Goes before one of TRL's trainers among the bases of a class.
 
     *Accumulation.* However many micro batches make up an optimizer step, its loss and gradient are
-    those of the whole batch up to rounding, and the proof of step 0 covers all of the first step.
+    those of the whole batch up to rounding, and the check of step 0 covers all of the first step.
 
     *Resuming.* ``transformers`` restores the optimizer, the schedule, the random generators and the
     place in the data, each from the file that it writes itself; the policy, which it cannot restore

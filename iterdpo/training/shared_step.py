@@ -23,7 +23,7 @@ class RankResult:
     """Sum over its micro batches, each weighted by its share of the step."""
     metrics: dict[str, list[float]]
     first_parts: list[StepZero]
-    """The proofs of the first step; empty after it."""
+    """The checks of the first step; empty after it."""
     rows: int
     """Pairs or examples side by side from here on."""
     stop: int | None

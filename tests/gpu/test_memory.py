@@ -175,7 +175,7 @@ def test_the_steps_take_what_was_estimated(
 def test_a_whole_training_gets_by_with_its_estimate(
     training: Callable[..., tuple[DpoSpec, int]], device: str, tmp_path: Path
 ) -> None:
-    """Beside an engine that takes the rest, the canary and the proofs must fit as well."""
+    """Beside an engine that takes the rest, the canary and the checks must fit as well."""
     if device == "cpu":
         pytest.skip("memory is limited on CUDA only")
     import torch

@@ -112,7 +112,7 @@ def test_memory_is_given_back_and_the_answers_stay(
             for known in (first, expected):
                 apart = ties(reference, policy, again, known[policy.name])
                 assert max(apart, default=0.0) <= TIES[DTYPE]
-        # An engine that gave something back is asked for its proofs anew.
+        # An engine that gave something back is asked for its checks anew.
         asked = set() if residency == "resident" else {m1.fingerprint, policies[0].fingerprint}
         assert set(verified.results) == asked
         assert {result.outcome for result in verified.results.values()} <= {"applied"}

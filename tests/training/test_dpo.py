@@ -1,4 +1,4 @@
-"""Trainings for real, on a tiny random model: what the proofs see, and that they can fail."""
+"""Trainings for real, on a tiny random model: what the checks see, and that they can fail."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from iterdpo.models.canary import Canary
 from iterdpo.records import Adapter, Base, Policy
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records, write_records
-from iterdpo.training import __main__, adapters, run
-from iterdpo.training import checks as proofs
+from iterdpo.training import __main__, adapters, checks, run
 from iterdpo.training.losses import LOSSES
 from iterdpo.training.spec import DpoSpec, PairExample
 from iterdpo.training.train import make_trainer, train
@@ -227,13 +226,13 @@ def test_a_reference_that_changes_is_noticed(
 
 def test_an_adapters_hash_follows_its_weights(make_spec: MakeSpec) -> None:
     model = adapters.load_policy(make_spec())
-    before = proofs.adapter_sha256(model, "default")
-    assert before == proofs.adapter_sha256(model, "default")
+    before = checks.adapter_sha256(model, "default")
+    assert before == checks.adapter_sha256(model, "default")
     for name, parameter in model.named_parameters():
         if "lora_B.default" in name:
             parameter.data[0, 0] += 1e-6
             break
-    assert before != proofs.adapter_sha256(model, "default")
+    assert before != checks.adapter_sha256(model, "default")
 
 
 def test_a_training_that_diverges_says_what_to_lower(make_spec: MakeSpec, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""ORPO trainings for real, on a tiny random model: what is proven, and that the proofs can fail."""
+"""ORPO trainings for real, on a tiny random model: what is proven, and that the checks can fail."""
 
 from __future__ import annotations
 

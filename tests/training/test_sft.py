@@ -157,7 +157,7 @@ def test_dropout_is_off_where_log_probs_are_measured(
 
 @pytest.mark.parametrize("weights", ["adapter", "all weights"])
 @pytest.mark.parametrize("learn", ["lessons", "pairs"])
-def test_a_base_that_brings_dropout_passes_its_proofs(
+def test_a_base_that_brings_dropout_passes_its_checks(
     make_lessons: MakeLessons, make_spec: MakeSpec, tmp_path: Path, learn: str, weights: str
 ) -> None:
     spec = make_lessons() if learn == "lessons" else make_spec()
