@@ -25,7 +25,7 @@ Ranking = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class JudgeQuality:
-    """The paper's table 4 for one judge on one labelled set. None where a measure is undefined."""
+    """The paper's table 4 for one judge on some answers. None where a measure is undefined."""
 
     pairwise_accuracy: float | None
     """In [0, 1]; 0.5 is chance."""

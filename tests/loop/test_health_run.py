@@ -1,4 +1,4 @@
-"""What an alarm does to a run, and what a judge that never changes says of it: scripted, so that
+"""What an alarm does to a run, and what the fixed judge says of it: scripted, so that
 every number can be worked out by hand.
 """
 

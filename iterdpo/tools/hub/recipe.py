@@ -73,17 +73,17 @@ def data(run: Run) -> str:
     """Return where prompts and examples came from and what each iteration made of them."""
     prompts, sft = run.values["prompts"], run.values["sft"]
     source = prompts["path"]
-    told = {
+    text = {
         "lab": "Prompts: the instruction grammar that ships with iterdpo.",
         "self_instruct": f"Prompts: written by M0 after the examples in {_file(source)}.",
         "pairs": "Prompts: those of the pairs, some of them held out.",
     }.get(prompts["source"], f"Prompts: {_file(source)}.")
     if given(run):
-        told = f"Pairs: {_given_source(run)}, as somebody gave them. {told}"
+        text = f"Pairs: {_given_source(run)}, as somebody gave them. {text}"
     if sft["method"] != "none":
         ranked = [sft["ranked"]["path"]] if sft["ranked"] else []
         files = ", ".join(map(_file, [*sft["path"], *ranked]))
-        told += f" M0 was fine-tuned first, on examples of {files}."
+        text += f" M0 was fine-tuned first, on examples of {files}."
     rows = [
         [
             str(made.iteration),
@@ -96,7 +96,7 @@ def data(run: Run) -> str:
         for made in run.summary.iterations
     ]
     heads = ["iteration", "prompts", "answers", "scored", "pairs", "dropped"]
-    return f"{told}\n\n{table(heads, rows)}" if rows else told
+    return f"{text}\n\n{table(heads, rows)}" if rows else text
 
 
 def lineage(run: Run, origin: Origin) -> str:
@@ -120,12 +120,12 @@ def lineage(run: Run, origin: Origin) -> str:
     heads = ["model", "trained from", "judge", "reference", "fingerprint", "sha256 of the weights"]
     base = run.policy("M0").base
     revision = f" at revision {code(origin.revision)}" if origin.revision else ""
-    told = (
+    text = (
         f"M0 stands on {escaped(origin.shown)}{revision}: sha256 over its weights, tokenizer and "
         f"configuration {code(base.sha256)}, held as {escaped(base.quantization)} in "
         f"{escaped(base.dtype)}, fingerprint {code(base.fingerprint)}."
     )
-    return f"{table(heads, rows)}\n\n{told}"
+    return f"{table(heads, rows)}\n\n{text}"
 
 
 def limits(run: Run) -> str:

@@ -53,11 +53,11 @@ def document(runs: Sequence[Run], title: str) -> Document:
             f"run {run.name}, {alarm.message}" for run in runs for alarm in run.summary.alarms
         ],
         state=" ".join(notes),
-        mistake=mistake(found, browsed, *_of_the_best(compared)),
+        mistake=mistake(found, browsed, *_best_runs(compared)),
     )
 
 
-def _of_the_best(compared: SettingsComparison | None) -> tuple[list[int], str]:
+def _best_runs(compared: SettingsComparison | None) -> tuple[list[int], str]:
     """Return the places of the best setting's runs, and what they are called."""
     if not compared:
         return [], ""

@@ -123,7 +123,7 @@ class Fact:
 class Mistake:
     """One pair whose label is wrong, for readers who look no further than the top of the page."""
 
-    told: str
+    caption: str
     """How many there are, and which of them this is."""
     prompt: str
     chosen: str

@@ -29,21 +29,21 @@ def mistake(
     if not wrong:
         return None
     near = [pair for pair in wrong if not set(found.sources[pair.source].runs).isdisjoint(runs)]
-    pair = _surest(near or wrong)
+    pair = _widest_margin(near or wrong)
     of = f" among those of {whose}" if near and whose else ""
     return Mistake(
         f"{len(wrong):,} of {count(len(found.pairs), 'label')} are wrong: the oracle prefers the "
         f"rejected answer. This is the one of which the judge was surest{of}, for "
         f"M{found.sources[pair.source].iteration}.",
-        _short(pair.prompt["text"]),
-        _short(pair.chosen.candidate["text"]),
-        _short(pair.rejected.candidate["text"]),
+        _shortened(pair.prompt["text"]),
+        _shortened(pair.chosen.candidate["text"]),
+        _shortened(pair.rejected.candidate["text"]),
         _why(pair),
         pair.pair["id"] if page and pair.pair["id"] in page["pairs"]["id"] else "",
     )
 
 
-def _surest(pairs: Sequence[Shown]) -> Shown:
+def _widest_margin(pairs: Sequence[Shown]) -> Shown:
     return max(pairs, key=lambda pair: (pair.margin, pair.pair["id"]))
 
 
@@ -52,7 +52,7 @@ def _why(pair: Shown) -> str:
     return why_wrong(pair.label, pair.pair["chosen_score"], pair.pair["rejected_score"])
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     if not text.strip():
         return "(nothing)"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"

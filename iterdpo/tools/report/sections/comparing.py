@@ -114,7 +114,7 @@ def _numbers(compared: SettingsComparison) -> dict[tuple[str, ...], float] | Non
         return None
 
 
-def _along(compared: SettingsComparison) -> list[RunGroup]:
+def _in_order(compared: SettingsComparison) -> list[RunGroup]:
     """Return the settings in the order of their numbers, or from the best to the worst."""
     axis = _numbers(compared) or {}
     return sorted(compared.settings, key=lambda setting: axis.get(setting.values, 0.0))
@@ -150,7 +150,7 @@ def _settings_table(
                 number(_mean(_accuracy(model) for _, model in members), 3),
                 number(_mean(pairs.kept for pairs in last), 0),
                 percent(_mean(label.mean if label else None for label in labels)),
-                _each_seed(setting, measure),
+                _seed_cell(setting, measure),
             ]
         )  # fmt: skip
     return Table(
@@ -165,7 +165,7 @@ def _settings_table(
     ).without_empty(DASH)  # fmt: skip
 
 
-def _each_seed(setting: RunGroup, measure: Measure) -> Cell:
+def _seed_cell(setting: RunGroup, measure: Measure) -> Cell:
     values = setting.by_seed
     apart = deviation([value for _, value in values])
     return Cell(
@@ -176,7 +176,7 @@ def _each_seed(setting: RunGroup, measure: Measure) -> Cell:
 
 def _path(runs: Sequence[Run], compared: SettingsComparison, measure: Measure) -> Chart:
     rows: list[Row] = []
-    for setting in _along(compared):
+    for setting in _in_order(compared):
         levels = min(len(runs[member.index].models) for member in setting.members)
         for level in range(levels):
             members = []
@@ -198,7 +198,7 @@ def _path(runs: Sequence[Run], compared: SettingsComparison, measure: Measure) -
 
 
 def _pareto(compared: SettingsComparison, measure: Measure) -> Chart:
-    ordered = _along(compared)
+    ordered = _in_order(compared)
     points = [(setting.tokens, setting.quality.mean) for setting in ordered]
     rows = [
         {

@@ -46,7 +46,7 @@ def baselines(run: Run) -> Section | None:
     if not run.summary.temperature_baselines:
         said = Text("M0 at lower temperatures was not measured in this run.", "quiet")
         return Section("baselines", "Baselines", [chart, said])
-    return Section("baselines", "Baselines", [*_beyond(run), chart])
+    return Section("baselines", "Baselines", [*_beyond_sharpening(run), chart])
 
 
 def gain_over_initial(model: ModelSummary) -> Estimate | None:
@@ -60,14 +60,14 @@ def gain_over_baseline(run: Run, model: ModelSummary) -> tuple[str, Estimate] | 
     """
     gain = model.gains.over_baseline if model.gains else None
     baseline = run.summary.strongest_baseline
-    return (_called(run, baseline.temperature), gain) if gain and baseline else None
+    return (_baseline_name(run, baseline.temperature), gain) if gain and baseline else None
 
 
-def _called(run: Run, temperature: float) -> str:
+def _baseline_name(run: Run, temperature: float) -> str:
     return f"{run.models[0].name} at temperature {temperature:g}"
 
 
-def _beyond(run: Run) -> Iterator[Part]:
+def _beyond_sharpening(run: Run) -> Iterator[Part]:
     """Say of each model, in words, whether it is better than the strongest baseline."""
     found = [(model.name, *beyond) for model in run.models
              if (beyond := gain_over_baseline(run, model))]  # fmt: skip
@@ -176,7 +176,7 @@ def _without_learning(run: Run) -> Iterator[dict[str, Any]]:
         yield _bar(f"{name} greedy", "greedy", found.greedy_mean, *found.greedy_ci95)
         if model.iteration == 0:
             for item in run.summary.temperature_baselines:
-                what, own = _called(run, item.result.temperature), item.result.quality
+                what, own = _baseline_name(run, item.result.temperature), item.result.quality
                 yield _bar(what, "lower temperature", own.mean, own.low, own.high)
 
 
