@@ -206,6 +206,13 @@ def test_every_stage_that_cost_something_has_its_time_and_memory(made: Document)
     assert "M1, pairs" not in rows  # 0.01 of 15.02 s
 
 
+def test_small_stages_share_a_color(made: Document) -> None:
+    rows = [row for row in chart(made, "seconds").rows if row["iteration"] == "M1"]
+    assert {row["stage"]: row["seconds"] for row in rows} == {
+        "candidates": 1.0, "judgments": 2.0, "adapter": 3.0, "others": 0.01
+    }  # fmt: skip
+
+
 def test_columns_that_nothing_was_measured_for_are_left_out() -> None:
     full = Table("t", ["", "a", "b", "c"], [["x", "–", "1", "text"], ["y", "–", "–", "text"]],
                  texts=(3,))  # fmt: skip

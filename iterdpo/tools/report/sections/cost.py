@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,7 +12,7 @@ from iterdpo.runs.directory import Run
 from iterdpo.stages import names
 from iterdpo.store.peak_memory import highest
 from iterdpo.tools.report import charts
-from iterdpo.tools.report.document import Part, Section, Table
+from iterdpo.tools.report.document import Part, Row, Section, Table
 from iterdpo.tools.report.formatting import DASH, count, duration, number
 
 STAGES = {
@@ -22,7 +23,8 @@ STAGES = {
     names.EVALUATION: "var(--series-4)",
 }  # fmt: skip
 SMALL = 0.01
-"""Of all seconds: a stage below it that used no tokens has no row."""
+"""Of all seconds: a stage below it has no color of its own, and without tokens no row either."""
+OTHERS = "others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +44,36 @@ def cost(run: Run) -> Section:
     costs = [*_initial(run), *_of_iterations(run)]
     if not costs:
         return Section("cost", "Time, memory and tokens", [])
-    colors = STAGES | {item.stage: "var(--faint)" for item in costs if item.stage not in STAGES}
-    rows: list[dict[str, str | float]] = [
-        {"iteration": item.model, "stage": item.stage, "seconds": round(item.seconds, 3)}
-        for item in costs
-    ]
+    rows = _by_stage(costs)
+    plain = {str(row["stage"]): "var(--faint)" for row in rows if row["stage"] not in STAGES}
+    colors = {**STAGES, **plain}
     parts: list[Part] = [
         charts.stacked(
             "seconds", "Time by stage",
             "Seconds that each stage took when it was computed. A stage that this run read from "
-            "the store took no time here and shows what it once took.",
+            f"the store took no time here and shows what it once took. {OTHERS.capitalize()}: "
+            "stages below a hundredth of all time.",
             rows, y="iteration", x="seconds", x_title="seconds", series="stage", colors=colors,
         ),
         _table(run, costs),
     ]  # fmt: skip
     return Section("cost", "Time, memory and tokens", parts)
+
+
+def _by_stage(costs: Sequence[Cost]) -> list[Row]:
+    """Return the seconds of each model's stages, the small ones together."""
+    took: defaultdict[str, float] = defaultdict(float)
+    for item in costs:
+        took[item.stage] += item.seconds
+    small = SMALL * sum(took.values())
+    named = {stage for stage, seconds in took.items() if seconds >= small}
+    rows: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for item in costs:
+        rows[item.model, item.stage if item.stage in named else OTHERS] += item.seconds
+    return [
+        {"iteration": model, "stage": stage, "seconds": round(seconds, 3)}
+        for (model, stage), seconds in rows.items()
+    ]
 
 
 def computing(runs: Sequence[Run]) -> float:
