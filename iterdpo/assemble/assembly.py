@@ -16,7 +16,7 @@ from iterdpo.assemble.hardware import (
     resolved,
 )
 from iterdpo.assemble.judges import make_judge
-from iterdpo.assemble.offline_pairs import read_offline_pairs, with_offline_pairs
+from iterdpo.assemble.offline_pairs import OfflineRows, with_offline_pairs
 from iterdpo.assemble.prompts import make_prompts
 from iterdpo.assemble.recipe import make_recipe
 from iterdpo.config.choices import build
@@ -59,17 +59,17 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     for line in experimental(config):
         log.warning("%s", line)
     pairs = build("pairs", config.pairs.choice)
-    offline = read_offline_pairs(config, pairs) if isinstance(pairs, OfflineDataset) else None
-    prompts = (
-        offline.prompts if offline and config.prompts.source == "pairs" else make_prompts(config)
-    )
+    offline = None
+    if isinstance(pairs, OfflineDataset):
+        offline = OfflineRows(pairs.dataset, config.pairs.min_margin)
+    prompts = make_prompts(config, offline)
     verified = VerifiedEngine(engine or make_engine(config))
     oracle = None
     if config.evaluation.oracle is not None:
         oracle = build("evaluation.oracle", config.evaluation.oracle)
     recipe = make_recipe(config, verified, prompts, make_judge(config, verified), oracle)
     if offline is not None:
-        recipe = with_offline_pairs(recipe, config, offline)
+        recipe = with_offline_pairs(recipe, config, offline, prompts)
     return Assembly(recipe, verified, make_tracker(config, run_dir))
 
 

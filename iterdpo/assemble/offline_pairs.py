@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from iterdpo.config.schema import Config
 from iterdpo.data.converting import require_fields
-from iterdpo.data.preferences import OfflinePairs, PairFields, read_pairs
+from iterdpo.data.preferences import OfflinePair, OfflinePairs, PairFields, read_pairs
 from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
 from iterdpo.errors import UserError
 from iterdpo.models.loading import declared_context
-from iterdpo.pairing.offline import OfflineDataset, PairsDataset
-from iterdpo.prompts.pairs import PairPrompts
+from iterdpo.pairing.offline import PairsDataset
+from iterdpo.prompts.base import PromptSource
+from iterdpo.prompts.pairs import PairsPrompts, Rows
 from iterdpo.recipe import Recipe
 from iterdpo.stages.offline_pairs import (
     KeepOfflinePairs,
@@ -27,70 +29,83 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class OfflineSource:
-    """What was read of the configured dataset."""
+class OfflineRows:
+    """The rows of the configured dataset, each split read once, when it is first asked for."""
 
-    prompts: PairPrompts
-    left_out: Mapping[str, int]
-    """Rows that are no pair, by reason; only reasons that there were."""
-    per_iteration: int | None
-    """Prompts an iteration; None for all."""
+    given: PairsDataset
+    min_margin: float
+
+    @property
+    def source(self) -> RowSource:
+        given = self.given
+        return RowSource(
+            path=given.path,
+            key="pairs.dataset.path",
+            subset=given.subset,
+            split=given.split,
+            revision=given.revision,
+            files=given.files,
+        )
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def kept(self) -> Sequence[OfflinePair]:
+        return self._read.kept
+
+    @cached_property
+    def held_out(self) -> Sequence[OfflinePair] | None:
+        """The rows of ``evaluation_split``; None without one."""
+        if self.given.evaluation_split is None:
+            return None
+        split = replace(self.source, split=self.given.evaluation_split)
+        return _read(split, self.given, 0.0).kept
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Rows that are no pair, by reason; only reasons that there are."""
+        return {reason.value: count for reason, count in self._read.dropped.items() if count}
+
+    @cached_property
+    def _read(self) -> OfflinePairs:
+        return _read(self.source, self.given, self.min_margin)
 
 
-def read_offline_pairs(config: Config, offline: OfflineDataset) -> OfflineSource:
-    """Read the configured pairs.
+def with_offline_pairs(
+    recipe: Recipe, config: Config, rows: OfflineRows, prompts: PromptSource
+) -> Recipe:
+    """Return the recipe with steps that read the pairs of ``rows`` in place of making some.
+
+    Whoever evaluates stays: the recipe's judge measures the models, though it makes no pairs.
+
+    Args:
+        recipe: of a run that would make its own pairs.
+        config: the typed configuration.
+        rows: the pairs.
+        prompts: the configured source: the pairs' own prompts, or others that are held out.
 
     Raises:
         UserError: the dataset cannot be read, or nothing in it can be used.
     """
-    given = offline.dataset
-    source = RowSource(
-        path=given.path,
-        key="pairs.dataset.path",
-        subset=given.subset,
-        split=given.split,
-        revision=given.revision,
-        files=given.files,
-    )
-    read = _read(source, given, config.pairs.min_margin)
-    left_out = {reason.value: count for reason, count in read.dropped.items() if count}
-    from_pairs = config.prompts.source == "pairs"
-    held_out = None
-    if from_pairs and given.evaluation_split is not None:
-        held_out = _read(replace(source, split=given.evaluation_split), given, 0.0).kept
-    prompts = PairPrompts(
-        read.kept,
-        source.name,
-        held_out_share=config.prompts.held_out_share,
-        held_out=held_out,
-        evaluates=from_pairs,
-    )
-    reasons = left_out | ({"held_out": prompts.held_out_pairs} if prompts.held_out_pairs else {})
-    said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+    own = prompts if isinstance(prompts, PairsPrompts) else None
+    own = own or PairsPrompts(held_out_share=0.5, pairs=Rows(rows.name, rows.kept, held_out=()))
+    reasons = {**rows.left_out, "held_out": own.held_out_pairs}
+    said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
     log.info(
-        "%s: %s pairs of %s prompts%s", source.said,
-        f"{len(read.kept) - prompts.held_out_pairs:,}", f"{len(prompts.asked):,}",
+        "%s: %s pairs of %s prompts%s", rows.source.said,
+        f"{len(rows.kept) - own.held_out_pairs:,}", f"{len(own.asked):,}",
         f" (left out: {said})" if said else "",
     )  # fmt: skip
-    return OfflineSource(prompts, left_out, given.per_iteration)
-
-
-def with_offline_pairs(recipe: Recipe, config: Config, source: OfflineSource) -> Recipe:
-    """Return the recipe with steps that read the pairs of ``source`` in place of making some.
-
-    Whoever evaluates stays: the recipe's judge measures the models, though it makes no pairs.
-    """
-    prompts = source.prompts
     context = declared_context(str(recipe.base.checkpoint))
     limits = (config.training.max_length, config.model.context, context)
     longest = min((limit for limit in limits if limit is not None), default=None)
     return replace(
         recipe,
-        select=SelectOfflinePrompts(prompts, source.per_iteration, config.seed, source.left_out),
-        generate=ReadOfflineCandidates(
-            prompts, config.prompts.system, config.model.trust_remote_code
-        ),
-        judge=ReadOfflineScores(prompts),
+        select=SelectOfflinePrompts(own, rows.given.per_iteration, config.seed, rows.left_out),
+        generate=ReadOfflineCandidates(own, config.prompts.system, config.model.trust_remote_code),
+        judge=ReadOfflineScores(own),
         build_pairs=KeepOfflinePairs(longest),
         # The given scores have a scale of their own, which nothing names.
         check=replace(recipe.check, scale=None),

@@ -21,7 +21,6 @@ from iterdpo.config.schema import Config
 from iterdpo.config.secrets import token_problems
 from iterdpo.config.training import TrainingConfig
 from iterdpo.config.weights import weight_problems
-from iterdpo.config.writing import PromptsConfig
 from iterdpo.errors import ConfigError
 
 
@@ -60,8 +59,7 @@ def _contradictions(config: Config, made: Mapping[str, Any]) -> list[str]:
     problems += _method_problems(training)
     problems += weight_problems(config, made.get("judge"))
     problems += prequantized_problems(config)
-    problems += pairs_problems(config, made.get("pairs"))
-    problems += _prompt_problems(config.prompts)
+    problems += pairs_problems(config, made.get("pairs"), made.get("prompts"))
     problems += _evaluation_problems(config.evaluation, made.get("evaluation.oracle"))
     problems += hub_problems(config.hub)
     problems += _missing_paths(config)
@@ -99,34 +97,6 @@ def _method_problems(training: TrainingConfig) -> list[str]:
         problems.append(
             f"training.label_smoothing=0: training.loss={losses} needs a value above 0 and below "
             "0.5"
-        )
-    return problems
-
-
-def _prompt_problems(prompts: PromptsConfig) -> list[str]:
-    problems = []
-    source, path = prompts.source, prompts.path
-    if source in ("file", "self_instruct") and path is None:
-        problems.append(f"prompts.path=null: prompts={source} needs a file, prompts.path=FILE")
-    if source == "dataset" and (path is None or prompts.dataset is None):
-        problems.append(
-            "prompts.source=dataset: needs prompts.path and the settings of prompts.dataset; "
-            "choose prompts=dataset or one of the datasets in conf/prompts"
-        )
-    if prompts.dataset is None and path is not None and not Path(path).expanduser().is_file():
-        problems.append(f"prompts.path={path}: no such file")
-    writing = prompts.self_instruct
-    if source == "self_instruct" and writing is None:
-        problems.append("prompts.self_instruct=null: choose prompts=self_instruct")
-    if writing is not None and writing.written_shots >= writing.shots:
-        problems.append(
-            f"prompts.self_instruct.written_shots={writing.written_shots}: must be below "
-            f"prompts.self_instruct.shots={writing.shots}"
-        )
-    if writing is not None and writing.min_words > writing.max_words:
-        problems.append(
-            f"prompts.self_instruct.min_words={writing.min_words}: must not be above "
-            f"prompts.self_instruct.max_words={writing.max_words}"
         )
     return problems
 

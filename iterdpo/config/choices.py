@@ -73,6 +73,7 @@ PLACES: Final = MappingProxyType(
     {
         "engine": Place("iterdpo.engines.base.EngineFactory", "iterdpo.engines.EngineFactory"),
         "judge": Place("iterdpo.judging.base.Judge", "iterdpo.judging.PromptJudge"),
+        "prompts": Place("iterdpo.prompts.base.PromptSource", "iterdpo.prompts.PromptPool"),
         "pairs": Place("iterdpo.pairing.base.PairSource", "iterdpo.pairing.Strategy"),
         "evaluation.oracle": Place(
             "iterdpo.evaluation.verifiers.Verifier", "iterdpo.evaluation.Verifier"
@@ -265,8 +266,9 @@ class Absent:
 
 def _placed(key: str, text: str) -> str:
     """Return a message of a class, with its section where it names a setting."""
-    named = text.split("=")[0].split(":")[0].split(".")
-    return f"{key}.{text}" if all(part.isidentifier() for part in named) else f"{key}: {text}"
+    name = text.split("=")[0].split(":")[0]
+    of_setting = all(part.isidentifier() for part in name.split("."))
+    return f"{key}.{text}" if of_setting else f"{key}: {text}"
 
 
 def _shown(values: Mapping[str, JSON], item: Setting, python: Any) -> JSON:

@@ -9,27 +9,38 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from iterdpo.data.values import excerpt
 from iterdpo.errors import UserError
 from iterdpo.records import Prompt
 
 
-class PromptSource(Protocol):
-    """A supply of instructions in three sets that never share a text."""
+class PromptSource(ABC):
+    """A supply of instructions in three sets that never share a text.
+
+    A choice is a frozen dataclass of its settings. What its settings name rather than hold, such as
+    a file, is read when it is first asked for, and counts by its ``content`` (see
+    ``settings.identity``).
+    """
+
+    name: ClassVar[str]
+    """Of ours: what keys call it, whatever becomes of the class's own name."""
+    version: ClassVar[int]
+    """Of ours: raised when the same settings would give other prompts than before."""
+    of_pairs: ClassVar[bool] = False
+    """Whether its prompts are those of preference pairs, which ``pairs=dataset`` reads."""
 
     @property
-    def identity(self) -> Mapping[str, object]:
-        """Everything about the source that may change what it returns, as plain JSON values."""
-
-    @property
+    @abstractmethod
     def held_out(self) -> Sequence[str]:
         """Every text that ``evaluation`` and ``judge_reference`` may return, which the loop never
         sees.
         """
 
+    @abstractmethod
     def loop(self, iteration: int, count: int, seed: int) -> list[Prompt]:
         """Return the new prompts of an iteration.
 
@@ -43,6 +54,7 @@ class PromptSource(Protocol):
             UserError: when there is no prompt at all.
         """
 
+    @abstractmethod
     def evaluation(self, count: int, seed: int) -> list[Prompt]:
         """Return up to ``count`` held-out prompts, on which writers are measured.
 
@@ -50,6 +62,7 @@ class PromptSource(Protocol):
             UserError: when there is no prompt at all.
         """
 
+    @abstractmethod
     def judge_reference(self, count: int, seed: int) -> list[Prompt]:
         """Return up to ``count`` held-out prompts, on whose answers judges are measured.
 

@@ -1,92 +1,121 @@
-"""Prompts of a dataset: on the hub, in a directory or in a file."""
+"""Prompts of datasets: on the hub, in a directory or in a file."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from iterdpo.data.converting import convert, require_fields
 from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
 from iterdpo.errors import UserError
-from iterdpo.prompts.base import texts_sha256
-from iterdpo.prompts.mapping import PromptMapping, SkipReason
-from iterdpo.prompts.text_pool import TextPool, require_share
+from iterdpo.prompts.mapping import PromptMapping, SkipReason, reference_of
+from iterdpo.prompts.pool import BY_CONTENT, HeldOutShare, PromptPool
+from iterdpo.records import Prompt
+from iterdpo.settings import CountsElsewhere
 
 log = logging.getLogger(__name__)
 
 
-class DatasetPrompts(TextPool):
+@dataclass(frozen=True, kw_only=True)
+class DatasetPrompts(PromptPool):
     """Prompts that a mapping takes from a dataset's rows. Equal texts are kept once."""
 
-    def __init__(
-        self, source: RowSource, mapping: PromptMapping, held_out_share: float = 0.1
-    ) -> None:
-        """Read the dataset.
+    name: ClassVar[str] = "dataset"
+    version: ClassVar[int] = 1
 
-        Args:
-            source: Which rows.
-            mapping: How a row becomes a prompt.
-            held_out_share: As for ``TextPool``.
-
-        Raises:
-            UserError: when it cannot be read, the mapping does not fit it (all rows that do not
-                are counted and the first few are named), or no prompt is left.
-        """
-        require_share(held_out_share)
-        rows = read_source(source, mapping.columns)
-        for key, names in _naming_settings(mapping):
-            require_fields(rows, names, key, source.path)
-
-        def place_and_text(row: Row) -> tuple[str, str | SkipReason]:
-            return row.where, mapping.prompt(row.fields)
-
-        sources: dict[str, str] = {}
-        self.skipped: Counter[str] = Counter()
-        """Rows that gave no new prompt, by reason."""
-        empty: list[str] = []
-        for where, text in convert(rows, place_and_text, source.said):
-            if isinstance(text, SkipReason):
-                self.skipped[text.value] += 1
-                empty += [where] if text is SkipReason.EMPTY else []
-            elif text in sources:
-                self.skipped["duplicate"] += 1
-            else:
-                sources[text] = f"{source.name}, {where}"
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
-        if not sources:
-            raise UserError(
-                f"{source.said}: none of {len(rows):,} rows is a prompt ({left_out}): loosen "
-                "prompts.dataset.where or prompts.dataset.max_chars"
-            )
-        log.info(
-            "%s: %s prompts of %s rows%s", source.said, f"{len(sources):,}", f"{len(rows):,}",
-            f" (left out: {left_out})" if left_out else "",
-        )  # fmt: skip
-        if empty:
-            log.warning(
-                "%s: left out for an empty %s: %d of %d rows, the first is %s",
-                source.said, mapping.field, len(empty), len(rows), empty[0],
-            )  # fmt: skip
-        super().__init__(sources, source.name, held_out_share)
+    path: Annotated[str, CountsElsewhere(BY_CONTENT)]
+    """A file, a directory or a hub id."""
+    field: Annotated[str, CountsElsewhere(BY_CONTENT)]
+    """What holds the prompt, or the conversation that it opens."""
+    reference: Annotated[str | None, CountsElsewhere(BY_CONTENT)]
+    """What holds a right answer, for verifiers and judges that compare with one."""
+    held_out_share: HeldOutShare
+    """Share of the prompts that is kept for evaluation and never trained on."""
+    dataset: Annotated[PromptMapping, CountsElsewhere(BY_CONTENT)]
+    """How rows become prompts."""
 
     @property
-    def identity(self) -> Mapping[str, object]:
-        """The prompts themselves and where each came from: another way to the same ones, such as
-        a local copy, changes a key only where it changes what records say.
+    def label(self) -> str:
+        return RowSource(path=self.path, key="prompts.path").name
+
+    def prompts(self) -> list[Prompt]:
+        """Return every prompt, each once.
+
+        Raises:
+            UserError: when the dataset cannot be read, the mapping does not fit it (all rows that
+                do not are counted and the first few are named), or no prompt is left.
         """
-        return {
-            "source": "dataset",
-            "name": self.name,
-            "sha256": texts_sha256(part for item in self.sources.items() for part in item),
-            "held_out_share": self.held_out_share,
-        }
+        return read_dataset(self.path, self.field, self.dataset, self.reference)
 
 
-def _naming_settings(mapping: PromptMapping) -> list[tuple[str, tuple[str, ...]]]:
-    return [
-        ("prompts.field", (mapping.field,)),
-        ("prompts.dataset.join", mapping.join),
-        ("prompts.dataset.where", tuple(mapping.where)),
-    ]
+def read_dataset(
+    path: str, field: str, mapping: PromptMapping, reference: str | None = None
+) -> list[Prompt]:
+    """Return the prompts of a dataset, each once, and say what was left out.
+
+    Args:
+        path: a file, a directory or a hub id.
+        field: what holds the prompt.
+        mapping: which rows count, and how they become prompts.
+        reference: what holds a right answer; None for nothing.
+
+    Raises:
+        UserError: it cannot be read, does not fit the mapping, or holds no prompt.
+    """
+    source = RowSource(
+        path=path,
+        key="prompts.path",
+        subset=mapping.subset,
+        split=mapping.split,
+        revision=mapping.revision,
+        files=mapping.files,
+    )
+    named = {
+        "prompts.field": (field,),
+        "prompts.dataset.join": mapping.join,
+        "prompts.dataset.where": tuple(mapping.where),
+        "prompts.reference": (reference,) if reference else (),
+    }
+    rows = read_source(
+        source, list(dict.fromkeys(name for names in named.values() for name in names))
+    )
+    for key, names in named.items():
+        require_fields(rows, names, key, path)
+
+    def place_and_prompt(row: Row) -> tuple[str, Prompt | SkipReason]:
+        text = mapping.prompt(row.fields, field)
+        if isinstance(text, SkipReason):
+            return row.where, text
+        right = reference_of(row.fields, reference)
+        return row.where, Prompt.of(text, f"{source.name}, {row.where}", reference=right)
+
+    found: dict[str, Prompt] = {}
+    skipped: Counter[str] = Counter()
+    empty: list[str] = []
+    for where, prompt in convert(rows, place_and_prompt, source.said):
+        if isinstance(prompt, SkipReason):
+            skipped[prompt.value] += 1
+            empty += [where] if prompt is SkipReason.EMPTY else []
+        elif prompt.id in found:
+            skipped["duplicate"] += 1
+        else:
+            found[prompt.id] = prompt
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
+    if not found:
+        raise UserError(
+            f"{source.said}: none of {len(rows):,} rows is a prompt ({left_out}): loosen "
+            "prompts.dataset.where or prompts.dataset.max_chars"
+        )
+    log.info(
+        "%s: %s prompts of %s rows%s", source.said, f"{len(found):,}", f"{len(rows):,}",
+        f" (left out: {left_out})" if left_out else "",
+    )  # fmt: skip
+    if empty:
+        log.warning(
+            "%s: left out for an empty %s: %d of %d rows, the first is %s",
+            source.said, field, len(empty), len(rows), empty[0],
+        )  # fmt: skip
+    return list(found.values())

@@ -2,85 +2,94 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 from iterdpo.data.converting import convert, require_fields
 from iterdpo.data.rows import Row, UnreadableFileError, file_bytes, read_rows, suffix_of
 from iterdpo.data.values import RowError, excerpt, field_of, text_of
 from iterdpo.errors import UserError
-from iterdpo.prompts.text_pool import TextPool, require_share
+from iterdpo.prompts.mapping import reference_of
+from iterdpo.prompts.pool import BY_CONTENT, HeldOutShare, PromptPool
+from iterdpo.records import Prompt
+from iterdpo.settings import CountsElsewhere
 
-log = logging.getLogger(__name__)
 
-
-class FilePrompts(TextPool):
+@dataclass(frozen=True, kw_only=True)
+class FilePrompts(PromptPool):
     """Prompts from a JSONL, JSON (a list of objects), CSV, Parquet or text file (one a line).
 
     A prompt reaches the model exactly as it stands in the file: white space around it and
     characters inside it are kept. Blank lines are skipped. Equal texts are kept once.
     """
 
-    def __init__(self, path: Path, field: str = "prompt", held_out_share: float = 0.1) -> None:
-        """Read the file.
+    name: ClassVar[str] = "file"
+    version: ClassVar[int] = 1
 
-        Args:
-            path: The suffix names the format.
-            field: The JSON field or the column that holds the prompt; unused for text.
-            held_out_share: Share of the texts that the loop never sees, in (0, 1); one half is
-                for evaluation, the other for the judge reference set.
+    path: Annotated[str, CountsElsewhere(BY_CONTENT)]
+    """The suffix names the format."""
+    field: Annotated[str, CountsElsewhere(BY_CONTENT)]
+    """The JSON field or the column that holds the prompt; unused for text."""
+    reference: Annotated[str | None, CountsElsewhere(BY_CONTENT)]
+    """The one that holds a right answer, for verifiers and judges that compare with one."""
+    held_out_share: HeldOutShare
+    """Share of the prompts that is kept for evaluation and never trained on."""
+
+    def __post_init__(self) -> None:
+        require_file(self.path)
+
+    @property
+    def label(self) -> str:
+        return Path(self.path).name
+
+    def prompts(self) -> list[Prompt]:
+        """Return every row's prompt.
 
         Raises:
             UserError: when the file cannot be read, or any row holds no prompt. All broken rows
                 are counted and the first few are named.
         """
-        require_share(held_out_share)
-        self.path, self.field = path, field
-        key = f"prompts.path={path}"
-        raw = file_bytes(path, key)
-        self.sha256 = hashlib.sha256(raw).hexdigest()
-        sources: dict[str, str] = {}
-        self.duplicates = 0
-        """Rows left out because an earlier one has the same text."""
-        for where, text in _texts(path, raw, field):
-            self.duplicates += text in sources
-            sources.setdefault(text, f"{path.name}, {where}")
-        if not sources:
-            raise UserError(f"{key}: holds no prompt: add some")
-        if self.duplicates:
-            log.warning(
-                "%s: %d rows repeat the text of another and count once", key, self.duplicates
-            )
-        super().__init__(sources, path.name, held_out_share)
-
-    @property
-    def identity(self) -> Mapping[str, object]:
-        """The content's hash, and what else decides which prompts are returned and how named."""
-        return {
-            "source": "file",
-            "name": self.path.name,
-            "sha256": self.sha256,
-            "field": self.field,
-            "held_out_share": self.held_out_share,
-        }
+        return read_file(self.path, self.field, self.reference)
 
 
-def _texts(path: Path, raw: bytes, field: str) -> list[tuple[str, str]]:
-    """Return each row's place and prompt."""
-    key, suffix = f"prompts.path={path}", suffix_of(path)
+def require_file(path: str) -> None:
+    """Raise ``ValueError`` where a setting ``path`` names no file."""
+    if not Path(path).expanduser().is_file():
+        raise ValueError(f"path={path}: no such file")
+
+
+def read_file(path: str, field: str, reference: str | None = None) -> list[Prompt]:
+    """Return the prompt of each row of a file.
+
+    Args:
+        path: the suffix names the format.
+        field: what holds the prompt.
+        reference: what holds a right answer; None for nothing.
+
+    Raises:
+        UserError: it cannot be read, holds none, or a row is broken.
+    """
+    file, key = Path(path).expanduser(), f"prompts.path={path}"
+    raw, suffix = file_bytes(file, key), suffix_of(file)
     assert suffix is not None
+    columns = [field, *([reference] if reference else [])]
     try:
-        rows = list(read_rows(raw, suffix, [field]))
+        rows = list(read_rows(raw, suffix, columns))
     except UnreadableFileError as error:
         raise UserError(f"{key}: {error}") from None
-    require_fields(rows, [field], "prompts.field", str(path))
+    require_fields(rows, [field], "prompts.field", path)
+    if reference:
+        require_fields(rows, [reference], "prompts.reference", path, "a right answer")
 
-    def text(row: Row) -> tuple[str, str]:
+    def prompt(row: Row) -> Prompt:
         value = text_of(field_of(row.fields, field), field)
         if not value.strip():
             raise RowError(f"{field}={excerpt(value)} is empty")
-        return row.where, value
+        right = reference_of(row.fields, reference)
+        return Prompt.of(value, f"{file.name}, {row.where}", reference=right)
 
-    return convert(rows, text, key)
+    prompts = convert(rows, prompt, key)
+    if not prompts:
+        raise UserError(f"{key}: holds no prompt: add some")
+    return prompts

@@ -3,47 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
-from iterdpo.prompts.base import texts_sha256
-from iterdpo.prompts.pool import Pool
+from iterdpo.prompts.base import PromptSource, texts_sha256
+from iterdpo.prompts.sets import PromptSet
 from iterdpo.records import Prompt
 
 if TYPE_CHECKING:
     from iterdpo.lab.splits import Split
 
 
-class LabPrompts:
+@dataclass(frozen=True)
+class LabPrompts(PromptSource):
     """Instructions of the lab's grammar, split by hash; the seed model's own are never used."""
 
-    @property
-    def identity(self) -> Mapping[str, object]:
+    name: ClassVar[str] = "lab"
+    version: ClassVar[int] = 1
+
+    @cached_property
+    def content(self) -> Mapping[str, object]:
         """The texts themselves: a change of the grammar or of a split changes the hash."""
         splits: tuple[Split, ...] = ("loop", "evaluation", "judge")
-        return {
-            "source": "lab",
-            **{split: texts_sha256(_pool(split, split).texts) for split in splits},
-        }
+        return {split: texts_sha256(_set(split, split).keys) for split in splits}
 
     @property
     def held_out(self) -> tuple[str, ...]:
         """Every text of the two sets that the loop never sees."""
-        return (*_pool("evaluation", "evaluation").texts, *_pool("judge_reference", "judge").texts)
+        return (*_set("evaluation", "evaluation").keys, *_set("judge_reference", "judge").keys)
 
     def loop(self, iteration: int, count: int, seed: int) -> list[Prompt]:
         """Return the new prompts of an iteration, as ``PromptSource`` says."""
-        return _pool("loop", "loop").iteration(iteration, count, seed)
+        return _set("loop", "loop").iteration(iteration, count, seed)
 
     def evaluation(self, count: int, seed: int) -> list[Prompt]:
         """Return up to ``count`` held-out prompts, on which writers are measured."""
-        return _pool("evaluation", "evaluation").first(count, seed)
+        return _set("evaluation", "evaluation").first(count, seed)
 
     def judge_reference(self, count: int, seed: int) -> list[Prompt]:
         """Return up to ``count`` held-out prompts, on whose answers judges are measured."""
-        return _pool("judge_reference", "judge").first(count, seed)
+        return _set("judge_reference", "judge").first(count, seed)
 
 
-def _pool(name: str, split: Split) -> Pool:
+def _set(name: str, split: Split) -> PromptSet:
     from iterdpo.lab.splits import instructions
 
-    return Pool(name, tuple(instructions(split)), lambda _: "lab", "the lab's grammar is broken")
+    texts = tuple(instructions(split))
+    return PromptSet(
+        name, texts, lambda text: Prompt.of(text, "lab"), "the lab's grammar is broken"
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from iterdpo.config.types import Count, checked
 from iterdpo.data.turns import first_user_text, messages_of, transcript_messages
 from iterdpo.data.values import field_of, text_of
 
@@ -26,28 +26,36 @@ class SkipReason(StrEnum):
     """The prompt has more characters than ``max_chars``."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class PromptMapping:
-    """Which rows count, and where in a row the prompt is."""
+    """Which rows of a dataset count, and where in a row the prompt is."""
 
-    field: str
-    """The field that holds the prompt, or the conversation that it opens."""
-    form: Form = "text"
-    """``text``: the field is the prompt. ``turns``: a list of turns, whose first by the user it
-    is. ``transcript``: the same in one text with ``Human:`` and ``Assistant:``."""
-    join: tuple[str, ...] = ()
-    """Further fields of text, set under it after a blank line where they are not empty."""
-    where: Mapping[str, Scalar | Sequence[Scalar]] = dataclasses.field(default_factory=dict)
-    """For each of some fields the value, or the values, that a row must have."""
-    max_chars: int | None = None
+    subset: str | None
+    """The dataset's configuration, where it has several."""
+    split: str
+    revision: str | None
+    """Branch, tag or commit on the hub; null for the default branch. A commit stays the same."""
+    files: tuple[str, ...]
+    """Files of the repository to read instead of a split, for repositories with a loading script
+    (none is ever run)."""
+    form: Form
+    """``text``: ``prompts.field`` is the prompt. ``turns``: it holds a list of turns, whose first
+    by the user is the prompt. ``transcript``: the same as a text with ``Human:`` and
+    ``Assistant:``."""
+    join: tuple[str, ...]
+    """Further fields, set under the prompt after a blank line where they are not empty."""
+    where: dict[str, Scalar | tuple[Scalar, ...]]
+    """For each of some fields the value, or the list of values, that a row must have."""
+    max_chars: Count | None
+    """Longer prompts are left out."""
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every field that is looked at, that of the prompt first."""
-        return tuple(dict.fromkeys((self.field, *self.join, *self.where)))
-
-    def prompt(self, fields: Mapping[str, object]) -> str | SkipReason:
+    def prompt(self, fields: Mapping[str, object], field: str) -> str | SkipReason:
         """Return a row's prompt, or why it has none.
+
+        Args:
+            fields: the row.
+            field: the one that holds the prompt, or the conversation that it opens.
 
         Raises:
             RowError: a field is missing or holds something else than the mapping says.
@@ -55,7 +63,7 @@ class PromptMapping:
         for name, allowed in self.where.items():
             if not _among(field_of(fields, name), allowed):
                 return SkipReason.FILTERED
-        parts = [self._opening(field_of(fields, self.field))]
+        parts = [self._opening(field_of(fields, field), field)]
         for name in self.join:
             value = field_of(fields, name)
             parts.append("" if value is None else text_of(value, name))
@@ -66,13 +74,25 @@ class PromptMapping:
             return SkipReason.TOO_LONG
         return text
 
-    def _opening(self, value: object) -> str:
+    def _opening(self, value: object, field: str) -> str:
         if self.form == "turns":
-            return first_user_text(messages_of(value, self.field), self.field)
-        text = text_of(value, self.field)
+            return first_user_text(messages_of(value, field), field)
+        text = text_of(value, field)
         if self.form == "transcript":
-            return first_user_text(transcript_messages(text, self.field), self.field)
+            return first_user_text(transcript_messages(text, field), field)
         return text
+
+
+def reference_of(fields: Mapping[str, object], field: str | None) -> str | None:
+    """Return a row's right answer, a text or a number; None without one.
+
+    Raises:
+        RowError: the field is missing or holds something else.
+    """
+    value = field_of(fields, field) if field else None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return None if value is None else text_of(value, field or "")
 
 
 def _among(value: object, allowed: Scalar | Sequence[Scalar]) -> bool:

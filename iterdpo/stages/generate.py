@@ -13,7 +13,7 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.prompts.base import PromptSource
 from iterdpo.records import Candidate, Policy, Prompt, record_id
 from iterdpo.runtime.progress import progress
-from iterdpo.settings import key_settings
+from iterdpo.settings import identity, key_settings
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStage
 from iterdpo.store.packed import packed_floats, packed_ids
@@ -36,7 +36,7 @@ class SelectPrompts(RecordStage[Prompt]):
     @property
     def settings(self) -> Mapping[str, object]:
         return {
-            "source": dict(self.source.identity),
+            "source": identity(self.source),
             "purpose": self.purpose,
             "count": self.count,
             "seed": self.seed,

@@ -17,7 +17,7 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, stop_token_ids
 from iterdpo.models.loading import declared_stop_tokens, load_tokenizer
 from iterdpo.pairing.offline import CHOSEN, REJECTED, keep_offline_pairs
-from iterdpo.prompts.pairs import Asked, PairPrompts
+from iterdpo.prompts.pairs import Asked, PairsPrompts
 from iterdpo.records import (
     OFFLINE,
     Candidate,
@@ -30,6 +30,7 @@ from iterdpo.records import (
     record_id,
 )
 from iterdpo.runtime.progress import progress
+from iterdpo.settings import identity
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStage
 from iterdpo.stages.pairs import PairingStage
@@ -43,7 +44,7 @@ _NOTHING_SPENT = {**asdict(Usage()), "tokens_per_second": 0.0}
 class SelectOfflinePrompts(RecordStage[Prompt]):
     """The conversations of an iteration's pairs."""
 
-    prompts: PairPrompts = field(repr=False)
+    prompts: PairsPrompts = field(repr=False)
     count: int | None
     """None for all of them."""
     seed: int
@@ -56,7 +57,7 @@ class SelectOfflinePrompts(RecordStage[Prompt]):
     @property
     def settings(self) -> Mapping[str, object]:
         return {
-            "source": dict(self.prompts.identity),
+            "source": identity(self.prompts),
             "purpose": "loop",
             "count": self.count,
             "seed": self.seed,
@@ -79,7 +80,7 @@ class ReadOfflineCandidates(RecordStage[Candidate]):
     that the template ends it with. No model wrote them: they have no log-probs.
     """
 
-    prompts: PairPrompts = field(repr=False)
+    prompts: PairsPrompts = field(repr=False)
     system: str | None
     """System message before conversations that bring none."""
     trust_remote_code: bool
@@ -140,7 +141,7 @@ class ReadOfflineCandidates(RecordStage[Candidate]):
 class ReadOfflineScores(RecordStage[Judgment]):
     """The scores that came with the pairs; 1 and 0 where a row only says which answer is better."""
 
-    prompts: PairPrompts = field(repr=False)
+    prompts: PairsPrompts = field(repr=False)
 
     name = names.JUDGMENTS
     record = Judgment
@@ -170,7 +171,7 @@ class ReadOfflineScores(RecordStage[Judgment]):
     def _judged(self, candidate: Candidate, judge: str) -> Judgment:
         row, side = divmod(candidate.index, 2)
         pair = self.prompts.asked[candidate.prompt_id].pairs[row]
-        place = f"{self.prompts.name}, {pair.row}: {(CHOSEN, REJECTED)[side]}"
+        place = f"{self.prompts.label}, {pair.row}: {(CHOSEN, REJECTED)[side]}"
         return judgment(candidate, judge, Scored(scores_of(pair)[side]), raw=(place,))
 
 

@@ -13,17 +13,16 @@ from iterdpo.engines.base import Engine, PromptTooLong, Sampling
 from iterdpo.engines.usage import Meter
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
-from iterdpo.prompts.self_instruct import (
+from iterdpo.prompts.instruction_filter import (
     DropReason,
     InstructionFilter,
-    Rules,
     read_instructions,
     request_text,
 )
-from iterdpo.prompts.text_pool import TextPool
+from iterdpo.prompts.self_instruct import SelfInstructPrompts, Writing
 from iterdpo.records import FinishReason, Policy, Prompt
 from iterdpo.runtime.progress import Bar
-from iterdpo.settings import key_settings
+from iterdpo.settings import identity, key_settings
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, RecordStage
 from iterdpo.store.hashing import derive_seed
@@ -69,43 +68,28 @@ class SelfInstruct(RecordStage[Prompt]):
     resembles one is kept.
     """
 
-    examples: TextPool
+    source: SelfInstructPrompts
     count: int
     seed: int
     engine: Engine
-    shots: int
-    written_shots: int
-    """Of the shots, how many are the policy's own once it has written as many."""
-    asked: int
-    """Instructions that a request asks for."""
-    temperature: float
-    top_p: float
-    max_tokens: int
-    rules: Rules
-    max_tries: float
-    """No round begins after as many requests, as a multiple of the fewest that could do."""
 
     name = names.PROMPTS
     record = Prompt
 
     @property
     def settings(self) -> Mapping[str, object]:
-        # How long it tries is no part of it: a round is what the rounds before it make it, and the
-        # limit says only whether another is begun.
         return {
-            "source": {"source": "self_instruct", "examples": dict(self.examples.identity)},
+            "source": identity(self.source),
             "purpose": "loop",
             "count": self.count,
             "seed": self.seed,
             "engine": dict(self.engine.identity),
-            "shots": self.shots,
-            "written_shots": self.written_shots,
-            "asked": self.asked,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "max_tokens": self.max_tokens,
-            "rules": key_settings(self.rules),
+            "writing": key_settings(self.writing),
         }
+
+    @property
+    def writing(self) -> Writing:
+        return self.source.self_instruct
 
     def compute(
         self,
@@ -116,8 +100,8 @@ class SelfInstruct(RecordStage[Prompt]):
     ) -> Metrics:
         written = [prompt.text for stored in earlier for prompt in stored.value]
         taken = self._begin(written)
-        fewest = math.ceil(self.count / self.asked)
-        limit = math.ceil(self.max_tries * fewest)
+        fewest = math.ceil(self.count / self.writing.asked)
+        limit = math.ceil(self.writing.max_tries * fewest)
         shards = work.shards(RawGeneration, MOST_ROUNDS, 1)
         done = {number: list(some) for number, some in groupby(shards.records(), _round)}
         label = f"{policy.value.name} writes prompts"
@@ -148,35 +132,37 @@ class SelfInstruct(RecordStage[Prompt]):
         }
 
     def _begin(self, written: Sequence[str]) -> _Taken:
-        most = self.rules.max_words
-        given = [text for text in self.examples.texts("loop") if len(text.split()) <= most]
-        if len(given) < self.shots:
+        writing, most = self.writing, self.writing.max_words
+        given = [text for text in self.source.texts("loop") if len(text.split()) <= most]
+        if len(given) < writing.shots:
             raise UserError(
-                f"prompts.self_instruct.shots={self.shots}: {self.examples.name} has {len(given)} "
-                f"examples of at most {most} words that are not held out; add prompts, lower "
-                "prompts.held_out_share or raise prompts.self_instruct.max_words"
+                f"prompts.self_instruct.shots={writing.shots}: {self.source.label} has "
+                f"{len(given)} examples of at most {most} words that are not held out; add some, "
+                "lower prompts.held_out_share or raise prompts.self_instruct.max_words"
             )
         purposes = ("loop", "evaluation", "judge_reference")
-        pool = [text for purpose in purposes for text in self.examples.texts(purpose)]
-        return _Taken(InstructionFilter(self.rules, [*pool, *written]), given, list(written))
+        pool = [text for purpose in purposes for text in self.source.texts(purpose)]
+        return _Taken(InstructionFilter(writing, [*pool, *written]), given, list(written))
 
     def _round_size(self, taken: _Taken) -> int:
         """Return how many requests should do for what is missing, going by those so far."""
-        return round_size(self.count - len(taken.kept), self.asked, len(taken.kept), taken.requests)
+        missing = self.count - len(taken.kept)
+        return round_size(missing, self.writing.asked, len(taken.kept), taken.requests)
 
     def _write(
         self, iteration: int, number: int, size: int, taken: _Taken, policy: Policy
     ) -> Iterator[RawGeneration]:
         """Yield what the policy answers to the requests of a round."""
+        writing = self.writing
         requests = [
-            Request.of(request_text(self._shots(iteration, number, index, taken), self.asked))
+            Request.of(request_text(self._shots(iteration, number, index, taken), writing.asked))
             for index in range(size)
         ]
         sampling = Sampling(
             n=1,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_tokens,
+            temperature=writing.temperature,
+            top_p=writing.top_p,
+            max_tokens=writing.max_tokens,
             seed=derive_seed(self.seed, "instructions", iteration, number),
         )
         for answer in self.engine.generate(requests, policy, sampling):
@@ -188,11 +174,12 @@ class SelfInstruct(RecordStage[Prompt]):
                 yield RawGeneration(number, answer.request, answer.text, end, answer.seed)
 
     def _shots(self, iteration: int, number: int, index: int, taken: _Taken) -> list[str]:
-        own = min(self.written_shots, len(taken.written))
+        shots = self.writing.shots
+        own = min(self.writing.written_shots, len(taken.written))
         drawn = ("shots", iteration, number, index)
-        given = draw(taken.given, self.shots - own, self.seed, *drawn)
+        given = draw(taken.given, shots - own, self.seed, *drawn)
         mine = draw(taken.written, own, self.seed, *drawn, "own")
-        return draw([*given, *mine], self.shots, self.seed, *drawn, "order")
+        return draw([*given, *mine], shots, self.seed, *drawn, "order")
 
     def _take(self, taken: _Taken, drafts: Sequence[RawGeneration], iteration: int) -> None:
         """Sift what the policy wrote in a round."""
@@ -222,7 +209,7 @@ class SelfInstruct(RecordStage[Prompt]):
             f"iteration {iteration}: {len(taken.kept)} of {self.count} instructions were written "
             f"in {taken.requests} requests (dropped: {dropped}); add examples, raise "
             "prompts.self_instruct.temperature or max_similarity, lower prompts.per_iteration, or "
-            f"raise prompts.self_instruct.max_tries={self.max_tries:g} to resume from here"
+            f"raise prompts.self_instruct.max_tries={self.writing.max_tries:g} to resume from here"
         )
 
 

@@ -100,7 +100,7 @@ def tags_of(values: Mapping[str, Any]) -> tuple[str, ...]:
     model, rubric = judge.get("model"), judge.get("rubric")
     chosen = {
         "model": values["model"]["name"],
-        "prompts": values["prompts"]["source"],
+        "prompts": name_of(values["prompts"]),
         "judge": f"{name_of(judge)}-{model}" if model else name_of(judge),
         "score": judge.get("score"),
         "rubric": Path(str(rubric)).stem if rubric else None,

@@ -59,6 +59,7 @@ NEEDED = {
     "pairs=best_worst": ["candidates.n=4"],
     "pairs=custom": ["pairs._target_=iterdpo.pairing.best_worst.BestWorst"],
     "pairs=dataset": ["pairs.dataset.path={here}/pairs.jsonl"],
+    "prompts=custom": ["prompts._target_=iterdpo.prompts.lab.LabPrompts"],
     "prompts=dataset": ["prompts.path={here}/prompts.txt"],
     "prompts=file": ["prompts.path={here}/prompts.txt"],
     "prompts=pairs": ["pairs=ultrafeedback_binarized"],
@@ -157,8 +158,7 @@ PARALLEL = {
         ({"judge.high": 10}, "judge.high=10"),
         ({"pairs.k": 5}, "pairs.k=5"),
         ({"pairs._target_": "iterdpo.pairing.best_worst.BestWorst"}, "pairs.k: no such setting of"),
-        ({"prompts.source": "file"}, "prompts.path=null"),
-        ({"prompts.path": "/no/such/file.jsonl"}, "prompts.path=/no/such/file.jsonl"),
+        ({"prompts.path": "/no/such/file.jsonl"}, "prompts.path: no such setting of"),
         ({"model.path": "/no/such/model"}, "model.path=/no/such/model"),
         (
             {"engine.backend": "transformers", "engine.vllm": PARALLEL},

@@ -20,9 +20,6 @@ from iterdpo.config.keyless import is_keyless
 from iterdpo.settings import settings_of
 
 OTHERS_CHOICE = {
-    "prompts.path": "counts by what lies there; the lab reads none",
-    "prompts.field": "read with every source but the lab",
-    "prompts.held_out_share": "read with every source but the lab",
     "judge.samples": "read with judge.score=sampled",
     "judge.temperature": "read with judge.score=sampled",
     "judge.top_p": "read with judge.score=sampled",
@@ -57,10 +54,7 @@ ANOTHER = {
     "model.attention": "sdpa",
     "model.adapter.target_modules": ["q_proj"],
     "model.revision": "main",
-    "prompts.source": None,  # needs a file
-    "prompts.path": None,
-    "prompts.dataset": None,  # sections of other sources
-    "prompts.self_instruct": None,
+    "prompts._target_": None,  # with its settings: see tests/prompts
     "engine._target_": None,
     "engine.backend": "vllm",
     "engine.device": None,  # what there is decides

@@ -11,11 +11,11 @@ import pytest
 from iterdpo.cli import execute as run
 from iterdpo.cli import plan
 from iterdpo.config.schema import Config
-from iterdpo.config.writing import SelfInstructConfig
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import ConfigError, UserError
 from iterdpo.models.chat_messages import Request
 from iterdpo.prompts.base import assert_held_out
+from iterdpo.prompts.self_instruct import Writing
 from iterdpo.records import Policy, Prompt
 from iterdpo.store.hashing import derive_seed
 from iterdpo.store.tables import read_records
@@ -107,7 +107,7 @@ def test_every_setting_of_the_writing_changes_keys_but_how_long_it_tries(
     configured: Configure,
 ) -> None:
     usual = keys(configured())
-    for name in (field.name for field in fields(SelfInstructConfig)):
+    for name in (field.name for field in fields(Writing)):
         changed = keys(configured(f"prompts.self_instruct.{name}={ANOTHER[name]}"))
         assert (changed != usual) == (name != "max_tries"), name
 
@@ -121,12 +121,12 @@ def test_a_plan_knows_how_many_prompts_there_will_be(configured: Configure) -> N
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("prompts.self_instruct=null", "prompts.self_instruct=null: choose prompts=self_instruct"),
+        ("prompts.self_instruct=null", "prompts.self_instruct=null: is a group of settings"),
         ("prompts.self_instruct.written_shots=8", "must be below prompts.self_instruct.shots=8"),
         ("prompts.self_instruct.min_words=151", "must not be above"),
         ("prompts.self_instruct.max_similarity=0", "should be greater than 0"),
-        ("prompts.path=null", "prompts.path=null: prompts=self_instruct needs a file"),
-        ("prompts.source=dataset", "prompts.source=dataset: needs prompts.path and the settings"),
+        ("prompts.path=null", "prompts.path=null: input should be a valid string"),
+        ("prompts.path=no/such.jsonl", "prompts.path=no/such.jsonl: no such file"),
     ],
 )
 def test_settings_that_do_not_go_together(configured: Configure, override: str, said: str) -> None:

@@ -12,14 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_dir
 
-from iterdpo.assemble.prompts import make_prompts, make_text_pool
+from iterdpo.assemble.prompts import make_prompts
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
-from iterdpo.data.source import RowSource
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import assert_held_out
 from iterdpo.prompts.dataset import DatasetPrompts
-from iterdpo.prompts.mapping import PromptMapping
+from iterdpo.prompts.self_instruct import SelfInstructPrompts
+from iterdpo.settings import identity
+from tests.prompts.sources import dataset_prompts
 
 PLAIN = [f"Name {n} things that float" for n in range(60)]
 
@@ -30,14 +31,13 @@ def jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def prompts_of(path: Path, **mapping: Any) -> DatasetPrompts:
-    source = RowSource(path=str(path), key="prompts.path")
-    fields: dict[str, Any] = {"field": "q"} | mapping
-    return DatasetPrompts(source, PromptMapping(**fields), 0.3)
+    settings: dict[str, Any] = {"field": "q", "share": 0.3} | mapping
+    return dataset_prompts(path, **settings)
 
 
 def refusal(path: Path, **mapping: object) -> str:
     with pytest.raises(UserError) as error:
-        prompts_of(path, **mapping)
+        assert prompts_of(path, **mapping).everything
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -50,10 +50,10 @@ def test_rows_that_are_no_prompts_are_counted_by_reason(
     rows += [{"q": "Was?", "lang": "de"}, {"q": " ", "lang": "en"}, {"q": "x" * 99, "lang": "en"}]
     rows += rows[:2]
     found = prompts_of(jsonl(tmp_path / "q.jsonl", rows), where={"lang": "en"}, max_chars=98)
-    assert [prompt.text for prompt in found.prompts] == PLAIN
-    assert found.skipped == {"filtered": 1, "empty": 1, "too_long": 1, "duplicate": 2}
-    assert found.prompts[1].source == "q.jsonl, line 2"
-    assert "60 prompts of 65 rows (left out: 2 duplicate, 1 filtered" in caplog.text
+    assert [prompt.text for prompt in found.everything] == PLAIN
+    assert found.everything[1].source == "q.jsonl, line 2"
+    said = "60 prompts of 65 rows (left out: 2 duplicate, 1 filtered, 1 empty, 1 too_long)"
+    assert said in caplog.text
     (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
     said = "left out for an empty q: 1 of 65 rows, the first is line 62"
     assert warning.getMessage() == f"prompts.path={tmp_path / 'q.jsonl'}: {said}"
@@ -70,11 +70,11 @@ def test_the_three_sets_share_nothing_and_lose_nothing(tmp_path: Path) -> None:
 def test_identity_holds_the_prompts_and_what_decides_them(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"q": text, "n": n} for n, text in enumerate(PLAIN)]
     path = jsonl(tmp_path / "q.jsonl", rows)
-    first = prompts_of(path).identity
+    first = identity(prompts_of(path))
     assert json.loads(json.dumps(first)) == first
-    assert prompts_of(path, where={"n": list(range(60))}).identity == first
-    assert prompts_of(path, where={"n": list(range(59))}).identity != first
-    assert prompts_of(jsonl(path, rows[::-1])).identity != first
+    assert identity(prompts_of(path, where={"n": tuple(range(60))})) == first
+    assert identity(prompts_of(path, where={"n": tuple(range(59))})) != first
+    assert identity(prompts_of(jsonl(path, rows[::-1]))) != first
 
 
 def test_a_mapping_that_does_not_fit_names_its_setting(tmp_path: Path) -> None:
@@ -202,19 +202,18 @@ def configured(*overrides: str) -> Config:
 
 def test_every_dataset_that_ships_has_rows_here() -> None:
     shipped = {path.stem for path in (conf_directory() / "prompts").glob("*.yaml")}
-    others = {"lab", "file", "pairs", "self_instruct", "self_instruct_oasst1"}
+    others = {"lab", "custom", "file", "pairs", "self_instruct", "self_instruct_oasst1"}
     assert shipped - others == set(SCHEMAS)
 
 
 def test_examples_for_self_instruct_may_come_from_a_dataset(tmp_path: Path) -> None:
     path = write(tmp_path / "train.parquet", OASST)
     config = configured("prompts=self_instruct_oasst1", f"prompts.path={path}")
-    assert config.prompts.source == "self_instruct"
-    assert config.prompts.self_instruct is not None
-    examples = make_text_pool(config.prompts)
-    assert [prompt.text for prompt in examples.prompts] == ["Name two fish.", "Sort b and a."]
-    given, seeds = configured("prompts=oasst1").prompts, config.prompts
-    assert (given.dataset, given.field) == (seeds.dataset, seeds.field)
+    source = make_prompts(config)
+    assert isinstance(source, SelfInstructPrompts)
+    assert [prompt.text for prompt in source.everything] == ["Name two fish.", "Sort b and a."]
+    given, seeds = (item.prompts.choice.settings for item in (configured("prompts=oasst1"), config))
+    assert (given["dataset"], given["field"]) == (seeds["dataset"], seeds["field"])
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -223,21 +222,21 @@ def test_a_preset_reads_a_local_copy_in_its_schema(name: str, tmp_path: Path) ->
     path = write(tmp_path / file, rows)
     config = configured(f"prompts={name}", f"prompts.path={path}")
     source = make_prompts(config)
-    assert source.identity["source"] == "dataset"
-    assert [prompt.text for prompt in make_text_pool(config.prompts).prompts] == expected
+    assert isinstance(source, DatasetPrompts)
+    assert [prompt.text for prompt in source.everything] == expected
 
 
 @pytest.mark.parametrize("name", sorted(set(SCHEMAS) - {"dataset"}))
 def test_a_preset_names_a_dataset_and_says_whose_terms_hold(name: str) -> None:
     text = (conf_directory() / "prompts" / f"{name}.yaml").read_text()
     assert "\n# License: " in text
-    prompts = configured(f"prompts={name}").prompts
-    assert prompts.dataset is not None
-    owner, repository = str(prompts.path).split("/")
+    prompts = configured(f"prompts={name}").prompts.choice.settings
+    owner, repository = prompts["path"].split("/")
     assert owner
     assert repository
     # What is fixed is fixed to a commit; a gated one says how to get in.
-    assert prompts.dataset.revision is None or len(prompts.dataset.revision) == 40
+    revision = prompts["dataset"]["revision"]
+    assert revision is None or len(revision) == 40
     assert ("Gated:" in text) == (name == "lima")
 
 

@@ -14,8 +14,10 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import assert_held_out, folded
 from iterdpo.prompts.file import FilePrompts
-from iterdpo.prompts.text_pool import split_of
+from iterdpo.prompts.pool import split_of
 from iterdpo.records import Prompt
+from iterdpo.settings import identity
+from tests.prompts.sources import file_prompts
 
 # What a careless reader would change: line ends that are none, combining marks, markup, quotes,
 # template syntax, direction marks, white space at the ends, and sheer length.
@@ -64,8 +66,8 @@ def write(path: Path, texts: Sequence[str], field: str = "prompt") -> Path:
 
 
 def refusal(path: Path, **settings: Any) -> str:
-    with pytest.raises(UserError) as error:
-        FilePrompts(path, **settings)
+    with pytest.raises((UserError, ValueError)) as error:
+        assert file_prompts(path, **settings).everything
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -73,18 +75,18 @@ def refusal(path: Path, **settings: Any) -> str:
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet", ".JSONL"])
 def test_texts_come_through_unchanged(tmp_path: Path, suffix: str) -> None:
     file = write(tmp_path / f"prompts{suffix}", [*ODD, *PLAIN], field="instruction")
-    assert set(everything(FilePrompts(file, field="instruction"))) == {*ODD, *PLAIN}
+    assert set(everything(file_prompts(file, field="instruction"))) == {*ODD, *PLAIN}
 
 
 def test_lines_of_text_come_through_unchanged(tmp_path: Path) -> None:
     lines = [text for text in ODD if "\n" not in text] + PLAIN
-    assert set(everything(FilePrompts(write(tmp_path / "prompts.txt", lines)))) == set(lines)
+    assert set(everything(file_prompts(write(tmp_path / "prompts.txt", lines)))) == set(lines)
 
 
 def test_line_ends_of_windows_and_a_byte_order_mark_are_no_text(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(PLAIN).encode())
-    assert set(everything(FilePrompts(file))) == set(PLAIN)
+    assert set(everything(file_prompts(file))) == set(PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -95,31 +97,31 @@ def test_line_ends_of_windows_and_a_byte_order_mark_are_no_text(tmp_path: Path) 
     ],
 )  # fmt: skip
 def test_a_prompt_knows_its_place(tmp_path: Path, name: str, place: str) -> None:
-    prompts = everything(FilePrompts(write(tmp_path / name, PLAIN)))
+    prompts = everything(file_prompts(write(tmp_path / name, PLAIN)))
     assert prompts[PLAIN[3]].source == place
 
 
 def test_a_cell_of_many_lines_moves_the_next_rows_place(tmp_path: Path) -> None:
     file = write(tmp_path / "p.csv", ["one\ntwo\nthree", *PLAIN])
-    assert everything(FilePrompts(file))[PLAIN[0]].source == "p.csv, line 5"
+    assert everything(file_prompts(file))[PLAIN[0]].source == "p.csv, line 5"
 
 
 def test_blank_lines_are_skipped_but_counted(tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text("\n  \n" + "\n\n".join(json.dumps({"prompt": t}) for t in PLAIN) + "\n\n")
-    assert everything(FilePrompts(file))[PLAIN[1]].source == "p.jsonl, line 5"
+    assert everything(file_prompts(file))[PLAIN[1]].source == "p.jsonl, line 5"
 
 
 def test_equal_texts_count_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = FilePrompts(write(tmp_path / "p.jsonl", [*PLAIN, *PLAIN[:3], PLAIN[0]]))
-    assert source.duplicates == 4
-    assert "4 rows repeat" in caplog.text
+    source = file_prompts(write(tmp_path / "p.jsonl", [*PLAIN, *PLAIN[:3], PLAIN[0]]))
+    assert len(source.everything) == 200
+    assert "4 of p.jsonl repeat another and count once" in caplog.text
     assert everything(source)[PLAIN[0]].source == "p.jsonl, line 1"
 
 
 def test_held_out_prompts_are_held_out_even_when_hardly_different(tmp_path: Path) -> None:
     variants = [*PLAIN, *(f"  {text.upper()}\n" for text in PLAIN)]
-    source = FilePrompts(write(tmp_path / "p.jsonl", variants), held_out_share=0.5)
+    source = file_prompts(write(tmp_path / "p.jsonl", variants), held_out_share=0.5)
     loop = source.loop(1, 1000, 0)
     evaluation, reference = source.evaluation(1000, 0), source.judge_reference(1000, 0)
     assert_held_out(loop, [*evaluation, *reference])
@@ -134,8 +136,8 @@ def test_splits_have_the_size_asked_for() -> None:
 
 
 def test_new_rows_move_no_prompt_to_another_set(tmp_path: Path) -> None:
-    few = FilePrompts(write(tmp_path / "few.jsonl", PLAIN))
-    many = FilePrompts(write(tmp_path / "many.jsonl", [*ODD, *reversed(PLAIN)]))
+    few = file_prompts(write(tmp_path / "few.jsonl", PLAIN))
+    many = file_prompts(write(tmp_path / "many.jsonl", [*ODD, *reversed(PLAIN)]))
     before = {prompt.text for prompt in few.evaluation(1000, 0)}
     after = {prompt.text for prompt in many.evaluation(1000, 0)}
     assert before == after & set(PLAIN)
@@ -149,20 +151,20 @@ def test_a_larger_share_takes_from_the_loop_alone() -> None:
 
 def test_identity_holds_what_decides_the_prompts(tmp_path: Path) -> None:
     file = write(tmp_path / "p.csv", PLAIN)
-    first = FilePrompts(file).identity
+    first = identity(file_prompts(file))
     assert json.loads(json.dumps(first)) == first
-    assert FilePrompts(file).identity == first
-    assert FilePrompts(file, held_out_share=0.2).identity != first
-    assert FilePrompts(file, field="prompt").identity == first
+    assert identity(file_prompts(file)) == first
+    assert identity(file_prompts(file, held_out_share=0.2)) != first
+    assert identity(file_prompts(file, field="prompt")) == first
     write(file, PLAIN[:-1])
-    assert FilePrompts(file).identity != first
+    assert identity(file_prompts(file)) != first
 
 
 def test_an_empty_set_names_the_remedy(tmp_path: Path) -> None:
     # A text whose hash puts it into the loop: the held-out sets stay empty.
     text = next(text for text in PLAIN if split_of(text, 0.1) == "loop")
-    source = FilePrompts(write(tmp_path / "p.txt", [text]))
-    with pytest.raises(UserError, match=r"evaluation set: .*5\.0% .*holds 1 texts.*add prompts"):
+    source = file_prompts(write(tmp_path / "p.txt", [text]))
+    with pytest.raises(UserError, match=r"evaluation set: .*5\.0% .*holds 1;.*add prompts"):
         source.evaluation(1, 0)
 
 
@@ -247,8 +249,8 @@ def test_a_parquet_column_of_numbers(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_directory(tmp_path: Path) -> None:
-    assert "no such file" in refusal(tmp_path / "absent.jsonl")
-    assert "is a directory" in refusal(tmp_path)
+    for path in (tmp_path / "absent.jsonl", tmp_path):
+        assert refusal(path) == f"path={path}: no such file"
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,13 +258,14 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert "cannot be read (Permission denied)" in refusal(tmp_path / "p.txt")
+    assert "cannot be read (Permission denied)" in refusal(write(tmp_path / "p.txt", PLAIN))
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 2])
 def test_a_share_outside_its_range(tmp_path: Path, share: float) -> None:
     file = write(tmp_path / "p.txt", PLAIN)
-    assert f"prompts.held_out_share={share}: " in refusal(file, held_out_share=share)
+    with pytest.raises(UserError, match=rf"^prompts\.held_out_share={share}: "):
+        file_prompts(file, held_out_share=share).loop(1, 1, 0)
 
 
 def test_real_instructions() -> None:
@@ -271,7 +274,23 @@ def test_real_instructions() -> None:
     file = Path(os.environ["ITERDPO_SHARED_DATA"]) / "instructions.jsonl"
     with file.open(encoding="utf-8", newline="\n") as lines:
         texts = {json.loads(line)["prompt"] for line in lines}
-    source = FilePrompts(file)
+    source = file_prompts(file)
     assert set(everything(source)) == texts
     assert_held_out(source.loop(1, 10**6, 0), source.evaluation(10**6, 0))
     assert len({folded(text) for text in texts}) > 0.9 * len(texts)
+
+
+def test_a_field_of_right_answers_makes_another_prompt(tmp_path: Path) -> None:
+    file = tmp_path / "sums.jsonl"
+    rows = [{"prompt": f"{n} + 1?", "answer": n + 1} for n in range(40)]
+    rows += [{"prompt": "Why?", "answer": None}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {prompt.text: prompt for prompt in file_prompts(file, reference="answer").everything}
+    assert (found["7 + 1?"].reference, found["Why?"].reference) == ("8", None)
+    plain = {prompt.text: prompt for prompt in file_prompts(file).everything}
+    assert found["Why?"].id == plain["Why?"].id == Prompt.of("Why?", "").id
+    assert found["7 + 1?"].id != plain["7 + 1?"].id
+    assert identity(file_prompts(file, reference="answer")) != identity(file_prompts(file))
+    said = refusal(file, reference="right")
+    assert said.startswith("prompts.reference=right: no row of ")
+    assert said.endswith("it has prompt, answer: name the one that holds a right answer")

@@ -38,11 +38,10 @@ def test_identity_changes_with_the_instructions(
 ) -> None:
     import iterdpo.lab.splits as splits
 
-    before = lab.identity
+    before = lab.content
     real = splits.instructions
     monkeypatch.setattr(splits, "instructions", lambda split: real(split)[1:])
-    after = lab.identity
-    assert before["source"] == after["source"] == "lab"
+    after = LabPrompts().content
     assert [name for name in before if before[name] != after[name]] == [
         "loop", "evaluation", "judge",
     ]  # fmt: skip

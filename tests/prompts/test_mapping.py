@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from iterdpo.data.values import RowError
-from iterdpo.prompts.mapping import Form, PromptMapping, SkipReason
+from iterdpo.prompts.mapping import Form, SkipReason, reference_of
+from tests.prompts.sources import prompt_mapping
 
 
 def test_a_field_alone_is_taken_as_it_stands() -> None:
-    assert PromptMapping(field="q").prompt({"q": "  Why?\n", "other": 1}) == "  Why?\n"
+    assert prompt_mapping().prompt({"q": "  Why?\n", "other": 1}, "q") == "  Why?\n"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_a_field_alone_is_taken_as_it_stands() -> None:
     ],
 )
 def test_joined_fields(fields: dict[str, object], prompt: str) -> None:
-    assert PromptMapping(field="instruction", join=("input",)).prompt(fields) == prompt
+    assert prompt_mapping(join=("input",)).prompt(fields, "instruction") == prompt
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_joined_fields(fields: dict[str, object], prompt: str) -> None:
     ],
 )
 def test_the_first_turn_of_a_conversation(form: Form, value: object) -> None:
-    assert PromptMapping(field="c", form=form).prompt({"c": value}) == "Why?"
+    assert prompt_mapping(form=form).prompt({"c": value}, "c") == "Why?"
 
 
 @pytest.mark.parametrize(
@@ -58,21 +59,21 @@ def test_the_first_turn_of_a_conversation(form: Form, value: object) -> None:
 )
 def test_filters(where: dict[str, Any], kept: bool) -> None:
     fields = {"q": "Why?", "lang": "en", "parent": None, "deleted": False, "rank": 0}
-    found = PromptMapping(field="q", where=where).prompt(fields)
+    found = prompt_mapping(where=where).prompt(fields, "q")
     assert found == ("Why?" if kept else SkipReason.FILTERED)
 
 
 def test_a_filtered_row_may_be_anything() -> None:
-    mapping = PromptMapping(field="q", where={"lang": "en"})
-    assert mapping.prompt({"q": None, "lang": "de"}) is SkipReason.FILTERED
+    mapping = prompt_mapping(where={"lang": "en"})
+    assert mapping.prompt({"q": None, "lang": "de"}, "q") is SkipReason.FILTERED
     with pytest.raises(RowError, match='no field "lang"'):
-        mapping.prompt({"q": "Why?"})
+        mapping.prompt({"q": "Why?"}, "q")
 
 
 def test_long_prompts_are_left_out_and_not_cut() -> None:
-    mapping = PromptMapping(field="q", max_chars=4)
-    assert mapping.prompt({"q": "Why?"}) == "Why?"
-    assert mapping.prompt({"q": "Why??"}) is SkipReason.TOO_LONG
+    mapping = prompt_mapping(max_chars=4)
+    assert mapping.prompt({"q": "Why?"}, "q") == "Why?"
+    assert mapping.prompt({"q": "Why??"}, "q") is SkipReason.TOO_LONG
 
 
 @pytest.mark.parametrize(
@@ -87,10 +88,18 @@ def test_long_prompts_are_left_out_and_not_cut() -> None:
 )
 def test_a_mapping_that_does_not_fit(form: Form, value: object, said: str) -> None:
     with pytest.raises(RowError) as error:
-        PromptMapping(field="q", form=form).prompt({"q": value})
+        prompt_mapping(form=form).prompt({"q": value}, "q")
     assert said in str(error.value)
 
 
-def test_every_field_that_is_looked_at_is_named_once() -> None:
-    mapping = PromptMapping(field="a", join=("b",), where={"c": 1, "a": 2})
-    assert mapping.columns == ("a", "b", "c")
+@pytest.mark.parametrize(("value", "reference"), [("four", "four"), (4, "4"), (0.5, "0.5")])
+def test_a_right_answer_is_a_text_or_a_number(value: object, reference: str) -> None:
+    assert reference_of({"answer": value}, "answer") == reference
+
+
+def test_a_row_may_have_no_right_answer() -> None:
+    assert reference_of({"answer": None}, "answer") is None
+    assert reference_of({}, None) is None
+    for wrong in ({"answer": ["4"]}, {"answer": True}, {}):
+        with pytest.raises(RowError, match="answer"):
+            reference_of(wrong, "answer")

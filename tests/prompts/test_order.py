@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import assert_held_out, iteration_slice, shuffled, texts_sha256
-from iterdpo.prompts.pool import Pool
+from iterdpo.prompts.sets import PromptSet
 from iterdpo.records import Prompt
 
 TEXTS = [f"prompt {n}" for n in range(10)]
 
 
-def pool(texts: list[str]) -> Pool:
-    return Pool("loop", tuple(texts), lambda text: "here", "write some")
+def pool(texts: list[str]) -> PromptSet:
+    return PromptSet("loop", tuple(texts), lambda text: Prompt.of(text, "here"), "write some")
 
 
 def prompts(*texts: str) -> list[Prompt]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import assert_held_out, folded
-from iterdpo.prompts.pairs import PairPrompts, prompt_of
+from iterdpo.prompts.pairs import PairsPrompts, Rows, prompt_of
 from iterdpo.records import Prompt
 
 
@@ -22,6 +23,15 @@ def pair(question: str, *more: str, row: str = "line 1", system: str | None = No
     roles = ("user", "assistant")
     turns = tuple(Message(roles[n % 2], text) for n, text in enumerate((question, *more)))
     return OfflinePair((*head, *turns), "good", "bad", None, None, row)
+
+
+def pairs_prompts(
+    rows: Sequence[OfflinePair],
+    *,
+    held_out: Sequence[OfflinePair] | None = None,
+    held_out_share: float = 0.1,
+) -> PairsPrompts:
+    return PairsPrompts(held_out_share=held_out_share, pairs=Rows("file", rows, held_out))
 
 
 MANY = [pair(f"Question {n}?", row=f"line {n + 1}") for n in range(60)]
@@ -40,7 +50,7 @@ def test_a_conversation_is_told_from_a_text_that_reads_like_it() -> None:
 
 def test_rows_of_one_conversation_are_one_prompt_with_all_their_pairs() -> None:
     rows = [pair("A?", row="line 1"), pair("B?", row="line 2"), pair("A?", row="line 3")]
-    found = PairPrompts(rows, "file", evaluates=False)
+    found = pairs_prompts(rows, held_out=())
     (first,) = [p for p in found.loop(1, None, 0) if p.text == "A?"]
     assert first.source == "file, line 1"
     assert [item.row for item in found.asked[first.id].pairs] == ["line 1", "line 3"]
@@ -49,7 +59,7 @@ def test_rows_of_one_conversation_are_one_prompt_with_all_their_pairs() -> None:
 
 def test_the_sets_share_no_opening_and_lose_no_pair() -> None:
     rows = [*MANY, *(pair(f"question  {n}?", "Well.", "And?") for n in range(60))]
-    found = PairPrompts(rows, "file", held_out_share=0.4)
+    found = pairs_prompts(rows, held_out_share=0.4)
     held_out = [*found.evaluation(99, 0), *found.judge_reference(99, 0)]
     loop = found.loop(1, None, 0)
     assert_held_out(loop, held_out)
@@ -62,20 +72,20 @@ def test_the_sets_share_no_opening_and_lose_no_pair() -> None:
 
 def test_a_split_of_its_own_is_held_out_whole() -> None:
     tests = [pair("Question 3?", row="line 1"), pair("Another?", row="line 2")]
-    found = PairPrompts(MANY, "file", held_out=tests)
+    found = pairs_prompts(MANY, held_out=tests)
     texts = [prompt.text for prompt in _all(found)]
     assert sorted(texts) == ["Another?", "Question 3?"]
     assert found.held_out_pairs == 1
     assert "Question 3?" not in {prompt.text for prompt in found.loop(1, None, 0)}
 
 
-def _all(found: PairPrompts) -> list[Prompt]:
+def _all(found: PairsPrompts) -> list[Prompt]:
     pools = (found._openings[name] for name in ("evaluation", "judge_reference"))
     return [Prompt.of(text, place) for openings in pools for text, place in openings.items()]
 
 
 def test_iterations_are_disjoint_until_all_are_dealt_out(caplog: pytest.LogCaptureFixture) -> None:
-    found = PairPrompts(MANY, "file", evaluates=False)
+    found = pairs_prompts(MANY, held_out=())
     dealt = [found.loop(t, 20, 7) for t in (1, 2, 3)]
     assert len({prompt.id for part in dealt for prompt in part}) == 60
     assert not caplog.records
@@ -85,22 +95,22 @@ def test_iterations_are_disjoint_until_all_are_dealt_out(caplog: pytest.LogCaptu
 
 
 def test_another_pair_another_row_or_another_held_out_prompt_is_another_identity() -> None:
-    usual = PairPrompts(MANY, "file").sha256
-    assert PairPrompts(list(MANY), "file").sha256 == usual
-    assert PairPrompts([*MANY[:-1], pair("New?")], "file").sha256 != usual
-    assert PairPrompts(MANY, "file", held_out_share=0.5).sha256 != usual
-    assert PairPrompts(MANY, "file", held_out=[pair("Other?")]).sha256 != usual
+    usual = pairs_prompts(MANY).sha256
+    assert pairs_prompts(list(MANY)).sha256 == usual
+    assert pairs_prompts([*MANY[:-1], pair("New?")]).sha256 != usual
+    assert pairs_prompts(MANY, held_out_share=0.5).sha256 != usual
+    assert pairs_prompts(MANY, held_out=[pair("Other?")]).sha256 != usual
 
 
 def test_nothing_to_train_on_is_said() -> None:
     with pytest.raises(UserError, match=r"none of the 1 pairs of file is left"):
-        PairPrompts([pair("A?")], "file", held_out=[pair("a?")])
+        pairs_prompts([pair("A?")], held_out=[pair("a?")]).loop(1, None, 0)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1))
 def test_any_texts_are_dealt_out_once(texts: Any) -> None:
     rows = [pair(text, row=f"line {n}") for n, text in enumerate(texts)]
-    found = PairPrompts(rows, "file", evaluates=False)
+    found = pairs_prompts(rows, held_out=())
     loop = found.loop(1, None, 0)
     assert sorted(prompt.text for prompt in loop) == sorted(set(texts))
     assert sum(len(found.asked[prompt.id].pairs) for prompt in loop) == len(texts)

@@ -9,7 +9,7 @@ import pytest
 
 from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
-from iterdpo.prompts.pairs import PairPrompts
+from iterdpo.prompts.pairs import PairsPrompts, Rows
 from iterdpo.records import FinishReason, judge_fingerprint
 from iterdpo.stages.base import PrepareBase
 from iterdpo.stages.offline_pairs import (
@@ -43,7 +43,7 @@ ROWS = [
 @pytest.fixture
 def given(checkpoint_of: CheckpointOf, tmp_path: Path) -> Any:
     """A function from a system message to the stored records of ``ROWS``, by kind."""
-    prompts = PairPrompts(ROWS, "pairs.jsonl", evaluates=False)
+    prompts = PairsPrompts(held_out_share=0.1, pairs=Rows("pairs.jsonl", ROWS, held_out=()))
     stages = Stages(tmp_path)
     base = stages.run(PrepareBase(checkpoint_of("qwen"), "0", "none", "float32", False))
 

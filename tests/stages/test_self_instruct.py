@@ -16,8 +16,7 @@ from iterdpo.engines.scripted import TRUNCATED, ScriptedEngine
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
 from iterdpo.prompts.base import assert_held_out
-from iterdpo.prompts.file import FilePrompts
-from iterdpo.prompts.self_instruct import Rules
+from iterdpo.prompts.self_instruct import SelfInstructPrompts, Writing
 from iterdpo.records import Policy, Prompt
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.stages.base import PrepareBase
@@ -35,7 +34,10 @@ from iterdpo.store.stage import Stored
 from iterdpo.store.tables import read_records
 from tests.narrowing import metrics_of
 
-RULES = Rules(min_words=3, max_words=20, keywords=("graph",), ascii_start=True, max_similarity=0.7)
+WRITING = Writing(
+    shots=4, written_shots=1, asked=3, temperature=0.6, top_p=0.9, max_tokens=99, max_tries=5.0,
+    min_words=3, max_words=20, keywords=("graph",), ascii_start=True, max_similarity=0.7,
+)  # fmt: skip
 
 
 def task(number: int) -> str:
@@ -82,21 +84,21 @@ def seen(stage: SelfInstruct) -> Seen:
 
 
 @pytest.fixture
-def seeds(tmp_path: Path) -> FilePrompts:
+def seeds(tmp_path: Path) -> SelfInstructPrompts:
     path = tmp_path / "seeds.jsonl"
     path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in SEEDS))
-    return FilePrompts(path, held_out_share=0.4)
+    return SelfInstructPrompts(
+        path=str(path), field="prompt", held_out_share=0.4, dataset=None, self_instruct=WRITING
+    )
 
 
 @pytest.fixture
-def step(seeds: FilePrompts) -> Callable[..., SelfInstruct]:
-    def get(answer: Answer, **settings: Any) -> SelfInstruct:
-        usual: dict[str, Any] = {
-            "examples": seeds, "count": 12, "seed": 0, "engine": Seen(answer=answer), "shots": 4,
-            "written_shots": 1, "asked": 3, "temperature": 0.6, "top_p": 0.9, "max_tokens": 99,
-            "rules": RULES, "max_tries": 5.0,
-        }  # fmt: skip
-        return SelfInstruct(**usual | settings)
+def step(seeds: SelfInstructPrompts) -> Callable[..., SelfInstruct]:
+    def get(
+        answer: Answer, count: int = 12, seed: int = 0, engine: Seen | None = None, **writing: Any
+    ) -> SelfInstruct:
+        source = replace(seeds, self_instruct=replace(WRITING, **writing))
+        return SelfInstruct(source, count, seed, engine or Seen(answer=answer))
 
     return get
 
@@ -139,7 +141,10 @@ def test_it_samples_as_it_is_told_with_seeds_of_its_own(
 
 
 def test_no_held_out_text_is_shown_and_every_shot_is_short_enough(
-    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy], seeds: FilePrompts
+    step: Callable[..., SelfInstruct],
+    stages: Stages,
+    m0: Stored[Policy],
+    seeds: SelfInstructPrompts,
 ) -> None:
     writer = Writer()
     stages.run(step(writer, count=30), 1, m0)
@@ -149,13 +154,15 @@ def test_no_held_out_text_is_shown_and_every_shot_is_short_enough(
     assert not shown & held_out
     assert len(shown) > 10
     assert {len(set(numbers_shown(request))) for request in writer.asked} == {4}
-    short = replace(RULES, max_words=5)  # a seed has 6
     with pytest.raises(UserError, match=r"shots=4: seeds\.jsonl has 0 examples of at most 5 words"):
-        stages.run(step(Writer(), rules=short), 1, m0)
+        stages.run(step(Writer(), max_words=5), 1, m0)
 
 
 def test_nothing_that_resembles_a_held_out_text_enters_the_loop(
-    step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy], seeds: FilePrompts
+    step: Callable[..., SelfInstruct],
+    stages: Stages,
+    m0: Stored[Policy],
+    seeds: SelfInstructPrompts,
 ) -> None:
     secret = seeds.texts("evaluation")[0]
     near = f"{secret} please"
@@ -266,7 +273,7 @@ def test_too_few_stop_the_run_with_the_reasons_and_more_tries_go_on(
         "here"
     )
     assert len(count) == 18
-    more = replace(few, max_tries=9.0)
+    more = step(answer, count=6, asked=1, max_tries=9.0)
     assert texts(stages.run(more, 1, m0)) == [task(n) for n in range(6)]
     assert len(count) < 18 + 18  # what was written before is read
     assert more.settings == few.settings
@@ -363,7 +370,7 @@ def test_what_changes_instructions_is_in_the_settings(step: Callable[..., SelfIn
     changes: list[dict[str, object]] = [
         {"count": 13}, {"seed": 1}, {"shots": 5}, {"written_shots": 0}, {"asked": 4},
         {"temperature": 0.7}, {"top_p": 1.0}, {"max_tokens": 100},
-        {"rules": replace(RULES, max_similarity=0.8)}, {"engine": Seen(answer=slow, context=9)},
+        {"max_similarity": 0.8}, {"engine": Seen(answer=slow, context=9)},
     ]  # fmt: skip
     for change in changes:
         assert step(Writer(), **change).settings != usual, change

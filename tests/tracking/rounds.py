@@ -33,7 +33,7 @@ M0 = Policy("M0", BASE)
 CONFIG: dict[str, Any] = {
     "seed": 7,
     "model": {"name": "lab", "path": "lab"},
-    "prompts": {"source": "lab"},
+    "prompts": {"_target_": "iterdpo.prompts.lab.LabPrompts"},
     "judge": {
         "_target_": "iterdpo.judging.self_judge.SelfJudge",
         "model": "current",

@@ -131,7 +131,7 @@ def test_overrides_in_brief(overrides: list[tuple[str, str]], expected: str) -> 
 
 def test_tags_name_the_choices_after_the_user_s_own() -> None:
     assert tags_of(CONFIG) == (
-        "mine", "model:lab", "prompts:lab", "judge:SelfJudge-current", "score:expected",
+        "mine", "model:lab", "prompts:LabPrompts", "judge:SelfJudge-current", "score:expected",
         "rubric:rubric", "pairs:TopBottom", "loss:sigmoid+sft", "reference:previous",
     )  # fmt: skip
     long = {**CONFIG, "tracking": {"group": None, "tags": ["a" * 100, "model:lab"]}}

@@ -63,7 +63,6 @@ def compare(
     Raises:
         UserError: a run, a model, a file or an engine cannot be used.
     """
-    from iterdpo.assemble import make_prompts
     from iterdpo.config.choices import TARGET
     from iterdpo.errors import UserError
     from iterdpo.evaluation.oracles import LAB, LabOracle
@@ -85,7 +84,7 @@ def compare(
         sampling = replace(sampling, max_tokens=max_tokens)
     history = unseen.History.of(opened)
     if prompts is None:
-        asked = unseen.held_out(make_prompts(first.config), history, n, first.config.seed)
+        asked = unseen.held_out(unseen.supply(first), history, n, first.config.seed)
     elif isinstance(prompts, Path | str):
         asked = unseen.from_file(Path(prompts), field)
     else:

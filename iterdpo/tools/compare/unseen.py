@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, Protocol
 
+from iterdpo.config.choices import TARGET
 from iterdpo.errors import UserError
-from iterdpo.prompts.base import PromptSource, folded
-from iterdpo.prompts.file import FilePrompts
+from iterdpo.prompts.base import folded
+from iterdpo.prompts.file import read_file
 from iterdpo.records import Prompt
 from iterdpo.runs.directory import Run
 
+PAIRS: Final = "iterdpo.prompts.pairs.PairsPrompts"
 Seen = Literal["never", "evaluation", "training"]
 """What a run did with a text: nothing; measured models on it; trained on it."""
 
@@ -44,7 +46,42 @@ class History:
         return self.seen.get(folded(text), "never")
 
 
-def held_out(source: PromptSource, history: History, count: int, seed: int) -> list[Prompt]:
+class Supply(Protocol):
+    """Held-out prompts, as a ``PromptSource`` gives them."""
+
+    def evaluation(self, count: int, seed: int) -> Sequence[Prompt]:
+        """Return up to ``count`` of one set."""
+
+    def judge_reference(self, count: int, seed: int) -> Sequence[Prompt]:
+        """Return up to ``count`` of the other."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The held-out prompts that a run kept: a ``Supply`` where its source is not to be asked."""
+
+    run: Run
+
+    def evaluation(self, count: int, seed: int) -> Sequence[Prompt]:
+        return self.run.records(self.run.models[0].stages.held_out, Prompt)[:count]
+
+    def judge_reference(self, count: int, seed: int) -> Sequence[Prompt]:
+        return self.run.records(self.run.models[0].stages.reference_prompts, Prompt)[:count]
+
+
+def supply(run: Run) -> Supply:
+    """Return where a run's held-out prompts come from: its source, where that is one of ours and
+    reads what it needs itself. A user's class is not imported to look at what a run made.
+    """
+    from iterdpo.assemble import make_prompts
+
+    target = str(run.values["prompts"][TARGET])
+    if not target.startswith("iterdpo.") or target == PAIRS:
+        return Recorded(run)
+    return make_prompts(run.config)
+
+
+def held_out(source: Supply, history: History, count: int, seed: int) -> list[Prompt]:
     """Return up to ``count`` of a source's held-out prompts, those that no run has seen first.
 
     Where too few were never seen, those follow that models were only measured on. None was
@@ -72,4 +109,4 @@ def from_file(path: Path, field: str) -> list[Prompt]:
     Raises:
         UserError: it cannot be read, or holds none.
     """
-    return list(FilePrompts(path, field).prompts)
+    return list({prompt.id: prompt for prompt in read_file(str(path), field)}.values())

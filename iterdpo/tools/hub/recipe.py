@@ -72,12 +72,12 @@ def command(run: Run) -> str:
 def data(run: Run) -> str:
     """Return where prompts and examples came from and what each iteration made of them."""
     prompts, sft = run.values["prompts"], run.values["sft"]
-    source = prompts["path"]
+    source, chosen = prompts.get("path"), name_of(prompts)
     text = {
-        "lab": "Prompts: the instruction grammar that ships with iterdpo.",
-        "self_instruct": f"Prompts: written by M0 after the examples in {_file(source)}.",
-        "pairs": "Prompts: those of the pairs, some of them held out.",
-    }.get(prompts["source"], f"Prompts: {_file(source)}.")
+        "LabPrompts": "Prompts: the instruction grammar that ships with iterdpo.",
+        "SelfInstructPrompts": f"Prompts: written by M0 after the examples in {_file(source)}.",
+        "PairsPrompts": "Prompts: those of the pairs, some of them held out.",
+    }.get(chosen, f"Prompts: {_file(source) if source else code(chosen)}.")
     if given(run):
         text = f"Pairs: {_given_source(run)}, as somebody gave them. {text}"
     if sft["method"] != "none":

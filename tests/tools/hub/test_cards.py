@@ -168,7 +168,7 @@ def given_pairs(path: str, **dataset: Any) -> dict[str, Any]:
     fields = {"path": path, "subset": None, "split": "train", "revision": None, **dataset}
     return {
         "pairs._target_": "iterdpo.pairing.offline.OfflineDataset", "pairs.dataset": fields,
-        "prompts.source": "pairs",
+        "prompts._target_": "iterdpo.prompts.pairs.PairsPrompts",
         "prompts.path": None,
     }  # fmt: skip
 

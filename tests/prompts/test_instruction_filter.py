@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iterdpo.prompts.self_instruct import (
+from iterdpo.prompts.instruction_filter import (
     DropReason,
     InstructionFilter,
     Rules,
