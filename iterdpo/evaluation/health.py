@@ -45,7 +45,7 @@ class HealthMetrics:
     chosen_fall: float | None = None
     """Fall of the chosen answers' log-prob in training, in nats a token; below 0 it rose."""
     duplicates: float | None = None
-    """Share of the iteration's answers, in [0, 1]; None for given ones, which nobody wrote here."""
+    """Share of the iteration's answers, in [0, 1]; None of offline pairs."""
     unscored: float | None = None
     """Share of the iteration's answers, in [0, 1]."""
 

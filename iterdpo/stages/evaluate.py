@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from iterdpo.evaluation.report import Evaluation, evaluate
+from iterdpo.evaluation.resampling import RESAMPLES, SEED
 from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.records import Candidate, Judgment, Prompt
 from iterdpo.settings import identity
@@ -30,7 +31,8 @@ class EvaluatePolicy(ValueStage[Evaluation]):
     @property
     def settings(self) -> Mapping[str, object]:
         oracle = identity(self.oracle) if self.oracle else None
-        return {"oracle": oracle, "scale": self.scale}
+        draws = {"resamples": RESAMPLES, "seed": SEED}
+        return {"oracle": oracle, "scale": self.scale, **draws}
 
     def compute(
         self,

@@ -16,6 +16,7 @@ from iterdpo.evaluation.head_to_head import outcomes_by_prompt
 from iterdpo.evaluation.health import Health, HealthMetrics, alarms, chosen_fall
 from iterdpo.evaluation.pairs import length_ratio
 from iterdpo.evaluation.report import Evaluation
+from iterdpo.evaluation.resampling import RESAMPLES, SEED
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.pairing.base import DropReason, Pairing
@@ -43,7 +44,8 @@ class CheckHealth(ValueStage[Health]):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        return {"thresholds": key_settings(self.thresholds), "scale": self.scale}
+        draws = {"resamples": RESAMPLES, "seed": SEED}
+        return {"thresholds": key_settings(self.thresholds), "scale": self.scale, **draws}
 
     def compute(
         self,

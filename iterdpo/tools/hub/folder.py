@@ -14,7 +14,7 @@ from iterdpo.runs.directory import Run
 from iterdpo.tools.hub.choice import BASE_DIR, choose, lay_out, own_base, require_undamaged
 from iterdpo.tools.hub.dataset_card import dataset_card
 from iterdpo.tools.hub.model_card import model_card
-from iterdpo.tools.hub.pairs import given, write_pairs
+from iterdpo.tools.hub.pairs import has_offline_pairs, write_pairs
 from iterdpo.tools.hub.provenance import Origin
 
 CARD = "README.md"
@@ -57,7 +57,8 @@ def folders(run: Run, repo: str, models: Models, *, pairs: bool) -> Iterator[lis
         found = []
         dataset = Folder(f"{repo}{PAIRS_SUFFIX}", "dataset", Path(scratch) / "dataset")
         dataset.directory.mkdir()
-        written = write_pairs(run, dataset.directory) if pairs and not given(run) else []
+        offline = has_offline_pairs(run)
+        written = write_pairs(run, dataset.directory) if pairs and not offline else []
         if choice is not None:
             model = Folder(repo, "model", Path(scratch) / "model")
             require_undamaged(run, choice.policies)
@@ -78,6 +79,6 @@ def folders(run: Run, repo: str, models: Models, *, pairs: bool) -> Iterator[lis
             (dataset.directory / CARD).write_text(card, "utf-8")
             found.append(dataset)
         if not found:
-            why = "its pairs were given to it" if given(run) else "no iteration made a pair"
+            why = "its pairs are a dataset's" if offline else "no iteration made a pair"
             raise UserError(f"{run.directory}: {why}: there is nothing to share")
         yield found

@@ -13,7 +13,7 @@ from iterdpo.tools.hub import recipe
 from iterdpo.tools.hub.card_metadata import with_metadata
 from iterdpo.tools.hub.choice import BASE_DIR, SharedModels, own_base
 from iterdpo.tools.hub.markdown import escaped, fenced
-from iterdpo.tools.hub.pairs import given, judged_by_policy
+from iterdpo.tools.hub.pairs import has_offline_pairs, judged_by_policy
 from iterdpo.tools.hub.provenance import Origin, hub_id_of
 
 
@@ -51,7 +51,7 @@ def model_card(run: Run, choice: SharedModels, origin: Origin, repo: str, *, pai
 
 def _datasets(run: Run, repo: str, *, pairs: bool) -> list[str] | None:
     """Return the Hub's datasets that the models were trained on."""
-    if given(run):
+    if has_offline_pairs(run):
         name = hub_id_of(run.values["pairs"]["dataset"]["path"])
         return [name] if name else None
     return [f"{repo}{PAIRS_SUFFIX}"] if pairs else None
@@ -61,7 +61,7 @@ def tags(run: Run, *, adapters: bool) -> list[str]:
     """Return the words to find the models by."""
     method = recipe.method(run).lower()
     return [
-        "iterdpo", method, *([] if given(run) else [f"iterative-{method}"]), "trl",
+        "iterdpo", method, *([] if has_offline_pairs(run) else [f"iterative-{method}"]), "trl",
         *(["lora"] if adapters else []),
         *(["self-rewarding"] if judged_by_policy(run) else []),
     ]  # fmt: skip
@@ -72,7 +72,7 @@ def _opening(run: Run, choice: SharedModels, origin: Origin) -> str:
     method = recipe.method(run)
     how = (
         f"trained by {method} with iterdpo on preference pairs that somebody gave"
-        if given(run)
+        if has_offline_pairs(run)
         else f"made by iterative {method} with iterdpo: in each iteration the policy answers new "
         "prompts, a judge scores the answers, and the next policy is trained on pairs of good and "
         "bad ones"

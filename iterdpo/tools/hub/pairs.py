@@ -34,7 +34,7 @@ class PairsFile:
     judge: str
 
 
-def given(run: Run) -> bool:
+def has_offline_pairs(run: Run) -> bool:
     """Tell whether somebody gave the pairs, so that nothing here wrote or judged them."""
     return name_of(run.values["pairs"]) == OfflineDataset.__name__
 
@@ -42,7 +42,7 @@ def given(run: Run) -> bool:
 def judged_by_policy(run: Run) -> bool:
     """Tell whether the preferences are those of the run's own models."""
     known = {policy.fingerprint for policy in run.policies.values()}
-    return not given(run) and bool(judges_of(run)) and set(judges_of(run)) <= known
+    return not has_offline_pairs(run) and bool(judges_of(run)) and set(judges_of(run)) <= known
 
 
 def judges_of(run: Run) -> dict[str, Pair]:
@@ -78,7 +78,7 @@ def judge_of(run: Run, pair: Pair) -> str:
     """Return who judged a pair: a model's name, or the class of a judge that is no model of the run
     with the fingerprint of its settings.
     """
-    if given(run):
+    if has_offline_pairs(run):
         return OFFLINE
     for name, policy in run.policies.items():
         if policy.fingerprint == pair.judge:

@@ -12,10 +12,10 @@ from iterdpo.judging.human import HumanJudge
 from iterdpo.records import Pair
 from iterdpo.runs.directory import Run
 from iterdpo.tools.hub.markdown import bullets, code, escaped, fenced
-from iterdpo.tools.hub.pairs import given, judge_of, judged_by_policy, judges_of
+from iterdpo.tools.hub.pairs import has_offline_pairs, judge_of, judged_by_policy, judges_of
 from iterdpo.tools.hub.provenance import Origin, hub_id_of, without_places
 from iterdpo.tools.report.settings import changed, flat, shipped
-from iterdpo.tools.report.settings import command as given_command
+from iterdpo.tools.report.settings import command as repeating_command
 
 _PAPERS: Final = {
     "loop": ("Self-Rewarding Language Models", "2401.10020"),
@@ -38,7 +38,7 @@ def method(run: Run) -> str:
 
 def papers(run: Run) -> str:
     """Return where to read of the method, and of the loop where there was one."""
-    kinds = ([] if given(run) else ["loop"]) + [method(run)]
+    kinds = ([] if has_offline_pairs(run) else ["loop"]) + [method(run)]
     return ", ".join(
         f"{title} ([arXiv {number}](https://arxiv.org/abs/{number}))"
         for title, number in map(_PAPERS.__getitem__, kinds)
@@ -47,10 +47,10 @@ def papers(run: Run) -> str:
 
 def command(run: Run) -> str:
     """Return the command that makes the run again, and how its settings differ from the shipped."""
-    given = given_command(run)
+    shown = repeating_command(run)
     parts = []
-    if given is not None:
-        parts.append(fenced(without_places(given), "sh"))
+    if shown is not None:
+        parts.append(fenced(without_places(shown), "sh"))
     rows = [
         [code(key), code(without_places(value)), code(without_places(default))]
         for key, value, default in changed(flat(run.values), shipped())
@@ -78,8 +78,8 @@ def data(run: Run) -> str:
         "SelfInstructPrompts": f"Prompts: written by M0 after the examples in {_file(source)}.",
         "PairsPrompts": "Prompts: those of the pairs, some of them held out.",
     }.get(chosen, f"Prompts: {_file(source) if source else code(chosen)}.")
-    if given(run):
-        text = f"Pairs: {_given_source(run)}, as somebody gave them. {text}"
+    if has_offline_pairs(run):
+        text = f"Pairs: {_offline_source(run)}, as somebody gave them. {text}"
     if sft["method"] != "none":
         ranked = [sft["ranked"]["path"]] if sft["ranked"] else []
         files = ", ".join(map(_file, [*sft["path"], *ranked]))
@@ -132,7 +132,7 @@ def limits(run: Run) -> str:
     """Return what a reader must not take the numbers for."""
     values, summary = run.values, run.summary
     lines = []
-    if given(run):
+    if has_offline_pairs(run):
         lines.append("The preferences are those of the data; nobody here looked through them.")
     elif judged_by_policy(run):
         judges = [judge_of(run, pair) for pair in judges_of(run).values()]
@@ -188,7 +188,7 @@ def _trained_in(run: Run, model: ModelSummary) -> IterationSummary | None:
     return made if made and made.stages.adapter else None
 
 
-def _given_source(run: Run) -> str:
+def _offline_source(run: Run) -> str:
     dataset = run.values["pairs"]["dataset"]
     if hub_id_of(dataset["path"]) is None:
         return _file(dataset["path"])

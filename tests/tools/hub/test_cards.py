@@ -188,7 +188,7 @@ def test_pairs_that_somebody_gave_are_not_called_the_model_s(changed: Changed) -
     assert "The preferences are those of the data" in card
     for wrong in ("a judge scores", "Self-Rewarding", "the judge was", "iterative"):
         assert wrong not in card.partition("## Recipe")[0] + card.partition("## Data")[2]
-    with pytest.raises(UserError, match="its pairs were given to it: there is nothing to share"):
+    with pytest.raises(UserError, match="its pairs are a dataset's: there is nothing to share"):
         cards(run, "none")
 
 
