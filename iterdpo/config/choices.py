@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, get_type_hints
 
-from iterdpo.config.classes import find_class, typed_settings
+from iterdpo.config.classes import attribute, find_class, typed_settings
 from iterdpo.errors import ConfigError
 from iterdpo.settings import Setting, settings_of
 from iterdpo.store.hashing import plain
@@ -279,7 +279,7 @@ def _shown(values: Mapping[str, JSON], item: Setting, python: Any) -> JSON:
 
 def _wrong_object(key: str, value: object, place: Place) -> list[str]:
     """Return, as a list, what is wrong with an object that was given for a place."""
-    needed = find_class(place.kind, place.kind, place.kind, place.base)
+    needed = attribute(place.kind, place.kind)
     if isinstance(value, needed):
         return []
     what = "a class, not an object of it" if isinstance(value, type) else f"{type(value).__name__}"

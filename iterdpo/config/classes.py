@@ -35,8 +35,8 @@ def find_class(target: str, said: str, kind: str, base: str) -> type:
     Raises:
         ConfigError: it is not there, cannot be imported, or is no such class.
     """
-    own = _attribute(target, said)
-    needed = _attribute(kind, kind)
+    own = attribute(target, said)
+    needed = attribute(kind, kind)
     if not isinstance(own, type):
         raise ConfigError([f"{said}: is no class but {type(own).__name__}"])
     if not issubclass(own, needed):
@@ -48,7 +48,12 @@ def find_class(target: str, said: str, kind: str, base: str) -> type:
     return own
 
 
-def _attribute(target: str, said: str) -> Any:
+def attribute(target: str, said: str) -> Any:
+    """Return what is at ``module.name`` or ``file.py:name``.
+
+    Raises:
+        ConfigError: it is not there, or its module cannot be imported; ``said`` is its setting.
+    """
     place, colon, name = target.rpartition(":")
     if not colon:
         place, _, name = target.rpartition(".")
