@@ -7,7 +7,9 @@ a run-time check failed, so nothing trained after this point could be trusted.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -28,3 +30,20 @@ class NoPairsError(UserError):
 
 class LineageError(Exception):
     """A run-time check failed: the model that wrote, judged or trained is not the one named."""
+
+
+def described(error: BaseException, file: str | None = None) -> str:
+    """Return an exception of a user's own code in one line, with the place that raised it.
+
+    Args:
+        error: the exception, as it was caught.
+        file: where the user's code stands: the last place in it is told, rather than one in a
+            library that it called.
+    """
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == file]
+    if isinstance(error, SyntaxError) or not frames:
+        return text  # which names the place itself
+    place = (own or frames)[-1]
+    return f"{text}, {Path(place.filename).name} line {place.lineno}"

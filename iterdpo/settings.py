@@ -142,7 +142,7 @@ def identity(value: Any) -> dict[str, object]:
     """
     kind: Any = type(value)
     head: dict[str, object]
-    if kind.__module__.split(".")[0] == __package__:
+    if is_ours(kind):
         head = {"name": kind.name, "version": kind.version}
     else:
         head = {"target": f"{kind.__module__}.{kind.__qualname__}", **_source(kind)}
@@ -150,6 +150,11 @@ def identity(value: Any) -> dict[str, object]:
     settings = {name: own for name, own in key_settings(value).items() if name not in unread}
     content = _property(value, "content") or {}
     return {**head, **({"settings": settings} if settings else {}), **content}
+
+
+def is_ours(kind: type) -> bool:
+    """Tell whether a class is one of this package, and not of a user's own."""
+    return kind.__module__.partition(".")[0] == __package__
 
 
 def _property(value: Any, name: str) -> Any:

@@ -7,6 +7,7 @@ from typing import cast
 from iterdpo.config.choices import build
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
+from iterdpo.judging.asking import blaming
 from iterdpo.judging.base import Judge
 
 
@@ -17,5 +18,6 @@ def make_judge(config: Config, engine: Engine) -> Judge:
         UserError: what the configuration names is not there: a rubric, a checkpoint, labels, a key.
     """
     judge = cast("Judge", build("judge", config.judge.choice, engine=engine, seed=config.seed))
-    judge.prepare()
+    with blaming(judge, f"judge: {type(judge).__name__}"):
+        judge.prepare()
     return judge

@@ -24,7 +24,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from iterdpo.config.choices import PLACES, TARGET
+from iterdpo.config.choices import PLACES, TARGET, declared
 from iterdpo.config.compose import composed, conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.config.secrets import argument_problems
@@ -185,8 +185,11 @@ def _problems(
     for override in values:
         key, line = override.key_or_group, override.input_line or ""
         there = override.is_add() or override.is_force_add() or _has(base, key)
-        if not (there or override.is_delete()) and any(key.startswith(f"{at}.") for at in own):
+        place = next((at for at in own if key.startswith(f"{at}.")), None)
+        if place and not (there or override.is_delete()):
             there, added[line] = True, f"++{line}"
+            if sweeping:  # else the configuration is checked as a whole
+                yield from _unknown_in_sweep(key, place, base, values)
         if not there:
             yield f"{key}: no such setting{_closest(key, base, list(choices))}"
         elif _sweeps(override) and not sweeping:
@@ -214,6 +217,25 @@ def _places_of_own_classes(base: DictConfig, values: Iterable[Override]) -> Iter
         ours = str(target or "").startswith(f"{__package__.partition('.')[0]}.")
         if f"{place}.{TARGET}" in named or (target and not ours):
             yield place
+
+
+def _unknown_in_sweep(
+    key: str, place: str, base: DictConfig, values: Iterable[Override]
+) -> Iterator[str]:
+    """Yield why a setting is one of no class that a sweep names: each of its jobs would fail."""
+    named = [item for item in values if item.key_or_group == f"{place}.{TARGET}"]
+    chosen = OmegaConf.select(base, f"{place}.{TARGET}")
+    targets = list(_choices_of(named[-1])) if named else [chosen] if chosen else []
+    names: dict[str, None] = {}
+    try:
+        for target in targets:
+            names |= {item.name: None for item in declared(place, target)[1] if not item.provided}
+    except ConfigError as error:
+        yield from error.problems
+        return
+    if targets and key.removeprefix(f"{place}.").partition(".")[0] not in names:
+        has = ", ".join(names) or "none"
+        yield f"{key}: no such setting of {', '.join(targets)}, which has {has}"
 
 
 def _choices_of(override: Override) -> Iterator[str]:

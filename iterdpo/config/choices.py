@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar, get_type_hints
 
 from iterdpo.config.classes import attribute, find_class, typed_settings
-from iterdpo.errors import ConfigError
+from iterdpo.errors import ConfigError, described
 from iterdpo.settings import Setting, settings_of
 from iterdpo.store.hashing import plain
 
@@ -204,20 +204,38 @@ def checked(key: str, values: Mapping[str, JSON], place: Place) -> Checked:
             [f"{key}.{TARGET}: is missing; name a class that derives from {place.base}, or choose "
              f"one of those in conf/{key.partition('.')[0]}"]
         )  # fmt: skip
-    own = find_class(target, f"{key}.{TARGET}={target}", place.kind, place.base)
-    try:
-        parameters = settings_of(own)
-    except TypeError as error:
-        raise ConfigError([f"{key}.{TARGET}={target}: {error}"]) from None
+    own, parameters = declared(key, target)
     settings = [item for item in parameters if not item.provided]
     python = typed_settings(key, target, settings, values)
     absent = {item.name: Absent(item.name) for item in parameters if item.provided}
+    said = f"{key}.{TARGET}={target}"
     try:
         made = own(**python, **absent)
     except ValueError as error:  # of ``__post_init__``: what settings allow only one by one
         raise ConfigError([_placed(key, text) for text in str(error).splitlines()]) from None
+    except Exception as error:  # whatever a user's class raises while it is made
+        raise ConfigError([f"{said}: cannot be made ({described(error)})"]) from error
+    if lost := [item.name for item in settings if not hasattr(made, item.name)]:
+        raise ConfigError(
+            [f"{said}: keeps no {lost[0]}, so it could not count in keys; set self.{lost[0]} in "
+             "__init__, or make the class a dataclass"]
+        )  # fmt: skip
     shown = {item.name: _shown(values, item, python[item.name]) for item in settings}
     return Checked(Choice(target, shown), made)
+
+
+def declared(key: str, target: str) -> tuple[type, tuple[Setting, ...]]:
+    """Return the class that a place's target names and its parameters.
+
+    Raises:
+        ConfigError: it is not there, is no such class, or its parameters cannot be read.
+    """
+    place, said = PLACES[key], f"{key}.{TARGET}={target}"
+    own = find_class(target, said, place.kind, place.base)
+    try:
+        return own, settings_of(own)
+    except TypeError as error:
+        raise ConfigError([f"{said}: {error}"]) from None
 
 
 def build(key: str, choice: Choice, **provided: object) -> Any:
@@ -233,10 +251,7 @@ def build(key: str, choice: Choice, **provided: object) -> Any:
     """
     if choice.value is not None:
         return _bound(choice.value, provided)
-    place = PLACES[key]
-    said = f"{key}.{TARGET}={choice.target}"
-    own = find_class(choice.target, said, place.kind, place.base)
-    parameters = settings_of(own)
+    own, parameters = declared(key, choice.target)
     settings = [item for item in parameters if not item.provided]
     wanted = [item.name for item in parameters if item.provided]
     if missing := [name for name in wanted if name not in provided]:

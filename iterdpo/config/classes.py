@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from iterdpo.config.messages import line_of
 from iterdpo.config.types import allowing_any
-from iterdpo.errors import ConfigError
+from iterdpo.errors import ConfigError, described
 from iterdpo.settings import Setting
 
 T = TypeVar("T")
@@ -82,8 +82,7 @@ def _module(place: str, said: str) -> ModuleType:
             ) from None
         raise ConfigError([f"{said}: cannot be imported ({error})"]) from error
     except Exception as error:  # whatever a user's module raises while it is imported
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError([f"{said}: cannot be imported ({reason})"]) from error
+        raise ConfigError([f"{said}: cannot be imported ({described(error)})"]) from error
 
 
 def _file(path: Path, said: str) -> ModuleType:
@@ -140,8 +139,15 @@ def _same(value: T) -> T:
 
 def _lines(key: str, target: str, settings: list[Setting], error: Any) -> Iterator[str]:
     names = ", ".join(item.name for item in settings) or "none"
+    unknown = []
     for item in error.errors():
         line = line_of(item, key)
         if line.endswith(": no such setting"):
-            line += f" of {target}, which has {names}"
-        yield line
+            unknown.append(line.removesuffix(": no such setting"))
+        else:
+            yield line
+    if len(unknown) == 1:
+        yield f"{unknown[0]}: no such setting of {target}, which has {names}"
+    elif unknown:  # mostly those of the choice that the class takes the place of
+        custom = "" if "." in key else f"; {key}=custom leaves out what other choices have"
+        yield (f"{', '.join(unknown)}: no such settings of {target}, which has {names}{custom}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice
 
 from iterdpo.engines.base import Engine
-from iterdpo.errors import UserError
+from iterdpo.errors import LineageError, UserError, described
 from iterdpo.judging.base import Group, Judge
 from iterdpo.records import Candidate, Judgment, Policy, Prompt
+from iterdpo.settings import is_ours
 
 
 def groups_of(
@@ -40,22 +42,25 @@ def groups_of(
     return groups
 
 
-def part_groups(groups: Sequence[Group], judge: Judge) -> int:
+def shard_groups(groups: Sequence[Group], judge: Judge) -> int:
     """Return how many groups to ask for and keep together, 1 or more."""
-    return max(1, judge.part_rows // max((len(group.candidates) for group in groups), default=1))
+    return max(1, judge.shard_rows // max((len(group.candidates) for group in groups), default=1))
 
 
 def ask(judge: Judge, groups: Sequence[Group], policy: Policy) -> Iterator[list[Judgment]]:
     """Yield the judgments of one group after the other.
 
     Raises:
-        UserError: the judge left an answer out, judged another, or says that somebody else judged.
+        UserError: the judge left an answer out, judged another, or says that somebody else judged;
+            or it is a class of the user's own, in which anything went wrong.
     """
     due = policy.fingerprint if judge.asks_policy else judge.fingerprint
-    judging = iter(judge.judge(groups, policy))
+    # A class of one's own may return a list: it is asked when its first judgment is due.
+    judging = (item for asked in (groups,) for item in judge.judge(asked, policy))
     for group in groups:
-        made = list(islice(judging, len(group.candidates)))
         said = f"judge: {type(judge).__name__}: prompt {group.prompt.id}"
+        with blaming(judge, said):
+            made = list(islice(judging, len(group.candidates)))
         if [item.candidate_id for item in made] != [item.id for item in group.candidates]:
             raise UserError(
                 f"{said}: its {len(made)} judgments are not those of the "
@@ -67,6 +72,28 @@ def ask(judge: Judge, groups: Sequence[Group], policy: Policy) -> Iterator[list[
                 f"of {'the policy' if judge.asks_policy else 'the judge'}"
             )
         yield made
+
+
+@contextmanager
+def blaming(judge: Judge, said: str) -> Iterator[None]:
+    """Tell in one line what goes wrong in the block in a class of the user's own.
+
+    Args:
+        judge: what is asked in the block.
+        said: what the line begins with.
+
+    Raises:
+        UserError: anything but an error of ours was raised.
+    """
+    try:
+        yield
+    except (UserError, LineageError):
+        raise
+    except Exception as error:
+        if is_ours(type(judge)):
+            raise
+        file = getattr(sys.modules.get(type(judge).__module__), "__file__", None)
+        raise UserError(f"{said}: {described(error, file)}") from error
 
 
 @contextmanager

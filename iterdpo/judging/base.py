@@ -59,14 +59,14 @@ class Judge(ABC):
         return False
 
     @property
-    def part_rows(self) -> int:
+    def shard_rows(self) -> int:
         """How many answers a caller should ask for and keep together, 1 or more."""
         return 256
 
     @property
     def streams(self) -> bool:
         """Whether a judgment does not depend on the call it is in: then a caller should ask for
-        everything at once and keep the judgments part by part as they come.
+        everything at once and keep the judgments shard by shard as they come.
         """
         return False
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-import traceback
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, judgment
@@ -55,12 +52,7 @@ class PromptJudge(Judge):
 
     def _verdicts(self, group: Group) -> list[Verdict]:
         said = f"judge: {type(self).__name__}: prompt {group.prompt.id}"
-        try:
-            values = list(self.verdicts(group.prompt, group.candidates))
-        except UserError:
-            raise
-        except Exception as error:  # whatever a user's code raises
-            raise UserError(f"{said}: {_described(error, type(self))}") from error
+        values = list(self.verdicts(group.prompt, group.candidates))
         if len(values) != len(group.candidates):
             raise UserError(
                 f"{said}: {len(values)} verdicts on {len(group.candidates)} answers; return one "
@@ -79,18 +71,9 @@ def _verdict(value: Verdict | float, said: str) -> Verdict:
     given: object = value.score if isinstance(value, Scored) else value
     try:
         score = math.nan if isinstance(given, str | bytes) else float(given)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         score = math.nan
     if not math.isfinite(score):
         shown = " ".join(repr(given).split())[:80]
         raise UserError(f"{said}: {shown} is no finite number; give one, or Unscored with a reason")
     return Scored(score)
-
-
-def _described(error: Exception, kind: type) -> str:
-    """Return an exception in one line, with the last place in the class's own file on its way."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == inspect.getsourcefile(kind)]
-    place = (own or frames)[-1]
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"{text} ({Path(place.filename).name}, line {place.lineno})"

@@ -38,9 +38,9 @@ from iterdpo.records import (
 )
 from iterdpo.settings import Keyless, Provided
 
-PART_ROWS: Final = 32
+SHARD_ROWS: Final = 32
 """Answers kept together: what a crash may cost in verdicts already paid. It is no setting, because
-parts of another size are not gone on with."""
+shards of another size are not resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class EndpointJudge(ClientSettings, Judge):
     price_out: Annotated[NonNegative, Keyless("likewise")]
     """Price of a million tokens written."""
     budget: Annotated[Positive | None, Keyless("stops a run, changes none")]
-    """No part is begun after spending this much since the start; what was judged is kept."""
+    """No shard is begun after spending this much since the start; what was judged is kept."""
 
     seed: Provided[int]
 
@@ -99,8 +99,8 @@ class EndpointJudge(ClientSettings, Judge):
         return {"rubric": self._rubric.sha256, **seed}
 
     @property
-    def part_rows(self) -> int:
-        return PART_ROWS
+    def shard_rows(self) -> int:
+        return SHARD_ROWS
 
     @property
     def counts(self) -> Mapping[str, float]:

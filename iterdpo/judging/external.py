@@ -36,8 +36,8 @@ class ExternalArbiter:
         return {**self.judge.identity, "model": self.checkpoint.fingerprint}
 
     @property
-    def part_pairs(self) -> int:
-        return self.judge.part_pairs
+    def shard_pairs(self) -> int:
+        return self.judge.shard_pairs
 
     @property
     def streams(self) -> bool:

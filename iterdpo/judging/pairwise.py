@@ -37,7 +37,7 @@ class Arbiter(Protocol):
         """What of it may change its comparisons, as JSON: part of their key."""
 
     @property
-    def part_pairs(self) -> int:
+    def shard_pairs(self) -> int:
         """How many pairs a caller should ask for and keep together, 1 or more."""
 
     @property
@@ -126,8 +126,8 @@ class PairwiseJudge:
         }
 
     @property
-    def part_pairs(self) -> int:
-        return max(1, self.engine.part_rows // 2)
+    def shard_pairs(self) -> int:
+        return max(1, self.engine.shard_rows // 2)
 
     @property
     def streams(self) -> bool:

@@ -94,8 +94,8 @@ class SelfJudge(Judge):
         return found | ({"seed": self.seed} if self.score == "sampled" else {})
 
     @property
-    def part_rows(self) -> int:
-        return self.engine.part_rows
+    def shard_rows(self) -> int:
+        return self.engine.shard_rows
 
     @property
     def streams(self) -> bool:

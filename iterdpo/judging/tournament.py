@@ -155,8 +155,8 @@ class Tournament(Judge):
         return True
 
     @property
-    def part_rows(self) -> int:
-        return self.arbiter.part_pairs
+    def shard_rows(self) -> int:
+        return self.arbiter.shard_pairs
 
     @property
     def counts(self) -> Mapping[str, float]:

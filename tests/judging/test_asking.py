@@ -11,7 +11,7 @@ import pytest
 
 from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import UserError
-from iterdpo.judging.asking import groups_of, part_groups, room_for
+from iterdpo.judging.asking import groups_of, room_for, shard_groups
 from iterdpo.judging.base import Judge, answers_of, judgment
 from iterdpo.records import Candidate, Judgment, Prompt, Scored
 from iterdpo.settings import Keyless, Provided
@@ -40,7 +40,7 @@ class Ranks(Judge):
         return self.together
 
     @property
-    def part_rows(self) -> Any:
+    def shard_rows(self) -> Any:
         return self.rows
 
     @property
@@ -109,7 +109,7 @@ def test_a_judge_of_single_answers_gets_rows(tmp_path: Path) -> None:
 
 
 def test_a_cut_off_stage_goes_on_at_the_prompt_it_was_at(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="power cut"):
+    with pytest.raises(UserError, match="power cut"):
         run(tmp_path, Ranks(rows=8, fails_at=PROMPTS[3].id))
     judge = Ranks(rows=8)
     judgments = run(tmp_path, judge)
@@ -124,7 +124,7 @@ def test_answers_of_a_prompt_that_do_not_stand_together() -> None:
         groups_of(PROMPTS, mixed, Ranks())
     assert len(groups_of(PROMPTS, mixed, Ranks(together=False))) == 3
     assert groups_of(PROMPTS, [], Ranks()) == []
-    assert part_groups([], Ranks(rows=7)) == 7
+    assert shard_groups([], Ranks(rows=7)) == 7
 
 
 def test_a_candidate_without_its_prompt() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from iterdpo.errors import UserError
 from iterdpo.judging.asking import groups_of
-from iterdpo.judging.endpoint import PART_ROWS, EndpointJudge
+from iterdpo.judging.endpoint import SHARD_ROWS, EndpointJudge
 from iterdpo.records import Prompt, Scored, UnscoredReason
 from iterdpo.settings import identity
 from tests.judging.rankers import POLICY, candidate, judged, unscored
@@ -242,4 +242,4 @@ def test_its_key_holds_what_may_change_a_verdict_and_neither_secret_nor_speed(
 
 
 def test_the_part_is_not_bound_to_the_concurrency(judge_of: Callable[..., EndpointJudge]) -> None:
-    assert judge_of("http://a/v1", concurrency=3).part_rows == PART_ROWS
+    assert judge_of("http://a/v1", concurrency=3).shard_rows == SHARD_ROWS
