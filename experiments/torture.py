@@ -38,7 +38,7 @@ OVERRIDES = (
     "report=false",
     "engine.device=cpu",
 )
-SMALL_PARTS = ("engine.part_rows=24", "engine.transformers.batch_size=24")
+SMALL_SHARDS = ("engine.shard_rows=24", "engine.transformers.batch_size=24")
 WRITES = ("fsync", "replace", "rename")
 
 
@@ -258,7 +258,7 @@ def main() -> None:
     options = parser.parse_args()
     preload()
     scratch = Path(tempfile.mkdtemp(prefix="iterdpo-torture-"))
-    torture = Torture(scratch, [*OVERRIDES, *SMALL_PARTS, *options.overrides])
+    torture = Torture(scratch, [*OVERRIDES, *SMALL_SHARDS, *options.overrides])
     print(f"undisturbed: {torture.seconds:.0f} s, {len(torture.points)} named writes", flush=True)
     if options.points:
         torture.at_points()

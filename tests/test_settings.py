@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,10 +20,13 @@ from iterdpo.cli import plan
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.conversation import Message, RubricItem
+from iterdpo.engines.scripted import ScriptedEngine
 from iterdpo.errors import UserError
+from iterdpo.pairing.top_bottom import TopBottom
 from iterdpo.records import Candidate, FinishReason, Prompt
 from iterdpo.settings import Keyless, Neutral, Provided, identity, key_settings, settings_of
 from iterdpo.store.tables import read_records, write_records
+from tests.judging.rankers import self_judge
 
 Later = Annotated[int, Neutral(7)]
 
@@ -189,10 +193,76 @@ def test_a_class_without_a_file_needs_a_version() -> None:
     assert identity(space["Own"]())["version"] == 3
 
 
+def test_a_setting_added_to_a_choice_at_its_neutral_value_moves_no_key() -> None:
+    for choice in (TopBottom(k=3), self_judge(ScriptedEngine(lambda *_: ""), "sampled")):
+        assert identity(with_later_field(choice, 7)) == identity(choice)
+        assert identity(with_later_field(choice, 8)) != identity(choice)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads one of two files, the second in its own way."""
+
+    way: str
+    depth: int
+    words: frozenset[str]
+    file: Annotated[str, Keyless("counts by its text")] = "a"
+
+    @property
+    def content(self) -> dict[str, str]:
+        return {"text": {"a": "alpha", "b": "beta"}[self.file]}
+
+    @cached_property
+    def unread_settings(self) -> set[str]:
+        return {"depth"} if self.way == "plain" else set()
+
+
+def test_what_settings_name_counts_and_what_they_make_unread_does_not() -> None:
+    plain = Reader("plain", 1, frozenset("xy"))
+    found = identity(plain)
+    assert found["settings"] == {"way": "plain", "words": ["x", "y"]}
+    assert found["text"] == "alpha"
+    assert identity(replace(plain, depth=2)) == found
+    assert identity(replace(plain, file="b")) != found
+    deep = replace(plain, way="deep")
+    assert identity(replace(deep, depth=2)) != identity(deep)
+
+
+def test_a_missing_attribute_inside_of_content_is_an_error_and_not_no_content() -> None:
+    @dataclass(frozen=True)
+    class Wrong:
+        @property
+        def content(self) -> dict[str, str]:
+            return {"text": self.missing}  # type: ignore[attr-defined]
+
+    with pytest.raises(AttributeError, match="missing"):
+        identity(Wrong())
+
+
+def test_a_setting_may_be_called_content() -> None:
+    @dataclass(frozen=True)
+    class Own:
+        content: str = "words"
+
+    assert identity(Own())["settings"] == {"content": "words"}
+
+
+def test_a_class_counts_by_the_text_that_was_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "edited_while_it_runs.py"
+    file.write_text("class Own: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module(file.stem).Own()
+    before = identity(made)
+    file.write_text("class Own: 'another'\n")
+    assert identity(made) == before
+
+
 def test_every_class_of_settings_in_the_package_has_types_that_can_be_read() -> None:
     found = 0
     for module in pkgutil.iter_modules(iterdpo.__path__, "iterdpo."):
-        if module.name not in ("iterdpo.config", "iterdpo.pairing"):
+        if module.name not in ("iterdpo.config", "iterdpo.judging", "iterdpo.pairing"):
             continue
         package = importlib.import_module(module.name)
         for inner in pkgutil.iter_modules(package.__path__, f"{module.name}."):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from iterdpo.evaluation.summary import ModelSummary, Summary
 from iterdpo.evaluation.summary_file import SUMMARY_FILE
-from iterdpo.evaluation.table import DASH, number, spread, spread_of
-from iterdpo.evaluation.table import share as percent
+from iterdpo.runtime.formatting import DASH, number, percent, spread, spread_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,7 +110,7 @@ def row(model: ModelSummary, summary: Summary) -> list[str]:
     return [
         f"{model.name}{'*' if model.name == summary.best.model else ''}",
         spread(quality.mean, *quality.ci95) if quality else DASH,
-        spread_of(gains.over_previous if gains else None, signed=True),
+        spread_of(gains.over_previous if gains else None, sign=True),
         percent(wins.mean if wins else None),
         percent(quality.perfect_share) if quality else DASH,
         number(quality.greedy_mean) if quality else DASH,

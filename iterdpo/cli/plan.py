@@ -22,6 +22,7 @@ from iterdpo.evaluation.best import Best
 from iterdpo.evaluation.health import Health, HealthMetrics
 from iterdpo.pairing.base import Pairing
 from iterdpo.records import Pair
+from iterdpo.runtime.formatting import count, disk_size
 from iterdpo.stages.compare import Compare
 from iterdpo.stages.generate import Generate, SelectPrompts
 from iterdpo.stages.health import CheckHealth
@@ -61,11 +62,11 @@ class StageEstimate:
     def __str__(self) -> str:
         words = []
         if self.tokens is not None:
-            words.append(f"{'at most' if self.at_most else 'about'} {self.tokens:,} tokens")
+            words.append(f"{'at most' if self.at_most else 'about'} {count(self.tokens, 'token')}")
         if self.seconds is not None:
             words.append(f"{self.seconds:.0f} s")
         if self.bytes is not None:
-            words.append(f"{self.bytes / 1e6:.1f} MB")
+            words.append(disk_size(self.bytes))
         return ", ".join(words)
 
 
@@ -201,8 +202,8 @@ class Planner(Stages):
             return StageEstimate(bound, at_most=True)
         other = self.inventory.finished[Ref(stage.name, sha256_of(like))]
         manifest = other.readable()
-        count = other.records()
-        scale = mine / count if mine and count else 1.0
+        theirs = other.records()
+        scale = mine / theirs if mine and theirs else 1.0
         tokens = manifest.metrics.get("generated_tokens")
         return StageEstimate(
             tokens=round(tokens * scale) if isinstance(tokens, int) else None,

@@ -16,8 +16,8 @@ from iterdpo.cli.overrides import FAILURE_FILE
 from iterdpo.errors import UserError
 from iterdpo.evaluation.summary import Summary
 from iterdpo.evaluation.summary_file import SUMMARY_FILE, read_summary
-from iterdpo.evaluation.table import DASH, number
 from iterdpo.runs.directory import job_order
+from iterdpo.runtime.formatting import DASH, number
 
 
 class SweepTable(Callback):

@@ -97,13 +97,13 @@ class Engine(Protocol):
         """What of this engine may change results: part of every key of what it computes."""
 
     @property
-    def part_rows(self) -> int:
+    def shard_rows(self) -> int:
         """How many rows (samples, choices) a caller should ask for and keep together."""
 
     @property
     def streams(self) -> bool:
         """Whether a row's answer does not depend on the call it is in: then a caller should ask
-        for everything at once and keep the answers part by part as they come.
+        for everything at once and keep the answers shard by shard as they come.
         """
 
     @property

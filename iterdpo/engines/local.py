@@ -80,7 +80,7 @@ class LocalEngine(EngineFactory):
     ]
     """On one GPU, while training: stay beside the trainer, sleep (weights in the CPU's memory), or
     shut down and start again. ``auto``: stay when a memory estimate says that both fit."""
-    part_rows: Count
+    shard_rows: Count
     """Answers or judgments that are written down together: what a kill costs at most."""
     transformers: TransformersOptions
     vllm: VllmOptions
@@ -138,7 +138,7 @@ class LocalEngine(EngineFactory):
                     device=self.device,
                     dtype=model.dtype,
                     batch_size=self.transformers.batch_size,
-                    part_rows=self.part_rows,
+                    shard_rows=self.shard_rows,
                     attention=model.attention,
                     context=model.context,
                     trust_remote_code=model.trust_remote_code,
@@ -154,7 +154,7 @@ class LocalEngine(EngineFactory):
                 trust_remote_code=model.trust_remote_code,
                 serve=self.serve,
                 residency=residency,
-                part_rows=self.part_rows,
+                shard_rows=self.shard_rows,
                 lora_rank=model.adapter.rank if model.adapter else None,
                 max_sequences=self.vllm.max_sequences,
                 tensor_parallel=self.vllm.tensor_parallel,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from iterdpo.runtime.formatting import memory_size
+
 GIB = 2**30
 
 CUDA_CONTEXT = 6 * GIB // 10
@@ -270,8 +272,8 @@ class MemoryEstimate:
     def describe(self) -> str:
         """Return the sum and what follows from it, in one line."""
         return (
-            f"engine {self.engine / GIB:.1f} GiB + training {self.trainer / GIB:.1f} GiB of "
-            f"{self.card / GIB:.1f} GiB: {choose_residency(self)}"
+            f"engine {memory_size(self.engine)} + training {memory_size(self.trainer)} of "
+            f"{memory_size(self.card)}: {choose_residency(self)}"
         )
 
 

@@ -43,7 +43,7 @@ class ScriptedEngine:
     """Token ids lie below this, so that a model with as many words can learn from the answers."""
     calls: list[tuple[str, str, int]] = field(default_factory=list)
     """(method, policy name, requests) of every call."""
-    part_rows: int = 512
+    shard_rows: int = 512
     streams: bool = True
     starts: int = 1
     usage: Usage = field(default_factory=Usage)

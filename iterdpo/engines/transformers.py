@@ -42,7 +42,7 @@ class TransformersSettings:
     device: str = "auto"
     dtype: str = "float32"
     batch_size: int = 64
-    part_rows: int = 512
+    shard_rows: int = 512
     """Rows that a caller keeps together; batches never cross them."""
     attention: str | None = None
     context: int | None = None
@@ -74,15 +74,15 @@ class TransformersEngine:
             "device": self.device.type,
             "dtype": self.settings.dtype,
             "batch_size": self.settings.batch_size,
-            "part_rows": self.settings.part_rows,
+            "shard_rows": self.settings.shard_rows,
             "attention": self.settings.attention,
             "context": self.settings.context,
             "serve": self.settings.serve,
         }
 
     @property
-    def part_rows(self) -> int:
-        return self.settings.part_rows
+    def shard_rows(self) -> int:
+        return self.settings.shard_rows
 
     @property
     def streams(self) -> bool:
@@ -110,7 +110,7 @@ class TransformersEngine:
             ]
             for batch in chunks(rows, self.settings.batch_size):
                 fitting = [row for row in batch if len(prompts[row[0]]) <= limit]
-                # From what is asked, not from its place in the call: the same part of a stage draws
+                # From what is asked, not from its place in the call: a shard of a stage draws
                 # the same numbers whatever went before, and every model draws the same for the
                 # same prompts, which takes noise out of their comparison.
                 seed = derive_seed(sampling.seed, [(prompts[i], nth) for i, nth in fitting])

@@ -146,8 +146,8 @@ class VerifiedEngine:
         return self.engine.identity
 
     @property
-    def part_rows(self) -> int:
-        return self.engine.part_rows
+    def shard_rows(self) -> int:
+        return self.engine.shard_rows
 
     @property
     def streams(self) -> bool:

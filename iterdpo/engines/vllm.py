@@ -36,7 +36,7 @@ class VllmEngine:
         self.starts = 0
         """How often vLLM was started."""
         self.usage = Usage()
-        self.part_rows = settings.part_rows
+        self.shard_rows = settings.shard_rows
         self.streams = True
         self._base: Base | None = None
         self._process: VllmProcess | None = None

@@ -36,7 +36,7 @@ class VllmSettings:
     trust_remote_code: bool = False
     serve: Literal["dequantized", "original"] = "dequantized"
     residency: Literal["resident", "sleep", "restart"] = "resident"
-    part_rows: int = 512
+    shard_rows: int = 512
     lora_rank: int | None = 16
     """The largest rank of an adapter; None where policies are whole checkpoints, each of which
     vLLM is started with anew: nothing that it kept of another can answer."""

@@ -119,7 +119,7 @@ class OracleArbiter:
     """Compares two answers by their exact scores; equal scores are a tie. Shaped as an arbiter."""
 
     name = "oracle"
-    part_pairs = 100_000
+    shard_pairs = 100_000
     streams = True
 
     def __init__(self, oracle: Verifier) -> None:

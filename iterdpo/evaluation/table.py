@@ -8,12 +8,9 @@ they are rendered as Markdown from a run's summary, with intervals, which the pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from iterdpo.evaluation.statistics import Estimate
 from iterdpo.evaluation.summary import Summary
-
-DASH = "–"
+from iterdpo.runtime.formatting import DASH, estimate, number, percent, spread, spread_of
 
 
 def markdown(summary: Summary) -> str:
@@ -39,14 +36,14 @@ def answers_table(summary: Summary) -> str:
             [
                 f"**{model.name}**" if model.name == summary.best.model else model.name,
                 spread(quality.mean, *quality.ci95) if quality else DASH,
-                interval(gains.over_previous if gains else None, "+.2f"),
-                interval(gains.over_initial if gains else None, "+.2f"),
-                interval(gains.over_baseline if gains else None, "+.2f"),
-                share(quality.perfect_share) if quality else DASH,
+                estimate(gains.over_previous if gains else None, sign=True),
+                estimate(gains.over_initial if gains else None, sign=True),
+                estimate(gains.over_baseline if gains else None, sign=True),
+                percent(quality.perfect_share) if quality else DASH,
                 spread(quality.greedy_mean, *quality.greedy_ci95) if quality else DASH,
-                win_rate(met.result.win_rate if met else None),
-                win_rate(met.result.length_controlled if met else None),
-                f"{model.evaluation.response_tokens:,.1f}",
+                estimate(met.result.win_rate if met else None, 1, scale=100),
+                estimate(met.result.length_controlled if met else None, 1, scale=100),
+                number(model.evaluation.response_tokens, 1),
             ]
         )
     heads = ["", "quality", "gain over previous", "gain over M0", "gain over baseline",
@@ -69,7 +66,7 @@ def head_to_head_table(summary: Summary) -> str:
                 f"{item.model} against {item.opponent_name}",
                 item.judge,
                 " / ".join(f"{100 * count / read:.1f}" for count in counts) if read else DASH,
-                win_rate(found.win_rate),
+                estimate(found.win_rate, 1, scale=100),
                 number(found.flips, 0),
                 number(found.unscored, 0),
                 number(found.prompts, 0),
@@ -90,15 +87,15 @@ def judges_table(summary: Summary) -> str:
         rows.append(
             [
                 model.name,
-                share(measured.pairwise_accuracy, 1),
-                share(measured.five_best, 1),
-                share(measured.exact_match, 1),
+                percent(measured.pairwise_accuracy, 1),
+                percent(measured.five_best, 1),
+                percent(measured.exact_match, 1),
                 number(measured.spearman, 3),
                 number(measured.kendall_tau, 3),
-                share(judge.own_answers.pairwise_accuracy, 1),
+                percent(judge.own_answers.pairwise_accuracy, 1),
                 number(judge.length_correlation, 2),
                 number(alike.mean if alike else None, 2),
-                share(judge.parse_rate, 1),
+                percent(judge.parse_rate, 1),
             ]
         )
     if all(row[1] == DASH for row in rows):
@@ -130,7 +127,7 @@ def baselines_table(summary: Summary) -> str:
             f"**{name}**" if item.result.strongest else name,
             f"{item.result.temperature:g}",
             spread_of(item.result.quality),
-            f"{item.result.response_tokens:,.1f}",
+            number(item.result.response_tokens, 1),
         ]
         for item in summary.temperature_baselines
     ]
@@ -147,43 +144,3 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
     )
-
-
-def spread(mean: float, low: float | None, high: float | None, signed: bool = False) -> str:
-    """Return a mean and half the width of its interval, where it has one: ``3.16 ± 0.05``."""
-    text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
-    return text if low is None or high is None else f"{text} ± {(high - low) / 2:.2f}"
-
-
-def spread_of(estimate: Estimate | None, signed: bool = False) -> str:
-    """Return an estimate as ``spread`` does, or a dash."""
-    if estimate is None:
-        return DASH
-    return spread(estimate.mean, estimate.low, estimate.high, signed)
-
-
-def interval(estimate: Estimate | None, form: str) -> str:
-    """Return a mean with the ends of its interval, such as ``+0.50 (+0.46 … +0.54)``."""
-    if estimate is None:
-        return DASH
-    if estimate.low is None:
-        return f"{estimate.mean:{form}}"
-    return f"{estimate.mean:{form}} ({estimate.low:{form}} … {estimate.high:{form}})"
-
-
-def win_rate(estimate: Estimate | None) -> str:
-    """Return a win rate in percent with its interval, such as ``64.2 (60.1 … 68.0)``."""
-    if estimate is None:
-        return DASH
-    low, high = (None if end is None else 100 * end for end in (estimate.low, estimate.high))
-    return interval(replace(estimate, mean=100 * estimate.mean, low=low, high=high), ".1f")
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with ``digits`` decimals, or a dash."""
-    return DASH if value is None else f"{value:,.{digits}f}"
-
-
-def share(value: float | None, digits: int = 0) -> str:
-    """Return a share in [0, 1] in percent, or a dash."""
-    return DASH if value is None else f"{100 * value:.{digits}f} %"

@@ -47,7 +47,7 @@ class Compare(RecordStage[Comparison]):
             for comparison in self.arbiter.compare(prompts.value, some, judge):
                 yield [comparison]
 
-        shards = work.shards(Comparison, len(asked), self.arbiter.part_pairs)
+        shards = work.shards(Comparison, len(asked), self.arbiter.shard_pairs)
         read = shards.done()
         comparing = compute_in_shards(
             shards, asked, compare, streams=self.arbiter.streams, check=work.stop.check

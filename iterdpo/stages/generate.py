@@ -79,7 +79,7 @@ class Generate(RecordStage[Candidate]):
         self, work: Work, prompts: Stored[tuple[Prompt, ...]], policy: Stored[Policy]
     ) -> Metrics:
         asked, n = prompts.value, self.sampling.n
-        shards = work.shards(Candidate, len(asked), max(1, self.engine.part_rows // n))
+        shards = work.shards(Candidate, len(asked), max(1, self.engine.shard_rows // n))
         read = shards.done()
         writing = compute_in_shards(
             shards,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from iterdpo.engines.base import Engine
 from iterdpo.engines.usage import Meter
-from iterdpo.judging.asking import ask, groups_of, part_groups, room_for
+from iterdpo.judging.asking import ask, groups_of, room_for, shard_groups
 from iterdpo.judging.base import Judge
 from iterdpo.records import Candidate, Judgment, Policy, Prompt, Unscored
 from iterdpo.runtime.progress import progress
@@ -48,7 +48,7 @@ class JudgeCandidates(RecordStage[Judgment]):
     ) -> Metrics:
         asked = candidates.value
         groups = groups_of(prompts.value, asked, self.judge)
-        shards = work.shards(Judgment, len(groups), part_groups(groups, self.judge))
+        shards = work.shards(Judgment, len(groups), shard_groups(groups, self.judge))
         read = sum(len(group.candidates) for group in groups[: shards.done()])
         judging = compute_in_shards(
             shards,

@@ -82,7 +82,7 @@ class WriteEftData(RecordStage[JudgingExample]):
             for question, item in enumerate(self.ranked)
             for answer in range(len(item.answers))
         ]
-        size = max(1, self.engine.part_rows // self.sampling.n)
+        size = max(1, self.engine.shard_rows // self.sampling.n)
         writing = compute_in_shards(
             work.shards(WrittenVerdict, len(asked), size),
             asked,

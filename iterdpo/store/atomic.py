@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from iterdpo.errors import UserError
+from iterdpo.runtime.formatting import disk_size
 
 PARTIAL_PREFIX = ".partial-"
 
@@ -127,9 +128,9 @@ def disk_errors_named(
     except OSError as error:
         if error.errno in _FULL:
             place = next(place for place in (directory, *directory.parents) if place.exists())
-            free = shutil.disk_usage(place).free / 1e6
+            free = disk_size(shutil.disk_usage(place).free)
             raise UserError(
-                f"{directory}: the disk is full ({os.strerror(error.errno)}, {free:,.1f} MB free): "
+                f"{directory}: the disk is full ({os.strerror(error.errno)}, {free} free): "
                 "make room and run the same command again; what was finished is kept"
             ) from error
         if error.errno == errno.EFBIG:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from iterdpo.errors import UserError
+from iterdpo.runtime.formatting import disk_size
 from iterdpo.training.resuming import trained_weights
 from iterdpo.training.spec import Spec
 
@@ -94,22 +95,19 @@ def require_disk_space(model: Any, spec: Spec, steps: int, done: int) -> None:
     free = shutil.disk_usage(place).free
     name = f"{spec.section}.checkpoint_steps={every}"
     if free < needs.least:
-        parts, other = f"{_gb(needs.result)} for the trained weights", ""
+        parts, other = f"{disk_size(needs.result)} for the trained weights", ""
         if needs.checkpoint:
-            parts += f" and {_gb(needs.checkpoint)} for a checkpoint with the optimizer's state"
+            state = disk_size(needs.checkpoint)
+            parts += f" and {state} for a checkpoint with the optimizer's state"
             other = f"; {spec.section}.checkpoint_steps=null keeps none ({name})"
         raise UserError(
-            f"{place}: training needs {_gb(needs.least)} of disk, {parts}, and {_gb(free)} are "
-            f"free: make room, or name another store, store.root=DIR{other}"
+            f"{place}: training needs {disk_size(needs.least)} of disk, {parts}, and "
+            f"{disk_size(free)} are free: make room, or name another store, store.root=DIR{other}"
         )
     if free < needs.at_once:
         log.warning(
             "%s: %s are free, and checkpoints need %s at once, as the newer one is written before "
             "the older is removed (%s): what does not fit is left out, and a stopped training goes "
             "on from an older one",
-            place, _gb(free), _gb(needs.at_once), name,
+            place, disk_size(free), disk_size(needs.at_once), name,
         )  # fmt: skip
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

@@ -181,7 +181,7 @@ PARALLEL = {
         ({"pairs._target_": "random"}, "pairs._target_=random: name a class"),
         ({"engine.residency": "away"}, "'auto', 'resident', 'sleep' or 'restart'"),
         ({"store.root": ""}, "store.root=: is empty; name a place, or . for this directory"),
-        ({"engine.part_rows": 10**25}, "engine.part_rows=10000000000000000000000000: input"),
+        ({"engine.shard_rows": 10**25}, "engine.shard_rows=10000000000000000000000000: input"),
         ({"engine.max_gap": float("inf")}, "engine.max_gap=Infinity: input should be a finite"),
         ({"training.max_grad_norm": float("nan")}, "training.max_grad_norm=NaN: "),
         ({"model.adapter": "none"}, "model.adapter=none: is a group of settings; set them one"),

@@ -13,7 +13,7 @@ import pytest
 from experiments.torture import point_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PART_ROWS = 24
+SHARD_ROWS = 24
 
 
 @pytest.mark.slow
@@ -28,8 +28,8 @@ def test_a_run_that_is_killed_at_random_ends_with_the_same_bytes() -> None:
     assert (report["kills"], report["failures"]) == (5, [])
     assert report["work"]["tokens"] > 24 * 6
     # A shard holds 24 rows: so many judgments, and answers of at most 48 tokens.
-    assert 0 <= report["repeated"]["judgments"] <= 5 * PART_ROWS
-    assert 0 <= report["repeated"]["tokens"] <= 5 * PART_ROWS * 48
+    assert 0 <= report["repeated"]["judgments"] <= 5 * SHARD_ROWS
+    assert 0 <= report["repeated"]["tokens"] <= 5 * SHARD_ROWS * 48
 
 
 def test_writes_are_named_by_what_they_make(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from tests.checkpoints import CheckpointOf
 from tests.made_run import answer, choose, config_of
 
 
-def engine(word: str = "", judgments: int = 1000, part_rows: int = 512) -> ScriptedEngine:
+def engine(word: str = "", judgments: int = 1000, shard_rows: int = 512) -> ScriptedEngine:
     """An engine that adds ``word`` to each answer and fails after so many judgments."""
     left = [judgments]
 
@@ -45,7 +45,7 @@ def engine(word: str = "", judgments: int = 1000, part_rows: int = 512) -> Scrip
             raise UserError("the engine is gone")
         return choose(request, policy)
 
-    return ScriptedEngine(answer=write, choose=judge, vocabulary=200, part_rows=part_rows)
+    return ScriptedEngine(answer=write, choose=judge, vocabulary=200, shard_rows=shard_rows)
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_half_done_work_is_resumed_where_the_same_came_out_and_else_removed(
     # 8 of the 24 judgments are kept, in shards of 8, when the engine fails; the candidates are then
     # damaged once more, and are what they were, or others.
     with pytest.raises(UserError, match="the engine is gone"):
-        execute.execute(config, tmp_path / "killed", engine(judgments=10, part_rows=8))
+        execute.execute(config, tmp_path / "killed", engine(judgments=10, shard_rows=8))
     assert [path.name[:18] for path in work.rglob("*.parquet")] == ["00000000-00000008."]
     damage(config, first["candidates"], "records.parquet")
     half = states(config)[first["judgments"]]
@@ -255,7 +255,7 @@ def test_half_done_work_is_resumed_where_the_same_came_out_and_else_removed(
     assert half.details == ("8 items", f"if the same comes of {first['candidates'].short}")
 
     caplog.set_level(logging.WARNING)
-    again = engine(word, part_rows=8)
+    again = engine(word, shard_rows=8)
     execute.execute(config, tmp_path / "again", again)
     judged = next(count for method, _, count in again.calls if method == "choice_logprobs")
     assert judged == (24 if word else 16)

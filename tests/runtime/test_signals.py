@@ -56,7 +56,7 @@ def test_a_run_stops_says_how_to_go_on_and_goes_on(
     def command(run: str) -> list[str]:
         return [
             "experiment=smoke", "iterations=1", "tracking=wandb", "engine.device=cpu",
-            "engine.part_rows=24", "engine.transformers.batch_size=24", *LITTLE_MEASURED,
+            "engine.shard_rows=24", "engine.transformers.batch_size=24", *LITTLE_MEASURED,
             f"training.process={process}",
             f"store.root={tmp_path / 'store'}", f"hydra.run.dir={tmp_path / run}",
         ]  # fmt: skip

@@ -50,7 +50,7 @@ def m0(stages: Stages, tmp_path: Path) -> Stored[Policy]:
 
 def step(answer: ScriptedAnswer = judge, **settings: Any) -> WriteEftData:
     usual: dict[str, Any] = {
-        "ranked": RANKED, "engine": ScriptedEngine(answer=answer, part_rows=4, streams=False),
+        "ranked": RANKED, "engine": ScriptedEngine(answer=answer, shard_rows=4, streams=False),
         "rubric": Rubric.load("additive"), "sampling": Sampling(n=2, temperature=0.7), "low": 0,
         "high": 5, "system": None, "max_ratio": 2.0,
     }  # fmt: skip

@@ -229,15 +229,6 @@ def test_a_stage_that_goes_while_it_is_read_is_not_damaged(store: Store) -> None
     assert [item for some in problems(found) for item in some] == []
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (950, "950 B"), (1000, "1.0 kB"), (999_940, "999.9 kB"), (999_960, "1.0 MB"),
-     (16_060_000_000, "16.1 GB"), (2_345_600_000_000_000, "2,345.6 TB")],
-)  # fmt: skip
-def test_sizes_for_people(count: int, text: str) -> None:
-    assert show.size(count) == text
-
-
 def test_numbers_of_runs_are_spans() -> None:
     assert show.spans([]) == ""
     assert show.spans([1, 2, 3, 5, 8, 9]) == "1-3,5,8-9"

@@ -381,7 +381,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(
     text = str(caught.value)
     assert str(directory) in text
     assert os.strerror(code) in text
-    assert "MB free" in text
+    assert "B free)" in text
     assert "make room and run the same command again" in text
     assert "\n" not in text
     assert list(directory.iterdir()) == [finished]

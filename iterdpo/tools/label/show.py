@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from iterdpo.evaluation.table import number
-from iterdpo.evaluation.table import share as percent
+from iterdpo.runtime.formatting import count, number, percent, percent_interval
 
 
 def lines_of(result: Mapping[str, Any]) -> Iterator[str]:
@@ -45,8 +44,7 @@ def estimate(value: Mapping[str, Any] | None) -> str:
     """Return ``63.0 % (52.1 … 73.9 %, 80 prompts)``."""
     if value is None:
         return "nothing was compared"
-    said = f"{100 * value['mean']:.1f} %"
-    prompts = f"{value['clusters']} prompt{'' if value['clusters'] == 1 else 's'}"
+    mean, prompts = percent(value["mean"], 1), count(value["clusters"], "prompt")
     if value["low"] is None:
-        return f"{said} ({prompts}: too few for an interval)"
-    return f"{said} ({100 * value['low']:.1f} … {100 * value['high']:.1f} %, {prompts})"
+        return f"{mean} ({prompts}: too few for an interval)"
+    return f"{mean} ({percent_interval((value['low'], value['high']), 1)}, {prompts})"

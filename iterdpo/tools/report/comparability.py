@@ -7,7 +7,7 @@ from typing import Any
 
 from iterdpo.errors import UserError
 from iterdpo.runs.directory import Run
-from iterdpo.tools.report.formatting import listed
+from iterdpo.runtime.formatting import listed
 from iterdpo.tools.report.measures import AGAINST_M0, Measure
 from iterdpo.tools.report.settings import differing, flat
 from iterdpo.tools.report.sweep import SEED

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from iterdpo.evaluation.summary import ModelSummary
 from iterdpo.runs.directory import Run
+from iterdpo.runtime.formatting import count, duration, estimate, interval, listed, number
 from iterdpo.tools.report import pairs, settings
 from iterdpo.tools.report.comparability import unlike
 from iterdpo.tools.report.document import Browser, Document, Fact, Section
-from iterdpo.tools.report.formatting import count, duration, estimate, interval, listed, number
 from iterdpo.tools.report.measures import Measure, compared_models, members
 from iterdpo.tools.report.mistake import mistake
 from iterdpo.tools.report.sections.comparing import comparing, the_runs

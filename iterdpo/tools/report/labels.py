@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from iterdpo.tools.report.formatting import listed, number
+from iterdpo.runtime.formatting import listed, number
 
 
 @dataclass(frozen=True, slots=True)

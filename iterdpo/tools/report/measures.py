@@ -9,7 +9,7 @@ from iterdpo.errors import UserError
 from iterdpo.evaluation.summary import ModelSummary
 from iterdpo.records import Comparison
 from iterdpo.runs.directory import Run
-from iterdpo.tools.report.formatting import listed
+from iterdpo.runtime.formatting import listed
 from iterdpo.tools.report.run_page import finished
 from iterdpo.tools.report.settings import flat
 from iterdpo.tools.report.sweep import Member

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from iterdpo.runtime.formatting import count
 from iterdpo.tools.report.document import Mistake
-from iterdpo.tools.report.formatting import count
 from iterdpo.tools.report.labels import why_wrong
 from iterdpo.tools.report.pairs import Found, Shown
 

@@ -7,9 +7,7 @@ from datetime import datetime
 
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.runs.directory import CONFIG_FILE, Run
-from iterdpo.tools.report import pairs, settings
-from iterdpo.tools.report.document import Browser, Cell, Document, Fact, Section, Table
-from iterdpo.tools.report.formatting import (
+from iterdpo.runtime.formatting import (
     count,
     duration,
     estimate,
@@ -18,6 +16,8 @@ from iterdpo.tools.report.formatting import (
     percent,
     percent_interval,
 )
+from iterdpo.tools.report import pairs, settings
+from iterdpo.tools.report.document import Browser, Cell, Document, Fact, Section, Table
 from iterdpo.tools.report.mistake import mistake
 from iterdpo.tools.report.sections.cost import computing, cost
 from iterdpo.tools.report.sections.data_generation import data_generation

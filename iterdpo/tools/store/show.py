@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
+from iterdpo.runtime.formatting import DASH, count, disk_size, moment, number
 from iterdpo.runtime.terminal import harmless
 from iterdpo.store.identity import SHORT, Ref, describe
 from iterdpo.store.inventory import Finished, Inventory, Leftover
@@ -20,7 +20,6 @@ from iterdpo.tools.store.integrity import Problem
 if TYPE_CHECKING:
     from rich.console import Console
 
-DASH = "–"
 PIPED = 400
 """Columns where there is no terminal: a row stays a line."""
 
@@ -62,16 +61,16 @@ def inventory(found: Inventory, stage: str | None = None) -> None:
         )
     line()
     seconds = sum(item.manifest.seconds for item in stages if item.manifest)
-    line(f"{_count(len(stages), 'stage')}, {_sizes(stages)}, {seconds:,.1f} s to compute")
+    line(f"{count(len(stages), 'stage')}, {_sizes(stages)}, {number(seconds, 1)} s to compute")
     if leftovers:
         line(f"{len(leftovers)} unfinished or left over, {_sizes(leftovers)}")
-    for number, run in enumerate(found.runs, start=1):
+    for at, run in enumerate(found.runs, start=1):
         if run.problem:
-            line(f"run {number}: {run.problem}")
+            line(f"run {at}: {run.problem}")
             continue
         state = "" if run.finished else ", not finished"
         state += "" if run.exists else ", its directory is gone"
-        line(f"run {number}: {run.directory} ({_count(len(run.stages), 'stage')}{state})")
+        line(f"run {at}: {run.directory} ({count(len(run.stages), 'stage')}{state})")
     _problems(stages)
 
 
@@ -80,11 +79,11 @@ def integrity(found: Sequence[Problem], stages: int) -> None:
     for item in found:
         line(f"{item.ref.short}  {item.file}: {item.what}")
     if not found:
-        line(f"{_count(stages, 'stage')}: every file is what its stage wrote")
+        line(f"{count(stages, 'stage')}: every file is what its stage wrote")
         return
     wrong = len({item.ref for item in found})
     line(
-        f"{wrong} of {_count(stages, 'stage')} damaged; the next run that needs one sets it aside "
+        f"{wrong} of {count(stages, 'stage')} damaged; the next run that needs one sets it aside "
         "and computes it again"
     )
 
@@ -99,10 +98,10 @@ def explanation(found: Explanation) -> None:
         return
     if found.earlier:
         line(f"{this.ref.short} ran because no stored stage was made of the same")
-        line(f"nearest of {found.compared} before it: {other.ref.short}, {when(other.when)}")
+        line(f"nearest of {found.compared} before it: {other.ref.short}, {moment(other.when)}")
     else:
         line(f"{this.ref.short} was the first of its name")
-        line(f"nearest of {found.compared} after it: {other.ref.short}, {when(other.when)}")
+        line(f"nearest of {found.compared} after it: {other.ref.short}, {moment(other.when)}")
     line()
     for text in describe(found.differences):
         line(text)
@@ -127,58 +126,43 @@ def garbage(items: Iterable[Garbage], heading: str) -> None:
         _table(None, [_garbage_row(item) for item in group], right=(2,))
 
 
-def size(count: int) -> str:
-    """Return bytes for people, in powers of 1,000: ``950 B``, ``1.2 MB``."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 999.95:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:,.1f} TB"
-
-
-def when(seconds: float) -> str:
-    """Return a moment, in seconds since the epoch, in local time and to the minute."""
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
-
-
 def _stage_row(item: Finished, runs: Sequence[int]) -> tuple[str, ...]:
-    took = f"{item.manifest.seconds:,.1f}" if item.manifest else "?"
+    took = number(item.manifest.seconds, 1) if item.manifest else "?"
     records = item.records()
     return (
-        item.ref.stage, item.ref.key[:SHORT], size(item.size), took, when(item.when),
-        DASH if records is None else f"{records:,}", spans(runs) or DASH,
+        item.ref.stage, item.ref.key[:SHORT], disk_size(item.size), took, moment(item.when),
+        count(records), spans(runs) or DASH,
     )  # fmt: skip
 
 
 def _leftover_row(item: Leftover) -> tuple[str, ...]:
     what = {"unfinished": "unfinished", "partial": "killed write", "damaged": "damaged"}[item.kind]
     name = f"{item.stage} {what}".strip()
-    return name, item.key[:SHORT] or DASH, size(item.size), when(item.when), item.note
+    return name, item.key[:SHORT] or DASH, disk_size(item.size), moment(item.when), item.note
 
 
 def _garbage_row(item: Garbage) -> tuple[str, ...]:
     name = item.path.name
     what = item.stage or item.path.parent.name
-    return f"    {what}", item.key[:SHORT] or name, size(item.size), when(item.when)
+    return f"    {what}", item.key[:SHORT] or name, disk_size(item.size), moment(item.when)
 
 
 def spans(numbers: Sequence[int]) -> str:
     """Return rising numbers as spans: ``1-3,5``."""
     found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
+    for item in numbers:
+        if found and item == found[-1][1] + 1:
+            found[-1][1] = item
         else:
-            found.append([number, number])
+            found.append([item, item])
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
 
 
 def _users(found: Inventory) -> Mapping[Ref, list[int]]:
     numbers: dict[Ref, list[int]] = {}
-    for number, run in enumerate(found.runs, start=1):
+    for at, run in enumerate(found.runs, start=1):
         for ref in found.closure(run.stages):
-            numbers.setdefault(ref, []).append(number)
+            numbers.setdefault(ref, []).append(at)
     return numbers
 
 
@@ -193,11 +177,7 @@ def _problems(stages: Iterable[Finished]) -> None:
 
 
 def _sizes(items: Iterable[Finished | Leftover | Garbage]) -> str:
-    return size(sum(item.size for item in items))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return disk_size(sum(item.size for item in items))
 
 
 def _table(
@@ -210,11 +190,11 @@ def _table(
         box=None, show_header=names is not None, header_style="bold", padding=(0, 2, 0, 0),
         pad_edge=False,
     )  # fmt: skip
-    for number, name in enumerate(names or [""] * len(rows[0])):
+    for column, name in enumerate(names or [""] * len(rows[0])):
         table.add_column(
             name,
-            justify="right" if number in right else "left",
-            no_wrap=number < len(rows[0]) - 1,
+            justify="right" if column in right else "left",
+            no_wrap=column < len(rows[0]) - 1,
             overflow="fold",
         )
     for row in rows:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from iterdpo.evaluation.statistics import Estimate, Interval
+from iterdpo.runtime.formatting import DASH, interval, number, percent, percent_interval
 from iterdpo.tools.report.document import Cell
-from iterdpo.tools.report.formatting import DASH, interval, number, percent, percent_interval
 
 
 def value_cell(

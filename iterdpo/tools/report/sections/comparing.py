@@ -8,9 +8,9 @@ from statistics import fmean
 
 from iterdpo.evaluation.summary import ModelSummary
 from iterdpo.runs.directory import Run
+from iterdpo.runtime.formatting import DASH, duration, interval, listed, number, percent
 from iterdpo.tools.report import charts, settings
 from iterdpo.tools.report.document import Cell, Chart, Part, Row, Section, Table, Text
-from iterdpo.tools.report.formatting import DASH, duration, interval, listed, number, percent
 from iterdpo.tools.report.measures import Measure, ended
 from iterdpo.tools.report.sections.cells import value_cell
 from iterdpo.tools.report.sections.cost import computing

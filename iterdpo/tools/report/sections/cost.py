@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from iterdpo.errors import UserError
 from iterdpo.evaluation.summary import StageUsage
 from iterdpo.runs.directory import Run
+from iterdpo.runtime.formatting import DASH, count, duration, memory_size, number
 from iterdpo.stages import names
 from iterdpo.store.peak_memory import highest
 from iterdpo.tools.report import charts
 from iterdpo.tools.report.document import Part, Row, Section, Table
-from iterdpo.tools.report.formatting import DASH, count, duration, number
 
 STAGES = {
     names.BASE: "var(--drop-4)", names.SFT: "var(--drop-3)", names.PROMPTS: "var(--faint)",
@@ -112,8 +112,8 @@ def _table(run: Run, costs: list[Cost]) -> Table:
         [
             f"{item.model}, {item.stage}",
             duration(item.seconds),
-            _size(item.peaks.get("ram")),
-            _size(item.peaks.get("gpu")),
+            memory_size(item.peaks.get("ram"), 2),
+            memory_size(item.peaks.get("gpu"), 2),
             *_tokens(item.used),
         ]
         for item in costs
@@ -139,7 +139,3 @@ def _tokens(used: StageUsage | None) -> list[str]:
         return [DASH] * 4
     read = (used.prompt_tokens, used.cached_prompt_tokens, used.generated_tokens)
     return [*map(count, read), number(used.tokens_per_second, 0)]
-
-
-def _size(size: int | None) -> str:
-    return DASH if size is None else f"{size / 2**30:,.2f} GiB"

@@ -8,9 +8,9 @@ from typing import Any
 from iterdpo.errors import UserError
 from iterdpo.evaluation.summary import IterationSummary
 from iterdpo.runs.directory import Run
+from iterdpo.runtime.formatting import DASH, number
 from iterdpo.tools.report import charts
 from iterdpo.tools.report.document import Cell, Chart, ChartGroup, Part, Section, Table, Text
-from iterdpo.tools.report.formatting import DASH, number
 from iterdpo.tools.report.labels import overlooked
 from iterdpo.tools.report.pairs import Found
 from iterdpo.tools.report.reading import Iteration, iterations

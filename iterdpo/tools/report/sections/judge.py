@@ -9,9 +9,9 @@ from iterdpo.evaluation.report import Agreement, JudgeReport
 from iterdpo.evaluation.statistics import ends
 from iterdpo.evaluation.summary import ModelSummary
 from iterdpo.runs.directory import Run
+from iterdpo.runtime.formatting import DASH, percent, percent_interval
 from iterdpo.tools.report import charts
 from iterdpo.tools.report.document import Cell, Chart, Part, Row, Section, Table, Text
-from iterdpo.tools.report.formatting import DASH, percent, percent_interval
 from iterdpo.tools.report.sections.cells import value_cell
 
 MEASURES = (

@@ -8,9 +8,9 @@ from typing import Any
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.evaluation.summary import ModelSummary
 from iterdpo.runs.directory import Run
+from iterdpo.runtime.formatting import DASH, count, estimate, number, percent
 from iterdpo.tools.report import charts
 from iterdpo.tools.report.document import Part, Section, Table, Text
-from iterdpo.tools.report.formatting import DASH, count, estimate, number, percent
 from iterdpo.tools.report.sections.cells import difference_cell, value_cell
 
 CLUSTERED = (

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from iterdpo.errors import UserError
 from iterdpo.runs.directory import Run
+from iterdpo.runtime.formatting import DASH, number
 from iterdpo.tools.report import charts
 from iterdpo.tools.report.document import Cell, ChartGroup, Part, Section, Table, Text
-from iterdpo.tools.report.formatting import DASH, number
 from iterdpo.tools.report.reading import iterations
 
 LOGPROB = "nats an answer"

@@ -8,9 +8,9 @@ from dataclasses import replace
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.evaluation.summary import ComparisonSummary
 from iterdpo.runs.directory import Run
+from iterdpo.runtime.formatting import DASH, count, percent, percent_interval
 from iterdpo.tools.report import charts
 from iterdpo.tools.report.document import Cell, Part, Section, Table
-from iterdpo.tools.report.formatting import DASH, count, percent, percent_interval
 from iterdpo.tools.report.sections.cells import share_cell
 
 DETAILS = (
