@@ -208,18 +208,16 @@ def checked(key: str, values: Mapping[str, JSON], place: Place) -> Checked:
     settings = [item for item in parameters if not item.provided]
     python = typed_settings(key, target, settings, values)
     absent = {item.name: Absent(item.name) for item in parameters if item.provided}
-    said = f"{key}.{TARGET}={target}"
     try:
         made = own(**python, **absent)
     except ValueError as error:  # of ``__post_init__``: what settings allow only one by one
         raise ConfigError([_placed(key, text) for text in str(error).splitlines()]) from None
     except Exception as error:  # whatever a user's class raises while it is made
-        raise ConfigError([f"{said}: cannot be made ({described(error)})"]) from error
+        said = f"{key}.{TARGET}={target}: cannot be made ({described(error)})"
+        raise ConfigError([said]) from error
     if lost := [item.name for item in settings if not hasattr(made, item.name)]:
-        raise ConfigError(
-            [f"{said}: keeps no {lost[0]}, so it could not count in keys; set self.{lost[0]} in "
-             "__init__, or make the class a dataclass"]
-        )  # fmt: skip
+        said = f"{key}.{TARGET}={target}: keeps no {lost[0]}, so it could not count in keys"
+        raise ConfigError([f"{said}; set self.{lost[0]}, or make the class a dataclass"])
     shown = {item.name: _shown(values, item, python[item.name]) for item in settings}
     return Checked(Choice(target, shown), made)
 

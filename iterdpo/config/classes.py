@@ -149,5 +149,6 @@ def _lines(key: str, target: str, settings: list[Setting], error: Any) -> Iterat
     if len(unknown) == 1:
         yield f"{unknown[0]}: no such setting of {target}, which has {names}"
     elif unknown:  # mostly those of the choice that the class takes the place of
-        custom = "" if "." in key else f"; {key}=custom leaves out what other choices have"
+        ours = target.startswith("iterdpo.")
+        custom = "" if ours or "." in key else f"; {key}=custom leaves out what other choices have"
         yield (f"{', '.join(unknown)}: no such settings of {target}, which has {names}{custom}")

@@ -219,7 +219,7 @@ def test_what_does_not_go_together_is_one_line(
         (
             "pairrm",
             {"rubric": "lab", "low": 0, "system": "Be fair."},
-            ["judge.rubric: no such", "judge.low: no such", "judge.system: no such setting of"],
+            ["judge.rubric, judge.low, judge.system: no such settings of iterdpo.judging.pairrm."],
         ),
         (
             "pairwise",
