@@ -226,10 +226,8 @@ def activation_bytes(
 
 
 def logit_bytes(shape: ModelShape, dtype_bytes: int, tokens: int) -> int:
-    """Return the bytes of the logits, often forgotten and often the largest part.
-
-    The check of step 0 computes all of them beside the first batch's activations: once in the
-    model's type, once in float32, and their log-softmax. The steps after it need less.
+    """Return the bytes of the logits, often the largest part: the check of step 0 computes them in
+    the model's type, in float32, and their log-softmax. The steps after it need less.
     """
     return tokens * shape.vocab * (dtype_bytes + 4 + 4)
 
