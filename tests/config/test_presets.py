@@ -78,11 +78,11 @@ def config_of(tmp_path: Path) -> Callable[..., Config]:
     (tmp_path / "prompts.txt").write_text("Say hello.\n")
 
     def get(*overrides: str) -> Config:
+        recipe = any(item.startswith("experiment=") for item in overrides)
+        prompts = [] if recipe else ["prompts=file"]
+        path = f"prompts.path={tmp_path / 'prompts.txt'}"
         with initialize_config_dir(str(conf_directory()), version_base="1.3"):
-            composed = compose(
-                "config", overrides=[*overrides, f"prompts.path={tmp_path / 'prompts.txt'}"]
-            )
-        return typed(composed)
+            return typed(compose("config", overrides=[*overrides, *prompts, path]))
 
     return get
 
