@@ -9,12 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-_BEFORE_A_PART = """
+_BEFORE_A_SHARD = """
 import sys
 from iterdpo.store.shards import Shards
 append = Shards.append
 def wait(self, *args):
-    if {stage!r} in self.directory.shards and self.done() >= {done}:
+    if {stage!r} in self.directory.parts and self.done() >= {done}:
         print("waits", flush=True)
         sys.stdin.readline()
     append(self, *args)
@@ -26,8 +26,8 @@ main()
 
 def program_that_waits(stage: str, done: int = 0) -> list[str]:
     """Return the command of the program that says ``waits`` and waits for a line of input, or its
-    end, before it writes down a part of ``stage``, when at least ``done`` units are there."""
-    return [sys.executable, "-c", _BEFORE_A_PART.format(stage=stage, done=done)]
+    end, before it writes down a shard of ``stage``, when at least ``done`` items are there."""
+    return [sys.executable, "-c", _BEFORE_A_SHARD.format(stage=stage, done=done)]
 
 
 def until_it_waits(program: subprocess.Popen[str]) -> None:

@@ -94,7 +94,7 @@ class MeasureAgreement(ValueStage[Estimate | None]):
         own, before = scores_by_prompt(judgments.value), scores_by_prompt(previous.value)
         alike = agreement(own, before)
         if alike is not None:
-            low, high = ends(alike)
+            low, high = ends(alike, within=(-1.0, 1.0))
             alike = replace(alike, low=low, high=high)
         self.keep(work, alike)
         return {"prompts": alike.clusters if alike else 0}

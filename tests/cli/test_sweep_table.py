@@ -63,7 +63,7 @@ def test_its_label_compares_it_with_its_sibling(job: Job) -> None:
     assert run.display_name == f"seed={job.run_dir.name}"
     assert (run.run_group, run.job_type, run.project) == ("a sweep", "loop", "iterdpo")
     assert run.run_id == (job.run_dir / RUN_ID_FILE).read_text("utf-8")
-    assert {"mine", "model:lab", "judge:current", "pairs:TopBottom"} <= set(run.tags)
+    assert {"mine", "model:lab", "judge:SelfJudge-current", "pairs:TopBottom"} <= set(run.tags)
 
 
 def test_its_configuration_is_the_run_s_own(job: Job) -> None:
