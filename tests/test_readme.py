@@ -220,7 +220,11 @@ def test_a_documented_command_is_taken(
     command: str, tmp_path: Path, checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "some.txt").write_text("Say it.\n")
+    shown = (REPOSITORY / "docs" / "tracking.md").read_text("utf-8")
+    for text in re.findall(r"```python\n(# my_tracker\.py\n.*?)```", shown, flags=re.DOTALL):
+        (tmp_path / "my_tracker.py").write_text(text, "utf-8")
     swaps = {"=FILE": "=some.txt", "=DIR": f"={checkpoint_of('llama')}"}
     for name, value in swaps.items():
         command = command.replace(name, value)
