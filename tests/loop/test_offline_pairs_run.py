@@ -310,7 +310,7 @@ def test_contradictions_are_told_at_the_door(
 
 
 def test_prompts_of_pairs_need_pairs(configure: Configure) -> None:
-    with pytest.raises(ConfigError, match=r"prompts\.source=pairs: there are none"):
+    with pytest.raises(ConfigError, match=r"prompts=pairs: there are none"):
         configure("prompts=pairs")
 
 
