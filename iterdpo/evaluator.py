@@ -35,6 +35,8 @@ class Evaluator:
         self.recipe, self.stages, self.initial = recipe, stages, initial
         self.held_out = stages.run(recipe.held_out)
         self.reference_prompts = stages.run(recipe.reference_prompts)
+        # Before anything is answered: an answer is a costly way to find out.
+        recipe.require_known([*self.held_out.value, *self.reference_prompts.value])
         self.reference_answers = stages.run(
             recipe.answer_reference, self.reference_prompts, initial
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from iterdpo.errors import NoPairsError, UserError
+from iterdpo.evaluation.verifiers import require_known
 from iterdpo.pairing.base import Pairing
 from iterdpo.records import Candidate, Judgment, Policy, Prompt, Unscored
 from iterdpo.stages.base import Candidates, Judgments, Pairs, PrepareBase, Prompts
@@ -114,6 +115,12 @@ class Recipe:
         """Give back what only comparing needs, until the next comparison."""
         if self.compare is not None:
             self.compare.arbiter.close()
+
+    def require_known(self, prompts: Sequence[Prompt]) -> None:
+        """Raise ``UserError`` when the oracle cannot score answers to one of the prompts."""
+        if self.score is not None:
+            for prompt in prompts:
+                require_known(self.score.oracle, prompt)
 
     def require_scored(self, iteration: int, judgments: Judgments) -> None:
         """Raise ``UserError`` when the judge could not be read too often."""

@@ -112,12 +112,13 @@ def checked_choices(
     problems: list[str] = []
     for key, place in PLACES.items():
         node = _node(shaped, key)
-        if node is None:
-            continue
         if key in given:
-            made[key] = given[key]
-            problems += _wrong_object(key, given[key], place)
-            node.update(target="", settings={})
+            problems += (wrong := _wrong_object(key, given[key], place))
+            made |= {} if wrong else {key: given[key]}
+            if node is not None:  # else nothing is chosen there that it takes the place of
+                node.update(target="", settings={})
+            continue
+        if node is None:
             continue
         try:
             found = checked(key, {TARGET: node["target"], **node["settings"]}, place)

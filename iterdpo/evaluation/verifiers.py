@@ -35,18 +35,24 @@ class Verifier(ABC):
         """Return the score of ``response``, from 0 to ``perfect``."""
 
 
+def require_known(verifier: Verifier, prompt: Prompt) -> None:
+    """Raise ``UserError`` when ``verifier`` cannot score answers to a prompt."""
+    if not verifier.knows(prompt):
+        raise UserError(
+            f"evaluation.oracle: {type(verifier).__name__} scores no answers to "
+            f"{excerpt(prompt.text)} ({prompt.source}); choose prompts that it knows, or "
+            "evaluation=judge"
+        )
+
+
 def score_answer(verifier: Verifier, prompt: Prompt, response: str) -> float:
     """Return what ``verifier`` says of an answer, having checked that it is a score.
 
     Raises:
         UserError: it does not know the prompt, or says something else.
     """
+    require_known(verifier, prompt)
     kind = type(verifier).__name__
-    if not verifier.knows(prompt):
-        raise UserError(
-            f"evaluation.oracle: {kind} scores no answers to {excerpt(prompt.text)} "
-            f"({prompt.source}); choose prompts that it knows, or evaluation=judge"
-        )
     score: object = verifier.score(prompt, response)
     value = float(score) if isinstance(score, Real) else math.nan
     if not 0 <= value <= verifier.perfect:

@@ -13,7 +13,8 @@ from iterdpo.config.choices import Choice, build
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.errors import ConfigError, UserError
 from iterdpo.evaluation.oracles import LAB, LabOracle
-from iterdpo.evaluation.verifiers import Verifier, score_answer
+from iterdpo.evaluation.verifiers import Verifier, require_known, score_answer
+from iterdpo.prompts.lab import LabPrompts
 from iterdpo.records import Prompt
 from iterdpo.settings import identity
 
@@ -102,3 +103,19 @@ def test_what_is_no_score_is_one_line(score: float | str | None) -> None:
 
 def test_the_labs_oracle_is_found_by_its_name() -> None:
     assert isinstance(build("evaluation.oracle", Choice(LAB, {})), LabOracle)
+
+
+def test_a_verifier_from_python_is_checked_where_the_configuration_chose_none() -> None:
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        composed = compose("config", ["evaluation=judge"])
+        with pytest.raises(ConfigError, match=r"evaluation\.oracle: is int; give an object"):
+            typed(composed, {"evaluation.oracle": 5})
+        chosen = typed(composed, {"evaluation.oracle": LabOracle()}).evaluation.oracle
+    assert chosen is not None
+    assert isinstance(build("evaluation.oracle", chosen), LabOracle)
+
+
+def test_a_prompt_that_the_oracle_does_not_know_is_told_before_it_is_answered() -> None:
+    require_known(LabOracle(), LabPrompts().evaluation(1, 0)[0])
+    with pytest.raises(UserError, match=r"LabOracle scores no answers to .*What is 2 \+ 2"):
+        require_known(LabOracle(), RIGHT)

@@ -78,7 +78,7 @@ class Judging(str):
 
 def make_recipe(**choices: Any) -> Any:
     stages = {name: name for name in STAGES}
-    hooks = ("require_pairs", "require_scored", "close_arbiter")
+    hooks = ("require_known", "require_pairs", "require_scored", "close_arbiter")
     checks = {name: lambda *args: None for name in hooks}
 
     def initialize(stages: RecordingStages) -> tuple[Recorded, Recorded]:
