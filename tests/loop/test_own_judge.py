@@ -94,9 +94,11 @@ def test_it_judges_a_run_and_an_edit_judges_anew_and_no_more(here: Path, command
     edited = planned(command(*planning))
     (here / "my_judge.py").write_text(MY_JUDGE)
     assert edited["runs"] >= {"judgments", "pairs", "adapter", "evaluation"}
-    assert edited["cached"] == {"base", "prompts", "candidates", "answers"}
+    # What no judge has a part in: M0's answers, and what the oracle says of them.
+    made_without = {"base", "prompts", "candidates", "answers", "oracle_scores", "baselines"}
+    assert edited["cached"] == made_without
     # Later policies answer anew, M0 does not; nothing else is both.
-    assert edited["runs"] & edited["cached"] == {"answers"}
+    assert edited["runs"] & edited["cached"] == {"answers", "oracle_scores"}
 
 
 @pytest.mark.parametrize(
