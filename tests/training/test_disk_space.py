@@ -101,7 +101,7 @@ def test_a_training_without_room_for_its_result_ends_before_it_begins(
     said = str(error.value)
     assert "\n" not in said
     assert f"{tmp_path}: training needs " in said
-    assert "0.0 MB are free: make room, or name another store, store.root=DIR" in said
+    assert "0 B are free: make room, or name another store, store.root=DIR" in said
     assert "training.checkpoint_steps=null keeps none" in said
     assert not advanced
     assert not (tmp_path / "out").exists()
