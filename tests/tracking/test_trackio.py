@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from iterdpo.assemble import make_tracker
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.errors import ConfigError
+from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.tracking.run_id import RUN_ID_FILE
 
 pytest.importorskip("trackio", reason="comes with extra trackio")
@@ -125,11 +126,14 @@ def test_a_run_writes_its_metrics(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "tracking:" not in done.stderr
     assert "rackio" not in done.stdout
-    result = json.loads((tmp_path / "run" / "summary.json").read_text())
+    result = read_summary(tmp_path / "run")
     found = Database(tmp_path / "trackio" / "iterdpo.db")
-    for number, model in enumerate(result["models"]):
-        assert (number, model["response_tokens"]) in set(found.of("response_tokens"))
-    steps = result["iterations"][0]["training"]["steps"]
+    for number, model in enumerate(result.models):
+        told = (number, model.evaluation.response_tokens)
+        assert told in set(found.of("response_tokens"))
+    trained = result.iterations[0].training
+    assert trained is not None
+    steps = trained.steps
     assert [step for step, _ in found.of("train/loss")] == list(range(1, steps + 1))
     assert [step for step, _ in found.of("samples")] == [1]
 
