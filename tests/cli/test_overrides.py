@@ -140,8 +140,8 @@ def test_values_with_signs_in_them_are_to_be_quoted_twice(here: Path) -> None:
     (line,) = problems("prompts.path=a=b")
     assert line.endswith("""in quotes, and they must pass the shell: 'prompts.path="a=b"'""")
     assert problems('prompts.path="a=b"', "prompts=file") == ("prompts.path=a=b: no such file",)
-    (line,) = problems("prompts.path=a,b", "prompts=file")
-    assert line.endswith("""quotes for one text: 'prompts.path="a,b"'""")
+    (line,) = problems("model.path=a,b")
+    assert line.endswith("""quotes for one text: 'model.path="a,b"'""")
 
 
 @pytest.mark.parametrize("key", ["store.root", "hydra.run.dir"])
