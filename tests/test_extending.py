@@ -40,6 +40,11 @@ def commands() -> list[Sequence[str]]:
     ]
 
 
+def forget_own_modules() -> None:
+    for name in [name for name in sys.modules if name.startswith("my_")]:
+        del sys.modules[name]
+
+
 @pytest.fixture
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory with every file of the guide, in which commands are given."""
@@ -48,12 +53,11 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, "utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    before = set(sys.modules)
+    # Other tests have files of these names elsewhere.
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    forget_own_modules()
     yield tmp_path
-    for name in set(sys.modules) - before:
-        if name.startswith("my_"):
-            del sys.modules[name]
+    forget_own_modules()
 
 
 def run(arguments: Sequence[str], here: Path) -> subprocess.CompletedProcess[str]:

@@ -220,7 +220,8 @@ def test_a_documented_command_is_taken(
     command: str, tmp_path: Path, checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    sys.modules.pop("my_tracker", None)
     (tmp_path / "some.txt").write_text("Say it.\n")
     shown = (REPOSITORY / "docs" / "tracking.md").read_text("utf-8")
     for text in re.findall(r"```python\n(# my_tracker\.py\n.*?)```", shown, flags=re.DOTALL):
