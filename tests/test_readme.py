@@ -230,6 +230,7 @@ def test_a_documented_command_is_taken(
     for name, value in swaps.items():
         command = command.replace(name, value)
     check(shlex.split(command)[3:])
+    sys.modules.pop("my_tracker", None)
 
 
 def test_the_tree_names_what_is_there() -> None:
