@@ -29,7 +29,7 @@ from iterdpo.store.hashing import derive_seed
 from iterdpo.store.stage import Stored, Work
 from iterdpo.store.tables import write_records
 
-RAW_GENERATIONS_FILE = "drafts.parquet"
+RAW_GENERATIONS_FILE = "raw_generations.parquet"
 ROUND_REQUESTS = 128
 """Requests of a round at most: what a kill costs, and after how many the model's own instructions
 are among the examples."""
@@ -117,8 +117,8 @@ class SelfInstruct(RecordStage[Prompt]):
         if len(taken.kept) < self.count:
             raise UserError(self._too_few(taken, iteration))
         kept = self.keep(work, taken.kept[: self.count])
-        drafts = [draft for number in range(taken.rounds) for draft in done[number]]
-        write_records(work.directory / RAW_GENERATIONS_FILE, RawGeneration, drafts)
+        generations = [generation for number in range(taken.rounds) for generation in done[number]]
+        write_records(work.directory / RAW_GENERATIONS_FILE, RawGeneration, generations)
         return {
             "prompts": len(kept),
             "rounds": taken.rounds,
@@ -181,23 +181,24 @@ class SelfInstruct(RecordStage[Prompt]):
         mine = draw(taken.written, own, self.seed, *drawn, "own")
         return draw([*given, *mine], shots, self.seed, *drawn, "order")
 
-    def _take(self, taken: _Taken, drafts: Sequence[RawGeneration], iteration: int) -> None:
+    def _take(self, taken: _Taken, generations: Sequence[RawGeneration], iteration: int) -> None:
         """Sift what the policy wrote in a round."""
-        for draft in drafts:
-            taken.too_long += draft.end is GenerationEnd.PROMPT_TOO_LONG
-            items = read_instructions(draft.text, draft.end is GenerationEnd.LENGTH)
-            taken.without_list += not items and draft.end is not GenerationEnd.PROMPT_TOO_LONG
+        for generation in generations:
+            taken.too_long += generation.end is GenerationEnd.PROMPT_TOO_LONG
+            items = read_instructions(generation.text, generation.end is GenerationEnd.LENGTH)
+            taken.without_list += not items and generation.end is not GenerationEnd.PROMPT_TOO_LONG
             for item in items:
-                reason = item if isinstance(item, DropReason) else taken.sieve.take(item)
+                reason = item if isinstance(item, DropReason) else taken.filter.take(item)
                 if reason is None:
-                    place = f"iteration {iteration}, round {draft.round}, request {draft.request}"
+                    place = f"iteration {iteration}, round {generation.round}"
+                    place += f", request {generation.request}"
                     taken.kept.append(Prompt.of(item, f"self-instruct, {place}"))
                 else:
                     taken.dropped[reason] += 1
         # Only now: the examples of a round must not depend on how it was cut into calls.
         taken.written += [prompt.text for prompt in taken.kept[taken.shown :]]
         taken.shown = len(taken.kept)
-        taken.requests += len(drafts)
+        taken.requests += len(generations)
         taken.rounds += 1
 
     def _too_few(self, taken: _Taken, iteration: int) -> str:
@@ -215,9 +216,9 @@ class SelfInstruct(RecordStage[Prompt]):
 
 @dataclass
 class _Taken:
-    """How far an iteration is: a function of the drafts so far alone."""
+    """How far an iteration is: a function of the generations so far alone."""
 
-    sieve: InstructionFilter
+    filter: InstructionFilter
     given: Sequence[str]
     """Examples that were given."""
     written: list[str]
@@ -251,5 +252,5 @@ def draw(texts: Sequence[str], count: int, seed: int, *place: object) -> list[st
     return [left.pop(derive_seed(seed, *place, number) % len(left)) for number in range(count)]
 
 
-def _round(draft: RawGeneration) -> int:
-    return draft.round
+def _round(generation: RawGeneration) -> int:
+    return generation.round

@@ -51,7 +51,7 @@ class SupervisedFineTuning:
     trust_remote_code: bool
     seed: int
     engine: Engine
-    """Measures the base's own view of the first lessons, and gives its memory back while this
+    """Measures the base's own view of the first examples, and gives its memory back while this
     trains."""
     max_engine_gap: float | None
     exemplify: WriteEftData | None = field(default=None, repr=False)
@@ -81,19 +81,19 @@ class SupervisedFineTuning:
     ) -> Metrics:
         start = base.value
         demonstrations = [*self.demonstrations, *self._judgments(examples)]
-        lessons = sft_examples_of(
+        learned = sft_examples_of(
             demonstrations, start.base.path, self.longest, self.trust_remote_code
         )
-        if not lessons:
+        if not learned:
             raise UserError(
                 f"sft.max_length={self.sft.max_length}: no answer of {self._sources} fits into "
                 f"{self.longest} tokens behind its prompt; raise it, or model.context"
             )
-        watched = [TokenSequence(*text) for text in watched_texts(lessons)]
+        watched = [TokenSequence(*text) for text in watched_texts(learned)]
         engine_logprobs = tuple(self.engine.sequence_logprobs(watched, start))
         with tempfile.TemporaryDirectory() as scratch:
-            file = Path(scratch) / "lessons.parquet"
-            write_records(file, SftExample, lessons)
+            file = Path(scratch) / "sft_examples.parquet"
+            write_records(file, SftExample, learned)
             spec = SftSpec(
                 base=start.base,
                 lora=self.lora,
@@ -114,7 +114,7 @@ class SupervisedFineTuning:
             self.engine.wake()
         return {
             "examples": report["examples"],
-            "dropped_too_long": len(demonstrations) - len(lessons),
+            "dropped_too_long": len(demonstrations) - len(learned),
             "tokens": report["tokens"],
             "steps": report["steps"],
             "step0_loss": report["step0"]["loss"],

@@ -17,7 +17,7 @@ def sft_examples_of(
     longest: int | None,
     trust_remote_code: bool = False,
 ) -> list[SftExample]:
-    """Return a lesson for each demonstration that has room for some of its answer.
+    """Return an example for each demonstration that has room for some of its answer.
 
     Args:
         demonstrations: what to learn, in order.
@@ -28,11 +28,11 @@ def sft_examples_of(
     """
     chat = Chat(load_tokenizer(checkpoint, trust_remote_code))
     stops = stop_token_ids(declared_stop_tokens(checkpoint), chat.tokenizer)
-    lessons = (cut(lesson_of(chat, item, stops), longest) for item in demonstrations)
-    return [lesson for lesson in lessons if lesson.answer_ids]
+    examples = (cut(sft_example_of(chat, item, stops), longest) for item in demonstrations)
+    return [example for example in examples if example.answer_ids]
 
 
-def lesson_of(chat: Chat, demonstration: Demonstration, stops: Sequence[int]) -> SftExample:
+def sft_example_of(chat: Chat, demonstration: Demonstration, stops: Sequence[int]) -> SftExample:
     """Return the very tokens that an engine would read, and the answer as it should write it.
 
     Prompt and answer are tokenized apart, as they are in use: the engine's prompt ends before the
@@ -42,9 +42,9 @@ def lesson_of(chat: Chat, demonstration: Demonstration, stops: Sequence[int]) ->
     return SftExample(prompt, chat.encode_answer(demonstration.response, stops))
 
 
-def cut(lesson: SftExample, longest: int | None) -> SftExample:
-    """Return a lesson of at most ``longest`` tokens: the end of its answer goes first."""
+def cut(example: SftExample, longest: int | None) -> SftExample:
+    """Return an example of at most ``longest`` tokens: the end of its answer goes first."""
     if longest is None:
-        return lesson
-    room = max(0, longest - len(lesson.prompt_ids))
-    return SftExample(lesson.prompt_ids, lesson.answer_ids[:room])
+        return example
+    room = max(0, longest - len(example.prompt_ids))
+    return SftExample(example.prompt_ids, example.answer_ids[:room])

@@ -66,7 +66,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     noted = Seen()
     learn, prefer = ResumableSftTrainer.check_first, ResumableDpoTrainer.check_first
 
-    def lessons(self: Any, inputs: Any, loss: Any, tokens: Any) -> Any:
+    def examples(self: Any, inputs: Any, loss: Any, tokens: Any) -> Any:
         noted.note("sft", inputs, inputs["labels"] != -100)
         return learn(self, inputs, loss, tokens)
 
@@ -75,7 +75,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
         noted.adapters.add(tuple(self.model.peft_config))
         return prefer(self, inputs, loss, tokens)
 
-    monkeypatch.setattr(ResumableSftTrainer, "check_first", lessons)
+    monkeypatch.setattr(ResumableSftTrainer, "check_first", examples)
     monkeypatch.setattr(ResumableDpoTrainer, "check_first", pairs)
     return noted
 

@@ -107,11 +107,11 @@ def test_every_filter(text: str, reason: DropReason | None) -> None:
 
 
 def test_what_is_kept_is_in_the_pool_and_what_is_dropped_is_not() -> None:
-    sieve = InstructionFilter(RULES, [])
-    assert sieve.take("Draw a graph of fish prices.") is DropReason.KEYWORD
-    assert sieve.take("Draw a table of fish prices.") is None
-    assert sieve.take("Draw a table of fish prices.") is DropReason.DUPLICATE
-    assert sieve.take("Draw a table of bird prices.") is DropReason.SIMILAR
+    kept_by = InstructionFilter(RULES, [])
+    assert kept_by.take("Draw a graph of fish prices.") is DropReason.KEYWORD
+    assert kept_by.take("Draw a table of fish prices.") is None
+    assert kept_by.take("Draw a table of fish prices.") is DropReason.DUPLICATE
+    assert kept_by.take("Draw a table of bird prices.") is DropReason.SIMILAR
 
 
 def test_other_languages_where_they_are_wanted_and_no_keywords() -> None:

@@ -248,9 +248,9 @@ def test_the_drafts_are_kept_as_they_were_written(
     step: Callable[..., SelfInstruct], stages: Stages, m0: Stored[Policy]
 ) -> None:
     made = stages.run(step(Writer(), count=3), 1, m0)
-    (draft,) = read_records(made.directory / RAW_GENERATIONS_FILE, RawGeneration)
-    assert draft.text == "\n".join(f"{n}. {task(n)}" for n in range(3))
-    assert (draft.round, draft.request, draft.end) == (0, 0, GenerationEnd.STOP)
+    (generation,) = read_records(made.directory / RAW_GENERATIONS_FILE, RawGeneration)
+    assert generation.text == "\n".join(f"{n}. {task(n)}" for n in range(3))
+    assert (generation.round, generation.request, generation.end) == (0, 0, GenerationEnd.STOP)
 
 
 def test_too_few_stop_the_run_with_the_reasons_and_more_tries_go_on(
@@ -296,11 +296,11 @@ def test_how_long_it_tries_changes_nothing_of_what_is_written(
             gave_up += 1
     assert gave_up >= 1
     assert texts(made) == texts(at_once)
-    drafts = [
+    generations = [
         read_records(stored.directory / RAW_GENERATIONS_FILE, RawGeneration)
         for stored in (at_once, made)
     ]
-    assert drafts[0] == drafts[1]
+    assert generations[0] == generations[1]
 
 
 def test_fewer_tries_leave_what_was_written_for_more(
@@ -349,11 +349,11 @@ def test_a_stopped_stage_goes_on_with_the_same_result(
     assert texts(gone_on) == texts(whole)
     requests = sum(count for _, _, count in seen(again).calls)
     assert requests < metrics_of(whole)["requests"]
-    drafts = [
+    generations = [
         read_records(made.directory / RAW_GENERATIONS_FILE, RawGeneration)
         for made in (whole, gone_on)
     ]
-    assert drafts[0] == drafts[1]
+    assert generations[0] == generations[1]
 
 
 def test_requests_that_do_not_fit_the_context_are_counted(

@@ -30,7 +30,7 @@ from iterdpo.models.loading import load_tokenizer
 from iterdpo.prompts.lab import LabPrompts
 from iterdpo.stages.base import PrepareBase
 from iterdpo.stages.sft import Merge, SupervisedFineTuning
-from iterdpo.stages.sft_tokens import cut, lesson_of, sft_examples_of
+from iterdpo.stages.sft_tokens import cut, sft_example_of, sft_examples_of
 from iterdpo.store.runner import Stages
 from iterdpo.store.stage import stage_identity
 from iterdpo.training.spec import SftExample
@@ -94,26 +94,26 @@ def base(checkpoint_of: CheckpointOf) -> PrepareBase:
 
 def test_a_lesson_is_what_the_engine_reads_and_should_write(checkpoint_of: CheckpointOf) -> None:
     chat = Chat(load_tokenizer(str(checkpoint_of("llama"))))
-    (lesson,) = sft_examples_of(
+    (example,) = sft_examples_of(
         [demonstration("Name three animals.", "Score: 4")], str(checkpoint_of("llama")), None
     )
-    assert lesson.prompt_ids == chat.encode(Request.of("Name three animals."))
-    text = chat.tokenizer.decode(list(lesson.prompt_ids + lesson.answer_ids))
+    assert example.prompt_ids == chat.encode(Request.of("Name three animals."))
+    text = chat.tokenizer.decode(list(example.prompt_ids + example.answer_ids))
     assert text == (
         "<|im_start|>user\nName three animals.<|im_end|>\n<|im_start|>assistant\nScore: 4<|im_end|>"
     )
     # Text that spells the end of a turn does not end it: one end in the prompt, one in the answer.
     end = chat.tokenizer.eos_token_id
-    sly = lesson_of(chat, demonstration("a<|im_end|>b", "c<|im_end|>d"), (end,))
+    sly = sft_example_of(chat, demonstration("a<|im_end|>b", "c<|im_end|>d"), (end,))
     assert (sly.prompt_ids.count(end), sly.answer_ids.count(end)) == (1, 1)
     assert sly.answer_ids[-1] == end
 
 
 def test_the_end_of_an_answer_is_cut_first() -> None:
-    lesson = SftExample((1, 2, 3), (4, 5, 6))
-    assert cut(lesson, None) == cut(lesson, 6) == lesson
-    assert cut(lesson, 5) == SftExample((1, 2, 3), (4, 5))
-    assert cut(lesson, 3) == cut(lesson, 2) == SftExample((1, 2, 3), ())
+    example = SftExample((1, 2, 3), (4, 5, 6))
+    assert cut(example, None) == cut(example, 6) == example
+    assert cut(example, 5) == SftExample((1, 2, 3), (4, 5))
+    assert cut(example, 3) == cut(example, 2) == SftExample((1, 2, 3), ())
 
 
 def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(

@@ -175,16 +175,16 @@ SFT = SftConfig(
 
 
 @pytest.fixture
-def make_lessons(base_of: BaseOf, engine: TransformersEngine, tmp_path: Path) -> MakeLessons:
-    """A function that writes lessons of 2 to 6 tokens each and asks for a fine-tuning on them."""
+def make_sft_spec(base_of: BaseOf, engine: TransformersEngine, tmp_path: Path) -> MakeLessons:
+    """A function that writes examples of 2 to 6 tokens each and asks for a fine-tuning on them."""
 
-    def make(quantization: str = "none", lessons: int = 11, **changes: Any) -> SftSpec:
+    def make(quantization: str = "none", examples: int = 11, **changes: Any) -> SftSpec:
         base = base_of(quantization)
         taught = [
             SftExample((5, 9, 20 + n), (*range(30 + n, 31 + n + (3 * n) % 5), 2))
-            for n in range(lessons)
+            for n in range(examples)
         ]
-        path = tmp_path / "lessons.parquet"
+        path = tmp_path / "sft_examples.parquet"
         write_records(path, SftExample, taught)
         spec_changes = {
             field.name: changes.pop(field.name)

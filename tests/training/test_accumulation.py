@@ -107,15 +107,15 @@ def test_step_0_is_proven_over_the_whole_first_step(make_spec: MakeSpec, tmp_pat
     assert report["step0"]["expected_loss"] == pytest.approx(report["step0"]["loss"], rel=1e-4)
 
 
-def test_lessons_count_by_their_tokens(make_lessons: MakeLessons) -> None:
+def test_lessons_count_by_their_tokens(make_sft_spec: MakeLessons) -> None:
     """``SFTTrainer`` is told the tokens of the whole step; parts for memory keep to it."""
     found = []
     for micro, memory in ((8, 8), (2, 2), (8, 3)):
-        spec = make_lessons(batch_size=8, micro_batch_size=micro, **STILL)
+        spec = make_sft_spec(batch_size=8, micro_batch_size=micro, **STILL)
         learner = load_learner(spec)
-        lessons = read_records(Path(spec.examples), SftExample)
-        assert len({len(lesson.answer_ids) for lesson in lessons}) > 3
-        trainer = make_trainer(learner, load_tokenizer(spec.base.path), lessons, spec, None)
+        examples = read_records(Path(spec.examples), SftExample)
+        assert len({len(example.answer_ids) for example in examples}) > 3
+        trainer = make_trainer(learner, load_tokenizer(spec.base.path), examples, spec, None)
         learner.begin()
         trainer.progress.micro_batch_sizes.append(memory)
         kept = Gradients()

@@ -204,9 +204,11 @@ def test_what_decides_the_result_identifies_a_training_and_nothing_else(
     assert len(found) == len(others) + 3
 
 
-def test_a_fine_tuning_goes_on_whatever_is_made_of_it_afterwards(make_lessons: MakeLessons) -> None:
+def test_a_fine_tuning_goes_on_whatever_is_made_of_it_afterwards(
+    make_sft_spec: MakeLessons,
+) -> None:
     """None of these is in the stage's key, so a checkpoint that it keeps must serve them all."""
-    spec = make_lessons()
+    spec = make_sft_spec()
     merged = dataclasses.replace(spec.training, method="merged", path=("elsewhere.jsonl",))
     same = dataclasses.replace(spec, training=merged)
     assert identity_of(same, None, "cpu") == identity_of(spec, None, "cpu")

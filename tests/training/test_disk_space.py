@@ -139,9 +139,9 @@ def test_between_least_and_most_a_warning_says_what_is_missing(
 
 
 def test_fine_tuning_names_its_own_settings(
-    make_lessons: MakeLessons, free: Callable[[int], None], tmp_path: Path
+    make_sft_spec: MakeLessons, free: Callable[[int], None], tmp_path: Path
 ) -> None:
-    spec = make_lessons(checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
+    spec = make_sft_spec(checkpoints=str(tmp_path / "kept"), checkpoint_steps=1)
     free(0)
     with pytest.raises(UserError, match=r"sft\.checkpoint_steps=null"):
         train(spec, tmp_path / "out")

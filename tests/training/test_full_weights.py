@@ -233,9 +233,9 @@ def test_half_types_are_computed_in_and_weights_stay_in_float32(
 
 
 def test_fine_tuning_of_every_weight_makes_a_checkpoint(
-    make_lessons: MakeLessons, engine: TransformersEngine, tmp_path: Path
+    make_sft_spec: MakeLessons, engine: TransformersEngine, tmp_path: Path
 ) -> None:
-    spec = make_lessons(lora=None, learning_rate=3e-3, epochs=6)
+    spec = make_sft_spec(lora=None, learning_rate=3e-3, epochs=6)
     report = train(spec, tmp_path)
     assert report["history"][-1]["loss"] < 0.7 * report["history"][0]["loss"]
     policy = trained_policy("M0", tmp_path, Policy("M0", spec.base))

@@ -71,14 +71,14 @@ def weights_in(out: Path) -> torch.Tensor:
 
 
 @pytest.fixture
-def asked_for(make_spec: MakeSpec, make_lessons: MakeLessons) -> Callable[..., Any]:
+def asked_for(make_spec: MakeSpec, make_sft_spec: MakeLessons) -> Callable[..., Any]:
     """A function from a kind of training to its spec, over answers of unequal length."""
 
     def get(kind: str, **changes: Any) -> AnySpec:
         if kind == "sft":
-            lessons = make_lessons(lessons=ROWS, **(UNEVEN | changes))
-            lora = dataclasses.replace(present(lessons.lora), dropout=0.2)
-            return dataclasses.replace(lessons, lora=lora)
+            examples = make_sft_spec(examples=ROWS, **(UNEVEN | changes))
+            lora = dataclasses.replace(present(examples.lora), dropout=0.2)
+            return dataclasses.replace(examples, lora=lora)
         kinds: dict[str, dict[str, Any]] = {
             "adapter": MIXED,
             "all weights": ALL_WEIGHTS,

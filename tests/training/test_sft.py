@@ -44,23 +44,23 @@ def policy_of(spec: SftSpec, out: Path) -> Policy:
 
 
 @pytest.fixture
-def tuned(make_lessons: MakeLessons, tmp_path: Path) -> Policy:
+def tuned(make_sft_spec: MakeLessons, tmp_path: Path) -> Policy:
     """An M0 far from its base."""
-    spec = make_lessons("nf4", epochs=3, learning_rate=3e-2)
+    spec = make_sft_spec("nf4", epochs=3, learning_rate=3e-2)
     train(spec, tmp_path / "sft")
     return policy_of(spec, tmp_path / "sft")
 
 
 def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(
-    make_lessons: MakeLessons,
+    make_sft_spec: MakeLessons,
 ) -> None:
     assert ResumableSftTrainer.dataset([SftExample((7, 8), (5, 6, 2))])[0] == {
         "input_ids": [7, 8, 5, 6, 2],
         "labels": [-100, -100, 5, 6, 2],
     }
-    spec = make_lessons(lessons=3)
-    lessons = read_records(Path(spec.examples), SftExample)
-    trainer = make_trainer(load_learner(spec), load_tokenizer(spec.base.path), lessons, spec, None)
+    spec = make_sft_spec(examples=3)
+    examples = read_records(Path(spec.examples), SftExample)
+    trainer = make_trainer(load_learner(spec), load_tokenizer(spec.base.path), examples, spec, None)
     rows = sorted(
         zip(*(t.tolist() for t in next(iter(trainer.get_train_dataloader())).values()), strict=True)
     )
@@ -76,14 +76,14 @@ def test_only_the_answers_tokens_are_labels_and_the_last_ends_the_answer(
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_the_answers_are_learned_and_nothing_else(
-    make_lessons: MakeLessons, engine: TransformersEngine, tmp_path: Path, quantization: str
+    make_sft_spec: MakeLessons, engine: TransformersEngine, tmp_path: Path, quantization: str
 ) -> None:
-    spec = make_lessons(quantization, epochs=20, batch_size=11, micro_batch_size=11)
+    spec = make_sft_spec(quantization, epochs=20, batch_size=11, micro_batch_size=11)
     report = train(spec, tmp_path)
-    lessons = read_records(Path(spec.examples), SftExample)
+    examples = read_records(Path(spec.examples), SftExample)
     assert report["examples"] == 11
-    assert report["tokens"] == sum(len(lesson.answer_ids) for lesson in lessons)
-    texts = [TokenSequence(item.prompt_ids, item.answer_ids) for item in lessons]
+    assert report["tokens"] == sum(len(example.answer_ids) for example in examples)
+    texts = [TokenSequence(item.prompt_ids, item.answer_ids) for item in examples]
     before = engine.sequence_logprobs(texts, Policy("M0", spec.base))
     losses = [entry["loss"] for entry in report["history"]]
     # The mean over all of the answers' tokens, by the engine, which knows nothing of TRL.
@@ -95,7 +95,7 @@ def test_the_answers_are_learned_and_nothing_else(
     after = engine.sequence_logprobs(texts, policy)
     assert sum(after) > sum(before) + 0.7 * report["tokens"]
     # The end of an answer is learned too.
-    ends = [TokenSequence((*i.prompt_ids, *i.answer_ids[:-1]), i.answer_ids[-1:]) for i in lessons]
+    ends = [TokenSequence((*i.prompt_ids, *i.answer_ids[:-1]), i.answer_ids[-1:]) for i in examples]
     then, now = (engine.sequence_logprobs(ends, one) for one in (bare, policy))
     assert min(new - old for new, old in zip(now, then, strict=True)) > 0.4
     canary = Canary.read(tmp_path / "canary.json")
@@ -106,7 +106,7 @@ def test_the_answers_are_learned_and_nothing_else(
 
 
 def test_a_trainer_that_learns_the_prompt_too_is_stopped(
-    make_lessons: MakeLessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_sft_spec: MakeLessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real: Any = SFTTrainer.compute_loss
 
@@ -116,16 +116,16 @@ def test_a_trainer_that_learns_the_prompt_too_is_stopped(
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", compute_loss)
     with pytest.raises(LineageError, match="other tokens are learned"):
-        train(make_lessons(), tmp_path)
+        train(make_sft_spec(), tmp_path)
 
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
-    make_lessons: MakeLessons, files: Files, tmp_path: Path, step: int
+    make_sft_spec: MakeLessons, files: Files, tmp_path: Path, step: int
 ) -> None:
     # With dropout, so that random numbers have to go on as well.
-    lora = dataclasses.replace(present(make_lessons().lora), dropout=0.1)
-    spec = make_lessons(
+    lora = dataclasses.replace(present(make_sft_spec().lora), dropout=0.1)
+    spec = make_sft_spec(
         **FOUR_STEPS, lora=lora, checkpoints=str(tmp_path / "kept"), checkpoint_steps=1
     )
     train(dataclasses.replace(spec, checkpoints=None), tmp_path / "whole")
@@ -144,10 +144,10 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes(
 
 
 def test_dropout_is_off_where_log_probs_are_measured(
-    make_lessons: MakeLessons, engine: TransformersEngine, tmp_path: Path
+    make_sft_spec: MakeLessons, engine: TransformersEngine, tmp_path: Path
 ) -> None:
-    lora = dataclasses.replace(present(make_lessons().lora), dropout=0.5)
-    spec = make_lessons(lora=lora, epochs=4)
+    lora = dataclasses.replace(present(make_sft_spec().lora), dropout=0.5)
+    spec = make_sft_spec(lora=lora, epochs=4)
     train(spec, tmp_path)
     texts = Canary.read(tmp_path / "canary.json").texts
     asked = [TokenSequence(text.prompt_ids, text.token_ids) for text in texts]
@@ -156,11 +156,11 @@ def test_dropout_is_off_where_log_probs_are_measured(
 
 
 @pytest.mark.parametrize("weights", ["adapter", "all weights"])
-@pytest.mark.parametrize("learn", ["lessons", "pairs"])
+@pytest.mark.parametrize("learn", ["examples", "pairs"])
 def test_a_base_that_brings_dropout_passes_its_checks(
-    make_lessons: MakeLessons, make_spec: MakeSpec, tmp_path: Path, learn: str, weights: str
+    make_sft_spec: MakeLessons, make_spec: MakeSpec, tmp_path: Path, learn: str, weights: str
 ) -> None:
-    spec = make_lessons() if learn == "lessons" else make_spec()
+    spec = make_sft_spec() if learn == "examples" else make_spec()
     place = tmp_path / "base"
     shutil.copytree(spec.base.path, place)
     config = json.loads((place / "config.json").read_text("utf-8")) | {"attention_dropout": 0.2}
@@ -174,38 +174,38 @@ def test_a_base_that_brings_dropout_passes_its_checks(
 
 
 def test_what_a_user_is_told_names_the_settings_of_sft(
-    make_lessons: MakeLessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_sft_spec: MakeLessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match=r"lower sft\.learning_rate"):
-        train(make_lessons(learning_rate=1e30, epochs=4), tmp_path)
+        train(make_sft_spec(learning_rate=1e30, epochs=4), tmp_path)
 
     def full(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", full)
     with pytest.raises(UserError, match=r"on a single example, .*: try a shorter sft\.max_length"):
-        train(make_lessons(), tmp_path)
+        train(make_sft_spec(), tmp_path)
 
 
-def test_a_stop_is_heard(make_lessons: MakeLessons, tmp_path: Path) -> None:
+def test_a_stop_is_heard(make_sft_spec: MakeLessons, tmp_path: Path) -> None:
     stop = StopRequest()
     stop.number = 15
     with pytest.raises(Stopped):
-        train(make_lessons(**FOUR_STEPS), tmp_path, stop=stop)
+        train(make_sft_spec(**FOUR_STEPS), tmp_path, stop=stop)
 
 
 def test_a_child_reads_the_spec_that_was_written(
-    make_lessons: MakeLessons, make_spec: MakeSpec, tmp_path: Path
+    make_sft_spec: MakeLessons, make_spec: MakeSpec, tmp_path: Path
 ) -> None:
-    for spec in (make_lessons(), make_spec(), make_spec(lora=None, reference_base=None)):
+    for spec in (make_sft_spec(), make_spec(), make_spec(lora=None, reference_base=None)):
         spec.write(tmp_path / "spec.json")
         assert read_spec(tmp_path / "spec.json") == spec
 
 
 def test_a_child_leaves_what_this_process_would(
-    make_lessons: MakeLessons, files: Files, tmp_path: Path
+    make_sft_spec: MakeLessons, files: Files, tmp_path: Path
 ) -> None:
-    spec = make_lessons(process="spawn")
+    spec = make_sft_spec(process="spawn")
     (tmp_path / "child").mkdir()
     spec.write(tmp_path / "spec.json")
     assert __main__.main(str(tmp_path / "spec.json"), str(tmp_path / "child"), "M0") == 0

@@ -142,8 +142,8 @@ def test_orpo_is_that_of_trl(make_spec: MakeSpec, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("micro", [3, 1])
-def test_sft_is_that_of_trl(make_lessons: MakeLessons, tmp_path: Path, micro: int) -> None:
-    spec = make_lessons(lessons=6, **OURS, batch_size=3, micro_batch_size=micro)
+def test_sft_is_that_of_trl(make_sft_spec: MakeLessons, tmp_path: Path, micro: int) -> None:
+    spec = make_sft_spec(examples=6, **OURS, batch_size=3, micro_batch_size=micro)
     spec = dataclasses.replace(spec, engine_logprobs=(-1.0,) * 6)
     arguments = SFTConfig(
         str(tmp_path), **ARGUMENTS, max_length=None,
