@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from iterdpo.config.classes import attribute, find_class, typed_settings
 from iterdpo.errors import ConfigError, described
@@ -21,7 +21,6 @@ from iterdpo.store.hashing import plain
 TARGET: Final = "_target_"
 
 JSON = Any
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,11 @@ def _file(path: Path, said: str) -> ModuleType:
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
+    if path.stem in sys.stdlib_module_names or hasattr(known, "__path__"):
+        raise ConfigError(
+            [f"{said}: {path.name} would take the place of the module {path.stem} that others "
+             "import; rename the file"]
+        )  # fmt: skip
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise ConfigError([f"{said}: there is no file {path}"])
