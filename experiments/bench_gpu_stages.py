@@ -25,16 +25,17 @@ from experiments.roofline import (
     writing_seconds,
 )
 from iterdpo.assemble import (
-    estimate_memory,
     library_versions,
     make_engine,
     make_judge,
     make_prompts,
     make_recipe,
 )
+from iterdpo.config.choices import build
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Sampling
+from iterdpo.engines.local import memory_estimate
 from iterdpo.engines.memory import GIB
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.errors import UserError
@@ -94,7 +95,8 @@ class Bench:
         with self.timed("checkpoint is hashed"):
             engine = VerifiedEngine(make_engine(config))
             judge = make_judge(config, engine)
-            recipe = make_recipe(config, engine, make_prompts(config), judge, None)
+            pairing = ForcedPairs(build("pairs", config.pairs.choice), config.pairs.min_margin)
+            recipe = make_recipe(config, engine, make_prompts(config), judge, None, pairing)
         stages = Stages(config.store.root, library_versions())
         with self.timed("base is quantized, its image saved"):
             m0 = stages.run(recipe.base)
@@ -104,10 +106,7 @@ class Bench:
         answers = self.write(stages, recipe.generate, prompts, m0)
         judgments = self.judge_by_scores(stages, recipe.judge, prompts, answers, m0)
         self.judge_in_words(stages, config, engine, prompts, answers, m0)
-        made = recipe.build_pairs
-        assert isinstance(made, BuildPairs)
-        forced = ForcedPairs(made.strategy, made.min_margin)
-        pairs = stages.run(forced, prompts, answers, judgments)
+        pairs = stages.run(recipe.build_pairs, prompts, answers, judgments)
         if not pairs.value.kept:
             raise UserError(f"no pair to train on: {dict(pairs.value.dropped)}")
         m1 = self.train(stages, config, recipe, m0, pairs, answers)
@@ -202,7 +201,10 @@ class Bench:
         """Train M1; the optimizer's steps after the first, which holds the proofs, count apart."""
         count, training, lora = len(pairs.value.kept), config.training, config.model.adapter
         assert lora is not None
-        estimate = estimate_memory(config, "vllm") if self.options.device == "cuda" else None
+        estimate = None
+        if self.options.device == "cuda":
+            checkpoint, sequences = recipe.base.checkpoint, self.options.batch_size
+            estimate = memory_estimate(config.model, training, checkpoint, "vllm", sequences)
         with self.timed("M1 is trained") as done, step_times() as times:
             held = own_memory(reset=True)
             m1 = stages.run(recipe.train, 1, m0, m0, pairs, answers)

@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import pytest
 from hydra import compose, initialize_config_dir
 
-from iterdpo.assemble import engines
 from iterdpo.cli.overrides import check
 from iterdpo.config.compose import conf_directory, typed
+from iterdpo.engines import local
 from iterdpo.engines.memory import GIB, ModelShape
 from tests.checkpoints import CheckpointOf
 
@@ -185,11 +185,11 @@ def test_what_a_recipe_needs_is_what_the_estimate_says(
         config = typed(compose("config", shlex.split(command)))
     card = SimpleNamespace(total_memory=80 * GIB)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
-    monkeypatch.setattr(engines, "resolve_checkpoint", lambda _: tmp_path)
-    monkeypatch.setattr("iterdpo.engines.local.declared_context", lambda _: 8192)
+    monkeypatch.setattr(local, "declared_context", lambda _: 8192)
     monkeypatch.setattr(ModelShape, "at", lambda _: SHAPES[model])
     half = replace(config, model=replace(config.model, dtype="bfloat16"))
-    estimate = engines.estimate_memory(half, "vllm")
+    sequences = config.engine.choice.settings["vllm"]["max_sequences"]
+    estimate = local.memory_estimate(half.model, half.training, tmp_path, "vllm", sequences)
     assert estimate is not None
     assert f"{estimate.trainer / GIB:.0f} {estimate.engine / GIB:.0f}" == f"{training} {engine}"
 

@@ -1,19 +1,17 @@
 """The one place that turns configuration into objects, and so knows every room."""
 
 from iterdpo.assemble.assembly import Assembly, assemble, library_versions, make_tracker
-from iterdpo.assemble.engines import estimate_memory, make_engine
+from iterdpo.assemble.engines import make_engine
 from iterdpo.assemble.judges import make_judge
 from iterdpo.assemble.prompts import make_prompts
-from iterdpo.assemble.recipe import make_pairing, make_recipe
+from iterdpo.assemble.recipe import make_recipe
 
 __all__ = [
     "Assembly",
     "assemble",
-    "estimate_memory",
     "library_versions",
     "make_engine",
     "make_judge",
-    "make_pairing",
     "make_prompts",
     "make_recipe",
     "make_tracker",

@@ -16,15 +16,18 @@ from iterdpo.assemble.hardware import (
     resolved,
 )
 from iterdpo.assemble.judges import make_judge
-from iterdpo.assemble.offline_pairs import OfflineRows, with_offline_pairs
+from iterdpo.assemble.offline_pairs import OfflineRows, longest_read, with_offline_pairs
 from iterdpo.assemble.prompts import make_prompts
 from iterdpo.assemble.recipe import make_recipe
 from iterdpo.config.choices import build
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.engines.verified import VerifiedEngine
+from iterdpo.pairing.base import Strategy
 from iterdpo.pairing.offline import OfflineDataset
 from iterdpo.recipe import Recipe
+from iterdpo.stages.offline_pairs import KeepOfflinePairs
+from iterdpo.stages.pairs import BuildPairs
 from iterdpo.tracking.safe import SafeTracker
 
 log = logging.getLogger(__name__)
@@ -58,16 +61,21 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     require_processes(config)
     for line in experimental(config):
         log.warning("%s", line)
-    pairs = build("pairs", config.pairs.choice)
+    pairing: Strategy | OfflineDataset = build("pairs", config.pairs.choice)
     offline = None
-    if isinstance(pairs, OfflineDataset):
-        offline = OfflineRows(pairs.dataset, config.pairs.min_margin)
+    build_pairs: BuildPairs | KeepOfflinePairs
+    if isinstance(pairing, OfflineDataset):
+        offline = OfflineRows(pairing.dataset, config.pairs.min_margin)
+        build_pairs = KeepOfflinePairs(longest_read(config))
+    else:
+        build_pairs = BuildPairs(pairing, config.pairs.min_margin)
     prompts = make_prompts(config, offline)
     verified = VerifiedEngine(engine or make_engine(config))
     oracle = None
     if config.evaluation.oracle is not None:
         oracle = build("evaluation.oracle", config.evaluation.oracle)
-    recipe = make_recipe(config, verified, prompts, make_judge(config, verified), oracle)
+    judge = make_judge(config, verified)
+    recipe = make_recipe(config, verified, prompts, judge, oracle, build_pairs)
     if offline is not None:
         recipe = with_offline_pairs(recipe, config, offline, prompts)
     return Assembly(recipe, verified, make_tracker(config, run_dir))

@@ -7,9 +7,6 @@ from iterdpo.assemble.hardware import resolved
 from iterdpo.config.choices import build
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine, EngineFactory
-from iterdpo.engines.choice import EngineName
-from iterdpo.engines.local import memory_estimate
-from iterdpo.engines.memory import MemoryEstimate
 
 
 def make_engine(config: Config) -> Engine:
@@ -33,10 +30,3 @@ def make_engine(config: Config) -> Engine:
         checkpoint=lambda: resolve_checkpoint(config.model),
     )
     return factory.open()
-
-
-def estimate_memory(config: Config, engine: EngineName) -> MemoryEstimate | None:
-    """Return what ``engine`` and trainer need of the first GPU, or None for an unknown model."""
-    checkpoint = resolve_checkpoint(config.model)
-    sequences: int = config.engine.choice.settings["vllm"]["max_sequences"]
-    return memory_estimate(config.model, config.training, checkpoint, engine, sequences)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from iterdpo.assemble.checkpoint import resolve_checkpoint
 from iterdpo.config.schema import Config
 from iterdpo.data.converting import require_fields
 from iterdpo.data.preferences import OfflinePair, OfflinePairs, PairFields, read_pairs
@@ -19,7 +20,6 @@ from iterdpo.prompts.base import PromptSource
 from iterdpo.prompts.pairs import PairsPrompts, Rows
 from iterdpo.recipe import Recipe
 from iterdpo.stages.offline_pairs import (
-    KeepOfflinePairs,
     ReadOfflineCandidates,
     ReadOfflineScores,
     SelectOfflinePrompts,
@@ -98,18 +98,21 @@ def with_offline_pairs(
         f"{len(rows.kept) - own.held_out_pairs:,}", f"{len(own.asked):,}",
         f" (left out: {said})" if said else "",
     )  # fmt: skip
-    context = declared_context(str(recipe.base.checkpoint))
-    limits = (config.training.max_length, config.model.context, context)
-    longest = min((limit for limit in limits if limit is not None), default=None)
     return replace(
         recipe,
         select=SelectOfflinePrompts(own, rows.given.per_iteration, config.seed, rows.left_out),
         generate=ReadOfflineCandidates(own, config.prompts.system, config.model.trust_remote_code),
         judge=ReadOfflineScores(own),
-        build_pairs=KeepOfflinePairs(longest),
         # The given scores have a scale of their own, which nothing names.
         check=replace(recipe.check, scale=None),
     )
+
+
+def longest_read(config: Config) -> int | None:
+    """Return the most tokens of a row that training reads; None where nothing limits them."""
+    context = declared_context(str(resolve_checkpoint(config.model)))
+    limits = (config.training.max_length, config.model.context, context)
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _read(source: RowSource, given: PairsDataset, min_margin: float) -> OfflinePairs:

@@ -8,7 +8,6 @@ from iterdpo.assemble.arbiters import make_comparison
 from iterdpo.assemble.checkpoint import resolve_checkpoint
 from iterdpo.assemble.prompts import make_select
 from iterdpo.assemble.sft import make_sft
-from iterdpo.config.choices import build
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine, Sampling
 from iterdpo.errors import UserError
@@ -16,27 +15,31 @@ from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.judging.base import Judge
 from iterdpo.models.checkpoint import checkpoint_sha256
 from iterdpo.models.prequantized import Packing, checkpoint_problem
-from iterdpo.pairing.offline import OfflineDataset
+from iterdpo.pairing.base import Pairing
 from iterdpo.prompts.base import PromptSource
 from iterdpo.recipe import Recipe
 from iterdpo.stages import names
-from iterdpo.stages.base import PrepareBase
+from iterdpo.stages.base import Candidates, Judgments, PrepareBase, Prompts
 from iterdpo.stages.evaluate import EvaluatePolicy
 from iterdpo.stages.gains import MeasureAgreement, MeasureBaselines, MeasureGains
 from iterdpo.stages.generate import Generate, SelectPrompts
 from iterdpo.stages.head_to_head import CountComparisons, Rate
 from iterdpo.stages.health import CheckHealth
 from iterdpo.stages.judge import JudgeCandidates
-from iterdpo.stages.offline_pairs import KeepOfflinePairs
 from iterdpo.stages.oracle_scores import ScoreByOracle
 from iterdpo.stages.pair_quality import MeasurePairs
-from iterdpo.stages.pairs import BuildPairs
 from iterdpo.stages.sft import Merge
 from iterdpo.stages.train import Train
+from iterdpo.store.stage import Stage
 
 
 def make_recipe(
-    config: Config, engine: Engine, prompts: PromptSource, judge: Judge, oracle: Verifier | None
+    config: Config,
+    engine: Engine,
+    prompts: PromptSource,
+    judge: Judge,
+    oracle: Verifier | None,
+    build_pairs: Stage[[Prompts, Candidates, Judgments], Pairing],
 ) -> Recipe:
     """Put the steps together."""
     seed, evaluation, training = config.seed, config.evaluation, config.training
@@ -81,7 +84,7 @@ def make_recipe(
         ),
         judge=JudgeCandidates(judge, engine),
         judge_measured=JudgeCandidates(judge, engine, names.ANSWER_JUDGMENTS),
-        build_pairs=make_pairing(config),
+        build_pairs=build_pairs,
         tune=make_sft(config, engine, str(checkpoint), prompts, judge),
         merge=Merge(engine, config.model.trust_remote_code)
         if config.sft.method == "merged"
@@ -117,11 +120,3 @@ def make_recipe(
         on_empty=config.pairs.on_empty,
         min_scored=config.judge.min_scored,
     )
-
-
-def make_pairing(config: Config) -> BuildPairs | KeepOfflinePairs:
-    """Return the stage with the configured strategy."""
-    source = build("pairs", config.pairs.choice)
-    if isinstance(source, OfflineDataset):
-        return KeepOfflinePairs(longest=None)
-    return BuildPairs(source, config.pairs.min_margin)

@@ -11,9 +11,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from iterdpo.assemble import assemble, make_engine
-from iterdpo.assemble.engines import estimate_memory
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
+from iterdpo.engines.local import memory_estimate
 from iterdpo.errors import ConfigError, UserError
 from tests.checkpoints import CheckpointOf
 from tests.prequantized import FORMATS, declare
@@ -169,7 +169,11 @@ def test_a_gpu_is_asked_for_packed_weights_by_vllm_and_for_plain_ones_by_transfo
         *LOCAL, "model.quantization=gptq", f"model.path={checkpoint('gptq')}",
         "model.dtype=bfloat16",
     )  # fmt: skip
-    plain, packed = (estimate_memory(config, name) for name in ("transformers", "vllm"))
+    place = Path(config.model.path)
+    plain, packed = (
+        memory_estimate(config.model, config.training, place, name, 256)
+        for name in ("transformers", "vllm")
+    )
     assert plain is not None
     assert packed is not None
     # Two layers: q and o of 64 x 64, k and v of 64 x 32, three of 64 x 128. 16 bits become 4.15625.
