@@ -14,6 +14,7 @@ from hydra import initialize_config_dir
 
 from iterdpo.cli.overrides import check
 from iterdpo.config.compose import conf_directory
+from tests.commands import run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "docs" / "extending.md").read_text("utf-8")
@@ -61,10 +62,8 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def run(arguments: Sequence[str], here: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=here, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{here}"},
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{here}"}
+    return run_python(*arguments, cwd=here, env=environment)
 
 
 def test_there_is_one_of_each_in_at_most_40_lines() -> None:

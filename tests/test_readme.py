@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -21,6 +20,7 @@ from iterdpo.config.compose import conf_directory, typed
 from iterdpo.engines import local
 from iterdpo.engines.memory import GIB, ModelShape
 from tests.checkpoints import CheckpointOf
+from tests.commands import run_python
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -38,10 +38,7 @@ SCRIPTS = [line for line in COMMANDS if line.startswith("python experiments/")]
 
 
 def run(arguments: list[str], cwd: Path, said: str = "") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=os.environ, capture_output=True, text=True,
-        check=False, input=said,
-    )  # fmt: skip
+    done = run_python(*arguments, cwd=cwd, said=said)
     assert done.returncode == 0, done.stderr
     return done
 

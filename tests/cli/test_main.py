@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from iterdpo.cli.main import TOOLS, USAGE, main
+from tests.commands import run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = ("report", "compare", "chat", "label", "benchmark", "sharing", "export", "store")
 
 
 def called(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from iterdpo.cli.main import main; main()", *arguments],
-        cwd=cwd, capture_output=True, text=True, check=False,
+    return run_python(
+        "-c", "from iterdpo.cli.main import main; main()", *arguments, cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from iterdpo.cli import main as program
 from iterdpo.cli import overrides as command
 from iterdpo.cli.overrides import check
 from iterdpo.errors import ConfigError
+from tests.commands import run_python
 
 
 def problems(*arguments: str) -> tuple[str, ...]:
@@ -201,8 +202,7 @@ def test_help_and_cfg_need_no_check_of_directories(here: Path, flag: list[str]) 
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "iterdpo", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return run_python("-m", "iterdpo", *arguments, cwd=cwd)
 
 
 def test_the_program_ends_with_status_2_and_one_line_a_problem(here: Path) -> None:
@@ -267,9 +267,8 @@ def test_a_reader_who_has_seen_enough_of_the_help_is_no_error(here: Path) -> Non
 
 def test_a_device_that_is_not_there_is_named(here: Path) -> None:
     assert "should match pattern" in problems("engine.device=gpu")[0]
-    done = subprocess.run(
-        [sys.executable, "-m", "iterdpo", "engine.device=cuda:7", "tracking=none"],
-        cwd=here, capture_output=True, text=True, check=False,
+    done = run_python(
+        "-m", "iterdpo", "engine.device=cuda:7", "tracking=none", cwd=here,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     assert done.returncode == 2

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from iterdpo.cli.plan import StageEstimate, total_of
 from iterdpo.config.schema import Config
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.manifest import manifest_text
+from tests.commands import run_python
 from tests.loop.conftest import Configure, configure  # noqa: F401
 from tests.loop.sizes import SMALL
 from tests.narrowing import present
@@ -129,9 +128,10 @@ def test_other_library_versions_are_told(
 def test_the_command_prints_the_plan_and_leaves_no_run(
     planned_and_run: tuple[Config, list[plan.PlannedStage]], store: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "iterdpo", "plan=true", *SMOKE, "tracking=none",
-               "engine.device=cpu", "training.beta=0.7", f"store.root={store}"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = run_python(
+        "-m", "iterdpo", "plan=true", *SMOKE, "tracking=none", "engine.device=cpu",
+        "training.beta=0.7", f"store.root={store}", check=True, cwd=tmp_path,
+    )  # fmt: skip
     assert "settings.training.beta: 0.1 -> 0.7" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("53 stages: 22 cached, 31 to run; about ")
     assert not list((tmp_path / "runs").glob("*"))

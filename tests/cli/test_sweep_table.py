@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.store.hashing import file_sha256
 from iterdpo.tracking.metrics import metrics, without_prompts
 from iterdpo.tracking.run_id import RUN_ID_FILE
+from tests.commands import run_python
 from tests.tracking.offline import OfflineRun
 
 pytestmark = pytest.mark.slow
@@ -39,13 +37,13 @@ class Job:
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("tracked") / "a sweep"
     command = [
-        sys.executable, "-m", "iterdpo", "-m", "experiment=smoke", "iterations=1", "seed=0,1",
+        "-m", "iterdpo", "-m", "experiment=smoke", "iterations=1", "seed=0,1",
         "prompts.per_iteration=12", "tracking=wandb", "tracking.mode=offline",
         "tracking.samples=3", "tracking.tags=[mine]",
         "engine.device=cpu", f"store.root={place.parent / 'store'}",
         f"hydra.sweep.dir='{place}'",
     ]  # fmt: skip
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+    done = run_python(*command)
     assert done.returncode == 0, done.stderr
     assert "tracking:" not in done.stderr
     return place

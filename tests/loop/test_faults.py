@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.store import atomic
 from iterdpo.store import runner as stages
 from iterdpo.store.manifest import verify
+from tests.commands import run_python
 from tests.loop.conftest import Configure
 from tests.loop.sizes import SMALL
 
@@ -184,13 +183,11 @@ def test_a_tracker_whose_process_is_killed_costs_a_warning(tmp_path: Path) -> No
         "main()\n"
     )
     command = [
-        sys.executable, "-c", code, *SMOKE, "tracking=wandb", "tracking.mode=offline",
+        "-c", code, *SMOKE, "tracking=wandb", "tracking.mode=offline",
         "engine.device=cpu", f"store.root={tmp_path / 'store'}",
         f"hydra.run.dir={tmp_path / 'run'}",
     ]  # fmt: skip
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ, cwd=REPOSITORY
-    )
+    done = run_python(*command, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     assert "killed" in done.stderr
     assert "tracking" in done.stderr

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from iterdpo.records import Candidate, Comparison, Judgment, Pair, Prompt
 from iterdpo.runs.directory import Run
 from iterdpo.store.hashing import file_sha256
 from iterdpo.store.tables import read_records
+from tests.commands import run_python
 from tests.loop.conftest import Configure
 from tests.loop.sizes import SMALL
 from tests.narrowing import present
@@ -331,10 +331,7 @@ def test_a_killed_run_goes_on_where_it_was(finished: Finished, tmp_path: Path) -
         for path in (tmp_path / "store").glob("*/[!.]*/stage.json")
     }
     assert 0 < len(done) < len(list(store.glob("*/*/stage.json")))
-    subprocess.run(
-        [sys.executable, "-m", "iterdpo", *overrides], env=os.environ, check=True,
-        capture_output=True,
-    )  # fmt: skip
+    run_python("-m", "iterdpo", *overrides, check=True)
     for path, time_ns in done.items():
         assert (tmp_path / "store" / path).stat().st_mtime_ns == time_ns, path
     assert read_summary(tmp_path / "run").models == result.models

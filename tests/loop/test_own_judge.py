@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +14,14 @@ from iterdpo.cli.overrides import check
 from iterdpo.config.compose import composed, conf_directory, typed
 from iterdpo.errors import ConfigError
 from iterdpo.runs.directory import Run
+from tests.commands import run_python
 from tests.loop.sizes import SMALL
 
 MY_JUDGE = '''\
 from dataclasses import dataclass
 
 from iterdpo.judging import PromptJudge
+from tests.commands import run_python
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,10 @@ def command(here: Path) -> Command:
     """A function from arguments to what the command does that is given in that directory."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "iterdpo", *arguments]
         package = str(Path(__file__).resolve().parents[2])
-        return subprocess.run(
-            line, cwd=here, capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": package},
-        )  # fmt: skip
+        return run_python(
+            "-m", "iterdpo", *arguments, cwd=here, env={**os.environ, "PYTHONPATH": package}
+        )
 
     return run
 

@@ -14,6 +14,7 @@ import pytest
 from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.runtime.signals import Stopped, StopRequest, heard
 from iterdpo.tracking.run_id import RUN_ID_FILE
+from tests.commands import run_python
 from tests.loop.sizes import LITTLE_MEASURED
 from tests.processes import program_that_waits, started_with, until_it_waits
 
@@ -83,10 +84,7 @@ def test_a_run_stops_says_how_to_go_on_and_goes_on(
         path: path.stat().st_mtime_ns
         for path in (tmp_path / "store").glob("candidates/.work-*/*/shards/*.parquet")
     }
-    again = subprocess.run(
-        [sys.executable, "-m", "iterdpo", *command("again")], capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
+    again = run_python("-m", "iterdpo", *command("again"), check=True)
     assert f"resuming what {tmp_path / 'first'} left" in again.stderr
     assert len(parts) == 2
     assert not any(path.exists() for path in parts)  # they are in the finished stage

@@ -20,6 +20,7 @@ from iterdpo.config.compose import conf_directory, typed
 from iterdpo.errors import ConfigError
 from iterdpo.evaluation.summary_file import read_summary
 from iterdpo.tracking.run_id import RUN_ID_FILE
+from tests.commands import run_python
 
 pytest.importorskip("trackio", reason="comes with extra trackio")
 REPOSITORY = Path(__file__).parents[2]
@@ -72,10 +73,7 @@ def run_alone(place: Path, *command: str, **more: str) -> subprocess.CompletedPr
         **{name: value for name, value in os.environ.items() if not name.startswith("TRACKIO_")},
         "TRACKIO_DIR": str(place / "trackio"), "PYTHONPATH": str(REPOSITORY), **more,
     }  # fmt: skip
-    return subprocess.run(
-        [sys.executable, *command], env=environment, cwd=place, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    return run_python(*command, env=environment, cwd=place)
 
 
 @pytest.fixture(scope="module")
