@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
@@ -56,13 +59,32 @@ def run_training(
 def train_here(spec: AnySpec, out: Path, description: str, stop: StopRequest) -> dict[str, Any]:
     """Train in this process, with a progress bar, and give its memory back."""
     from iterdpo.models.loading import free_memory
-    from iterdpo.training.train import train
+    from iterdpo.training.train import train, trainer_class
 
+    trainer_class(spec)  # loads what it needs
+    with _collecting_nothing_older():
+        try:
+            with Bar(description, "step", quiet=not ProcessGroup.here().is_main_process) as bar:
+                return train(spec, out, bar.update, stop)
+        finally:
+            free_memory()
+
+
+@contextmanager
+def _collecting_nothing_older() -> Iterator[None]:
+    """Have the garbage collector pass over what is there already, which is mostly libraries.
+
+    A full collection walks through all of their objects, a third of a second, and the trainer's
+    and our own ask for several.
+    """
+    if gc.get_freeze_count():  # whoever did so knows until when
+        yield
+        return
+    gc.freeze()
     try:
-        with Bar(description, "step", quiet=not ProcessGroup.here().is_main_process) as bar:
-            return train(spec, out, bar.update, stop)
+        yield
     finally:
-        free_memory()
+        gc.unfreeze()
 
 
 def _train_in_child(arguments: list[str], stop: StopRequest) -> int:

@@ -60,7 +60,7 @@ def train(
     from iterdpo.models.loading import load_tokenizer
 
     with _memory_errors_named(spec):
-        _trainer_class(spec)  # imported before the seed is set, as an import may draw from it
+        trainer_class(spec)  # imported before the seed is set, as an import may draw from it
         set_seed(spec.seed)
         examples: list[Any] = read_records(Path(spec.examples), spec.record)
         learner = load_learner(spec)
@@ -91,7 +91,7 @@ def make_trainer(
     """
     from iterdpo.training.callbacks import watched
 
-    kind = _trainer_class(spec)
+    kind = trainer_class(spec)
     trainer = kind(
         spec,
         learner,
@@ -105,7 +105,7 @@ def make_trainer(
     return trainer
 
 
-def _trainer_class(spec: AnySpec) -> type[ResumableTrainer]:
+def trainer_class(spec: AnySpec) -> type[ResumableTrainer]:
     """Return the class of the trainer of ``spec``'s method. To import it is to import TRL."""
     if isinstance(spec, SftSpec):
         from iterdpo.training.sft_trainer import ResumableSftTrainer
