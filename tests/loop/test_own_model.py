@@ -87,14 +87,15 @@ def test_every_style_writes_judges_and_learns(
         "judge.score=expected",
         "judge.min_mass=0",
         "prompts.system=Answer in one word.",
-        "candidates.n=8",
-        "candidates.max_tokens=400",
+        "prompts.per_iteration=3",
+        "candidates.n=6",
+        "candidates.max_tokens=150",
         "training.max_length=null",
     )
     result = run.execute(config, tmp_path / "run")
     made = result.iterations[0]
     assert result.models[0].evaluation.quality is None
-    assert made.judgments.scored == made.candidates == 6 * 8
+    assert made.judgments.scored == made.candidates == 3 * 6
     assert made.pairs.kept >= 1
     assert present(made.training).engine_gap < 1e-2
     assert present(made.training).step0_loss == pytest.approx(0.693147, abs=1e-4)
@@ -204,8 +205,8 @@ def test_a_checkpoint_from_outside_compares_and_is_let_go(
 
     outside = checkpoint_of("qwen")
     config = own_model(
-        "llama", "judge.score=expected", "judge.min_mass=0", "candidates.n=8",
-        "candidates.max_tokens=400", "training.max_length=null", "evaluation.arbiter=external",
+        "llama", "judge.score=expected", "judge.min_mass=0", "prompts.per_iteration=3",
+        "candidates.n=6", "candidates.max_tokens=150", "training.max_length=null", "evaluation.arbiter=external",
         f"evaluation.arbiter_model={outside}", "evaluation.arbiter_min_mass=0",
         "evaluation.samples=1", "training.learning_rate=0.05",
     )  # fmt: skip
