@@ -73,14 +73,19 @@ def modules_left_alone() -> Counter[str]:
     return Counter()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_undoes_it() -> Iterator[None]:
+    """Keep vLLM, when an engine ends, from giving libraries back to the garbage collector."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(gc, "unfreeze", lambda: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _libraries_are_no_garbage(modules_left_alone: Counter[str]) -> None:
-    """Have the garbage collector pass over libraries, in which it finds nothing: half the time.
-
-    Others may undo it, as vLLM does when an engine ends.
-    """
+    """Have the garbage collector pass over libraries, in which it finds nothing: half the time."""
     loaded = len(sys.modules)
-    if loaded > modules_left_alone["modules"] + 300 or not gc.get_freeze_count():
+    if loaded > modules_left_alone["modules"] + 300:
         modules_left_alone["modules"] = loaded
         gc.collect()
         gc.freeze()

@@ -9,6 +9,8 @@ import stat
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from iterdpo.errors import LineageError, UserError
@@ -27,12 +29,12 @@ def main(spec_file: str, out: str, description: str, stop: StopRequest | None = 
     try:
         with heard(stop, quiet=True), joined(os.environ):
             quiet_libraries()
-            train_here(read_spec(Path(spec_file)), Path(out), description, stop)
+            # Within the group: the others notice who leaves it, and would say so first.
+            with _failure_left(Path(out)):
+                train_here(read_spec(Path(spec_file)), Path(out), description, stop)
     except Stopped as stopped:
         return stopped.exit_status
-    except (UserError, LineageError) as error:
-        kind = "LineageError" if isinstance(error, LineageError) else "UserError"
-        _leave(Path(out), kind, str(error))
+    except (UserError, LineageError):
         return 1
     return 0
 
@@ -47,17 +49,36 @@ def one_of_several(spec_file: str, out: str, description: str, stop: StopRequest
         status = main(spec_file, out, description, stop)
     except Exception as error:
         traceback.print_exc()
-        _leave(Path(out), "RuntimeError", f"{type(error).__name__}: {error}")
+        _leave(Path(out), error)
         status = 1
     if status == 1:
         threading.Event().wait()
     return 0
 
 
-def _leave(out: Path, kind: str, message: str) -> None:
+@contextmanager
+def _failure_left(out: Path) -> Iterator[None]:
+    """Write down what the block fails with."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Exception as error:
+        _leave(out, error)
+        raise
+
+
+def _leave(out: Path, error: Exception) -> None:
     """Write down why training failed, if no other process has: its failure was the first."""
     failure = out / TRAINING_FAILURE_FILE
     if not failure.exists():
+        kind, message = type(error).__name__, str(error)
+        if isinstance(error, LineageError):
+            kind = "LineageError"
+        elif isinstance(error, UserError):
+            kind = "UserError"
+        else:
+            kind, message = "RuntimeError", f"{kind}: {message}"
         write_text(failure, json.dumps({"kind": kind, "message": message}) + "\n")
 
 

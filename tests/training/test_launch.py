@@ -10,7 +10,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 
 from iterdpo.errors import LineageError, UserError
 from iterdpo.runtime.signals import Stopped, StopRequest
+from iterdpo.training import __main__ as child
 from iterdpo.training import launch, run
 from iterdpo.training.launch import launched
 from iterdpo.training.run import run_training
@@ -213,3 +215,28 @@ def test_a_failure_in_one_process_ends_all_with_its_message(
     (left,) = (tmp_path / "out").iterdir()
     assert left.name == launch.TRAINING_FAILURE_FILE
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("error", [LineageError("found"), ValueError("found")])
+def test_who_fails_says_why_before_it_leaves_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The others notice who leaves, and would be the first to say something."""
+    there: list[bool] = []
+
+    @contextmanager
+    def joined(environment: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            there.append((tmp_path / launch.TRAINING_FAILURE_FILE).is_file())
+
+    def train_here(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(child, "joined", joined)
+    monkeypatch.setattr(child, "read_spec", str)
+    monkeypatch.setattr(child, "train_here", train_here)
+    with suppress(ValueError):
+        assert child.main("spec", str(tmp_path), "M1 trains") == 1
+    assert there == [True]
