@@ -207,8 +207,8 @@ def test_a_checkpoint_from_outside_compares_and_is_let_go(
     config = own_model(
         "llama", "judge.score=expected", "judge.min_mass=0", "prompts.per_iteration=3",
         "candidates.n=6", "candidates.max_tokens=150", "training.max_length=null",
-        "evaluation.arbiter=external", f"evaluation.arbiter_model={outside}", "evaluation.arbiter_min_mass=0",
-        "evaluation.samples=1", "training.learning_rate=0.05",
+        "evaluation.arbiter=external", f"evaluation.arbiter_model={outside}",
+        "evaluation.arbiter_min_mass=0", "evaluation.samples=1", "training.learning_rate=0.05",
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(TransformersEngine, "close", noted)
