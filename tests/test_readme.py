@@ -116,7 +116,7 @@ def test_command(
     if {"experiment=own_model", "experiment=self_rewarding_8b"} & set(arguments):
         # A random model writes no readable verdict: its score distribution is read instead.
         arguments += [
-            "prompts.per_iteration=4", "candidates.max_tokens=300", "judge.score=expected",
+            "prompts.per_iteration=4", "candidates.max_tokens=150", "judge.score=expected",
             "judge.min_mass=0", "evaluation.prompts=2", "evaluation.reference_prompts=2",
             "pairs.on_empty=skip", "iterations=1", "engine.transformers.batch_size=64",
         ]  # fmt: skip

@@ -89,7 +89,7 @@ def test_every_style_writes_judges_and_learns(
         "prompts.system=Answer in one word.",
         "prompts.per_iteration=3",
         "candidates.n=6",
-        "candidates.max_tokens=150",
+        "candidates.max_tokens=120",
         "training.max_length=null",
     )
     result = run.execute(config, tmp_path / "run")
@@ -206,7 +206,7 @@ def test_a_checkpoint_from_outside_compares_and_is_let_go(
     outside = checkpoint_of("qwen")
     config = own_model(
         "llama", "judge.score=expected", "judge.min_mass=0", "prompts.per_iteration=3",
-        "candidates.n=6", "candidates.max_tokens=150", "training.max_length=null",
+        "candidates.n=6", "candidates.max_tokens=120", "training.max_length=null",
         "evaluation.arbiter=external", f"evaluation.arbiter_model={outside}",
         "evaluation.arbiter_min_mass=0", "evaluation.samples=1", "training.learning_rate=0.05",
     )  # fmt: skip

@@ -27,19 +27,15 @@ BETAS = (0.05, 0.1, 0.3)
 SHORT = (*LITTLE_MEASURED, "pairs.k=1")  # and as many answers as always: what they cost is counted
 
 
-def summaries(sweep: Path) -> list[Summary]:
-    return [read_summary(sweep / str(job)) for job in range(3)]
-
-
 def assert_shared(results: list[Summary], store: Path) -> None:
     """Two iterations: the first is made once, the second by each job."""
     made = [[i.generated_tokens for i in result.iterations] for result in results]
     new = sum(i.generated_tokens_new for result in results for i in result.iterations)
     assert len({row[0] for row in made}) == 1
     assert new == made[0][0] + sum(row[1] for row in made)
-    assert new <= 2.1 / 3 * sum(sum(row) for row in made)
-    assert len(list((store / "candidates").glob("[!.]*"))) == 1 + 3
-    assert len(list((store / "adapter").glob("[!.]*"))) == 3 * 2
+    assert new <= 0.8 * sum(sum(row) for row in made)
+    assert len(list((store / "candidates").glob("[!.]*"))) == 1 + len(results)
+    assert len(list((store / "adapter").glob("[!.]*"))) == 2 * len(results)
 
 
 def test_a_sweep_makes_the_first_iteration_once(configure: Configure, tmp_path: Path) -> None:
@@ -54,11 +50,11 @@ def test_a_sweep_makes_the_first_iteration_once(configure: Configure, tmp_path: 
 
 
 def test_jobs_that_run_at_the_same_time_share_as_well(configure: Configure, tmp_path: Path) -> None:
-    """Nobody may write the first candidates before all three jobs ask for them."""
+    """Nobody may write the first candidates before both jobs ask for them."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="comes with the extra sweep")
     command = [
-        sys.executable, "-m", "iterdpo", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3",
-        "experiment=smoke", "iterations=2", *SHORT, f"training.beta={','.join(map(str, BETAS))}",
+        sys.executable, "-m", "iterdpo", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+        "experiment=smoke", "iterations=2", *SHORT, f"training.beta={BETAS[0]},{BETAS[1]}",
         "tracking=none", "engine.device=cpu", "engine.threads=1",
         f"store.root={tmp_path / 'store'}", f"hydra.sweep.dir={tmp_path / 'sweep'}",
     ]  # fmt: skip
@@ -69,11 +65,12 @@ def test_jobs_that_run_at_the_same_time_share_as_well(configure: Configure, tmp_
         with locked(tmp_path / "store" / LOCKS_DIR / f"candidates-{first.key}"):
             jobs = started.enter_context(subprocess.Popen(command, stdout=out, stderr=out))
             started.callback(jobs.kill)
-            while said.read_text().count("candidates: process") < 3 and jobs.poll() is None:
+            while said.read_text().count("candidates: process") < 2 and jobs.poll() is None:
                 time.sleep(0.2)
         assert jobs.wait() == 0, said.read_text()
-    assert said.read_text().count(f"candidates: process {os.getpid()} of ") == 3
-    assert_shared(summaries(tmp_path / "sweep"), tmp_path / "store")
+    assert said.read_text().count(f"candidates: process {os.getpid()} of ") == 2
+    results = [read_summary(tmp_path / "sweep" / str(job)) for job in range(2)]
+    assert_shared(results, tmp_path / "store")
 
 
 def test_a_job_that_fails_neither_stops_nor_poisons_the_others(tmp_path: Path) -> None:
