@@ -58,7 +58,7 @@ def own_model(configure: Configure, checkpoint_of: CheckpointOf, instructions: P
             "experiment=own_model",
             f"model.path={checkpoint_of(style)}",
             f"prompts.path={instructions}",
-            "prompts.per_iteration=6",
+            "prompts.per_iteration=3",
             "candidates.n=3",
             "candidates.max_tokens=12",
             "engine.transformers.batch_size=32",
@@ -87,7 +87,6 @@ def test_every_style_writes_judges_and_learns(
         "judge.score=expected",
         "judge.min_mass=0",
         "prompts.system=Answer in one word.",
-        "prompts.per_iteration=3",
         "candidates.n=6",
         "candidates.max_tokens=120",
         "training.max_length=null",
@@ -114,7 +113,7 @@ def test_unjudgeable_output_ends_in_counted_reasons(own_model: Configure, tmp_pa
         run.execute(own_model("llama", "judge.min_scored=0"), tmp_path / "run")
     message = str(caught.value)
     assert message.startswith("iteration 1: no preference pair was left (")
-    assert "6 unscored" in message
+    assert "3 unscored" in message
     assert "\n" not in message
     assert [model.name for model in read_summary(tmp_path / "run").models] == ["M0"]
 
@@ -125,9 +124,9 @@ def test_skip_goes_on_with_the_policy_as_it_was(own_model: Configure, tmp_path: 
     assert [made.training for made in result.iterations] == [None, None]
     assert len({model.fingerprint for model in result.models}) == 1
     dropped = result.iterations[0].pairs.dropped
-    assert dropped["unscored"] == 6
+    assert dropped["unscored"] == 3
     reasons = result.iterations[0].judgments.reasons
-    assert sum(reasons.values()) == 6 * 3
+    assert sum(reasons.values()) == 3 * 3
     assert set(reasons) <= {reason.value for reason in UnscoredReason}
 
 
@@ -205,7 +204,7 @@ def test_a_checkpoint_from_outside_compares_and_is_let_go(
 
     outside = checkpoint_of("qwen")
     config = own_model(
-        "llama", "judge.score=expected", "judge.min_mass=0", "prompts.per_iteration=3",
+        "llama", "judge.score=expected", "judge.min_mass=0",
         "candidates.n=6", "candidates.max_tokens=120", "training.max_length=null",
         "evaluation.arbiter=external", f"evaluation.arbiter_model={outside}",
         "evaluation.arbiter_min_mass=0", "evaluation.samples=1", "training.learning_rate=0.05",
