@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import torch
 
 Device = Literal["auto", "cpu", "cuda"]
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def device_of(name: Device) -> torch.device:

@@ -23,9 +23,10 @@ from pydantic import Field
 from iterdpo.config.types import Count
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, judgment
-from iterdpo.judging.own_model import Device, Dtype, batches_by_length, device_of, require_device
+from iterdpo.judging.own_model import Device, batches_by_length, device_of, require_device
 from iterdpo.judging.pairrm_layout import TOKENIZER_FILE, PairLayout
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
+from iterdpo.models.hardware import Dtype
 from iterdpo.models.loading import free_memory
 from iterdpo.models.padding import right_padded
 from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict

@@ -21,9 +21,10 @@ from typing import Annotated, Any, ClassVar
 from iterdpo.config.types import Count, Place
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, answers_of, judgment
-from iterdpo.judging.own_model import Device, Dtype, batches_by_length, device_of, require_device
+from iterdpo.judging.own_model import Device, batches_by_length, device_of, require_device
 from iterdpo.models.chat_template import Chat
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
+from iterdpo.models.hardware import Dtype
 from iterdpo.models.loading import free_memory
 from iterdpo.models.padding import right_padded
 from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict

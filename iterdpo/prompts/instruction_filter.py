@@ -33,7 +33,7 @@ _OPENING_EMPHASIS: Final = re.compile(r"(?P<mark>\*\*|__|\*)(?P<inside>[^*_\n]{1
 _QUOTES: Final = (('"', '"'), ("“", "”"), ("'", "'"), ("`", "`"))
 
 
-class DropReason(StrEnum):
+class FilterReason(StrEnum):
     """Why a written instruction was dropped, in the order in which reasons are tried."""
 
     CUT_OFF = "cut_off"
@@ -85,7 +85,7 @@ def request_text(examples: Sequence[str], asked: int) -> str:
     )
 
 
-def read_instructions(text: str, cut_off: bool) -> list[str | DropReason]:
+def read_instructions(text: str, cut_off: bool) -> list[str | FilterReason]:
     """Return the items of a numbered list, in order.
 
     An item begins at a line with the number after the last item's (the first may have any), so a
@@ -103,12 +103,12 @@ def read_instructions(text: str, cut_off: bool) -> list[str | DropReason]:
     if not begins:
         return []
     ends = [match.start() for match in begins[1:]] + [len(text)]
-    items: list[str | DropReason] = [
+    items: list[str | FilterReason] = [
         _cleaned(text[match.end() : end], match["mark"] if not match["close"] else "")
         for match, end in zip(begins, ends, strict=True)
     ]
     if cut_off:
-        items[-1] = DropReason.CUT_OFF
+        items[-1] = FilterReason.CUT_OFF
     return items
 
 
@@ -139,7 +139,7 @@ class InstructionFilter:
         for text in pool:
             self._remember(text)
 
-    def take(self, text: str) -> DropReason | None:
+    def take(self, text: str) -> FilterReason | None:
         """Return why ``text`` is dropped, or None when it is kept."""
         reason = self._reason(text)
         if reason is None:
@@ -150,21 +150,21 @@ class InstructionFilter:
         self._seen.add(folded(text))
         self._similar.add(text)
 
-    def _reason(self, text: str) -> DropReason | None:
+    def _reason(self, text: str) -> FilterReason | None:
         rules, words = self.rules, len(text.split())
         if words < rules.min_words:
-            return DropReason.TOO_SHORT
+            return FilterReason.TOO_SHORT
         if words > rules.max_words:
-            return DropReason.TOO_LONG
+            return FilterReason.TOO_LONG
         if self._keywords and self._keywords.search(text):
-            return DropReason.KEYWORD
+            return FilterReason.KEYWORD
         if text[0] in string.punctuation:
-            return DropReason.PUNCTUATION
+            return FilterReason.PUNCTUATION
         if rules.ascii_start and not text[0].isascii():
-            return DropReason.NON_ASCII
+            return FilterReason.NON_ASCII
         if folded(text) in self._seen:
-            return DropReason.DUPLICATE
-        return DropReason.SIMILAR if self._similar.similar(text) else None
+            return FilterReason.DUPLICATE
+        return FilterReason.SIMILAR if self._similar.similar(text) else None
 
 
 def _keyword_pattern(keywords: Sequence[str]) -> re.Pattern[str] | None:

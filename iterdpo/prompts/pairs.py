@@ -25,7 +25,7 @@ _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AnsweredPrompt:
     """One conversation that answers were given to, with every pair of them."""
 
     prompt: Prompt
@@ -88,7 +88,7 @@ class PairsPrompts(PromptSource):
         return {"pairs": self.label, "sha256": self.sha256}
 
     @cached_property
-    def asked(self) -> Mapping[str, Asked]:
+    def asked(self) -> Mapping[str, AnsweredPrompt]:
         """Every conversation of the loop by the id of its prompt.
 
         Raises:
@@ -106,7 +106,9 @@ class PairsPrompts(PromptSource):
                 "prompts.held_out_share"
             )
         found = (
-            Asked(prompt_of(messages, f"{self.label}, {rows[0].row}"), messages, tuple(rows))
+            AnsweredPrompt(
+                prompt_of(messages, f"{self.label}, {rows[0].row}"), messages, tuple(rows)
+            )
             for messages, rows in grouped.items()
         )
         return {item.prompt.id: item for item in found}

@@ -17,7 +17,7 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, stop_token_ids
 from iterdpo.models.loading import declared_stop_tokens, load_tokenizer
 from iterdpo.pairing.offline import CHOSEN, REJECTED, keep_offline_pairs
-from iterdpo.prompts.pairs import Asked, PairsPrompts
+from iterdpo.prompts.pairs import AnsweredPrompt, PairsPrompts
 from iterdpo.records import (
     OFFLINE,
     Candidate,
@@ -112,7 +112,7 @@ class ReadOfflineCandidates(RecordStage[Candidate]):
             "engine": dict(_NOTHING_SPENT),
         }
 
-    def _read(self, chat: Chat, stops: tuple[int, ...], asked: Asked) -> list[Candidate]:
+    def _read(self, chat: Chat, stops: tuple[int, ...], asked: AnsweredPrompt) -> list[Candidate]:
         prompt_ids = packed_ids(chat.encode(Request(self._with_system(asked.messages))))
         answers = [text for pair in asked.pairs for text in (pair.chosen, pair.rejected)]
         return [

@@ -14,7 +14,7 @@ from iterdpo.engines.usage import Meter
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
 from iterdpo.prompts.instruction_filter import (
-    DropReason,
+    FilterReason,
     InstructionFilter,
     read_instructions,
     request_text,
@@ -126,7 +126,7 @@ class SelfInstruct(RecordStage[Prompt]):
             "requests_too_long": taken.too_long,
             "requests_without_list": taken.without_list,
             "instructions": len(taken.kept) + taken.dropped.total(),
-            "dropped": {reason.value: taken.dropped[reason] for reason in DropReason},
+            "dropped": {reason.value: taken.dropped[reason] for reason in FilterReason},
             "surplus": len(taken.kept) - self.count,
             "engine": meter.metrics,
         }
@@ -188,7 +188,7 @@ class SelfInstruct(RecordStage[Prompt]):
             items = read_instructions(generation.text, generation.end is GenerationEnd.LENGTH)
             taken.without_list += not items and generation.end is not GenerationEnd.PROMPT_TOO_LONG
             for item in items:
-                reason = item if isinstance(item, DropReason) else taken.filter.take(item)
+                reason = item if isinstance(item, FilterReason) else taken.filter.take(item)
                 if reason is None:
                     place = f"iteration {iteration}, round {generation.round}"
                     place += f", request {generation.request}"
@@ -224,7 +224,7 @@ class _Taken:
     written: list[str]
     """Instructions that the policy wrote in earlier iterations and rounds."""
     kept: list[Prompt] = field(default_factory=list)
-    dropped: Counter[DropReason] = field(default_factory=Counter)
+    dropped: Counter[FilterReason] = field(default_factory=Counter)
     shown: int = 0
     """How many of ``kept`` are in ``written``."""
     rounds: int = 0

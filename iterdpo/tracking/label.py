@@ -24,7 +24,7 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 
 
 @dataclass(frozen=True)
-class Asked:
+class HydraOverrides:
     """What the user of a run asked for."""
 
     overrides: tuple[tuple[str, str], ...] = ()
@@ -35,7 +35,7 @@ class Asked:
     """The keys among ``overrides`` that differ between its jobs."""
 
     @classmethod
-    def read(cls, run_dir: Path) -> Asked:
+    def read(cls, run_dir: Path) -> HydraOverrides:
         """Read what Hydra wrote; nothing where it did not start the run."""
         from omegaconf import OmegaConf
 
@@ -63,7 +63,7 @@ def label_of(run_dir: Path, values: Mapping[str, Any]) -> RunLabel:
     the jobs of a sweep, or else from the shipped recipe in anything that may change a result. A
     directory that the user named is the name of its run.
     """
-    asked = Asked.read(run_dir)
+    asked = HydraOverrides.read(run_dir)
     own = run_dir.resolve().name
     if asked.sweep is not None:
         differing = [item for item in asked.overrides if item[0] in asked.swept]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iterdpo.prompts.instruction_filter import (
-    DropReason,
+    FilterReason,
     InstructionFilter,
     Rules,
     read_instructions,
@@ -21,7 +21,7 @@ RULES = Rules(
     ascii_start=True,
     max_similarity=0.7,
 )
-CUT = DropReason.CUT_OFF
+CUT = FilterReason.CUT_OFF
 
 
 def test_the_request_numbers_on_from_its_examples() -> None:
@@ -87,31 +87,31 @@ def test_a_plain_list_gives_back_what_was_put_in(sentences: list[str], first: in
     ("text", "reason"),
     [
         ("Name three fresh fish.", None),
-        ("Name a fish.", DropReason.TOO_SHORT),
-        ("", DropReason.TOO_SHORT),
-        ("word " * 13, DropReason.TOO_LONG),
-        ("Draw a GRAPH of this.", DropReason.KEYWORD),
+        ("Name a fish.", FilterReason.TOO_SHORT),
+        ("", FilterReason.TOO_SHORT),
+        ("word " * 13, FilterReason.TOO_LONG),
+        ("Draw a GRAPH of this.", FilterReason.KEYWORD),
         ("Write a short paragraph now.", None),
-        ("Tell me where to go\nto eat.", DropReason.KEYWORD),
-        ("Say why C++ is fast.", DropReason.KEYWORD),
-        ("- name three fresh fish.", DropReason.PUNCTUATION),
-        ("Étudie trois poissons frais.", DropReason.NON_ASCII),
-        ("the  POOL holds this text.", DropReason.DUPLICATE),
+        ("Tell me where to go\nto eat.", FilterReason.KEYWORD),
+        ("Say why C++ is fast.", FilterReason.KEYWORD),
+        ("- name three fresh fish.", FilterReason.PUNCTUATION),
+        ("Étudie trois poissons frais.", FilterReason.NON_ASCII),
+        ("the  POOL holds this text.", FilterReason.DUPLICATE),
         # 5 of 5 words against 6: 2 * 5 / 11 = 0.91. 4 of 6 against 6: 0.67.
-        ("Every pool holds this text.", DropReason.SIMILAR),
+        ("Every pool holds this text.", FilterReason.SIMILAR),
     ],
 )
-def test_every_filter(text: str, reason: DropReason | None) -> None:
+def test_every_filter(text: str, reason: FilterReason | None) -> None:
     pool = ["The pool holds this text.", "Nearly every pool holds this text."]
     assert InstructionFilter(RULES, pool).take(text) == reason
 
 
 def test_what_is_kept_is_in_the_pool_and_what_is_dropped_is_not() -> None:
     kept_by = InstructionFilter(RULES, [])
-    assert kept_by.take("Draw a graph of fish prices.") is DropReason.KEYWORD
+    assert kept_by.take("Draw a graph of fish prices.") is FilterReason.KEYWORD
     assert kept_by.take("Draw a table of fish prices.") is None
-    assert kept_by.take("Draw a table of fish prices.") is DropReason.DUPLICATE
-    assert kept_by.take("Draw a table of bird prices.") is DropReason.SIMILAR
+    assert kept_by.take("Draw a table of fish prices.") is FilterReason.DUPLICATE
+    assert kept_by.take("Draw a table of bird prices.") is FilterReason.SIMILAR
 
 
 def test_other_languages_where_they_are_wanted_and_no_keywords() -> None:
@@ -120,4 +120,4 @@ def test_other_languages_where_they_are_wanted_and_no_keywords() -> None:
     open_rules = replace(RULES, ascii_start=False, keywords=())
     assert InstructionFilter(open_rules, []).take("Étudie trois poissons frais.") is None
     assert InstructionFilter(open_rules, []).take("Plot a graph of this.") is None
-    assert InstructionFilter(RULES, []).take("Plot a graph of this.") is DropReason.KEYWORD
+    assert InstructionFilter(RULES, []).take("Plot a graph of this.") is FilterReason.KEYWORD
