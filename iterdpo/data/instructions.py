@@ -16,7 +16,15 @@ from iterdpo.conversation import Message
 from iterdpo.data.converting import convert
 from iterdpo.data.rows import Row
 from iterdpo.data.turns import UNREAD, messages_of, require_text_alone
-from iterdpo.data.values import RowError, column_names, excerpt, field_of, kind_of, text_of
+from iterdpo.data.values import (
+    RowError,
+    column_names,
+    excerpt,
+    field_of,
+    kind_of,
+    number_of,
+    text_of,
+)
 
 CONVERSATIONS: Final = ("messages", "conversations", "conversation")
 """Fields that hold a whole conversation, in the order in which they are looked for."""
@@ -185,21 +193,16 @@ class _Node:
     role: str
     text: str
     lang: object
-    rank: int | None
+    rank: float | None
     deleted: bool
     where: str
 
 
 def _node(row: Row) -> _Node:
     fields = row.fields
-    role, rank = field_of(fields, "role"), fields.get("rank")
+    role = field_of(fields, "role")
     if role not in ("prompter", "assistant"):
         raise RowError(f"role={excerpt(role)} is neither prompter nor assistant")
-    # pandas writes a column of whole numbers with gaps as floats, and a gap as NaN.
-    if isinstance(rank, float):
-        rank = int(rank) if rank == rank else None
-    if not isinstance(rank, int | None):
-        raise RowError(f"rank={excerpt(rank)} is {kind_of(rank)}, not a number")
     parent = field_of(fields, "parent_id")
     return _Node(
         id=text_of(field_of(fields, "message_id"), "message_id"),
@@ -207,7 +210,7 @@ def _node(row: Row) -> _Node:
         role="user" if role == "prompter" else "assistant",
         text=text_of(field_of(fields, "text"), "text"),
         lang=fields.get("lang"),
-        rank=rank,
+        rank=number_of(fields.get("rank"), "rank"),
         deleted=fields.get("deleted") is True,
         where=row.where,
     )

@@ -10,7 +10,6 @@ Read are the formats of TRL and of the datasets in use, told apart row by row:
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from iterdpo.data.turns import (
     require_text_alone,
     transcript_messages,
 )
-from iterdpo.data.values import RowError, excerpt, field_of, kind_of, text_of
+from iterdpo.data.values import RowError, excerpt, field_of, kind_of, number_of, text_of
 
 
 class PairDrop(StrEnum):
@@ -136,8 +135,8 @@ def _pair(row: Row, named: PairFields) -> OfflinePair | PairDrop:
         prompt=prompt,
         chosen=good[-1].content,
         rejected=bad[-1].content,
-        chosen_score=_score(row.fields, named.chosen_score),
-        rejected_score=_score(row.fields, named.rejected_score),
+        chosen_score=number_of(row.fields.get(named.chosen_score), named.chosen_score),
+        rejected_score=number_of(row.fields.get(named.rejected_score), named.rejected_score),
         row=row.where,
     )
 
@@ -182,20 +181,6 @@ def _conversation(value: object, name: str, opening: tuple[Message, ...]) -> tup
     # The whole conversation: the prompt beside it says the same or less.
     system = [message for message in opening if message.role == "system"]
     return turns if turns[0].role == "system" else (*system, *turns)
-
-
-def _score(fields: Mapping[str, object], name: str) -> float | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    try:
-        # CSV holds texts only.
-        score = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        score = math.nan
-    if not math.isfinite(score):
-        raise RowError(f"{name}={excerpt(value)} is no finite number")
-    return score
 
 
 def _drop_reason(pair: OfflinePair, min_margin: float) -> PairDrop | None:

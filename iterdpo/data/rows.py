@@ -1,4 +1,4 @@
-"""Reads the rows of a file: JSONL, JSON, CSV, Parquet or plain text, gzipped or not.
+"""Reads the rows of a file: JSONL, JSON, CSV, TSV, Parquet or plain text, gzipped or not.
 
 A row that cannot be read is returned with its problem, so that all of them can be reported
 together. Lines end at LF alone: other characters that some call line ends (U+2028, form feed) may
@@ -8,20 +8,29 @@ stand inside a text.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from iterdpo.data.content import (
+    MOST_UNPACKED,
+    TOO_LARGE,
+    UnreadableFileError,
+    decoded,
+    json_reason,
+    json_value,
+    unpacked,
+)
 from iterdpo.data.values import excerpt, kind_of
 from iterdpo.errors import UserError
 
 GZIP = ".gz"
+_BATCH_ROWS = 1024
+_ROW_BYTES = 100  # that a row costs at least, once it is Python's
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +41,6 @@ class Row:
     """Its place as a user finds it: ``line 12``, ``item 3``, ``row 7``, each from 1."""
     fields: Mapping[str, object] = field(default_factory=dict)
     problem: str = ""
-
-
-class UnreadableFileError(ValueError):
-    """The file as a whole is not what its suffix says. The text names the problem and advises."""
 
 
 def read_rows(raw: bytes, suffix: str, columns: Sequence[str]) -> Iterator[Row]:
@@ -51,10 +56,7 @@ def read_rows(raw: bytes, suffix: str, columns: Sequence[str]) -> Iterator[Row]:
         UnreadableFileError: when no row can be told from another.
     """
     if suffix.endswith(GZIP):
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UnreadableFileError(f"is not a gzip file ({error}): compress it again") from None
+        raw = unpacked(raw)
     return READERS[suffix.removesuffix(GZIP)](raw, columns)
 
 
@@ -89,18 +91,8 @@ def file_bytes(path: Path, key: str) -> bytes:
         raise UserError(f"{key}: cannot be read ({reason}): check it") from None
 
 
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise UnreadableFileError(
-            f"line {line} is not UTF-8 (byte 0x{raw[error.start]:02x}): save the file as UTF-8"
-        ) from None
-
-
 def _lines(raw: bytes) -> Iterator[tuple[str, str]]:
-    text = _text(raw)
+    text = decoded(raw)
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
         yield f"line {number}", line.removesuffix("\r")
 
@@ -116,22 +108,22 @@ def _read_jsonl(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield Row(where, problem=f"{where} is not valid JSON ({_reason(error)})")
+            value = json_value(line)
+        except ValueError as error:
+            yield Row(where, problem=f"{where} is not valid JSON ({json_reason(error)})")
         else:
             yield _object(where, value)
 
 
 def _read_json(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
     try:
-        values = json.loads(_text(raw))
+        values = json_value(decoded(raw))
     except UnreadableFileError:
         raise
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UnreadableFileError(
-            f"is not valid JSON ({_reason(error)}): correct it, or name it .jsonl if each line is "
-            "an object of its own"
+            f"is not valid JSON ({json_reason(error)}): correct it, or name it .jsonl if each line "
+            "is an object of its own"
         ) from None
     if not isinstance(values, list):
         raise UnreadableFileError(f"holds {kind_of(values)}, not a list: give a list of objects")
@@ -139,22 +131,16 @@ def _read_json(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
         yield _object(f"item {number}", value)
 
 
-def _read_csv(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(_text(raw), newline=""), strict=True)
+def _read_cells(raw: bytes, columns: Sequence[str], separator: str) -> Iterator[Row]:
+    text = decoded(raw)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     header: list[str] = []
-    while True:
-        where = f"line {reader.line_num + 1}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            # Where a quote is open, the next row's beginning cannot be told.
-            yield Row(where, problem=f"{where} is not valid CSV ({error})")
-            return
-        if cells is None:
-            return
-        if not cells:
-            continue
-        if not header:
+    with _cells_of_any_size(text):
+        table = list(_cells(reader))
+    for where, cells in table:
+        if isinstance(cells, str):
+            yield Row(where, problem=f"{where} is not valid CSV ({cells})")
+        elif not header:
             header = cells
             for column in columns:
                 if header.count(column) > 1:
@@ -162,9 +148,35 @@ def _read_csv(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
                     raise UnreadableFileError(f"{said}: rename one")
         elif len(cells) != len(header):
             problem = f"{where} has {len(cells)} columns where the header names {len(header)}"
-            yield Row(where, problem=f"{problem} (quote cells that hold commas)")
+            yield Row(where, problem=f"{problem} (quote cells that hold separators)")
         else:
             yield Row(where, dict(zip(header, cells, strict=True)))
+
+
+def _cells(reader: Any) -> Iterator[tuple[str, list[str] | str]]:
+    """Yield the place of each row and its cells, or what is wrong with it."""
+    while True:
+        where = f"line {reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            # Where a quote is open, the next row's beginning cannot be told.
+            yield where, str(error)
+            return
+        if cells is None:
+            return
+        if cells:
+            yield where, cells
+
+
+@contextmanager
+def _cells_of_any_size(text: str) -> Iterator[None]:
+    """Let one cell hold all of the text; Python limits cells, and for the whole process."""
+    before = csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _read_parquet(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
@@ -176,19 +188,35 @@ def _read_parquet(raw: bytes, columns: Sequence[str]) -> Iterator[Row]:
         names = file.schema_arrow.names
         there = [name for name in dict.fromkeys(columns) if name in names]
         # Without any of them, one other suffices to report each row.
-        batches = [batch.to_pylist() for batch in file.iter_batches(columns=there or names[:1])]
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise UnreadableFileError(f"is not a Parquet file ({reason}): write it again") from None
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=there or names[:1])
+        rows = list(_rows_of_batches(batches))
+    except UnreadableFileError:
+        raise
+    # A damaged file ends in whatever its bytes happen to say.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UnreadableFileError(
+            f"is not a Parquet file, or is a damaged one ({reason}): write it again"
+        ) from None
     absent = dict.fromkeys(name for name in names if name not in there)
-    for number, values in enumerate(chain.from_iterable(batches), start=1):
+    for number, values in enumerate(rows, start=1):
         yield Row(f"row {number}", absent | values)
+
+
+def _rows_of_batches(batches: Iterator[Any]) -> Iterator[dict[str, object]]:
+    size = 0
+    for batch in batches:
+        size += batch.nbytes + batch.num_rows * _ROW_BYTES
+        if size > MOST_UNPACKED:
+            raise UnreadableFileError(f"{TOO_LARGE}: give it in parts")
+        yield from batch.to_pylist()
 
 
 READERS: Mapping[str, Callable[[bytes, Sequence[str]], Iterator[Row]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
-    ".csv": _read_csv,
+    ".csv": partial(_read_cells, separator=","),
+    ".tsv": partial(_read_cells, separator="\t"),
     ".parquet": _read_parquet,
     ".txt": _read_text,
 }
@@ -198,10 +226,3 @@ def _object(where: str, value: Any) -> Row:
     if isinstance(value, dict):
         return Row(where, value)
     return Row(where, problem=f"{where} is {kind_of(value)}, not an object: {excerpt(value)}")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        return f"{error.msg.removesuffix(' at')}, {line}column {error.colno}"
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

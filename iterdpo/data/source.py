@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iterdpo.data.rows import Row, UnreadableFileError, file_bytes, read_rows, suffix_of
+from iterdpo.data.content import UnreadableFileError
+from iterdpo.data.rows import Row, file_bytes, read_rows, suffix_of
 from iterdpo.errors import UserError
 
 if TYPE_CHECKING:

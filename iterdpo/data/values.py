@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 NAMED = 5  # broken rows that an error names; the others are counted
@@ -29,8 +30,9 @@ def kind_of(value: object) -> str:
 
 
 def column_names(names: Sequence[str]) -> str:
-    """Return the names that a message lists."""
-    return ", ".join(names[:COLUMNS]) or "none"
+    """Return the names that a message lists, each on the message's line."""
+    shown = (name if name.isprintable() else excerpt(name) for name in names[:COLUMNS])
+    return ", ".join(shown) or "none"
 
 
 def field_of(fields: Mapping[str, object], name: str) -> object:
@@ -58,6 +60,24 @@ def text_of(value: object, name: str) -> str:
         unit = f"U+{ord(value[error.start]):04X}"
         raise RowError(f"{name} holds half of a surrogate pair ({unit})") from None
     return value
+
+
+def number_of(value: object, name: str) -> float | None:
+    """Return a number, or None where it is missing: null, NaN or an empty cell, by the format.
+
+    Raises:
+        RowError: it is something else, or infinite.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        # CSV holds texts only.
+        number = math.inf if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.inf
+    if math.isinf(number):
+        raise RowError(f"{name}={excerpt(value)} is no finite number")
+    return None if math.isnan(number) else number
 
 
 def report(key: str, problems: Sequence[str], rows: int) -> str:

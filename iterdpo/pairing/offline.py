@@ -26,7 +26,7 @@ class PairsDataset:
     """
 
     path: str
-    """A file (JSONL, JSON, CSV or Parquet), a directory or a hub id."""
+    """A file (JSONL, JSON, CSV, TSV or Parquet), a directory or a hub id."""
     subset: str | None
     """The dataset's configuration, where it has several."""
     split: str

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from iterdpo.data.content import UnreadableFileError
 from iterdpo.data.converting import convert, require_fields
-from iterdpo.data.rows import Row, UnreadableFileError, file_bytes, read_rows, suffix_of
+from iterdpo.data.rows import Row, file_bytes, read_rows, suffix_of
 from iterdpo.data.values import RowError, excerpt, field_of, text_of
 from iterdpo.errors import UserError
 from iterdpo.prompts.mapping import reference_of
@@ -18,7 +19,7 @@ from iterdpo.settings import CountsElsewhere
 
 @dataclass(frozen=True, kw_only=True)
 class FilePrompts(PromptPool):
-    """Prompts from a JSONL, JSON (a list of objects), CSV, Parquet or text file (one a line).
+    """Prompts from a JSONL, JSON (a list of objects), CSV, TSV, Parquet or text file (one a line).
 
     A prompt reaches the model exactly as it stands in the file: white space around it and
     characters inside it are kept. Blank lines are skipped. Equal texts are kept once.

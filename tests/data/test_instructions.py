@@ -144,6 +144,12 @@ def test_oasst_in_all_languages_and_broken() -> None:
         read_oasst(rows(message("q", None, "a", role="user")), key="k")
 
 
+@pytest.mark.parametrize("rank", [float("inf"), 10**400, True, "first"])
+def test_a_rank_is_a_number(rank: object) -> None:
+    with pytest.raises(UserError, match=r"line 1: rank=.* is no finite number"):
+        read_oasst(rows(message("q", None, "Ask?", rank)), key="k")
+
+
 def test_rankings_of_ones_own() -> None:
     given = rows({"prompt": "Name a fish.", "responses": ["Trout.", "Whale."]})
     assert read_ranked(given, key="k") == [

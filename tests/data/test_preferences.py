@@ -192,7 +192,14 @@ def test_every_broken_row_is_named_with_its_value() -> None:
         assert part in said
 
 
-@pytest.mark.parametrize("score", [True, float("nan"), float("inf"), [1]])
+@pytest.mark.parametrize("missing", [None, float("nan"), "", " ", "nan"])
+def test_a_missing_score_is_the_same_in_every_format(missing: object) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b", "score_rejected": 7}
+    made = pair(row | {"score_chosen": missing})
+    assert (made.chosen_score, made.rejected_score) == (None, 7.0)
+
+
+@pytest.mark.parametrize("score", [True, float("inf"), "inf", 10**400, "high", [1]])
 def test_a_score_is_a_finite_number(score: object) -> None:
     row = {"prompt": "p", "chosen": "a", "rejected": "b", "score_rejected": score}
     assert "score_rejected=" in refusal(row)

@@ -214,10 +214,16 @@ def test_a_wrong_field_lists_the_fields_there_are(tmp_path: Path, suffix: str) -
     )
 
 
+def test_a_fields_name_stays_on_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_bytes(b'"a\nb",c\n1,2\n')
+    assert 'it has "a\\nb", c: name' in refusal(file)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("p.yaml", b"- a", "must end in one of .jsonl, .json, .csv, .parquet, .txt"),
+        ("p.yaml", b"- a", "must end in one of .jsonl, .json, .csv, .tsv, .parquet, .txt"),
         ("p.jsonl", b"", "holds no prompt"),
         ("p.txt", b" \n\n", "holds no prompt"),
         ("p.csv", b"prompt\n", "holds no prompt"),
