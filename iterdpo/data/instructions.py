@@ -15,7 +15,13 @@ from typing import Final, Literal
 from iterdpo.conversation import Message
 from iterdpo.data.converting import convert
 from iterdpo.data.rows import Row
-from iterdpo.data.turns import UNREAD, messages_of, require_text_alone
+from iterdpo.data.turns import (
+    UNREAD,
+    bare_text,
+    messages_of,
+    require_text_alone,
+    warn_of_templates,
+)
 from iterdpo.data.values import (
     RowError,
     column_names,
@@ -73,7 +79,9 @@ def read_demonstrations(
     Raises:
         UserError: rows are broken or hold no answer; how many, and the first few.
     """
-    return convert(rows, lambda row: _demonstration(row, turn), key)
+    read = convert(rows, lambda row: _demonstration(row, turn), key)
+    warn_of_templates([item.prompt[0].content for item in read], key)
+    return read
 
 
 def _demonstration(row: Row, turn: str) -> Demonstration:
@@ -91,7 +99,7 @@ def _demonstration(row: Row, turn: str) -> Demonstration:
     if not isinstance(fields[question], str) and isinstance(fields[question], Sequence):
         prompt = (*head, *messages_of(fields[question], question))
     else:
-        parts = [text_of(fields[question], question), _optional(fields, "input")]
+        parts = [bare_text(fields[question], question), _optional(fields, "input")]
         prompt = (*head, Message("user", "\n\n".join(part for part in parts if part.strip())))
     value = fields[answer]
     if not isinstance(value, str) and isinstance(value, Sequence):
@@ -99,7 +107,7 @@ def _demonstration(row: Row, turn: str) -> Demonstration:
         if [item.role for item in turns] != ["assistant"]:
             raise RowError(f"{answer} must hold one turn of the assistant")
         value = turns[0].content
-    return _checked(Demonstration(prompt, text_of(value, answer), row.where), answer)
+    return _checked(Demonstration(prompt, bare_text(value, answer), row.where), answer)
 
 
 def _of_conversation(

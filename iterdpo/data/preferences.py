@@ -19,11 +19,15 @@ from iterdpo.conversation import Message
 from iterdpo.data.converting import convert
 from iterdpo.data.rows import Row
 from iterdpo.data.turns import (
+    INPUT,
     UNREAD,
+    bare_text,
+    input_of,
     is_transcript,
     messages_of,
     require_text_alone,
     transcript_messages,
+    warn_of_templates,
 )
 from iterdpo.data.values import RowError, excerpt, field_of, kind_of, number_of, text_of
 
@@ -84,7 +88,7 @@ class PairFields:
         """Every field that is looked at."""
         return (
             self.chosen, self.rejected, self.prompt, self.system, self.chosen_score,
-            self.rejected_score, *UNREAD,
+            self.rejected_score, INPUT, *UNREAD,
         )  # fmt: skip
 
 
@@ -117,6 +121,7 @@ def read_pairs(
             dropped[reason] += 1
         elif isinstance(item, OfflinePair):
             kept.append(item)
+    warn_of_templates([pair.prompt[0].content for pair in kept], key)
     return OfflinePairs(tuple(kept), {reason: dropped[reason] for reason in PairDrop})
 
 
@@ -146,9 +151,13 @@ def _opening(fields: Mapping[str, object], named: PairFields) -> tuple[Message, 
     prompt, system = fields.get(named.prompt), fields.get(named.system)
     messages: tuple[Message, ...] = ()
     if isinstance(prompt, str):
-        text = text_of(prompt, named.prompt)
+        text = bare_text(prompt, named.prompt)
         spoken = is_transcript(text)
-        messages = transcript_messages(text, named.prompt) if spoken else (Message("user", text),)
+        if spoken:
+            messages = transcript_messages(text, named.prompt)
+        else:
+            parts = (text, input_of(fields, named.prompt))
+            messages = (Message("user", "\n\n".join(part for part in parts if part.strip())),)
         # A transcript's prompt ends where the assistant is to speak: "Assistant:" and no more.
         if spoken and messages[-1] == Message("assistant", ""):
             messages = messages[:-1]
@@ -162,7 +171,7 @@ def _opening(fields: Mapping[str, object], named: PairFields) -> tuple[Message, 
 def _conversation(value: object, name: str, opening: tuple[Message, ...]) -> tuple[Message, ...]:
     """Return an answer with all that it answers, the answer last."""
     if isinstance(value, str):
-        text = text_of(value, name)
+        text = bare_text(value, name)
         if not any(message.role == "user" for message in opening):
             if not is_transcript(text):
                 raise RowError(

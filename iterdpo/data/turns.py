@@ -7,12 +7,15 @@ Read are: lists of ``{"role", "content"}`` (TRL, UltraFeedback-binarized) and ``
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from iterdpo.conversation import Message
 from iterdpo.data.values import RowError, excerpt, kind_of, text_of
+
+log = logging.getLogger(__name__)
 
 ROLES: Final[Mapping[str, str]] = {
     "system": "system",
@@ -24,6 +27,19 @@ ROLES: Final[Mapping[str, str]] = {
 UNREAD: Final = ("tools", "images", "image", "chat_template_kwargs")
 """Fields by which TRL's datasets change a prompt, and which are not read."""
 
+_THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking")
+"""Fields of a turn that hold what was thought before it was said, and which are not read."""
+
+INSTRUCTION, INPUT = "instruction", "input"
+"""Alpaca's fields: what is asked, and what it is asked of, where there is something."""
+
+_TURNS_AS_TEXT: Final = re.compile(
+    r"""\s*\[\s*\{\s*(['"])(?:role|content|from|value)\1\s*:.*\}\s*\]\s*""", re.DOTALL
+)
+_TEMPLATED: Final = re.compile(
+    r"\s*(?:(?:<s>|<bos>)\s*)?(?:<[|｜][^<>|｜\s]+[|｜]>|<start_of_turn>|\[INST\])"
+)
+"""How chat templates of the well-known families open their first turn."""
 _SPEAKER: Final = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
@@ -61,11 +77,60 @@ def require_text_alone(fields: Mapping[str, object]) -> None:
             )
 
 
+def bare_text(value: object, name: str) -> str:
+    """Return the text of a field that may hold a list of turns as well.
+
+    Raises:
+        RowError: it is no text, or spells out a list of turns, as a table of texts (CSV) keeps one.
+    """
+    text = text_of(value, name)
+    if _TURNS_AS_TEXT.fullmatch(text):
+        raise RowError(
+            f"{name}={excerpt(text)} is a list of turns that was written down as a text (write "
+            "JSONL or Parquet, which hold lists)"
+        )
+    return text
+
+
+def input_of(fields: Mapping[str, object], question: str) -> str:
+    """Return what a row's question is asked of in Alpaca's form; empty where there is nothing.
+
+    Args:
+        fields: the row.
+        question: the field of the question.
+
+    Raises:
+        RowError: it is no text.
+    """
+    value = fields.get(INPUT) if question == INSTRUCTION else None
+    return "" if value is None else text_of(value, INPUT)
+
+
+def warn_of_templates(openings: Collection[str], said: str) -> None:
+    """Say how many conversations are in a chat template already: they would be put into it again.
+
+    Args:
+        openings: the first text of each.
+        said: the setting and its value, or what else holds them, for the message.
+    """
+    found = [text for text in openings if _TEMPLATED.match(text)]
+    if found:
+        log.warning(
+            "%s: %d of %d prompts are written in a chat template, such as %s; the model's own is "
+            "put around them and their tokens are read as plain text: give the bare texts, or "
+            "lists of messages",
+            said, len(found), len(openings), excerpt(found[0]),
+        )  # fmt: skip
+
+
 def _message(turn: object, name: str) -> Message:
     if not isinstance(turn, Mapping):
         raise RowError(f"{name} is {kind_of(turn)}, not an object with role and content")
     if turn.get("tool_calls"):
         raise RowError(f"{name} calls tools, and only texts are read")
+    for thought in _THOUGHTS:
+        if turn.get(thought):
+            raise RowError(f"{name} holds {thought}, which is not read: write it into the content")
     said = turn.get("role", turn.get("from"))
     role = ROLES.get(said.lower()) if isinstance(said, str) else None
     if role is None:

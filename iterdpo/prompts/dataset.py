@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from iterdpo.data.converting import convert, require_fields
 from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
+from iterdpo.data.turns import INPUT
 from iterdpo.errors import UserError
 from iterdpo.prompts.mapping import PromptMapping, SkipReason, reference_of
 from iterdpo.prompts.pool import BY_CONTENT, HeldOutShare, PromptPool
@@ -79,9 +80,8 @@ def read_dataset(
         "prompts.dataset.where": tuple(mapping.where),
         "prompts.reference": (reference,) if reference else (),
     }
-    rows = read_source(
-        source, list(dict.fromkeys(name for names in named.values() for name in names))
-    )
+    columns = [name for names in named.values() for name in names]
+    rows = read_source(source, list(dict.fromkeys([*columns, INPUT])))
     for key, names in named.items():
         require_fields(rows, names, key, path)
 

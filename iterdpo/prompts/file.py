@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar
 from iterdpo.data.content import UnreadableFileError
 from iterdpo.data.converting import convert, require_fields
 from iterdpo.data.rows import Row, file_bytes, read_rows, suffix_of
-from iterdpo.data.values import RowError, excerpt, field_of, text_of
+from iterdpo.data.turns import INPUT, bare_text
+from iterdpo.data.values import RowError, excerpt, field_of
 from iterdpo.errors import UserError
-from iterdpo.prompts.mapping import reference_of
+from iterdpo.prompts.mapping import reference_of, require_no_input
 from iterdpo.prompts.pool import BY_CONTENT, HeldOutShare, PromptPool
 from iterdpo.records import Prompt
 from iterdpo.settings import CountsElsewhere
@@ -74,7 +75,7 @@ def read_file(path: str, field: str, reference: str | None = None) -> list[Promp
     file, key = Path(path).expanduser(), f"prompts.path={path}"
     raw, suffix = file_bytes(file, key), suffix_of(file)
     assert suffix is not None
-    columns = [field, *([reference] if reference else [])]
+    columns = [field, *([reference] if reference else []), INPUT]
     try:
         rows = list(read_rows(raw, suffix, columns))
     except UnreadableFileError as error:
@@ -84,7 +85,10 @@ def read_file(path: str, field: str, reference: str | None = None) -> list[Promp
         require_fields(rows, [reference], "prompts.reference", path, "a right answer")
 
     def prompt(row: Row) -> Prompt:
-        value = text_of(field_of(row.fields, field), field)
+        value = bare_text(field_of(row.fields, field), field)
+        require_no_input(
+            row.fields, field, "prompts=dataset reads it with prompts.dataset.join=[input]"
+        )
         if not value.strip():
             raise RowError(f"{field}={excerpt(value)} is empty")
         right = reference_of(row.fields, reference)

@@ -8,8 +8,15 @@ from enum import StrEnum
 from typing import Literal
 
 from iterdpo.config.types import Count, checked
-from iterdpo.data.turns import first_user_text, messages_of, transcript_messages
-from iterdpo.data.values import field_of, text_of
+from iterdpo.data.turns import (
+    INPUT,
+    bare_text,
+    first_user_text,
+    input_of,
+    messages_of,
+    transcript_messages,
+)
+from iterdpo.data.values import RowError, excerpt, field_of, text_of
 
 Scalar = str | int | float | bool | None
 Form = Literal["text", "turns", "transcript"]
@@ -63,6 +70,8 @@ class PromptMapping:
         for name, allowed in self.where.items():
             if not _among(field_of(fields, name), allowed):
                 return SkipReason.FILTERED
+        if INPUT not in self.join:
+            require_no_input(fields, field, "name it in prompts.dataset.join")
         parts = [self._opening(field_of(fields, field), field)]
         for name in self.join:
             value = field_of(fields, name)
@@ -77,10 +86,20 @@ class PromptMapping:
     def _opening(self, value: object, field: str) -> str:
         if self.form == "turns":
             return first_user_text(messages_of(value, field), field)
-        text = text_of(value, field)
+        text = bare_text(value, field)
         if self.form == "transcript":
             return first_user_text(transcript_messages(text, field), field)
         return text
+
+
+def require_no_input(fields: Mapping[str, object], field: str, remedy: str) -> None:
+    """Refuse a row of Alpaca's form whose question alone would be asked.
+
+    Raises:
+        RowError: it has an input.
+    """
+    if (lost := input_of(fields, field)).strip():
+        raise RowError(f"{INPUT}={excerpt(lost)} would be lost: {remedy}")
 
 
 def reference_of(fields: Mapping[str, object], field: str | None) -> str | None:

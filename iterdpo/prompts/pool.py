@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from iterdpo.data.turns import warn_of_templates
 from iterdpo.data.values import excerpt, kind_of
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import PromptSource, folded
@@ -100,6 +101,7 @@ class PromptPool(PromptSource):
             raise UserError(f"prompts: {self.label} gives no prompt")
         if repeated := len(given) - len(found):
             log.warning("prompts: %d of %s repeat another and count once", repeated, self.label)
+        warn_of_templates([prompt.text for prompt in given], f"prompts: {self.label}")
         return tuple(found.values())
 
     def _given(self) -> Iterator[Prompt]:

@@ -162,3 +162,14 @@ def test_rankings_of_ones_own() -> None:
     for broken in refused:
         with pytest.raises(UserError, match="line 1"):
             read_ranked(rows(broken), key="k")
+
+
+def test_turns_that_a_table_of_texts_keeps_are_refused_and_templates_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = "<|im_start|>user\nName a fish.<|im_end|>"
+    read_demonstrations(rows({"prompt": asked, "completion": "Trout."}), key="sft.path=FILE")
+    assert "sft.path=FILE: 1 of 1 prompts are written in a chat template" in caplog.text
+    spelled = str([{"role": "assistant", "content": "Trout."}])
+    with pytest.raises(UserError, match=r"line 1: completion=.* is a list of turns"):
+        read_demonstrations(rows({"prompt": "Name a fish.", "completion": spelled}), key="k")

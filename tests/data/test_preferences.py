@@ -67,6 +67,11 @@ def refusal(*rows: Mapping[str, object]) -> str:
           "rejected": "\n\nHuman: Name a fish.\n\nAssistant: Whale."}, PROMPT),
         ({"prompt": "\n\nHuman: Name a fish.\n\nAssistant:", "chosen": "Trout.",
           "rejected": "Whale."}, PROMPT),
+        # Alpaca: what is asked, and of what.
+        ({"instruction": "Name", "input": "a fish.", "chosen": "Trout.", "rejected": "Whale."},
+         (Message("user", "Name\n\na fish."),)),
+        ({"instruction": "Name a fish.", "input": "", "chosen": "Trout.", "rejected": "Whale."},
+         PROMPT),
         # A system message in a field of its own.
         ({"system": "Be brief.", "prompt": "Name a fish.", "chosen": "Trout.",
           "rejected": "Whale."}, BRIEF),
@@ -78,7 +83,9 @@ def refusal(*rows: Mapping[str, object]) -> str:
 def test_every_format_gives_the_same_pair(
     row: dict[str, object], prompt: tuple[Message, ...]
 ) -> None:
-    assert pair(row) == OfflinePair(prompt, "Trout.", "Whale.", None, None, "line 1")
+    fields = PairFields(prompt="instruction" if "instruction" in row else "prompt")
+    (made,) = read(row, fields=fields).kept
+    assert made == OfflinePair(prompt, "Trout.", "Whale.", None, None, "line 1")
 
 
 def test_a_prompt_of_many_turns() -> None:
@@ -117,6 +124,35 @@ def test_a_prompt_that_is_more_than_its_texts_is_refused(field: str, value: obje
     calling = {**GOOD, "tool_calls": [{"function": {"name": "sonar"}}]}
     assert "chosen, turn 1 calls tools" in refusal(row | {"chosen": [calling]})
     assert pair(row | {"chosen": [{**GOOD, "tool_calls": None}]}) == pair(row)
+
+
+def test_an_input_beside_another_question_is_not_alpacas() -> None:
+    row = {"prompt": "Name a fish.", "input": "id 7", "chosen": "Trout.", "rejected": "Whale."}
+    assert pair(row).prompt == PROMPT
+
+
+def test_an_input_is_read_of_every_kind_of_file(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.parquet"
+    row = {"instruction": "Name", "input": "a fish.", "chosen": "a", "rejected": "b"}
+    pq.write_table(pa.Table.from_pylist([row]), file)
+    fields = PairFields(prompt="instruction")
+    rows = read_source(RowSource(path=str(file), key="preferences.path"), fields.columns)
+    (made,) = read_pairs(rows, fields, key="k").kept
+    assert made.prompt == (Message("user", "Name\n\na fish."),)
+
+
+@pytest.mark.parametrize("field", ["prompt", "chosen", "rejected"])
+def test_turns_that_a_table_of_texts_keeps_are_refused_by_row(field: str) -> None:
+    row: dict[str, object] = {"prompt": "Name a fish.", "chosen": "Trout.", "rejected": "Whale."}
+    said = refusal(row, row | {field: str([USER, GOOD])})
+    assert said.startswith(f"preferences.path=FILE: line 2: {field}=\"[{{'role': 'user'")
+    assert "is a list of turns that was written down as a text" in said
+
+
+def test_prompts_in_a_template_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    row: dict[str, object] = {"prompt": "Name a fish.", "chosen": "Trout.", "rejected": "Whale."}
+    read(row, row | {"prompt": "<|im_start|>user\nName a fish.<|im_end|>"})
+    assert "preferences.path=FILE: 1 of 2 prompts are written in a chat template" in caplog.text
 
 
 def test_fields_that_would_change_a_prompt_are_read_of_every_kind_of_file(tmp_path: Path) -> None:

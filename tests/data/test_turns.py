@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iterdpo.conversation import Message
-from iterdpo.data.turns import first_user_text, is_transcript, messages_of, transcript_messages
+from iterdpo.data.turns import (
+    bare_text,
+    first_user_text,
+    is_transcript,
+    messages_of,
+    transcript_messages,
+    warn_of_templates,
+)
 from iterdpo.data.values import RowError
 
 TALK = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Why?"))
@@ -35,13 +42,59 @@ def test_forms_of_a_list(value: object) -> None:
         ([{"role": "critic", "content": "a"}], 'messages, turn 1: role="critic" is none of system'),
         ([{"content": "a"}], "messages, turn 1: role=null is none of"),
         ([{"role": "user"}], "messages, turn 1=null is null, not a text"),
+        ([{"role": "assistant", "content": "a", "reasoning_content": "hm"}],
+         "messages, turn 1 holds reasoning_content, which is not read: write it into the content"),
+        ([{"from": "gpt", "value": "a", "thinking": "hm"}], "messages, turn 1 holds thinking"),
         ([{"role": "user", "content": "\ud83d"}], "half of a surrogate pair (U+D83D)"),
     ],
-)
+)  # fmt: skip
 def test_broken_turns(value: object, said: str) -> None:
     with pytest.raises(RowError) as error:
         messages_of(value, "messages")
     assert said in str(error.value)
+
+
+def test_a_turn_without_a_thought_is_read_whatever_its_fields() -> None:
+    turn = {"role": "user", "content": "Hi", "reasoning_content": None, "thinking": ""}
+    assert messages_of([turn], "messages") == TALK[:1]
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("between", [", ", "\n "])  # as Python and as numpy write lists
+def test_a_list_of_turns_that_was_written_down_as_a_text_is_none(quote: str, between: str) -> None:
+    turns = [{"content": "Hi", "role": "user"}, {"role": "assistant", "content": "Hello"}]
+    spelled = f"[{between.join(map(repr, turns))}]".replace("'", quote)
+    with pytest.raises(RowError, match=r"^chosen=.* is a list of turns that was written down"):
+        bare_text(spelled, "chosen")
+
+
+@pytest.mark.parametrize(
+    "text", ["[{'role': 'user'}] is JSON?", "[1, 2]", "[{}]", '{"role": "user"}', "[role]"]
+)
+def test_a_text_that_shows_code_is_a_text(text: str) -> None:
+    assert bare_text(text, "chosen") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+        "<s><|im_start|>user\nHi",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi",
+        "<bos><start_of_turn>user\nHi",
+        "<s>[INST] Hi [/INST]",
+        "<｜begin▁of▁sentence｜><｜User｜>Hi",
+    ],
+)
+def test_conversations_in_a_template_are_counted(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_templates([text, "Hi", "<div>Hi</div>", "What is <|im_start|>?"], "prompts.path=FILE")
+    (said,) = caplog.messages
+    assert said.startswith("prompts.path=FILE: 1 of 4 prompts are written in a chat template, such")
+    caplog.clear()
+    warn_of_templates(["Hi", "<s>", "[INSTALL]"], "prompts.path=FILE")
+    assert not caplog.messages
 
 
 def test_a_transcript() -> None:

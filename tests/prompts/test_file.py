@@ -214,6 +214,25 @@ def test_a_wrong_field_lists_the_fields_there_are(tmp_path: Path, suffix: str) -
     )
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_an_input_that_would_be_lost_is_refused_by_row(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"p{suffix}"
+    rows = [{"instruction": "Sort.", "input": text} for text in ("", "b, a")]
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = refusal(file, field="instruction")
+    assert '2: input="b, a" would be lost: prompts=dataset reads it with' in said
+
+
+def test_prompts_in_a_template_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert file_prompts(write(tmp_path / "p.txt", [*PLAIN, "<s>[INST] Hi [/INST]"])).everything
+    assert "prompts: p.txt: 1 of 201 prompts are written in a chat template" in caplog.text
+
+
 def test_a_fields_name_stays_on_the_line(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_bytes(b'"a\nb",c\n1,2\n')

@@ -29,6 +29,15 @@ def test_joined_fields(fields: dict[str, object], prompt: str) -> None:
     assert prompt_mapping(join=("input",)).prompt(fields, "instruction") == prompt
 
 
+def test_an_input_that_nobody_joins_is_refused() -> None:
+    row = {"instruction": "Sort.", "input": "b, a", "q": "Sort."}
+    with pytest.raises(RowError, match=r'^input="b, a" would be lost: name it in prompts\.dataset'):
+        prompt_mapping().prompt(row, "instruction")
+    assert prompt_mapping().prompt(row, "q") == "Sort."
+    filtered = prompt_mapping(where={"input": ""}).prompt(row, "instruction")
+    assert filtered is SkipReason.FILTERED
+
+
 @pytest.mark.parametrize(
     ("form", "value"),
     [
