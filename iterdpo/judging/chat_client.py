@@ -5,60 +5,37 @@ limits, overload, timeouts, cut connections and answers that are no JSON are tri
 time and at random moments, and never before a server's own ``Retry-After``. What does not pass (a
 wrong key, a model that is not there, a request that the server refuses) is a ``UserError`` of one
 line. The key goes into one header and nowhere else: no message of this module holds it.
+
+Servers refuse a question (too long, moderated) in the statuses and often in the words in which they
+refuse a setting or a key. Where the words do not tell, a short and harmless question with the same
+settings does: who answers that refused the question alone.
 """
 
 from __future__ import annotations
 
 import random
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from iterdpo.config.types import Count, Positive
 from iterdpo.config.urls import may_hold_secret, names_server
 from iterdpo.errors import UserError
+from iterdpo.judging.chat_answers import Refusal, Reply, Trouble, read
+from iterdpo.judging.http_client import BrokenAnswerError, HttpClient
 from iterdpo.judging.pacing import Pace, longest_wait, retry_after
 from iterdpo.settings import Keyless
 
-if TYPE_CHECKING:
-    import httpx2
-
-PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""Statuses of troubles that may be over soon."""
 LONGEST_ASKED: Final = 600.0
 """Seconds; a server that asks for a longer wait than this is given up on."""
 # Capital letters alone, as is the custom: many a key would pass for a name otherwise.
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
-_TOO_LONG: Final = re.compile(
-    r"maximum context length|context[_ ]length[_ ]exceeded|context window|prompt is too long",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a model answered, and what it cost in tokens."""
-
-    text: str
-    outcome: Literal["stop", "length", "refused", "too_long"]
-    """``length``: cut off at the token limit. ``refused``: the model or a filter declined, and
-    ``text`` says how. ``too_long``: the question does not fit the model's context."""
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why a try failed, where another may not."""
-
-    said: str
-    wait: float | None = None
-    """Seconds that the server asks for."""
+_HARMLESS: Final = ({"role": "user", "content": "Answer with one word: yes."},)
+_Messages = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +50,7 @@ class ClientSettings:
     """Name of the environment variable that holds the key; null for a server that asks for none.
     The key itself is written nowhere, and only this name is ever shown."""
     timeout_seconds: Annotated[Positive, Keyless("when to try again")]
+    """For a whole answer, from the request on."""
     retries: Annotated[int, Field(ge=0), Keyless("stops a run, changes none")]
     """Further tries after overload, rate limits, timeouts and broken answers."""
     requests_per_minute: Annotated[Count | None, Keyless("speed")]
@@ -111,8 +89,8 @@ class ChatClient:
         self.settings, self._sleep = settings, sleep
         self._key = api_key
         self._pace = pace or Pace(settings.requests_per_minute, sleep)
-        self._client: httpx2.Client | None = None
-        self._lock = threading.Lock()
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = HttpClient(settings.base_url, headers, settings.timeout_seconds)
         self._random = random.Random()
 
     def ask(self, messages: Sequence[Mapping[str, str]], options: Mapping[str, object]) -> Reply:
@@ -125,13 +103,13 @@ class ChatClient:
         Raises:
             UserError: the endpoint cannot be asked so, or gave no answer at any try.
         """
-        body = {"model": self.settings.model, "messages": list(messages), **options}
         trouble = Trouble("")
         for attempt in range(self.settings.retries + 1):
             if attempt:
                 self._back_off(attempt, trouble)
-            self._pace.wait()
-            tried = self._try(body)
+            tried = self._try(messages, options)
+            if isinstance(tried, Refusal):
+                tried = self._of_the_question(tried, options)
             if isinstance(tried, Reply):
                 return tried
             trouble = tried
@@ -142,106 +120,68 @@ class ChatClient:
 
     def close(self) -> None:
         """Close its connections. A later call opens new ones."""
-        with self._lock:
-            if self._client is not None:
-                self._client.close()
-            self._client = None
+        self._http.close()
 
-    def _try(self, body: Mapping[str, object]) -> Reply | Trouble:
-        import httpx2
-
+    def _try(self, messages: _Messages, options: Mapping[str, object]) -> Reply | Trouble | Refusal:
+        self._pace.wait()
+        body = {"model": self.settings.model, "messages": list(messages), **options}
         try:
-            response = self._connected().post("chat/completions", json=body)
-        except httpx2.TimeoutException:
-            return Trouble(f"no answer within {self.settings.timeout_seconds:g} s")
-        except httpx2.RequestError as error:
-            return Trouble(self._clean(f"{type(error).__name__}: {error}"))
-        if response.status_code == httpx2.codes.OK:
-            return self._read(response)
-        return self._refusal(response)
+            found = read(self._http.post("chat/completions", body), tuple(options))
+        except BrokenAnswerError as error:
+            return Trouble(self._clean(str(error)))
+        if isinstance(found, Reply):
+            return found
+        return replace(found, said=self._clean(found.said))
 
-    def _read(self, response: httpx2.Response) -> Reply | Trouble:
-        answer = _json(response)
-        choice = _first(answer.get("choices"))
-        message = choice.get("message")
-        if not isinstance(message, dict):
-            said = self._error(response)[1]  # some servers send their errors as 200
-            return Trouble(f"an answer that is no chat completion{f': {said}' if said else ''}")
-        text, refusal = message.get("content"), message.get("refusal")
-        usage = answer.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
-        tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-        if choice.get("finish_reason") == "content_filter" or isinstance(refusal, str):
-            said = refusal if isinstance(refusal, str) else str(text or "")
-            return Reply(_whole(said), "refused", *tokens)
-        if text is not None and not isinstance(text, str):
-            return Trouble("an answer whose content is no text")
-        outcome: Literal["stop", "length"] = (
-            "length" if choice.get("finish_reason") == "length" else "stop"
+    def _of_the_question(self, refused: Refusal, options: Mapping[str, object]) -> Reply | Trouble:
+        """Return a reply where the server refused the question, and not what comes with each.
+
+        Raises:
+            UserError: it was not the question.
+        """
+        if refused.cause in ("too_long", "refused"):
+            return Reply(refused.said, refused.cause)
+        if not refused.may_be_the_question:
+            raise self._refused(refused)
+        answered = self._try(_HARMLESS, options)
+        if isinstance(answered, Trouble):
+            return answered
+        if isinstance(answered, Refusal) or answered.outcome not in ("stop", "length"):
+            raise self._refused(refused)
+        return replace(
+            answered, text=refused.said, outcome="too_long" if refused.about_size else "refused"
         )
-        return Reply(_whole(text or ""), outcome, *tokens)
 
-    def _refusal(self, response: httpx2.Response) -> Reply | Trouble:
-        """Read an answer that is not 200: tell what passes from what does not."""
-        status, settings = response.status_code, self.settings
-        code, said = self._error(response)
-        if status in (401, 403):
+    def _refused(self, refused: Refusal) -> UserError:
+        settings, status = self.settings, refused.status
+        if refused.cause == "key":
             # The server's own words are left out: some quote the key.
             held = f"the key in {settings.api_key_env}" if self._key else "a request without a key"
-            raise UserError(
+            return UserError(
                 f"{self._place}: the server refuses {held} ({status}); set judge.api_key_env to "
                 "the environment variable that holds a valid key"
             )
-        if code == "insufficient_quota":
-            raise UserError(f"{self._place}: the account has no credit left ({status}): {said}")
-        if status in PASSING:
-            return Trouble(f"{status} {said}".strip(), self._asked_wait(response))
-        if status in (400, 413, 422):
-            if code == "context_length_exceeded" or _TOO_LONG.search(said):
-                return Reply(said, "too_long")
-            if code == "content_filter":
-                return Reply(said, "refused")
+        if refused.cause == "credit":
+            return UserError(
+                f"{self._place}: the account has no credit left ({status}): {refused.said}"
+            )
         hint = "check judge.model and judge.base_url, which mostly ends in /v1"
-        raise UserError(f"{self._place}: the server answers {status}: {said or 'nothing'}; {hint}")
+        if refused.options:
+            hint = f"leave it out: {' '.join(map(_without, refused.options))}"
+        said = refused.said or "nothing"
+        return UserError(f"{self._place}: the server answers {status}: {said}; {hint}")
 
-    def _error(self, response: httpx2.Response) -> tuple[str, str]:
-        """Return the code and the message of an error, in whichever form the server gives it."""
-        answer = _json(response)
-        error = answer.get("error", answer)
-        if isinstance(error, str):
-            return "", self._clean(error)
-        if not isinstance(error, dict):
-            return "", ""
-        said = error.get("message") or error.get("detail") or ""
-        return str(error.get("code") or ""), self._clean(str(said))
-
-    def _asked_wait(self, response: httpx2.Response) -> float | None:
-        wait = retry_after(response.headers.get("retry-after"), time.time())
+    def _back_off(self, attempt: int, trouble: Trouble) -> None:
+        wait = retry_after(trouble.retry_after, time.time())
         if wait is not None and wait > LONGEST_ASKED:
             raise UserError(
                 f"{self._place}: the server asks to wait {wait:.0f} s; what was judged is kept: "
                 "run the same command again then"
             )
-        return wait
-
-    def _back_off(self, attempt: int, trouble: Trouble) -> None:
-        if trouble.wait is not None:
+        if wait is not None:
             # The server speaks to all threads, not only to the one that heard it.
-            self._pace.hold(trouble.wait)
+            self._pace.hold(wait)
         self._sleep(self._random.uniform(0, longest_wait(attempt)))
-
-    def _connected(self) -> httpx2.Client:
-        import httpx2
-
-        with self._lock:
-            if self._client is None:
-                headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-                self._client = httpx2.Client(
-                    base_url=self.settings.base_url.rstrip("/") + "/",
-                    headers=headers,
-                    timeout=self.settings.timeout_seconds,
-                )
-            return self._client
 
     def _clean(self, text: str) -> str:
         """Return one short printable line of what a server said, without the key."""
@@ -255,27 +195,10 @@ class ChatClient:
         return f"judge.model={self.settings.model} at {self.settings.base_url}"
 
 
-def _json(response: httpx2.Response) -> dict[str, Any]:
-    """Return the object that a response holds; an empty one where it holds anything else."""
-    try:
-        found = response.json()
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _whole(text: str) -> str:
-    """Return a text with U+FFFD for each half of a surrogate pair: JSON can hold one, no file can.
-
-    Servers that stream bytes cut an emoji in two now and then.
-    """
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _first(items: object) -> dict[str, Any]:
-    found = items[0] if isinstance(items, list) and items else None
-    return found if isinstance(found, dict) else {}
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+def _without(option: str) -> str:
+    """Return how a setting of a request is left out of it."""
+    return {
+        "seed": "judge.send_seed=false",
+        "max_tokens": "judge.max_tokens=null or judge.limit_name=max_completion_tokens",
+        "max_completion_tokens": "judge.max_tokens=null or judge.limit_name=max_tokens",
+    }.get(option, f"judge.{option}=null")

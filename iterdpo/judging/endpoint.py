@@ -21,7 +21,8 @@ from pydantic import Field
 from iterdpo.config.types import Count, NonNegative, Positive, Share
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, answers_of, judgment
-from iterdpo.judging.chat_client import ChatClient, ClientSettings, Reply
+from iterdpo.judging.chat_answers import Reply
+from iterdpo.judging.chat_client import ChatClient, ClientSettings
 from iterdpo.judging.rubrics import Rubric, scale_problems
 from iterdpo.judging.scores import mean_verdict
 from iterdpo.judging.spellings import as_data
@@ -54,9 +55,10 @@ class EndpointJudge(ClientSettings, Judge):
     """``additive``, or a path to a Jinja file."""
     samples: Count
     """Verdicts a candidate."""
-    temperature: NonNegative
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    max_tokens: Count
+    temperature: NonNegative | None
+    """Like ``top_p`` and ``max_tokens``, not sent where it is null: some models refuse it."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None
+    max_tokens: Count | None
     """Longest verdict, hidden reasoning included."""
     min_readable: Share
     """With a smaller readable share of its verdicts, a judgment is unscored."""
@@ -180,11 +182,12 @@ class EndpointJudge(ClientSettings, Judge):
             high=self.high,
         )
         system = [{"role": "system", "content": self.system}] if self.system else []
-        options: dict[str, object] = {
+        given = {
             "temperature": self.temperature,
             "top_p": self.top_p,
             self.limit_name: self.max_tokens,
         }
+        options: dict[str, object] = {key: own for key, own in given.items() if own is not None}
         if self.send_seed:
             name = record_id("seed", (candidate.id,), sample, str(self.seed))
             options["seed"] = int(name[:8], 16) >> 1

@@ -41,7 +41,7 @@ def retry_after(value: str | None, now: float) -> float | None:
         return float(value)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no date, or one beyond any calendar
         return None
 
 

@@ -13,7 +13,9 @@ from typing import Any
 
 Script = Callable[[int, dict[str, Any]], tuple[Any, ...]]
 """(number of the request, its body) -> (status, body) or (status, body, headers). A body is JSON,
-or bytes as they go out. Status 0 closes the connection, -1 keeps silent until the client does."""
+or bytes as they go out, or an iterator of such, of which one piece goes out after the other. Status
+0 closes the connection after the bytes of an iterator, if any; -1 keeps silent until the client
+does."""
 
 
 @dataclass
@@ -29,7 +31,11 @@ class Server:
 
 
 def said(
-    text: str | None, *, finish: str = "stop", tokens: tuple[int, int] = (10, 5), **message: Any
+    text: str | list[dict[str, Any]] | None,
+    *,
+    finish: str = "stop",
+    tokens: tuple[int, int] = (10, 5),
+    **message: Any,
 ) -> dict[str, Any]:
     """Return a completion as servers write it."""
     return {
@@ -74,6 +80,14 @@ def serving(script: Script) -> Iterator[Server]:
         ) -> None:
             if status == -1:
                 self.rfile.read(1)
+            if isinstance(body, Iterator):
+                self.close_connection = True
+                if status > 0:
+                    self.send_response(status)
+                    self.end_headers()
+                for piece in body:
+                    self.wfile.write(piece)
+                return
             if status <= 0:
                 self.close_connection = True
                 self.connection.close()

@@ -101,24 +101,39 @@ def test_a_request_holds_the_rubric_and_the_settings(
     assert third["max_tokens"] == 64
 
 
+def test_a_setting_that_is_null_is_not_sent(judge_of: Callable[..., EndpointJudge]) -> None:
+    with serving(lambda *_: (200, said("Score: 3"))) as server:
+        judge = judge_of(
+            server.url, temperature=None, top_p=None, max_tokens=None, send_seed=False, samples=1
+        )
+        judged(judge, (PROMPT,), ANSWERS[:1])
+    assert set(server.bodies[0]) == {"model", "messages"}
+
+
 def test_what_cannot_be_read_is_unscored_and_never_a_number(
     judge_of: Callable[..., EndpointJudge],
 ) -> None:
     answers = {
         0: (200, said("I would rather not say.")),
-        1: (200, said(None, refusal="No.")),
+        1: (403, {"error": {"message": "No."}}),
         2: (400, {"error": {"code": "context_length_exceeded", "message": "9 > 8"}}),
         3: (200, said("Score: 4", finish="length")),
         4: (200, said("Score: 40")),
         5: (200, said("Score: 4")),
     }
-    with serving(lambda _, body: answers[asked_about(body)]) as server:
+
+    def script(_: int, body: dict[str, Any]) -> tuple[Any, ...]:
+        of_an_answer = "|" in body["messages"][-1]["content"]
+        return answers[asked_about(body)] if of_an_answer else (200, said("Yes."))
+
+    with serving(script) as server:
         judge = judge_of(server.url, samples=1)
         made = judged(judge, (PROMPT,), ANSWERS)
     assert [unscored(item).reason for item in made[:5]] == [
         UnscoredReason.NO_VERDICT, UnscoredReason.REFUSED, UnscoredReason.PROMPT_TOO_LONG,
         UnscoredReason.UNREADABLE, UnscoredReason.OUT_OF_RANGE,
     ]  # fmt: skip
+    assert unscored(made[1]).raw == "No."
     assert made[5].verdict == Scored(4.0)
 
 
@@ -232,7 +247,7 @@ def test_its_key_holds_what_may_change_a_verdict_and_neither_secret_nor_speed(
     assert KEY not in json.dumps(plain)
     assert key("http://b/v1") != plain
     for change in ({"samples": 3}, {"temperature": 0.1}, {"top_p": 0.1}, {"max_tokens": 9},
-                   {"min_readable": 0.1}, {"high": 9}, {"system": "x"},
+                   {"temperature": None}, {"min_readable": 0.1}, {"high": 9}, {"system": "x"},
                    {"send_seed": False}):  # fmt: skip
         assert key(**change) != plain, change
     for change in ({"concurrency": 1}, {"price_in": 1.0}, {"budget": 1.0, "price_in": 1.0},
