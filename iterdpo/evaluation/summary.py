@@ -208,12 +208,12 @@ class EarlyStop:
 
 @dataclass(frozen=True, slots=True)
 class EngineSummary:
-    """The engine of a run, and what it spent in it."""
+    """The engine of a run, and what it spent in it, in all starts as far as they wrote it."""
 
     identity: Mapping[str, object]
     """What of it enters keys."""
     starts: int
-    """How often a model was loaded."""
+    """How often a model was loaded, in all starts of the run."""
     usage: Usage
 
     @property

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
+from typing import Any
 
 from iterdpo import loop
 from iterdpo.assemble import assemble, library_versions
@@ -15,8 +16,9 @@ from iterdpo.config.choices import as_values
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.evaluation.summary import Summary
-from iterdpo.evaluation.summary_file import write_summary
+from iterdpo.evaluation.summary_file import SUMMARY_FILE, write_summary
 from iterdpo.runs.directory import CONFIG_FILE, KEY_DIGITS, LINKS_DIR
+from iterdpo.runs.earlier import earlier_summary, set_others_aside
 from iterdpo.runs.stage_costs import StageCosts
 from iterdpo.runs.summary_builder import SummaryBuilder, run_summary
 from iterdpo.runtime.quiet import quiet_libraries
@@ -55,15 +57,18 @@ def execute(
     """
     quiet_libraries()
     run_dir.mkdir(parents=True, exist_ok=True)
-    registered = RegisteredRun(config.store.root, run_dir, sha256_of(as_values(config)))
+    values: Any = as_values(config)
+    registered = RegisteredRun(config.store.root, run_dir, sha256_of(values))
     with registered.living():
         with _named(run_dir):
-            write_text(run_dir / CONFIG_FILE, json.dumps(as_values(config), indent=1) + "\n")
+            set_others_aside(run_dir, values)
+            write_text(run_dir / CONFIG_FILE, json.dumps(values, indent=1) + "\n")
             with registered.continued() as stopped:
                 if stopped:
                     log.info("resuming what %s left in %s", stopped, config.store.root)
                     take_over(stopped, run_dir)
-        return _execute(config, run_dir, engine, stop, registered, after_round)
+        builder = SummaryBuilder(config, earlier_summary(stopped or run_dir, values))
+        return _execute(config, run_dir, engine, stop, registered, builder, after_round)
 
 
 def _execute(
@@ -72,6 +77,7 @@ def _execute(
     engine: Engine | None,
     stop: StopRequest | None,
     registered: RegisteredRun,
+    builder: SummaryBuilder,
     after_round: Callable[[Summary], None],
 ) -> Summary:
     began = time.monotonic()
@@ -80,7 +86,6 @@ def _execute(
     stages = Stages(
         config.store.root, library_versions(), costs.add, registered, stop or StopRequest()
     )
-    builder = SummaryBuilder(config)
     summary: Summary | None = None
     tracker.start(json.loads(json.dumps(as_values(config))), stages.versions, run_dir)
     finished = False
@@ -92,10 +97,14 @@ def _execute(
                 run = run_summary(config, assembly.engine, took, costs.all, stages.versions)
                 summary = builder.summary(assembly.engine.results, run)
                 with _named(run_dir):
-                    write_summary(summary, run_dir)
+                    # What was done before is not undone by a start that is stopped early.
+                    if not (builder.behind and (run_dir / SUMMARY_FILE).exists()):
+                        write_summary(summary, run_dir)
                     link(stages.used, run_dir / LINKS_DIR)
                 tracker.round(done, summary)
                 after_round(summary)
+        if summary and builder.behind:
+            write_summary(summary, run_dir)
         registered.finish()
         finished = True
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import iterdpo
@@ -42,10 +42,20 @@ Entry = TypeVar("Entry")
 
 
 class SummaryBuilder:
-    """A run's summary as it grows with every model."""
+    """A run's summary as it grows with every model.
 
-    def __init__(self, config: Config) -> None:
+    It holds what the engine showed and spent in all starts of the run, as far as they wrote it.
+    """
+
+    def __init__(self, config: Config, earlier: Summary | None = None) -> None:
+        """Begin with no model.
+
+        Args:
+            config: of the run.
+            earlier: the summary that the same run left when it was last started.
+        """
         self.config = config
+        self._earlier = earlier
         self._models: list[ModelSummary] = []
         self._iterations: list[IterationSummary] = []
         self._comparisons: list[ComparisonSummary] = []
@@ -60,7 +70,8 @@ class SummaryBuilder:
         self._measured.append(measured)
         self._models.append(self._model(done))
         if done.made is not None:
-            self._iterations.append(iteration_summary(done.iteration, done.made, measured, costs))
+            made = iteration_summary(done.iteration, done.made, measured, costs)
+            self._iterations.append(self._with_earlier_tokens(made))
         self._comparisons += comparison_summaries(measured, measured.comparisons, judge)
         self._against_baselines += comparison_summaries(measured, measured.against_baselines, judge)
         if measured.ratings is not None:
@@ -73,13 +84,25 @@ class SummaryBuilder:
                 f"health.on_alarm=stop ({raised})",
             )
 
+    @property
+    def behind(self) -> bool:
+        """Whether the earlier summary has all models so far, and more."""
+        before = [model.fingerprint for model in self._earlier.models] if self._earlier else []
+        models = [model.fingerprint for model in self._models]
+        return len(before) > len(models) and before[: len(models)] == models
+
     def summary(self, canaries: Mapping[str, CanaryResult], run: RunSummary) -> Summary:
         """Return the summary of the models so far.
 
         Args:
-            canaries: of each policy that the engine applied, by fingerprint.
-            run: what identifies the run, and what it took.
+            canaries: of each policy that the engine applied in this start, by fingerprint.
+            run: what identifies the run, and what this start took.
         """
+        if self._earlier:
+            known = {model.fingerprint for model in self._models}
+            before = self._earlier.canaries.items()
+            canaries = {name: found for name, found in before if name in known} | dict(canaries)
+            run = replace(run, engine=_in_all(self._earlier.run.engine, run.engine))
         healths = [measured.health.value for measured in self._measured]
         return Summary(
             version=SUMMARY_VERSION,
@@ -96,6 +119,13 @@ class SummaryBuilder:
             canaries=dict(canaries),
             run=run,
         )
+
+    def _with_earlier_tokens(self, made: IterationSummary) -> IterationSummary:
+        """Return an iteration with what an earlier start wrote where this one only read."""
+        for before in self._earlier.iterations if self._earlier else ():
+            if before.stages.candidates == made.stages.candidates and not made.generated_tokens_new:
+                return replace(made, generated_tokens_new=before.generated_tokens_new)
+        return made
 
     def _model(self, done: Round) -> ModelSummary:
         policy, measured = done.policy.value, done.measured
@@ -119,6 +149,11 @@ class SummaryBuilder:
                 **{name: address(stored) for name, stored in records.items()},
             ),
         )
+
+
+def _in_all(before: EngineSummary, now: EngineSummary) -> EngineSummary:
+    """Return what an engine spent in two starts of a run."""
+    return replace(now, starts=before.starts + now.starts, usage=before.usage + now.usage)
 
 
 def address(stored: Stored[Any]) -> str:

@@ -152,15 +152,16 @@ def _own(this: Identity, that: Identity, via: tuple[Ref, ...]) -> list[Differenc
 
 def _identity_leaves(identity: Identity) -> Iterator[tuple[str, str]]:
     for name in ("stage", "version", "settings"):
-        yield from _leaves(identity[name], name)
+        yield from leaves(identity[name], name)
     for path, leaf in _inputs(identity):
         yield path, leaf.short if isinstance(leaf, Ref) else leaf
 
 
-def _leaves(value: JSON, path: str) -> Iterator[tuple[str, str]]:
+def leaves(value: JSON, path: str) -> Iterator[tuple[str, str]]:
+    """Yield what lies in ``value`` as JSON text, each by its path below ``path``: ``path.a.b``."""
     if isinstance(value, dict) and value:
         for name in sorted(value):
-            yield from _leaves(value[name], f"{path}.{name}")
+            yield from leaves(value[name], f"{path}.{name}")
     else:
         yield path, canonical_json(value)
 

@@ -1,9 +1,10 @@
 """The runs that a store knows: what each uses, and so what is no garbage.
 
-A run that lives holds a lock of its own (see ``locks``), so one that was killed is told from one
-that still runs. A lock that cannot be tried counts as held: to begin anew is harmless, and two
-live runs that take each other for one are not. Where a file system keeps locks to a host, a run on
-another host counts as stopped.
+A run is a configuration in a directory. One that lives holds the lock of its directory (see
+``locks``), whatever store it uses, so one that was killed is told from one that still runs. A lock
+that cannot be tried counts as held: to begin anew is harmless, and two live runs that take each
+other for one are not. Where a file system keeps locks to a host, a run on another host counts as
+stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from iterdpo.errors import UserError
@@ -25,10 +27,14 @@ log = logging.getLogger(__name__)
 
 RUNS_DIR = ".runs"
 
+_LOCK_FILE = ".lock"
+_UNKNOWN = "unknown"
+"""Stands for stages in a damaged entry; no name of a stage, so nothing is deleted meanwhile."""
+
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One run, as ``<root>/.runs/<16 hex digits>.json`` holds it."""
+    """One run, as a file in ``<root>/.runs`` holds it."""
 
     run_dir: str
     """Absolute; a run whose directory is gone no longer counts."""
@@ -36,7 +42,8 @@ class RunEntry:
     """Of the whole configuration: the same command has the same."""
     finished: bool
     stages: tuple[str, ...]
-    """``<stage>/<key>`` of every result that it asked for, in order."""
+    """``<stage>/<key>`` of every result that it asked for, in order; until it came to its end, also
+    of those that it had asked for before it was started again."""
     updated: str
     """When this was written, in UTC, ISO 8601."""
     continues: str = ""
@@ -56,18 +63,22 @@ class RegisteredRun:
         """
         self.root = root
         self._entry = RunEntry(str(run_dir.resolve()), config_sha256, False, (), "")
+        self._used: tuple[str, ...] = ()
 
     def uses(self, stages: Iterable[str]) -> None:
         """Note every result that the run has asked for so far, as ``<stage>/<key>``."""
-        self._write(replace(self._entry, stages=tuple(stages)))
+        self._used = tuple(stages)
+        # Started again and stopped at once, the run still needs what it had.
+        every = dict.fromkeys([*self._used, *self._before])
+        self._write(replace(self._entry, stages=tuple(every)))
 
     def finish(self) -> None:
         """Note that the run came to its end."""
-        self._write(replace(self._entry, finished=True))
+        self._write(replace(self._entry, stages=self._used, finished=True))
 
     @contextmanager
     def living(self) -> Iterator[None]:
-        """Hold the run's lock for the block. A store that has no locks or is read only holds none.
+        """Hold the lock of the run's directory for the block, unless there are no locks there.
 
         Raises:
             UserError: another run lives in the same directory.
@@ -75,7 +86,7 @@ class RegisteredRun:
         run_dir = self._entry.run_dir
         with ExitStack() as held:
             try:
-                held.enter_context(locked(_lock(self.root, run_dir), waiting=refuse))
+                held.enter_context(locked(Path(run_dir) / _LOCK_FILE, waiting=refuse))
             except HeldError as error:
                 raise UserError(
                     f"{run_dir}: {error}; wait until that run has ended, or name another "
@@ -109,11 +120,11 @@ class RegisteredRun:
             log.debug("no run is resumed (%s)", error)
             return None
         known = entries(self.root)
-        for own in known:
-            if own.run_dir == self._entry.run_dir:
-                self._entry = replace(self._entry, continues=own.continues)
-                return None
-        return self._stopped(known)
+        here = [entry for entry in known if entry.run_dir == self._entry.run_dir]
+        for entry in here:
+            if entry.config_sha256 == self._entry.config_sha256:
+                self._entry = replace(self._entry, continues=entry.continues)
+        return None if here else self._stopped(known)
 
     def _stopped(self, known: Iterable[RunEntry]) -> RunEntry | None:
         taken = {entry.continues for entry in known}
@@ -128,48 +139,57 @@ class RegisteredRun:
         return next((entry for entry in latest_first if not self._lives(entry)), None)
 
     def _lives(self, entry: RunEntry) -> bool:
-        place = _lock(self.root, entry.run_dir)
-        if not place.exists():  # a run makes it before its entry
-            return False
+        place = Path(entry.run_dir) / _LOCK_FILE
         try:
+            if not place.exists():  # a run makes it before its entry
+                return False
             with locked(place, waiting=refuse, poll_seconds=0.05):
                 return False
-        except (HeldError, UserError) as error:
+        except (HeldError, UserError, OSError) as error:
             log.debug("%s is not resumed (%s)", entry.run_dir, error)
             return True
 
+    @cached_property
+    def _before(self) -> tuple[str, ...]:
+        """The stages that the same run had asked for when it was last started."""
+        if not self._file.is_file():
+            return ()
+        entry = _read(self._file)
+        return entry.stages if entry else (_UNKNOWN,)
+
+    @property
+    def _file(self) -> Path:
+        run = sha256_of([self._entry.run_dir, self._entry.config_sha256])
+        return self.root / RUNS_DIR / f"{run[:16]}.json"
+
     def _write(self, entry: RunEntry) -> None:
         self._entry = replace(entry, updated=datetime.now(UTC).isoformat(timespec="seconds"))
-        name = f"{_name(entry.run_dir)}.json"
-        text = json.dumps(asdict(self._entry), indent=1) + "\n"
         try:
-            write_text(self.root / RUNS_DIR / name, text)
+            write_text(self._file, json.dumps(asdict(self._entry), indent=1) + "\n")
         except PermissionError:
             log.debug("%s cannot be written to: the run is not registered", self.root)
 
 
-def _name(run_dir: str) -> str:
-    return sha256_of(run_dir)[:16]
-
-
-def _lock(root: Path, run_dir: str) -> Path:
-    return root / RUNS_DIR / f"{_name(run_dir)}.lock"
-
-
 def entries(root: Path) -> list[RunEntry]:
     """Return the runs that a store knows and whose directories are still there."""
-    found = []
-    for path in sorted((root / RUNS_DIR).glob("[!.]*.json")):
-        try:
-            values = json.loads(path.read_text("utf-8"))
-            entry = RunEntry(**{**values, "stages": tuple(values["stages"])})
-            there = Path(entry.run_dir).is_dir()
-        except PermissionError as error:  # somebody else's run, and nothing to resume
-            log.debug("%s is left out (%r)", path, error)
-            continue
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            log.warning("%s cannot be read (%r) and is left out", path, error)
-            continue
-        if there:
-            found.append(entry)
-    return found
+    found = [_read(path) for path in sorted((root / RUNS_DIR).glob("[!.]*.json"))]
+    return [entry for entry in found if entry and _there(entry)]
+
+
+def _read(path: Path) -> RunEntry | None:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        return RunEntry(**{**values, "stages": tuple(map(str, values["stages"]))})
+    except PermissionError as error:  # somebody else's run, and nothing to resume
+        log.debug("%s is left out (%r)", path, error)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        log.warning("%s cannot be read (%r) and is left out", path, error)
+    return None
+
+
+def _there(entry: RunEntry) -> bool:
+    try:
+        return Path(entry.run_dir).is_dir()
+    except (OSError, ValueError, TypeError) as error:
+        log.debug("%s is left out (%r)", entry.run_dir, error)
+        return False

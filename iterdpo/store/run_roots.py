@@ -48,7 +48,7 @@ def _read(path: Path) -> RunRoot | None:
         finished = bool(values.get("finished", True))
     except FileNotFoundError:  # removed meanwhile
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return RunRoot(
             path, Path(), frozenset(), "", False, problem=f"{path}: is no registration of a run"
         )

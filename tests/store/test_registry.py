@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from iterdpo.errors import UserError
+from iterdpo.store.identity import Ref
 from iterdpo.store.registry import RegisteredRun, entries
+from iterdpo.store.run_roots import read_run_roots
 
 ROOT = Path(__file__).resolve().parents[2]
 LIVE = """
@@ -48,6 +50,53 @@ def test_a_run_tells_what_it_uses_and_when_it_is_finished(tmp_path: Path) -> Non
     run.finish()
     (entry,) = entries(root)
     assert (len(entry.stages), entry.finished) == (2, True)
+
+
+def stages_of(root: Path) -> set[str]:
+    return {stage for entry in entries(root) for stage in entry.stages}
+
+
+def test_a_run_that_is_started_again_keeps_what_it_used_until_it_comes_to_its_end(
+    tmp_path: Path,
+) -> None:
+    root, stages = tmp_path / "store", ["prompts/1", "candidates/2", "adapter/3"]
+    registered(root, "a", stages=stages).finish()
+    registered(root, "a", stages=["prompts/1"])  # stopped after the first
+    again = registered(root, "a", stages=["prompts/4"])  # and once more, with another version
+    (entry,) = entries(root)
+    assert entry.stages == ("prompts/4", *stages)
+    assert not entry.finished
+    again.finish()
+    (entry,) = entries(root)
+    assert (entry.stages, entry.finished) == (("prompts/4",), True)
+
+
+def test_a_run_of_another_configuration_leaves_the_entry_of_the_first_in_its_directory(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "store"
+    registered(root, "a", stages=["adapter/1"]).finish()
+    registered(root, "a", config="other", stages=["adapter/2"]).finish()
+    assert stages_of(root) == {"adapter/1", "adapter/2"}
+    registered(root, "a", stages=["prompts/1"])
+    assert stages_of(root) == {"adapter/1", "adapter/2", "prompts/1"}
+
+
+@pytest.mark.parametrize("damage", ["", "[" * 100_000, '{"stages": 5}'])
+def test_after_damage_to_its_entry_a_run_lists_what_it_does_not_know_until_its_end(
+    tmp_path: Path, damage: str
+) -> None:
+    root = tmp_path / "store"
+    registered(root, "a", stages=["adapter/1"])
+    (path,) = (root / ".runs").iterdir()
+    path.write_text(damage)
+    again = registered(root, "a", stages=["prompts/1"])
+    (found,) = read_run_roots(root)
+    assert found.problem == f"{path}: is no registration of a run"  # so gc deletes nothing
+    again.finish()
+    (found,) = read_run_roots(root)
+    assert found.problem == ""
+    assert found.stages == {Ref("prompts", "1")}
 
 
 def test_a_run_whose_directory_is_gone_no_longer_counts(tmp_path: Path) -> None:
@@ -113,7 +162,7 @@ def test_a_run_is_gone_on_from_once_and_then_the_one_that_did(tmp_path: Path) ->
     second.uses(["candidates/1"])
     assert continued_by(root, "third") == tmp_path / "second"
     second.finish()  # as if the third had never been: what it went on from stays taken
-    (tmp_path / "third").rmdir()
+    shutil.rmtree(tmp_path / "third")
     assert continued_by(root, "fourth") is None
 
 
@@ -152,7 +201,7 @@ def test_a_second_run_in_a_directory_that_one_lives_in_is_refused(
     tmp_path: Path, live: Live
 ) -> None:
     process, _ = live("first")
-    second = RegisteredRun(tmp_path / "store", tmp_path / "first", "another configuration")
+    second = RegisteredRun(tmp_path / "another store", tmp_path / "first", "another configuration")
     said = rf"first: in use by process {process.pid} of .*hydra\.run\.dir=DIR"
     with pytest.raises(UserError, match=said), second.living():
         pytest.fail("entered")
@@ -177,7 +226,7 @@ def test_a_lock_that_cannot_be_tried_counts_as_held(tmp_path: Path) -> None:
     root = tmp_path / "store"
     assert continued_by(root, "first") is None
     registered(root, "first")
-    (lock,) = set((root / ".runs").glob("*.lock")) - set((root / ".runs").glob("config-*"))
+    lock = tmp_path / "first" / ".lock"
     lock.unlink()
     lock.mkdir()
     assert continued_by(root, "second") is None

@@ -73,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
                     help="only what was written so many days ago or earlier")  # fmt: skip
     gc.add_argument("--corrupt", action="store_true",
                     help="what was set aside as damaged, too")  # fmt: skip
+    gc.add_argument("--gone", action="store_true",
+                    help="what runs used whose directories are gone, too")  # fmt: skip
     return top
 
 
@@ -137,7 +139,10 @@ def _export(arguments: argparse.Namespace) -> int:
 def _gc(arguments: argparse.Namespace) -> int:
     root = arguments.store
     found = find_garbage(
-        read_store(root), older_than_days=arguments.older_than, corrupt=arguments.corrupt
+        read_store(root),
+        older_than_days=arguments.older_than,
+        corrupt=arguments.corrupt,
+        gone=arguments.gone,
     )
     failed = False
     gone, left = [], list(found.kept)

@@ -2,8 +2,11 @@
 
 A finished stage is needed as long as a registered run asked for it, or for a stage that was made
 from it. Unfinished work is needed as long as a registered run asked for its stage. A run counts as
-long as its directory exists. A run that starts meanwhile is safe if it registers a stage before it
-looks for it: a stage is renamed away, the registrations are read once more, and only then it goes.
+long as its directory exists. Where it does not, nobody knows whether the directory was deleted or
+renamed, or is not there from this machine: what the run used goes only when asked for.
+
+A run that starts meanwhile is safe if it registers a stage before it looks for it: a stage is
+renamed away, the registrations are read once more, and only then it goes.
 """
 
 from __future__ import annotations
@@ -50,6 +53,8 @@ class Garbage:
     """Why it may go; of what stays, why it stays."""
     for_runs: bool = False
     """Whether a run that asks for its stage would use it."""
+    of_gone_run: bool = False
+    """Whether a run used it whose directory is no longer there."""
 
     def but(self, reason: str) -> Garbage:
         """Return it with another reason."""
@@ -70,6 +75,7 @@ def find_garbage(
     *,
     older_than_days: float = 0.0,
     corrupt: bool = False,
+    gone: bool = False,
     now: float | None = None,
 ) -> Sorted:
     """Sort what no registered run needs into what may go and what stays.
@@ -78,6 +84,7 @@ def find_garbage(
         inventory: the store.
         older_than_days: what was written less than so many days ago stays, 0 or more.
         corrupt: whether files that were set aside as damaged may go.
+        gone: whether what was used by runs whose directories are gone may go.
         now: seconds since the epoch.
 
     Raises:
@@ -89,7 +96,9 @@ def find_garbage(
     kept: list[Garbage] = []
     damaged = {left.path for left in inventory.leftovers if left.kind == "damaged" and not corrupt}
     for item in _unneeded(inventory, needed):
-        if reason := _reason_to_stay(item, now - item.when, older_than_days, damaged):
+        if item.of_gone_run and not gone:
+            kept.append(item.but(f"{item.reason}; if it was not moved, --gone deletes this"))
+        elif reason := _reason_to_stay(item, now - item.when, older_than_days, damaged):
             kept.append(item.but(reason))
         else:
             garbage.append(item)
@@ -161,7 +170,7 @@ def _unneeded(inventory: Inventory, needed: set[Ref]) -> Iterator[Garbage]:
             reason = _nobody("no registered run uses it", gone.get(ref))
             if stage.problem:
                 reason += f"; {stage.problem}"
-            yield Garbage(stage.directory, *ref, stage.size, stage.when, reason, for_runs=True)
+            yield Garbage(stage.directory, *ref, stage.size, stage.when, reason, True, ref in gone)
     for item in inventory.leftovers:
         ref = Ref(item.stage, item.key)
         if item.kind == "partial":
@@ -175,7 +184,10 @@ def _unneeded(inventory: Inventory, needed: set[Ref]) -> Iterator[Garbage]:
         else:
             continue
         awaited = item.kind == "unfinished" and ref not in inventory.finished
-        yield Garbage(item.path, item.stage, item.key, item.size, item.when, reason, awaited)
+        yield Garbage(
+            item.path, item.stage, item.key, item.size, item.when, reason, awaited,
+            awaited and ref in gone,
+        )  # fmt: skip
 
 
 def _gone_users(inventory: Inventory) -> Mapping[Ref, RunRoot]:

@@ -87,13 +87,23 @@ def test_what_no_run_asked_for_goes_and_parents_of_what_stays_stay(
     assert found.kept == ()
 
 
-def test_the_directory_of_a_run_that_is_gone_is_the_reason(
+def test_what_a_run_used_whose_directory_is_gone_goes_only_when_asked_for(
     store: Store, run_dir: Path, tmp_path: Path
 ) -> None:
     loop = put_loop(store)
+    work = Ref("adapter", KEY)
+    store.leave(f"adapter/.work-{KEY}/checkpoints/x")
     store.register(run_dir, loop.pairs, name="1" * 16)
-    store.register(tmp_path / "gone", loop.adapter, name="2" * 16)
-    found = collect(store)
+    store.register(tmp_path / "gone", loop.adapter, work, name="2" * 16)
+    kept = collect(store).kept  # it may have been renamed
+    assert {(item.stage, item.key) for item in kept} == {loop.adapter, work}
+    assert {item.reason for item in kept} == {
+        f"its run's directory is gone: {tmp_path / 'gone'}; if it was not moved, --gone deletes "
+        "this"
+    }
+    assert collect(store, gone=True).kept == ()
+    shutil.rmtree(store.root / "adapter" / f".work-{KEY}")
+    found = collect(store, gone=True)
     reasons = {item.path.parent.name: item.reason for item in found.garbage}
     assert reasons == {
         "adapter": f"its run's directory is gone: {tmp_path / 'gone'}",
