@@ -20,3 +20,16 @@ class RubricItem:
     text: str
     """What a good answer does, or with a negative weight must not do."""
     weight: float = 1.0
+
+
+def half_pair(text: str) -> str | None:
+    """Return the first half of a surrogate pair in a text, as ``U+D83D``; None in any other text.
+
+    JSON can spell one, and bytes that are no UTF-8 become one at a terminal. No tokenizer takes it
+    and no file can hold it.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"U+{ord(text[error.start]):04X}"
+    return None

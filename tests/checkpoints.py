@@ -23,6 +23,20 @@ NO_SYSTEM = (
     "{{ 'model' if message.role == 'assistant' else message.role }}\n{{ message.content | trim }}"
     "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
+ALTERNATING = CHATML.replace(
+    "{% for message in messages %}",
+    "{% for message in messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate user/assistant') }}{% endif %}",
+)
+EMPTY_THOUGHT = CHATML.replace(
+    "{{ message.content }}",
+    "{% if message.role == 'assistant' and '</think>' not in message.content %}<think>\n\n</think>"
+    "\n\n{% endif %}{{ message.content }}",
+)
+"""A finished turn has an empty thought where it brings none; a prompt leaves the choice open."""
+OPEN_THOUGHT = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+"""Every prompt ends inside a thought, and finished turns have none."""
+BOTH_THOUGHTS = EMPTY_THOUGHT.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
 CORPUS = (
     "Score: 4 out of 5. The answer is relevant, complete and clear.",
     "Name three animals in alphabetical order and finish with done.",

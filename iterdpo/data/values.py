@@ -6,6 +6,8 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
+from iterdpo.conversation import half_pair
+
 NAMED = 5  # broken rows that an error names; the others are counted
 COLUMNS = 20  # columns that an error lists
 
@@ -54,11 +56,8 @@ def text_of(value: object, name: str) -> str:
     """
     if not isinstance(value, str):
         raise RowError(f"{name}={excerpt(value)} is {kind_of(value)}, not a text")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        unit = f"U+{ord(value[error.start]):04X}"
-        raise RowError(f"{name} holds half of a surrogate pair ({unit})") from None
+    if half := half_pair(value):
+        raise RowError(f"{name} holds half of a surrogate pair ({half})")
     return value
 
 

@@ -7,15 +7,33 @@ joined by blank lines and the model continues on a new line).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from iterdpo.conversation import Message
+from iterdpo.conversation import Message, half_pair
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
 
 _ZERO_WIDTH_SPACE = "\u200b"
+
+
+class ConversationError(UserError):
+    """A conversation that the model's template does not take. The text says why, not which."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOpening:
+    """What a template writes between a question and the answer of a finished turn."""
+
+    lead: str = ""
+    """What follows what a prompt ends with, such as a thought that is empty."""
+    thought: str = ""
+    """The tag of the thoughts that it writes, such as ``think``; empty where it writes none."""
+    open: bool = False
+    """Whether every prompt ends inside a thought."""
 
 
 class Chat:
@@ -30,7 +48,11 @@ class Chat:
         self.tokenizer = tokenizer
 
     def encode(self, request: Request) -> tuple[int, ...]:
-        """Return the token ids of the conversation, ready for the assistant's first token."""
+        """Return the token ids of the conversation, ready for the assistant's first token.
+
+        Raises:
+            ConversationError: the template refuses it, or it holds what is no text.
+        """
         messages = [Message(m.role, self.as_data(m.content)) for m in request.messages]
         if self.tokenizer.chat_template is None:
             text = "\n\n".join(message.content for message in messages) + "\n"
@@ -41,7 +63,14 @@ class Chat:
             return tuple(ids)
         if not self.knows_system_role:
             messages = fold_system(messages)
-        text = self._render(messages)
+        try:
+            text = self._render(messages)
+        # A template is a program of somebody else's, and says by any error what it does not take.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConversationError(
+                f"the model's chat template refuses the conversation ({reason})"
+            ) from None
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode_answer(self, answer: str, stops: Collection[int]) -> tuple[int, ...]:
@@ -55,10 +84,16 @@ class Chat:
             answer: the assistant's text.
             stops: the tokens at which engines end an answer (``stop_token_ids``).
 
+        Between prompt and answer stands what the template writes there in a finished turn, as the
+        empty thought of models that may also think.
+
         Raises:
             UserError: no token is known to end an answer.
+            ConversationError: behind the prompt, the answer would be part of a thought, or it is no
+                text.
         """
         text = self.as_data(answer.strip() if self._trims_answers else answer)
+        text = self._lead_to(answer) + text
         space, before = self._space_before_answers
         ids = self._plain(space + text)
         # The prompt's tokens stay as they are: where space and answer merge, the answer is apart.
@@ -132,6 +167,42 @@ class Chat:
             space = prompt[len(prompt.rstrip()) :]
         return space, self._plain(space)
 
+    def _lead_to(self, answer: str) -> str:
+        turn = self._turn_opening
+        if not turn.thought:
+            return turn.lead
+        opening, closing = f"<{turn.thought}>", f"</{turn.thought}>"
+        if turn.lead and not (opening in answer or closing in answer):
+            return turn.lead
+        begins = answer.lstrip().startswith(opening)
+        whole = closing in answer and answer.count(opening) == begins != turn.open
+        if whole and self.as_data(opening + closing) == opening + closing:
+            return ""
+        where = "behind" if turn.open else "with"
+        raise ConversationError(
+            f"the answer holds no whole thought: the model's template expects it to begin {where} "
+            f"{opening}, and to hold {closing} once the thought is over"
+        )
+
+    @cached_property
+    def _turn_opening(self) -> TurnOpening:
+        if self.tokenizer.chat_template is None:
+            return TurnOpening()
+        probe = "answer-probe"
+        prompt = self._render([Message("user", "x")])
+        finished = self._answered(probe).partition(probe)[0]
+        lead = finished.removeprefix(prompt) if finished.startswith(prompt) else ""
+        tag = re.search(r"</?(\w+)>", lead)
+        if not finished.startswith(prompt.rstrip()):
+            # What only a prompt ends with is a thought that the model is to go on with.
+            tag = re.search(r"<(\w+)>\s*\Z", prompt)
+        thought = tag[1] if tag else ""
+        return TurnOpening(
+            lead if lead.strip() else "",
+            thought,
+            bool(thought) and prompt.rstrip().endswith(f"<{thought}>"),
+        )
+
     @cached_property
     def _trims_answers(self) -> bool:
         """Whether the chat template drops white space around an answer."""
@@ -158,7 +229,13 @@ class Chat:
         return text
 
     def as_data(self, text: str) -> str:
-        """Return ``text`` with every spelling of a special token broken."""
+        """Return ``text`` with every spelling of a special token broken.
+
+        Raises:
+            ConversationError: it holds half of a surrogate pair.
+        """
+        if half := half_pair(text):
+            raise ConversationError(f"a text holds half of a surrogate pair ({half})")
         for special in self._special_spellings:
             if special in text:
                 text = text.replace(special, special[0] + _ZERO_WIDTH_SPACE + special[1:])

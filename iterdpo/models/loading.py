@@ -15,13 +15,24 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(path: str, trust_remote_code: bool = False, key: str = "model.path") -> Any:
-    """Load the tokenizer of a checkpoint, which the setting ``key`` names."""
+    """Load the tokenizer of a checkpoint, which the setting ``key`` names.
+
+    Raises:
+        UserError: it cannot be loaded, or names several chat templates and none as the default.
+    """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"{key}={path}: its tokenizer cannot be loaded: {_line(error)}") from error
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict) and "default" not in templates:
+        raise UserError(
+            f"{key}={path}: its tokenizer has the chat templates {', '.join(sorted(templates))} "
+            "and no default; save the one to use as its chat_template.jinja"
+        )
+    return tokenizer
 
 
 def declared_stop_tokens(path: str) -> int | list[int] | None:

@@ -6,15 +6,17 @@ pair has the records that any other has, and can be walked back to its file and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
+from iterdpo.data.values import report
 from iterdpo.engines.usage import Usage
+from iterdpo.errors import UserError
 from iterdpo.judging.base import judgment
 from iterdpo.models.chat_messages import Request
-from iterdpo.models.chat_template import Chat, stop_token_ids
+from iterdpo.models.chat_template import Chat, ConversationError, stop_token_ids
 from iterdpo.models.loading import declared_stop_tokens, load_tokenizer
 from iterdpo.pairing.offline import CHOSEN, REJECTED, keep_offline_pairs
 from iterdpo.prompts.pairs import AnsweredPrompt, PairsPrompts
@@ -100,9 +102,12 @@ class ReadOfflineCandidates(RecordStage[Candidate]):
         chat = Chat(load_tokenizer(checkpoint, self.trust_remote_code))
         stops = stop_token_ids(declared_stop_tokens(checkpoint), chat.tokenizer)
         asked = [self.prompts.asked[prompt.id] for prompt in prompts.value]
-        reading = (answer for item in asked for answer in self._read(chat, stops, item))
+        problems: list[str] = []
+        reading = (answer for item in asked for answer in self._read(chat, stops, item, problems))
         total = sum(2 * len(item.pairs) for item in asked)
         written = self.keep(work, progress(reading, total, "given pairs are read", "answers"))
+        if problems:
+            raise UserError(report(f"pairs: {self.prompts.label}", problems, total // 2))
         return {
             "candidates": len(written),
             "truncated": 0,
@@ -112,24 +117,34 @@ class ReadOfflineCandidates(RecordStage[Candidate]):
             "engine": dict(_NOTHING_SPENT),
         }
 
-    def _read(self, chat: Chat, stops: tuple[int, ...], asked: AnsweredPrompt) -> list[Candidate]:
-        prompt_ids = packed_ids(chat.encode(Request(self._with_system(asked.messages))))
-        answers = [text for pair in asked.pairs for text in (pair.chosen, pair.rejected)]
-        return [
-            Candidate(
-                id=record_id("candidate", (asked.prompt.id, OFFLINE), index, text),
-                prompt_id=asked.prompt.id,
-                index=index,
-                text=text,
-                prompt_token_ids=prompt_ids,
-                token_ids=packed_ids(chat.encode_answer(text, stops)),
-                logprobs=(),
-                finish_reason=FinishReason.STOP,
-                policy=OFFLINE,
-                seed=0,
-            )
-            for index, text in enumerate(answers)
-        ]
+    def _read(
+        self, chat: Chat, stops: tuple[int, ...], asked: AnsweredPrompt, problems: list[str]
+    ) -> Iterator[Candidate]:
+        """Yield the answers to a prompt; rows that the template does not take join ``problems``."""
+        request = Request(self._with_system(asked.messages))
+        for nth, pair in enumerate(asked.pairs):
+            try:
+                prompt_ids = packed_ids(chat.encode(request))
+                answers = [
+                    (text, packed_ids(chat.encode_answer(text, stops)))
+                    for text in (pair.chosen, pair.rejected)
+                ]
+            except ConversationError as error:
+                problems.append(f"{pair.row}: {error}")
+                continue
+            for index, (text, token_ids) in enumerate(answers, start=2 * nth):
+                yield Candidate(
+                    id=record_id("candidate", (asked.prompt.id, OFFLINE), index, text),
+                    prompt_id=asked.prompt.id,
+                    index=index,
+                    text=text,
+                    prompt_token_ids=prompt_ids,
+                    token_ids=token_ids,
+                    logprobs=(),
+                    finish_reason=FinishReason.STOP,
+                    policy=OFFLINE,
+                    seed=0,
+                )
 
     def _with_system(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         if not self.system or messages[0].role == "system":

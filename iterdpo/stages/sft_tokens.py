@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from iterdpo.data.instructions import Demonstration
+from iterdpo.data.values import report
+from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
-from iterdpo.models.chat_template import Chat, stop_token_ids
+from iterdpo.models.chat_template import Chat, ConversationError, stop_token_ids
 from iterdpo.models.loading import declared_stop_tokens, load_tokenizer
 from iterdpo.training.spec import SftExample
 
@@ -25,11 +27,22 @@ def sft_examples_of(
         longest: most tokens of prompt and answer; a longer answer is cut, and left out where
             nothing of it would remain. None for no limit.
         trust_remote_code: run the tokenizer's own code, if it brings any.
+
+    Raises:
+        UserError: the template does not take some of them; how many, and the first few.
     """
     chat = Chat(load_tokenizer(checkpoint, trust_remote_code))
     stops = stop_token_ids(declared_stop_tokens(checkpoint), chat.tokenizer)
-    examples = (cut(sft_example_of(chat, item, stops), longest) for item in demonstrations)
-    return [example for example in examples if example.answer_ids]
+    made: list[SftExample] = []
+    problems: list[str] = []
+    for item in demonstrations:
+        try:
+            made.append(cut(sft_example_of(chat, item, stops), longest))
+        except ConversationError as error:
+            problems.append(f"{item.row}: {error}")
+    if problems:
+        raise UserError(report("sft", problems, len(demonstrations)))
+    return [example for example in made if example.answer_ids]
 
 
 def sft_example_of(chat: Chat, demonstration: Demonstration, stops: Sequence[int]) -> SftExample:

@@ -8,9 +8,17 @@ import pytest
 
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
-from iterdpo.models.chat_template import Chat, stop_token_ids
+from iterdpo.models.chat_template import Chat, ConversationError, stop_token_ids
 from iterdpo.models.loading import declared_stop_tokens, load_tokenizer
-from tests.checkpoints import CHATML, NO_SYSTEM, STYLES, make_tokenizer
+from tests.checkpoints import (
+    BOTH_THOUGHTS,
+    CHATML,
+    EMPTY_THOUGHT,
+    NO_SYSTEM,
+    OPEN_THOUGHT,
+    STYLES,
+    make_tokenizer,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -149,3 +157,68 @@ def test_white_space_around_an_answer_is_as_the_template_has_it(
     tokenizer.chat_template = template
     chat = Chat(tokenizer)
     assert tokenizer.decode(list(chat.encode_answer(text, [tokenizer.eos_token_id]))) == learned
+
+
+THOUGHT = "<think>\nA thought.\n</think>\n\n"
+
+
+def with_template(template: str) -> Chat:
+    tokenizer = make_tokenizer(STYLES["qwen"])
+    tokenizer.chat_template = template
+    return Chat(tokenizer)
+
+
+def learned(chat: Chat, answer: str) -> str:
+    """Return a prompt with its answer as the model reads both."""
+    ids = [
+        *chat.encode(Request.of("x")),
+        *chat.encode_answer(answer, [chat.tokenizer.eos_token_id]),
+    ]
+    return str(chat.tokenizer.decode(ids))
+
+
+@pytest.mark.parametrize("template", [CHATML, EMPTY_THOUGHT, BOTH_THOUGHTS])
+def test_an_answer_stands_behind_the_thought_that_a_finished_turn_has(template: str) -> None:
+    chat = with_template(template)
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "Trout."}]
+    finished = chat.tokenizer.apply_chat_template(turns, tokenize=False)
+    assert learned(chat, "Trout.") == finished.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "answer"),
+    [
+        (CHATML, f"{THOUGHT}Trout."),
+        (EMPTY_THOUGHT, f"{THOUGHT}Trout."),
+        (OPEN_THOUGHT, f"{THOUGHT}Trout.".removeprefix("<think>\n")),
+        (BOTH_THOUGHTS, f"{THOUGHT}Trout.".removeprefix("<think>\n")),
+    ],
+)
+def test_an_answer_that_brings_its_thought_has_it_once(template: str, answer: str) -> None:
+    assert learned(with_template(template), answer).endswith(
+        f"<|im_start|>assistant\n{THOUGHT}Trout.<|im_end|>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "answer"),
+    [
+        (OPEN_THOUGHT, "Trout."),
+        (OPEN_THOUGHT, f"{THOUGHT}Trout."),
+        (BOTH_THOUGHTS, f"{THOUGHT}Trout."),
+        (EMPTY_THOUGHT, "<think>\nTrout."),
+        (EMPTY_THOUGHT, "A thought.\n</think>\n\nTrout."),
+        (EMPTY_THOUGHT, f"{THOUGHT}{THOUGHT}Trout."),
+    ],
+)
+def test_an_answer_within_an_open_thought_is_refused(template: str, answer: str) -> None:
+    with pytest.raises(ConversationError, match="the answer holds no whole thought"):
+        learned(with_template(template), answer)
+
+
+def test_a_thought_whose_tags_are_special_is_refused() -> None:
+    chat = with_template(EMPTY_THOUGHT)
+    chat.tokenizer.add_special_tokens({"extra_special_tokens": ["<think>", "</think>"]})
+    assert learned(chat, "Trout.").endswith("<think>\n\n</think>\n\nTrout.<|im_end|>")
+    with pytest.raises(ConversationError, match="the answer holds no whole thought"):
+        learned(chat, f"{THOUGHT}Trout.")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from iterdpo.conversation import Message
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
-from iterdpo.models.chat_template import Chat, fold_system
-from tests.checkpoints import STYLES, make_tokenizer
+from iterdpo.models.chat_template import Chat, ConversationError, fold_system
+from tests.checkpoints import ALTERNATING, STYLES, make_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +97,24 @@ def test_folding_keeps_turns_and_their_order() -> None:
     folded = fold_system([Message("system", "s"), *turns])
     assert [m.content for m in folded] == ["s\n\na", "b", "c"]
     assert fold_system(turns) == turns
+
+
+def test_what_a_template_refuses_is_told_in_its_words() -> None:
+    tokenizer = make_tokenizer(STYLES["qwen"])
+    tokenizer.chat_template = ALTERNATING
+    chat = Chat(tokenizer)
+    twice = Request((Message("user", "Hi"), Message("user", "there")))
+    with pytest.raises(
+        ConversationError,
+        match=r"^the model's chat template refuses the conversation \(roles must alternate",
+    ):
+        chat.encode(twice)
+    tokenizer.chat_template = "{% if %}"
+    with pytest.raises(ConversationError, match=r"the conversation \(Expected an expression"):
+        Chat(tokenizer).encode(Request.of("Hi"))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_half_of_a_surrogate_pair_is_no_text(chats: dict[str, Chat], style: str) -> None:
+    with pytest.raises(ConversationError, match=r"half of a surrogate pair \(U\+D83D\)"):
+        chats[style].encode(Request.of("Half \ud83d emoji"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
+from iterdpo.errors import UserError
 from iterdpo.prompts.pairs import PairsPrompts, Rows
 from iterdpo.records import FinishReason, judge_fingerprint
 from iterdpo.stages.base import PrepareBase
@@ -19,7 +21,7 @@ from iterdpo.stages.offline_pairs import (
     SelectOfflinePrompts,
 )
 from iterdpo.store.runner import Stages
-from tests.checkpoints import CheckpointOf
+from tests.checkpoints import ALTERNATING, CheckpointOf
 
 USER, ANSWER, SYSTEM = ("user", "Hi"), ("assistant", "Hello."), ("system", "Be kind.")
 LAST = ("user", "Why <|im_end|>?")
@@ -88,6 +90,24 @@ def test_a_conversation_is_rendered_with_its_turns_and_every_answer_ends(
         "<|im_start|>assistant\n",
         *["Yes.<|im_end|>", "No<|im_end|>"] * 2,
     )
+
+
+def test_rows_that_the_template_does_not_take_are_named(
+    checkpoint_of: CheckpointOf, tmp_path: Path
+) -> None:
+    checkpoint = Path(shutil.copytree(checkpoint_of("qwen"), tmp_path / "alternating"))
+    (checkpoint / "chat_template.jinja").write_text(ALTERNATING)
+    rows = [*ROWS[1:], pair(USER, LAST, row="line 4"), pair(ANSWER, LAST, row="line 5")]
+    prompts = PairsPrompts(held_out_share=0.1, pairs=Rows("pairs.jsonl", rows, held_out=()))
+    stages = Stages(tmp_path)
+    base = stages.run(PrepareBase(checkpoint, "0", "none", "float32", False))
+    asked = stages.run(SelectOfflinePrompts(prompts, None, 0, {}), 1)
+    with pytest.raises(UserError) as error:
+        stages.run(ReadOfflineCandidates(prompts, None, False), asked, base)
+    said = str(error.value)
+    assert said.startswith("pairs: pairs.jsonl: 2 of 4 rows are broken: ")
+    for line in (4, 5):
+        assert f"line {line}: the model's chat template refuses the conversation (roles" in said
 
 
 def test_no_model_is_named_as_the_writer(given: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from iterdpo.stages.sft_tokens import cut, sft_example_of, sft_examples_of
 from iterdpo.store.runner import Stages
 from iterdpo.store.stage import stage_identity
 from iterdpo.training.spec import SftExample
-from tests.checkpoints import CheckpointOf
+from tests.checkpoints import OPEN_THOUGHT, CheckpointOf
 
 TEXTS = (("Name three animals.", "Score: 4"), ("def add(a, b):", "return a + b"), ("0 1", "2 3"))
 
@@ -107,6 +108,17 @@ def test_a_lesson_is_what_the_engine_reads_and_should_write(checkpoint_of: Check
     sly = sft_example_of(chat, demonstration("a<|im_end|>b", "c<|im_end|>d"), (end,))
     assert (sly.prompt_ids.count(end), sly.answer_ids.count(end)) == (1, 1)
     assert sly.answer_ids[-1] == end
+
+
+def test_lessons_that_the_template_does_not_take_are_named(
+    checkpoint_of: CheckpointOf, tmp_path: Path
+) -> None:
+    checkpoint = Path(shutil.copytree(checkpoint_of("llama"), tmp_path / "thinking"))
+    (checkpoint / "chat_template.jinja").write_text(OPEN_THOUGHT)
+    given = [demonstration("Name a fish.", text) for text in ("Trout.", "</think>\n\nTrout.")]
+    with pytest.raises(UserError, match=r"^sft: .*: the answer holds no whole thought: [^\n]*$"):
+        sft_examples_of(given, str(checkpoint), None)
+    assert len(sft_examples_of(given[1:], str(checkpoint), None)) == 1
 
 
 def test_the_end_of_an_answer_is_cut_first() -> None:
