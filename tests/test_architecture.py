@@ -117,6 +117,15 @@ def test_no_module_is_long_and_none_is_a_drawer() -> None:
         assert "util" not in file.stem, file
 
 
+def test_texts_of_others_are_markup_on_no_console() -> None:
+    users = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in PACKAGE.rglob("*.py")
+        if re.search(r"\bConsole\(|rich import print|from_markup", file.read_text("utf-8"))
+    }
+    assert users == {"runtime/terminal.py"}
+
+
 def test_no_room_swallows_errors_whole() -> None:
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from iterdpo.evaluation.summary import ModelSummary, Summary
 from iterdpo.evaluation.summary_file import SUMMARY_FILE
+from iterdpo.runtime import terminal
 from iterdpo.runtime.formatting import DASH, number, percent, spread, spread_of
+from iterdpo.runtime.terminal import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,25 +57,20 @@ def show(summary: Summary, run_dir: Path) -> None:
 
 def _print(console: Console, table: Table, summary: Summary, run_dir: Path) -> None:
     console.print(table)
-    console.print(legend(summary), style="dim", highlight=False)
+    console.print(legend(summary), style="dim")
     lines = [f"best: {summary.best.model}, {summary.best.why}"]
     if summary.stopped:
         lines.append(summary.stopped.message)
     for line in (*lines, f"{run_dir}/{SUMMARY_FILE}"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(harmless(line), soft_wrap=True)
 
 
 @contextmanager
 def printing() -> Iterator[Console]:
     """Yield what prints to stdout. Who reads it may go away early: the work continues without."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
     # Rich ends the program on a broken pipe, and has sent stdout to nowhere by then.
     with suppress(SystemExit):
-        yield console
+        yield terminal.console(WIDTH)
 
 
 WIDTH = 110

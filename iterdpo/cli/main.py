@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from iterdpo import __version__
+from iterdpo.runtime.terminal import say
 
 TOOLS: Final = MappingProxyType(
     {
@@ -60,6 +61,6 @@ def main() -> None:
         from iterdpo.cli.run import run
 
         run()
-    except KeyboardInterrupt:  # before a run listens for it, or between two jobs of a sweep
-        print("iterdpo: stopped by SIGINT; run the same command again to resume", file=sys.stderr)
+    except KeyboardInterrupt:  # before a run listens for it
+        say("iterdpo: stopped by SIGINT; run the same command again to resume")
         sys.exit(130)

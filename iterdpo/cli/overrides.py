@@ -6,7 +6,6 @@ Hydra refuses a wrong override too, but the first one only, in several lines and
 from __future__ import annotations
 
 import difflib
-import json
 import shlex
 import shutil
 import tempfile
@@ -29,9 +28,6 @@ from iterdpo.config.compose import composed, conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.config.secrets import argument_problems
 from iterdpo.errors import ConfigError
-from iterdpo.store.atomic import write_text
-
-FAILURE_FILE = "failure.json"
 
 
 def check(arguments: Sequence[str]) -> list[str]:
@@ -101,11 +97,6 @@ def remove_unused(run_dir: Path) -> None:
     """Remove a run directory in which only Hydra has written: its own files and the log."""
     if {path.name for path in run_dir.iterdir()} <= {".hydra", "iterdpo.log"}:
         shutil.rmtree(run_dir)
-
-
-def note_failure(run_dir: Path, error: Exception) -> None:
-    """Leave a job's failure in its directory, for the table at the end of the sweep."""
-    write_text(run_dir / FAILURE_FILE, json.dumps({"error": str(error)}) + "\n")
 
 
 def _parsed(text: str) -> Override:

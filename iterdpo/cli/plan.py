@@ -23,6 +23,7 @@ from iterdpo.evaluation.health import Health, HealthMetrics
 from iterdpo.pairing.base import Pairing
 from iterdpo.records import Pair
 from iterdpo.runtime.formatting import count, disk_size
+from iterdpo.runtime.terminal import console, harmless
 from iterdpo.stages.compare import Compare
 from iterdpo.stages.generate import Generate, SelectPrompts
 from iterdpo.stages.health import CheckHealth
@@ -235,26 +236,21 @@ def plan(config: Config) -> Iterator[tuple[str, list[PlannedStage]]]:
 
 def show(config: Config) -> None:
     """Print the plan."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False, soft_wrap=True)
+    out = console(80, soft_wrap=True)
     states: Counter[str] = Counter()
     every: list[PlannedStage] = []
     for name, stages in plan(config):
-        console.print(Text(name, style="bold"))
+        out.print(name, style="bold")
         for stage in stages:
             states[stage.state] += 1
             every.append(stage)
             line = f"  {stage.state:<8} {stage.stage:<17} {stage.key[:8]}  {stage.estimate}"
-            console.print(Text(line.rstrip()))
+            out.print(line.rstrip())
             for detail in stage.details:
-                console.print(Text(f"           {detail}", style="dim"))
+                out.print(f"           {harmless(detail)}", style="dim")
     counts = [f"{states[state]} {verb}" for state, verb in VERBS.items() if states[state]]
     total = str(total_of(every))
-    console.print(
-        Text(f"{len(every)} stages: {', '.join(counts)}" + (f"; {total}" if total else ""))
-    )
+    out.print(f"{len(every)} stages: {', '.join(counts)}" + (f"; {total}" if total else ""))
 
 
 VERBS = {"cached": "cached", "resumes": "to resume", "runs": "to run"}

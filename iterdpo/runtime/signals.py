@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
+
+from iterdpo.runtime.terminal import say
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -30,45 +33,83 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Whether a signal has asked the run to stop."""
+    """Whether the run is to stop: a signal said so, or the parent of this worker is gone."""
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._parent: int | None = None
+        if parent := multiprocessing.parent_process():
+            import psutil
+
+            # It may be gone before this process looks. A fork server stands between the two.
+            self._parent = os.getppid() if psutil.pid_exists(parent.pid or 0) else 0
+
+    @property
+    def of_worker(self) -> bool:
+        """Whether this process is one of several that a parent started, as a sweep's are."""
+        return self._parent is not None
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether this is a worker whose parent is gone: nobody waits for its result."""
+        return self.of_worker and self._parent != os.getppid()
 
     @property
     def requested(self) -> bool:
         """Whether the run is to stop."""
+        if self.number is None and self.orphaned:
+            self.number = signal.SIGTERM
         return self.number is not None
 
     def check(self) -> None:
         """Raise ``Stopped`` if so. To be called where nothing is lost by it."""
-        if self.number is not None:
-            raise Stopped(self.number)
+        if self.requested:
+            raise Stopped(self.number or signal.SIGTERM)
+
+
+@cache
+def process_request() -> StopRequest:
+    """Return the one of this process: a signal is for all that it does, one after the other."""
+    return StopRequest()
 
 
 @contextmanager
-def heard(request: StopRequest, quiet: bool = False) -> Iterator[None]:
+def heard(request: StopRequest, quiet: bool = False, pass_on: bool = False) -> Iterator[None]:
     """Listen to the two signals for the block.
 
     The first is noted, and the run stops when what it has in hand is written down. A second one
-    ends the process at once: what was written down is complete in any case. With ``quiet``, for
-    children, nothing is said.
+    ends the process at once: what was written down is complete in any case. A worker leaves that to
+    its parent, because a terminal and the parent both send it what is one signal, and it listens
+    on: a signal between two jobs must not look like a fault to its parent, which ends all then.
+
+    Args:
+        request: where it is noted.
+        quiet: say nothing, for children.
+        pass_on: to the workers that this process started, which a second signal kills.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread hears signals
         return
 
     def note(number: int, _: FrameType | None) -> None:
+        workers = multiprocessing.active_children() if pass_on else []
         if request.number is not None:
+            if request.of_worker:
+                return
+            for worker in workers:
+                worker.kill()
             os._exit(128 + number)
         request.number = number
-        name = signal.Signals(number).name
+        for worker in workers:
+            if worker.pid is not None:
+                os.kill(worker.pid, number)
         if not quiet:
-            sys.stderr.write(f"\n{name}: finishing what is in hand; once more stops at once\n")
+            name = signal.Signals(number).name
+            say(f"\n{name}: finishing what is in hand; once more stops at once")
 
     kept = {number: signal.signal(number, note) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in kept.items():
+        for number, handler in ({} if request.of_worker else kept).items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What the tools after a run do alike at the terminal: errors of one line, text that is harmless.
+"""What all commands do alike at the terminal: errors of one line, text that is harmless.
 
 Exit status: 0 done; 1 a bug; 2 something the user can put right; 3 a run-time check failed;
 130 stopped by Ctrl-C.
@@ -11,8 +11,13 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from iterdpo.errors import LineageError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _KEPT = frozenset("\n\t")
 _TURNS_TEXT_AROUND = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -35,7 +40,7 @@ def run_tool(name: str, action: Callable[[], int | None]) -> int:
         status = action() or 0
         sys.stdout.flush()
     except (UserError, LineageError) as error:
-        sys.stderr.write(f"{name}: {harmless(' '.join(str(error).splitlines()))}\n")
+        say(f"{name}: {' '.join(str(error).splitlines())}")
         return 3 if isinstance(error, LineageError) else 2
     except BrokenPipeError:
         let_go_of_stdout()
@@ -43,6 +48,25 @@ def run_tool(name: str, action: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def say(text: str) -> None:
+    """Write a line to stderr; a stderr that takes none ends nothing."""
+    with suppress(OSError, AttributeError, ValueError):  # full; there is none; closed
+        sys.stderr.write(f"{harmless(text)}\n")
+
+
+def console(columns: int, soft_wrap: bool = False) -> Console:
+    """Return what prints to stdout: texts of others hold no markup, emoji or numbers to color.
+
+    Args:
+        columns: of text where there is no terminal to ask.
+        soft_wrap: leave it to the terminal to break lines.
+    """
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else columns
+    return Console(width=width, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap)
 
 
 def let_go_of_stdout() -> None:

@@ -72,7 +72,11 @@ def refuse(holder: Holder) -> NoReturn:
 
 @contextmanager
 def locked(
-    path: Path, *, waiting: Callable[[Holder], None] | None = None, poll_seconds: float = 0.5
+    path: Path,
+    *,
+    waiting: Callable[[Holder], None] | None = None,
+    check: Callable[[], None] = lambda: None,
+    poll_seconds: float = 0.5,
 ) -> Iterator[None]:
     """Hold the lock of ``path`` for the block; wait while another process or thread holds it.
 
@@ -82,6 +86,7 @@ def locked(
     Args:
         path: the lock's file, made with its directories when it is not there and never deleted.
         waiting: called once, with who holds the lock, when it is not free within a pause.
+        check: called before each pause; may raise, which ends the wait.
         poll_seconds: pause between two attempts, > 0.
 
     Raises:
@@ -97,6 +102,7 @@ def locked(
         # Not at the first attempt: who took the lock this instant has yet to sign it.
         if attempts == 2 and waiting is not None:
             waiting(_holder(path))
+        check()
         time.sleep(poll_seconds)
     try:
         yield

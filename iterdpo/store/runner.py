@@ -112,7 +112,7 @@ class Stages:
             # After a kill between the two, a finished stage may have its unfinished work beside it.
             if manifest is None or _work(stored.directory).exists():
                 lock = self.root / LOCKS_DIR / f"{stage.name}-{key}"
-                with locked(lock, waiting=_say(stage.name)):
+                with locked(lock, waiting=_say(stage.name), check=self.stop.check):
                     # Another process may have finished it while this one waited.
                     manifest = _intact(stored, move=True)
                     if computed := manifest is None:

@@ -20,6 +20,7 @@ from iterdpo.store.runner import LOCKS_DIR
 from tests.commands import run_python
 from tests.loop.conftest import Configure
 from tests.loop.sizes import LITTLE_MEASURED, SMALL
+from tests.processes import started_with
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +51,8 @@ def test_a_sweep_makes_the_first_iteration_once(configure: Configure, tmp_path: 
 
 
 def test_jobs_that_run_at_the_same_time_share_as_well(configure: Configure, tmp_path: Path) -> None:
-    """Nobody may write the first candidates before both jobs ask for them."""
+    """Nobody may write the first candidates before both jobs ask for them. A signal to the sweep
+    ends what it started, and the same command goes on."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="comes with the extra sweep")
     command = [
         sys.executable, "-m", "iterdpo", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
@@ -61,12 +63,31 @@ def test_jobs_that_run_at_the_same_time_share_as_well(configure: Configure, tmp_
     steps = [step for _, steps in plan(configure("experiment=smoke", *SHORT)) for step in steps]
     first = next(step for step in steps if step.stage == "candidates")
     said = tmp_path / "said"
-    with said.open("w") as out, ExitStack() as started:
+
+    def both_wait(started: ExitStack) -> subprocess.Popen[bytes]:
+        out = started.enter_context(said.open("w"))
+        jobs = started.enter_context(
+            subprocess.Popen(
+                command, stdout=out, stderr=out, env=os.environ | {"STARTED_BY": str(tmp_path)}
+            )
+        )
+        started.callback(jobs.kill)
+        while said.read_text().count("candidates: process") < 2 and jobs.poll() is None:
+            time.sleep(0.2)
+        return jobs
+
+    with ExitStack() as started:
         with locked(tmp_path / "store" / LOCKS_DIR / f"candidates-{first.key}"):
-            jobs = started.enter_context(subprocess.Popen(command, stdout=out, stderr=out))
-            started.callback(jobs.kill)
-            while said.read_text().count("candidates: process") < 2 and jobs.poll() is None:
-                time.sleep(0.2)
+            jobs = both_wait(started)
+            jobs.terminate()
+            assert jobs.wait() == 143, said.read_text()
+            assert "Traceback" not in said.read_text()
+            assert "run the same command again to resume" in said.read_text().splitlines()[-1]
+            until = time.monotonic() + 60
+            while started_with(f"STARTED_BY={tmp_path}") and time.monotonic() < until:
+                time.sleep(0.05)
+            assert started_with(f"STARTED_BY={tmp_path}") == set()
+            jobs = both_wait(started)
         assert jobs.wait() == 0, said.read_text()
     assert said.read_text().count(f"candidates: process {os.getpid()} of ") == 2
     results = [read_summary(tmp_path / "sweep" / str(job)) for job in range(2)]

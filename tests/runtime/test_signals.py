@@ -46,6 +46,70 @@ def test_the_second_signal_ends_the_process_at_once() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 130
 
 
+PARENT = """
+import multiprocessing, sys, time
+from pathlib import Path
+from iterdpo.runtime.signals import Stopped, heard, process_request
+
+def work(place):
+    for job in range(2):
+        request = process_request()
+        try:
+            with heard(request, quiet=True):
+                while True:
+                    request.check()
+                    place.with_name("ready-" + place.name).touch()
+                    time.sleep(0.02)
+        except Stopped as stopped:
+            place.with_name(f"{place.name}-job-{job}").write_text(str(stopped))
+
+if __name__ == "__main__":
+    request = process_request()
+    with heard(request, pass_on=True):
+        places = [Path(sys.argv[1]) / str(number) for number in range(2)]
+        started = multiprocessing.get_context("spawn")
+        workers = [started.Process(target=work, args=(place,)) for place in places]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    request.check()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGINT, True),
+     (signal.SIGKILL, False)],
+    ids=["terminated", "interrupted", "interrupted at the terminal", "killed"],
+)  # fmt: skip
+def test_workers_stop_with_their_parent_and_begin_nothing_more(
+    tmp_path: Path, number: signal.Signals, to_all: bool
+) -> None:
+    """A terminal sends SIGINT to all; that they hear of it again from their parent ends nobody."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"STARTED_BY": str(tmp_path)}, start_new_session=True,
+    ) as parent:  # fmt: skip
+        while len(list(tmp_path.glob("ready-*"))) < 2 and parent.poll() is None:
+            time.sleep(0.02)
+        if to_all:
+            os.killpg(parent.pid, number)
+        else:
+            parent.send_signal(number)
+        said = parent.communicate()[1]
+    assert said.count("finishing what is in hand") == (number != signal.SIGKILL)
+    until = time.monotonic() + 60
+    while started_with(f"STARTED_BY={tmp_path}") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert started_with(f"STARTED_BY={tmp_path}") == set()
+    name = "SIGINT" if number == signal.SIGINT else "SIGTERM"
+    left = {path.name: path.read_text() for path in tmp_path.glob("*-job-*")}
+    assert left == {f"{worker}-job-{job}": f"stopped by {name}" for worker in "01" for job in "01"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "process"),

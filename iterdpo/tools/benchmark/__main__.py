@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iterdpo.errors import UserError
-from iterdpo.runtime.terminal import run_tool
+from iterdpo.runtime.terminal import console, harmless, run_tool
 from iterdpo.tools.benchmark.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -169,16 +169,14 @@ def _harness_settings(arguments: argparse.Namespace, run: Run) -> Any:
 
 
 def _show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for number, name in enumerate(header):
-        table.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+        table.add_column(harmless(name), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 400).print(table)
+        table.add_row(*map(harmless, row))
+    console(400).print(table)
 
 
 def _write(place: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iterdpo.errors import UserError
-from iterdpo.runtime.terminal import harmless, run_tool
+from iterdpo.runtime.terminal import console, harmless, run_tool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,6 @@ def show(frame: pd.DataFrame) -> None:
 
 def _show_wrapped(frame: pd.DataFrame) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -142,9 +141,10 @@ def _show_wrapped(frame: pd.DataFrame) -> None:
                 cell.append(f"\nseen: {row['seen']}", style="dim")
             cells.append(cell)
         table.add_row(*cells)
-    Console().print(table)
+    out = console(80)
+    out.print(table)
     for name in scored:
-        Console(highlight=False).print(f"{name}: mean {frame[f'{name} score'].mean():.2f} of 5")
+        out.print(f"{name}: mean {frame[f'{name} score'].mean():.2f} of 5")
 
 
 def _one_line(text: str) -> str:

@@ -7,29 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from iterdpo.runtime.formatting import DASH, count, disk_size, moment, number
-from iterdpo.runtime.terminal import harmless
+from iterdpo.runtime.terminal import console, harmless
 from iterdpo.store.identity import SHORT, Ref, describe
 from iterdpo.store.inventory import Finished, Inventory, Leftover
 from iterdpo.tools.store.explain import Explanation
 from iterdpo.tools.store.garbage import Garbage
 from iterdpo.tools.store.integrity import Problem
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 PIPED = 400
 """Columns where there is no terminal: a row stays a line."""
-
-
-def console() -> Console:
-    """Return where output goes."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else PIPED
-    return Console(width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def line(text: str = "") -> None:
@@ -199,4 +187,4 @@ def _table(
         )
     for row in rows:
         table.add_row(*(Text(harmless(cell)) for cell in row))
-    console().print(table)
+    console(PIPED, soft_wrap=True).print(table)
