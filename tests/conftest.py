@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.browser import NAMES, Browser, find_chromium
+from tests.browser import NAMES, Browser, find_chromium, started
 from tests.checkpoints import CheckpointOf, make_checkpoint
 
 # A slow machine is no failure, and a failure found once is found again.
@@ -110,17 +110,19 @@ def vllm() -> None:
         pytest.skip("vLLM is not installed; `make install` brings it on Linux")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A browser; skip what needs one where there is none, and fail where it has to be there."""
+    """A browser; skip what needs one where there is none, and fail where it has to be there.
+
+    It ends with the file: while it is there, no other test could run an asyncio loop.
+    """
     program = find_chromium()
     if program is None:
         if os.environ.get("ITERDPO_REQUIRE_BROWSER"):
             pytest.fail("no Chromium, and ITERDPO_REQUIRE_BROWSER says that there must be one")
         pytest.skip(f"no Chromium (one of {', '.join(NAMES)}) to look at pages with")
-    browser = Browser(program)
-    yield browser
-    browser.close()
+    with started(program) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -46,10 +46,9 @@ def opened(chromium: Browser, page_file: Path) -> Iterator[Opened]:
     """A function that opens the page and checks at the end that all was quiet."""
     pages = []
 
-    def get(width: int = 1280, height: int = 900, **media: str) -> Page:
-        page = chromium.page(width, height)
+    def get(width: int = 1280, height: int = 900, **options: str) -> Page:
+        page = chromium.page(width, height, reduced_motion="reduce", **options)
         pages.append(page)
-        page.media({"prefers-reduced-motion": "reduce"} | media)
         page.open(page_file)
         # With every chart in its place: one that is drawn later moves what is clicked on.
         page.wait("document.documentElement.dataset.ready === 'all'")
@@ -121,14 +120,10 @@ def test_the_wrong_label_at_the_top_leads_to_its_pair(opened: Opened) -> None:
 
 def test_a_charts_data_can_be_saved(opened: Opened) -> None:
     page = opened()
-    # Catch the file where the browser would save it.
-    page.run("URL.createObjectURL = (blob) => { window.saved = blob.text(); return 'blob:none' }")
     page.click("#figure-outcomes summary")
-    page.wait("document.querySelector('#figure-outcomes button')")
-    page.run("HTMLAnchorElement.prototype.click = function () { window.named = this.download }")
-    page.click("#figure-outcomes button")
-    assert page.run("window.named") == "outcomes.csv"
-    lines = page.run("window.saved").splitlines()
+    name, text = page.download("#figure-outcomes button")
+    assert name == "outcomes.csv"
+    lines = text.splitlines()
     assert lines[:3] == ["iteration,outcome,pairs,order", "for M1,kept,33,0", "for M1,tie,3,1"]
 
 
@@ -151,21 +146,21 @@ def test_pairs_are_filtered_by_iteration_label_and_margin(opened: Opened) -> Non
     assert page.text(".count") == "1 of 34 pairs"
     assert "wrong label" in page.text(".pair")
     page.choose("[name=label]", "")
-    page.choose("[name=least]", "3")
+    page.fill("[name=least]", "3")
     page.wait("document.querySelector('.count').textContent === '1 of 34 pairs'")
-    page.choose("[name=least]", "")
-    page.choose("[name=most]", "0.3")
+    page.fill("[name=least]", "")
+    page.fill("[name=most]", "0.3")
     page.wait("document.querySelector('.pair').textContent.includes('name two drinks')")
 
 
 def test_pairs_are_searched_by_words_and_ids(opened: Opened) -> None:
     page = opened()
-    page.type("GOLD colors", "[name=search]")
+    page.fill("[name=search]", "GOLD colors")
     page.wait("document.querySelector('.count').textContent === '1 of 34 pairs'")
     identity = page.run("document.querySelector('.pair').dataset.pair")
-    page.choose("[name=search]", identity[:8])
+    page.fill("[name=search]", identity[:8])
     page.wait("document.querySelector('.count').textContent === '1 of 34 pairs'")
-    page.choose("[name=search]", "no such words")
+    page.fill("[name=search]", "no such words")
     page.wait("document.querySelector('.count').textContent === '0 of 34 pairs'")
     assert page.texts(".pair") == []
     assert "page 1 of 1" in page.text(".pager")
@@ -226,7 +221,7 @@ def test_the_keyboard_is_enough(opened: Opened) -> None:
 
 
 def test_colors_follow_the_system_and_can_be_chosen(opened: Opened) -> None:
-    page = opened(**{"prefers-color-scheme": "dark"})
+    page = opened(color_scheme="dark")
     background = "getComputedStyle(document.body).backgroundColor"
     dark = page.run(background)
     page.click("#theme")
@@ -256,8 +251,8 @@ def test_the_navigation_stays_and_marks_where_the_reader_is(opened: Opened) -> N
 
 
 def test_paper_is_light_and_without_controls(opened: Opened) -> None:
-    page = opened(**{"prefers-color-scheme": "dark"})
-    page.call("Emulation.setEmulatedMedia", media="print")
+    page = opened(color_scheme="dark")
+    page.tab.emulate_media(media="print")
     assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(253, 252, 250)"
     assert page.run("getComputedStyle(document.querySelector('nav')).display") == "none"
 
@@ -316,10 +311,11 @@ def test_ten_thousand_pairs_open_in_time_and_stay_small(chromium: Browser, tmp_p
     file = write([run.write()])
     assert file.stat().st_size < 15e6
     page = chromium.page()
-    page.call("Performance.enable", timeDomain="threadTicks")
+    session = page.tab.context.new_cdp_session(page.tab)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.open(file)
     page.wait("document.documentElement.dataset.ready")
-    measured = page.call("Performance.getMetrics")["metrics"]
+    measured = session.send("Performance.getMetrics")["metrics"]
     # Seconds of its thread's own, which others on the machine do not lengthen; 0.35 were seen.
     (worked,) = (item["value"] for item in measured if item["name"] == "TaskDuration")
     assert 0 < worked < 3
