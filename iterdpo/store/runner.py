@@ -19,6 +19,7 @@ the others wait for its lock and then read.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -178,7 +179,7 @@ def _intact(stored: Stored[Any], move: bool = False) -> Manifest | None:
     With ``move``, one that may not be read is set aside.
     """
     directory = stored.directory
-    if not directory.is_dir():
+    if not os.path.lexists(directory):
         return None
     try:
         manifest = verify(directory)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,23 @@ def test_whatever_lies_in_its_place_is_named_set_aside_and_written_again(
     assert again.computed
     assert f"{path.parent}/{caught.value}; set aside as {again.key}.corrupt-1" in caplog.text
     assert again.metrics == {"kept": 7, "share": 0.1}
+
+
+@pytest.mark.parametrize("target", [None, "nowhere", "itself"])
+def test_what_is_no_directory_in_the_place_of_a_stage_is_set_aside(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, target: str | None
+) -> None:
+    place = path.parent
+    shutil.rmtree(place)
+    if target:
+        place.symlink_to(place.name if target == "itself" else target)
+    else:
+        place.write_text("a file")
+    again = Stages(tmp_path).run(Count())
+    assert again.computed
+    assert f"set aside as {again.key}.corrupt-1, computed again" in caplog.text
+    assert read_manifest(place).metrics == {"kept": 7, "share": 0.1}
+    assert os.path.lexists(place.with_name(f"{again.key}.corrupt-1"))
 
 
 def test_what_a_newer_version_adds_is_left_out(path: Path, tmp_path: Path) -> None:
