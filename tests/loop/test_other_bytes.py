@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,6 +183,44 @@ def test_where_other_bytes_come_out_all_that_was_made_from_them_is_computed_agai
         ("was damaged",),
         (f"was made from another result of {short} than there is now",),
     ]
+
+
+def nudged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on, adapters come out with other last bits, as they may on a GPU."""
+    import peft
+    import torch
+
+    written = peft.PeftModel.save_pretrained
+
+    def write(self: Any, *args: Any, **kwargs: Any) -> None:
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                if "lora_B" in name:
+                    weight.copy_(torch.nextafter(weight, torch.full_like(weight, torch.inf)))
+        written(self, *args, **kwargs)
+
+    monkeypatch.setattr(peft.PeftModel, "save_pretrained", write)
+
+
+@pytest.mark.parametrize("iteration", [1, 2])
+def test_an_adapter_of_other_last_bits_is_followed_by_all_that_its_policy_said(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iteration: int
+) -> None:
+    before = Run.open(tmp_path / "run")
+    adapter = Ref(*str(before.summary.iterations[iteration - 1].stages.adapter).split("/"))
+    old, downstream = before.policies, descendants(config, adapter)
+    damage(config, adapter, "adapter/adapter_model.safetensors")
+    nudged(monkeypatch)
+    summary = execute.execute(config, tmp_path / "run", engine())
+    assert set_aside(config) == {adapter, *downstream}
+    require_consistent(config, tmp_path / "run")
+    new = Run.open(tmp_path / "run").policies
+    same = [name for name in old if old[name].fingerprint == new[name].fingerprint]
+    assert same == ["M0", "M1"][:iteration]
+    assert set(summary.canaries) <= {policy.fingerprint for policy in new.values()}
+    unused = engine()
+    execute.execute(config, tmp_path / "again", unused)
+    assert unused.calls == []
 
 
 def test_between_the_two_nothing_is_mixed_and_every_tool_says_so(
