@@ -26,7 +26,7 @@ from iterdpo.judging.chat_client import ChatClient, ClientSettings
 from iterdpo.judging.rubrics import Rubric, scale_problems
 from iterdpo.judging.scores import mean_verdict
 from iterdpo.judging.spellings import as_data
-from iterdpo.judging.verdicts import parse_score
+from iterdpo.judging.verdicts import VERDICTS_VERSION, parse_score
 from iterdpo.records import (
     Candidate,
     Judgment,
@@ -98,7 +98,7 @@ class EndpointJudge(ClientSettings, Judge):
     @property
     def content(self) -> Mapping[str, object]:
         seed = {"seed": self.seed} if self.send_seed else {}
-        return {"rubric": self._rubric.sha256, **seed}
+        return {"rubric": self._rubric.sha256, "verdicts": VERDICTS_VERSION, **seed}
 
     @property
     def shard_rows(self) -> int:

@@ -14,7 +14,7 @@ from iterdpo.engines.base import ChoiceLogprobs, Engine, PromptTooLong, Sampling
 from iterdpo.judging.base import Group, Judge, SftRubric, answers_of, judgment
 from iterdpo.judging.rubrics import Rubric, scale_problems
 from iterdpo.judging.scores import expected_score, mean_verdict
-from iterdpo.judging.verdicts import parse_score
+from iterdpo.judging.verdicts import VERDICTS_VERSION, parse_score
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import (
     Candidate,
@@ -91,7 +91,8 @@ class SelfJudge(Judge):
     @property
     def content(self) -> Mapping[str, object]:
         found = {"rubric": self._rubric.sha256, "engine": dict(self.engine.identity)}
-        return found | ({"seed": self.seed} if self.score == "sampled" else {})
+        written = {"seed": self.seed, "verdicts": VERDICTS_VERSION}
+        return found | (written if self.score == "sampled" else {})
 
     @property
     def shard_rows(self) -> int:

@@ -17,7 +17,7 @@ from iterdpo.engines.base import Engine, PromptTooLong, Sampling
 from iterdpo.engines.usage import Meter
 from iterdpo.errors import UserError
 from iterdpo.judging.rubrics import Rubric
-from iterdpo.judging.verdicts import parse_score
+from iterdpo.judging.verdicts import VERDICTS_VERSION, parse_score
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import FinishReason, Policy, Unscored, UnscoredReason, Verdict
 from iterdpo.runtime.progress import progress
@@ -69,6 +69,7 @@ class WriteEftData(RecordStage[JudgingExample]):
             "ranked": sha256_of([asdict(item) for item in self.ranked]),
             "engine": dict(self.engine.identity),
             "rubric": self.rubric.sha256,
+            "verdicts": VERDICTS_VERSION,
             "sampling": key_settings(self.sampling),
             "low": self.low,
             "high": self.high,

@@ -14,6 +14,7 @@ import pytest
 from iterdpo.errors import UserError
 from iterdpo.judging.asking import groups_of
 from iterdpo.judging.endpoint import SHARD_ROWS, EndpointJudge
+from iterdpo.judging.verdicts import VERDICTS_VERSION
 from iterdpo.records import Prompt, Scored, UnscoredReason
 from iterdpo.settings import identity
 from tests.judging.rankers import POLICY, candidate, judged, unscored
@@ -245,6 +246,7 @@ def test_its_key_holds_what_may_change_a_verdict_and_neither_secret_nor_speed(
     monkeypatch.setenv("KEY", KEY)
     plain = key(api_key_env="KEY")
     assert KEY not in json.dumps(plain)
+    assert plain["verdicts"] == VERDICTS_VERSION
     assert key("http://b/v1") != plain
     for change in ({"samples": 3}, {"temperature": 0.1}, {"top_p": 0.1}, {"max_tokens": 9},
                    {"temperature": None}, {"min_readable": 0.1}, {"high": 9}, {"system": "x"},

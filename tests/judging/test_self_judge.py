@@ -195,6 +195,15 @@ def test_a_candidate_s_text_changes_only_its_own_judgment(
     assert requests[1].messages[-1].content.startswith(f"two|{text}|")
 
 
+def test_another_reading_of_verdicts_moves_the_key_of_who_reads_them(
+    judge_of: Callable[..., SelfJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {score: identity(judge_of(FakeEngine(), score)) for score in ("expected", "sampled")}
+    monkeypatch.setattr("iterdpo.judging.self_judge.VERDICTS_VERSION", -1)
+    assert identity(judge_of(FakeEngine(), "expected")) == before["expected"]
+    assert identity(judge_of(FakeEngine(), "sampled")) != before["sampled"]
+
+
 def test_its_key_holds_what_may_change_a_judgment_and_no_more(
     judge_of: Callable[..., SelfJudge],
 ) -> None:

@@ -13,6 +13,7 @@ from iterdpo.engines.base import Sampling
 from iterdpo.engines.scripted import TRUNCATED, ScriptedAnswer, ScriptedEngine
 from iterdpo.errors import UserError
 from iterdpo.judging.rubrics import Rubric
+from iterdpo.judging.verdicts import VERDICTS_VERSION
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy, Unscored, UnscoredReason
 from iterdpo.stages.base import PrepareBase
@@ -105,6 +106,7 @@ def test_no_example_at_all_stops_with_the_reasons(stages: Stages, m0: Stored[Pol
 
 def test_what_changes_examples_is_in_the_settings() -> None:
     usual = step().settings
+    assert usual["verdicts"] == VERDICTS_VERSION
     changes: list[dict[str, Any]] = [
         {"ranked": RANKED[:-1]}, {"rubric": Rubric.load("lab")}, {"sampling": Sampling(n=3)},
         {"low": 1}, {"high": 4}, {"system": "s"}, {"max_ratio": 1.0},
