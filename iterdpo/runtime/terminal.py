@@ -31,7 +31,9 @@ def run_tool(name: str, action: Callable[[], int | None]) -> int:
         action: does everything, writes its result to stdout, and returns a status other than 0
             where its work found something wrong.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(HarmlessFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("iterdpo").setLevel(logging.INFO)
     # A terminal that lacks a letter is shown its number.
     for stream in (sys.stdout, sys.stderr):
@@ -72,6 +74,13 @@ def console(columns: int, soft_wrap: bool = False) -> Console:
 def let_go_of_stdout() -> None:
     """Write what is left for stdout nowhere: whoever reads it, as ``head``, has seen enough."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class HarmlessFormatter(logging.Formatter):
+    """Formats a record, whosever text it holds, as what a terminal may be shown."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return harmless(super().format(record))
 
 
 def harmless(text: str) -> str:

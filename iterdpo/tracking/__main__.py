@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from iterdpo.errors import UserError
+from iterdpo.runtime.terminal import say
 from iterdpo.tracking.wandb_environment import logged_in
 from iterdpo.tracking.workspace import as_json, build
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _save(workspace)
             sys.stdout.write(f"{workspace.url}\n")
     except UserError as error:
-        sys.stderr.write(f"iterdpo.tracking: {error}\n")
+        say(f"iterdpo.tracking: {error}")
         return 2
     return 0
 

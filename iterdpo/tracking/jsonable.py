@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from iterdpo.runtime.terminal import harmless
+
 SECRET_NAMES = ("token", "api_key", "apikey", "secret", "password", "credentials")
 HIDDEN = "(hidden)"
 LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -61,11 +63,11 @@ def without_secrets(config: Mapping[str, object]) -> dict[str, Any]:
 
 
 def cell(value: object) -> str | int | float | bool | None:
-    """Return what a table's cell can hold: scalars as they are, the rest as JSON text."""
+    """Return what a table's cell can hold: numbers as they are, text harmless, the rest as JSON."""
     simple = plain(value)
-    if simple is None or isinstance(simple, str | int | float | bool):
+    if simple is None or isinstance(simple, int | float | bool):
         return simple
-    return json.dumps(simple, ensure_ascii=False)
+    return harmless(simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False))
 
 
 def clipped(text: str, length: int) -> str:

@@ -79,6 +79,18 @@ def test_run_may_be_named(tmp_path: Path) -> None:
     assert wrong.stderr.startswith("iterdpo: iterations=0: ")
 
 
+@pytest.mark.parametrize("file", ["rows.csv", "no\x1b]0;title\u202e.csv"])
+def test_no_message_holds_what_a_terminal_acts_on(tmp_path: Path, file: str) -> None:
+    (tmp_path / "rows.csv").write_text("\x1b[31mred\x1b]0;title\u202ename,b\nx,y\n")
+    wrong = called(
+        "experiment=own_model", "model.path=no", f"prompts.path='{file}'", "tracking=none",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert wrong.returncode == 2
+    assert "1b]0;title\\u202e" in wrong.stderr
+    assert not {"\x1b", "\u202e"} & set(wrong.stderr)
+
+
 def test_help_lists_the_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

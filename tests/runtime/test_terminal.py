@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from iterdpo.config.compose import conf_directory
 from iterdpo.errors import LineageError, UserError
 from iterdpo.runtime.terminal import harmless, run_tool
 
@@ -50,6 +54,19 @@ def test_other_ends() -> None:
 def test_messages_are_harmless_too(capsys: pytest.CaptureFixture[str]) -> None:
     run_tool("tool", fail(UserError("\x1b[2J gone")))
     assert capsys.readouterr().err == "tool: \\x1b[2J gone\n"
+
+
+def test_the_log_of_every_command_is_harmless() -> None:
+    """Of a run and a sweep as Hydra sets them up, and of a tool."""
+    record = logging.makeLogRecord({"msg": "%s\nwas read", "args": ("\x1b]0;title\x07",)})
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        setup = compose("config", return_hydra_config=True).hydra
+    for kind in ("hydra_logging", "job_logging"):
+        setting: Any = OmegaConf.to_container(setup[kind])
+        loggers: Any = logging.config.DictConfigurator(setting)
+        for formatter in setting["formatters"].values():
+            said = loggers.configure_formatter(formatter).format(record)
+            assert said.endswith("\\x1b]0;title\\x07\nwas read")
 
 
 def test_what_acts_on_a_terminal_is_spelled_out() -> None:

@@ -12,6 +12,8 @@ def test_plain_values() -> None:
     assert plain(value) == {"1": "a/b", "t": [1, 2.5, None, True], "s": ["x"], "b": "b'x'"}
     assert cell({"a": "é"}) == '{"a": "é"}'
     assert [cell(item) for item in (1, 2.5, "x", None, True)] == [1, 2.5, "x", None, True]
+    assert cell("a\x1b[31m\r\n\tb\u202e") == "a\\x1b[31m\\r\n\tb\\u202e"
+    assert cell({"a": "\x9b"}) == '{"a": "\\x9b"}'
 
 
 def test_secrets_are_hidden_and_nothing_else() -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("iterdpo.compare")  # __name__ is __main__ here
 
+FORMULA = tuple("=+-@\t\r\n＝＋－＠'")
+"""What the cells of a spreadsheet begin with that are more than text. The wide ones count too."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return its exit status."""
@@ -90,19 +93,27 @@ def _run(arguments: argparse.Namespace) -> None:
 def write_csv(frame: pd.DataFrame, target: Path) -> None:
     """Write the table so that every text is read back as it is: quoted, line feeds kept.
 
+    A text or a name that a spreadsheet would compute begins with an apostrophe, and one that began
+    with an apostrophe with two: whoever reads the file for its texts takes one away.
+
     Raises:
         UserError: the file cannot be written.
     """
     from iterdpo.store.atomic import write_text
 
     # With a bare "\r" in a text, only quotes tell a reader that the row goes on.
-    text = frame.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    safe = frame.map(_no_formula).rename(columns=_no_formula)
+    text = safe.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     try:
         write_text(target, text)
     except OSError as error:
         raise UserError(
             f"--csv={target}: cannot be written ({error.strerror}); name another file"
         ) from None
+
+
+def _no_formula(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def show(frame: pd.DataFrame) -> None:

@@ -22,7 +22,7 @@ from iterdpo.prompts.base import PromptSource, folded
 from iterdpo.records import Prompt
 from iterdpo.runs.directory import Run
 from iterdpo.tools.compare import compare
-from iterdpo.tools.compare.__main__ import _show_wrapped, main, show, write_csv
+from iterdpo.tools.compare.__main__ import FORMULA, _show_wrapped, main, show, write_csv
 from iterdpo.tools.compare.answers import ComparedAnswer, as_frame, default_names, sampling_of
 from iterdpo.tools.compare.unseen import History, held_out
 from tests.made_run import HOSTILE
@@ -185,7 +185,18 @@ def test_every_text_is_read_back_from_the_csv(tmp_path: Path, rows: Any) -> None
     frame = pd.DataFrame(rows, columns=["instruction", "M0"])
     write_csv(frame, tmp_path / "t.csv")
     read = pd.read_csv(tmp_path / "t.csv", keep_default_na=False, dtype=str, lineterminator="\n")
-    assert read.to_numpy().tolist() == frame.to_numpy().tolist()
+    assert not any(text.startswith(FORMULA[:-1]) for row in read.to_numpy() for text in row)
+    assert read.map(lambda text: text.removeprefix("'")).to_numpy().tolist() == (
+        frame.to_numpy().tolist()
+    )
+
+
+def test_a_spreadsheet_computes_no_cell_of_the_csv(tmp_path: Path) -> None:
+    texts = ["=HYPERLINK(A1)", "+1", "-1", "@SUM(1)", "\t=1", "＝1", "'quoted'"]
+    write_csv(pd.DataFrame({"=M0": [*texts, "plain = text"], "score": -1.5}), tmp_path / "t.csv")
+    read = pd.read_csv(tmp_path / "t.csv")
+    assert list(read["'=M0"]) == [*(f"'{text}" for text in texts), "plain = text"]
+    assert set(read["score"]) == {-1.5}
 
 
 def test_a_pipe_gets_the_dataframe_with_whole_harmless_texts(
