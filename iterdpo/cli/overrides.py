@@ -171,6 +171,9 @@ def _problems(
             valid_groups.append(override)
     plain = [override.input_line or "" for override in valid_groups if not _sweeps(override)]
     base = composed(plain)
+    for override in filter(_sweeps, valid_groups):
+        for choice in _choices_of(override):  # Hydra writes each down before its job looks at it
+            composed([*plain, f"{override.key_or_group}={choice}"])
     own = set(_places_of_own_classes(base, values))
     valid_values = []
     for override in values:

@@ -18,7 +18,7 @@ from iterdpo.config.messages import line_of
 from iterdpo.config.objects import with_objects
 from iterdpo.config.prequantized import prequantized_problems
 from iterdpo.config.schema import Config
-from iterdpo.config.secrets import token_problems
+from iterdpo.config.secrets import secret_problems
 from iterdpo.config.training import TrainingConfig
 from iterdpo.config.weights import weight_problems
 from iterdpo.errors import ConfigError
@@ -34,7 +34,7 @@ def load(values: Mapping[str, Any], given: Mapping[str, object] | None = None) -
     Raises:
         ConfigError: with one line for each problem: key, value, what is allowed.
     """
-    if secrets := token_problems(values):  # before anything could show a value
+    if secrets := secret_problems(values):  # before anything could show a value
         raise ConfigError(secrets)
     given = given or {}
     values, made, problems = checked_choices(values, Config, given)

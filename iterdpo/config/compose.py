@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from iterdpo.config.check import load
 from iterdpo.config.schema import Config
+from iterdpo.config.secrets import secret_problems, without_secrets
 from iterdpo.errors import ConfigError
 
 
@@ -49,12 +51,33 @@ def composed(overrides: list[str]) -> DictConfig:
     """Return what Hydra composes of overrides, with its own settings; inside its initialization.
 
     Raises:
-        ConfigError: Hydra refuses one.
+        ConfigError: Hydra refuses one, or cannot read a file, or a file holds what looks like a
+            secret: Hydra writes down what it composed.
     """
     try:
-        return compose("config", overrides=overrides, return_hydra_config=True)
+        found = compose("config", overrides=overrides, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_line(error)]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([_unread(error)]) from None
+    if secrets := secret_problems({str(key): own for key, own in _unresolved(found).items()}):
+        raise ConfigError(secrets)
+    return found
+
+
+def _unresolved(found: DictConfig) -> dict[Any, Any]:
+    values = OmegaConf.to_container(found, resolve=False)
+    assert isinstance(values, dict)
+    return values
+
+
+def _unread(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """Return what is wrong with a file of YAML, without its lines: one may hold a secret."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"a file of the configuration is no YAML: {type(error).__name__}"
+    mark = error.problem_mark
+    said = without_secrets(str(error.problem))
+    return f"{mark.name}, line {mark.line + 1}: is no YAML: {said}"
 
 
 def _unset(values: dict[Any, Any], prefix: str = "") -> Iterator[str]:
@@ -66,4 +89,4 @@ def _unset(values: dict[Any, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return without_secrets(" ".join(str(error).split()))

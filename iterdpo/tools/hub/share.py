@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from iterdpo.config.hub import HubConfig
-from iterdpo.config.secrets import without_tokens
+from iterdpo.config.secrets import without_secrets
 from iterdpo.errors import UserError
 from iterdpo.runs.directory import Run
 from iterdpo.store.atomic import published_directory
@@ -76,7 +76,7 @@ def share_at_the_end(hub: HubConfig, run_dir: Path) -> None:
         reason = " ".join(str(error).split()) if isinstance(error, UserError) else repr(error)
         log.warning(
             "hub: the run is done but was not shared (%s). Resume with: %s",
-            without_tokens(reason), command(hub, run_dir),
+            without_secrets(reason), command(hub, run_dir),
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iterdpo.config.secrets import without_tokens
+from iterdpo.config.secrets import without_secrets
 from iterdpo.errors import UserError
 from iterdpo.tools.hub.folder import Folder
 
@@ -165,7 +165,7 @@ def _plain(text: str) -> str:
     """Return foreign text on one line, cut, without a token: whatever it looks like."""
     from huggingface_hub import get_token
 
-    line = without_tokens(" ".join(text.split()))
+    line = without_secrets(" ".join(text.split()))
     if token := get_token():
         line = line.replace(token, "(hidden)")
     return line[:_LONGEST_REASON]
