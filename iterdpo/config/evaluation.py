@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from iterdpo.config.choices import Choice
-from iterdpo.config.types import Count, Positive, Share, checked
+from iterdpo.config.types import Count, Positive, Share, Source, checked
 
 
 @checked
@@ -33,7 +33,7 @@ class EvaluationConfig:
     """Who compares a model's answers with M0's and with those of the model before, always the same:
     ``oracle``, exact scores; ``initial``, M0, asked in both orders; ``external``, another
     checkpoint, likewise; ``none``."""
-    arbiter_model: str | None
+    arbiter_model: Source | None
     """A checkpoint directory or a hub id, for ``external``. It is loaded for the comparisons alone,
     unquantized, in ``model.dtype``; the run's engine gives its memory back meanwhile."""
     arbiter_rubric: str

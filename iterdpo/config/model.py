@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from iterdpo.config.choices import Choice
-from iterdpo.config.types import Count, Positive, Share, checked
+from iterdpo.config.types import Count, Positive, Share, Source, checked
 from iterdpo.settings import CountsElsewhere, Keyless
 
 
@@ -35,7 +35,7 @@ class ModelConfig:
 
     name: Annotated[str, Keyless("what reports call it")]
     """What reports call it."""
-    path: Annotated[str, CountsElsewhere("counts by what lies there: its files' hash")]
+    path: Annotated[Source, CountsElsewhere("counts by what lies there: its files' hash")]
     """A checkpoint directory, a hub id, or ``lab`` for the seed model in the package."""
     revision: Annotated[str | None, CountsElsewhere("likewise")]
     """Hub revision (branch, tag or commit); null for the default branch."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from iterdpo.config.training import OptimizerConfig
-from iterdpo.config.types import Count, NonNegative, checked
+from iterdpo.config.types import Count, NonNegative, Source, checked
 from iterdpo.settings import CountsElsewhere
 
 
@@ -21,7 +21,7 @@ class RankedConfig:
     judging. What ``prompts`` holds out for evaluation is left out of both.
     """
 
-    path: str
+    path: Source
     """A file, a directory or a hub id."""
     form: Literal["oasst", "responses"]
     """``oasst``: messages as in ``OpenAssistant/oasst1``, of which first questions and their
@@ -58,7 +58,7 @@ class SftConfig(OptimizerConfig):
     """``none``: M0 is the base. ``qlora``: M0 is an adapter on the quantized base, and the loop's
     adapters start from it. ``merged``: that adapter is merged into the base's unquantized weights,
     and the loop begins on the new checkpoint. ``full``: every weight is trained."""
-    path: Annotated[tuple[str, ...], CountsElsewhere("counts by the files' content")]
+    path: Annotated[tuple[Source, ...], CountsElsewhere("counts by the files' content")]
     """Examples of instructions and of judgments: files (JSONL, JSON, CSV, Parquet), directories or
     hub ids. A row is a chat in ``messages``, whose last answer is learned, or a ``prompt`` (or
     ``instruction``) with its ``response`` (or ``output``)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -24,14 +25,29 @@ def _named(value: object) -> object:
 
 
 def _at_home(path: Path) -> Path:
+    """Return a path without ``~``; refuse one that leads nowhere, whatever there is on the disk."""
     try:
-        return path.expanduser()
-    except RuntimeError as error:  # of nobody, or of nobody known
-        raise ValueError(str(error)) from None
+        place = path.expanduser()  # RuntimeError: the home of nobody, or of nobody known
+        with suppress(FileNotFoundError, NotADirectoryError):
+            place.stat()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise PydanticCustomError(
+            "no_place", "cannot be looked at ({reason}); check the path", {"reason": reason}
+        ) from None
+    return place
+
+
+def _possible(path: str) -> str:
+    _at_home(Path(path))
+    return path
 
 
 Place = Annotated[Path, BeforeValidator(_named), AfterValidator(_at_home)]
 """A file or directory; ``~`` is the user's home, which no shell puts behind ``key=``."""
+
+Source = Annotated[str, AfterValidator(_possible)]
+"""What is read: a file, a directory or an id on the hub, as it was written."""
 
 checked = with_config(ConfigDict(extra="forbid", strict=True))
 allowing_any = with_config(ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True))

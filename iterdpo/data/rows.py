@@ -78,11 +78,11 @@ def file_bytes(path: Path, key: str) -> bytes:
     Raises:
         UserError: it is a directory, of a format that is not read, absent or unreadable.
     """
-    if path.is_dir():
-        raise UserError(f"{key}: is a directory: name a file in it")
-    if suffix_of(path) is None:
-        raise UserError(f"{key}: the name must end in one of {', '.join(READERS)}: rename it")
     try:
+        if path.is_dir():
+            raise UserError(f"{key}: is a directory: name a file in it")
+        if suffix_of(path) is None:
+            raise UserError(f"{key}: the name must end in one of {', '.join(READERS)}: rename it")
         return path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{key}: no such file: check the path") from None

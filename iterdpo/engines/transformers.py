@@ -288,4 +288,6 @@ class TransformersEngine:
         assert self._chat is not None
         eos_ids = stop_token_ids(model.generation_config.eos_token_id, self._chat.tokenizer)
         pad_id = self._chat.tokenizer.pad_token_id
-        return SpecialIds(eos_ids, pad_id if pad_id is not None else eos_ids[0])
+        # Padding is masked: which token it is makes no difference, but the model must have it.
+        known = pad_id is not None and pad_id < model.get_input_embeddings().num_embeddings
+        return SpecialIds(eos_ids, pad_id if known else eos_ids[0])

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from iterdpo.config.types import Count
+from iterdpo.config.types import Count, Source
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, judgment
 from iterdpo.judging.own_model import Device, batches_by_length, device_of, require_device
@@ -63,7 +63,7 @@ class PairRmJudge(Judge):
     name: ClassVar[str] = "pairrm"
     version: ClassVar[int] = 1
 
-    path: Annotated[str, Keyless("counts by what lies there: its files' hash")]
+    path: Annotated[Source, Keyless("counts by what lies there: its files' hash")]
     """A checkpoint directory or a hub id, in the layout of ``llm-blender/PairRM-hf``."""
     revision: Annotated[str | None, Keyless("likewise")]
     """The hub's branch, tag or commit."""

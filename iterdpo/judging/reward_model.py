@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from iterdpo.config.types import Count, Place
+from iterdpo.config.types import Count, Place, Source
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, answers_of, judgment
 from iterdpo.judging.own_model import Device, batches_by_length, device_of, require_device
@@ -47,7 +47,7 @@ class RewardModelJudge(Judge):
     name: ClassVar[str] = "reward_model"
     version: ClassVar[int] = 1
 
-    path: Annotated[str, Keyless("counts by what lies there: its files' hash")]
+    path: Annotated[Source, Keyless("counts by what lies there: its files' hash")]
     """A checkpoint directory or a hub id."""
     revision: Annotated[str | None, Keyless("likewise")]
     """The hub's branch, tag or commit."""
@@ -131,7 +131,8 @@ class RewardModelJudge(Judge):
         declared = config.pad_token_id
         used = {token for row in rows for token in row.ids}
         # Without a padding token of its own a model must not take ours for one of the text's.
-        pad = declared if declared is not None else next(i for i in _below(config) if i not in used)
+        known = declared in _below(config)
+        pad = declared if known else next(i for i in _below(config) if i not in used)
         ids, mask = right_padded([row.ids for row in rows], pad, device)
         inputs = {"input_ids": ids, "attention_mask": mask}
         if getattr(config, "type_vocab_size", 0) > 1:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from iterdpo.errors import UserError
-from iterdpo.models.loading import free_memory
+from iterdpo.models.loading import free_memory, load_whole
 from iterdpo.models.prequantized import PREQUANTIZED
 from iterdpo.records import Base
 from iterdpo.store.hashing import files_sha256
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")
+_LFS_POINTER = b"version https://git-lfs.github.com/"
 _WEIGHT_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
 
 
@@ -36,7 +37,7 @@ def find_checkpoint(path: str, revision: str | None, key: str) -> Path:
     if local.is_dir():
         if not (local / "config.json").is_file():
             raise UserError(f"{key}={path}: no config.json there")
-        return local.resolve()
+        return _described(local.resolve(), f"{key}={path}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -53,18 +54,61 @@ def find_checkpoint(path: str, revision: str | None, key: str) -> Path:
             f"{key}={path}: neither a checkpoint directory nor a model that the hub "
             f"gives ({reason}); check the name, log in, or download it first"
         ) from error
-    return Path(found)
+    return _described(Path(found), f"{key}={path}")
+
+
+def _described(checkpoint: Path, said: str) -> Path:
+    """Return a checkpoint of which the configuration can be read."""
+    try:
+        values = json.loads((checkpoint / "config.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise UserError(f"{said}: its config.json is no JSON object; get the checkpoint again")
+    return checkpoint
 
 
 def checkpoint_sha256(checkpoint: Path, key: str = "model.path") -> str:
-    """Return one hash over the weights, tokenizer and configuration of a checkpoint."""
+    """Return one hash over the weights, tokenizer and configuration of a checkpoint.
+
+    Raises:
+        UserError: it has no weights in safetensors, or pointers to files in their place.
+    """
     files = {path for pattern in _WEIGHT_FILES for path in checkpoint.glob(pattern)}
     if not any(path.suffix == ".safetensors" for path in files):
         raise UserError(
             f"{key}={checkpoint}: no .safetensors weights; convert the checkpoint first "
             "(pickled weights are not loaded)"
         )
+    for path in sorted(files):
+        with path.open("rb") as file:
+            if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise UserError(
+                    f"{key}={checkpoint}: {path.name} is a Git LFS pointer, not the file itself; "
+                    "run `git lfs pull` there, or download the checkpoint with `hf download`"
+                )
     return files_sha256(checkpoint, sorted(files))
+
+
+def require_finite(checkpoint: Path, key: str = "model.path") -> None:
+    """Raise ``UserError`` where a weight of a checkpoint is no finite number, or is damaged."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118  # it is no mapping
+                    tensor = file.get_tensor(name)
+                    if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+                        raise UserError(
+                            f"{key}={checkpoint}: {name} in {path.name} holds NaN or infinity; the "
+                            "checkpoint is damaged, or its training diverged"
+                        )
+        except SafetensorError as error:
+            raise UserError(
+                f"{key}={checkpoint}: {path.name} is damaged ({error}); get it again"
+            ) from None
 
 
 def quantization_config(quantization: str, dtype: str) -> Any:
@@ -92,7 +136,6 @@ def load_base(base: Base, attention: str | None = None, trust_remote_code: bool 
     autograd does not see, with no more than a warning.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     if base.quantization in PREQUANTIZED:
         from iterdpo.models.packed_checkpoint import load_packed
@@ -104,13 +147,12 @@ def load_base(base: Base, attention: str | None = None, trust_remote_code: bool 
             attention=attention,
             trust_remote_code=trust_remote_code,
         ).train()
-    model = AutoModelForCausalLM.from_pretrained(
+    model = load_whole(
         base.path,
         dtype=getattr(torch, base.dtype),
         quantization_config=quantization_config(base.quantization, base.dtype),
         attn_implementation=attention,
         trust_remote_code=trust_remote_code,
-        use_safetensors=True,
         device_map={"": _device()},
     )
     model.train()

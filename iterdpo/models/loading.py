@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from iterdpo.errors import UserError
+from iterdpo.models.chat_messages import Request
+from iterdpo.models.chat_template import Chat, ConversationError
 from iterdpo.models.layout import ADAPTER_WEIGHTS
 from iterdpo.models.prequantized import Packing
 
@@ -18,13 +21,14 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, key: str = "model
     """Load the tokenizer of a checkpoint, which the setting ``key`` names.
 
     Raises:
-        UserError: it cannot be loaded, or names several chat templates and none as the default.
+        UserError: it cannot be loaded, names several chat templates and none as the default, or
+            writes tokens that the model does not have.
     """
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # ``tokenizers`` raises nothing more special
         raise UserError(f"{key}={path}: its tokenizer cannot be loaded: {_line(error)}") from error
     templates = tokenizer.chat_template
     if isinstance(templates, dict) and "default" not in templates:
@@ -32,7 +36,28 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, key: str = "model
             f"{key}={path}: its tokenizer has the chat templates {', '.join(sorted(templates))} "
             "and no default; save the one to use as its chat_template.jinja"
         )
+    size, highest = declared_vocabulary(path), highest_token(tokenizer)
+    if size is not None and highest >= size:
+        raise UserError(
+            f"{key}={path}: its tokenizer writes tokens up to {highest}, and the model has "
+            f"{size} of them (vocab_size); resize the model's embedding to its tokenizer, or give "
+            "the tokenizer that belongs to it"
+        )
     return tokenizer
+
+
+def highest_token(tokenizer: Any) -> int:
+    """Return the highest id that a text, the chat template or the end of an answer can bring.
+
+    Special tokens that none of them writes, such as one for padding, have no need of a place in the
+    model.
+    """
+    special = {token for token, it in tokenizer.added_tokens_decoder.items() if it.special}
+    texts = (token for token in tokenizer.get_vocab().values() if token not in special)
+    chat = Chat(tokenizer)
+    with suppress(ConversationError):  # whoever has a conversation is told
+        return int(max(*texts, *chat.encode(Request.of("x")), tokenizer.eos_token_id or 0))
+    return max(texts, default=0)
 
 
 def declared_stop_tokens(path: str) -> int | list[int] | None:
@@ -53,6 +78,16 @@ def declared_context(path: str) -> int | None:
     return int(declared) if declared else None
 
 
+def declared_vocabulary(path: str) -> int | None:
+    """Return the number of tokens that a checkpoint declares to have, if it does."""
+    config = Path(path) / "config.json"
+    if not config.is_file():
+        return None
+    values = json.loads(config.read_text("utf-8"))
+    declared = values.get("text_config", values).get("vocab_size")
+    return int(declared) if declared else None
+
+
 def load_served_model(
     path: str,
     *,
@@ -68,10 +103,7 @@ def load_served_model(
     """
     from transformers import GenerationConfig
 
-    try:
-        model = load_plain(path, dtype, str(device), attention, trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model.path={path}: the model cannot be loaded: {_line(error)}") from error
+    model = load_plain(path, dtype, str(device), attention, trust_remote_code)
     shipped = model.generation_config
     model.generation_config = GenerationConfig(
         bos_token_id=shipped.bos_token_id,
@@ -93,7 +125,6 @@ def load_plain(
     They are then the very weights that training computes with, and cost no more than others.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     packing = Packing.at(Path(path))
     if packing is not None and not packing.unreadable:
@@ -108,14 +139,52 @@ def load_plain(
                 trust_remote_code=trust_remote_code,
             )
         )
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    model = load_whole(
         path,
         dtype=getattr(torch, dtype),
         attn_implementation=attention,
         trust_remote_code=trust_remote_code,
-        use_safetensors=True,
     )
     return model.to(device)
+
+
+def load_whole(path: str, **settings: Any) -> Any:
+    """Load a causal language model, every tensor of its architecture from its files.
+
+    Args:
+        path: directory of the checkpoint.
+        **settings: as ``from_pretrained`` takes them.
+
+    Raises:
+        UserError: it cannot be loaded, or a tensor is not there or of another shape: transformers
+            would fill it with random numbers.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    said = f"model.path={path}: the model cannot be loaded: "
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            use_safetensors=True,
+            output_loading_info=True,
+            **settings,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except (
+        OSError, ValueError, LookupError, TypeError, ImportError, RuntimeError, SafetensorError
+    ) as error:  # fmt: skip
+        shapes = "its tensors are of other shapes than its config.json says"
+        reason = shapes if "ignore_mismatched_sizes" in str(error) else _line(error)
+        raise UserError(f"{said}{reason}") from error
+    model, info = loaded
+    if absent := sorted(info["missing_keys"]):
+        raise UserError(
+            f"{said}{len(absent)} of its tensors are not in its files, such as {absent[0]}"
+        )
+    return model
 
 
 def differing_adapter_keys(model: Any, name: str, path: str) -> list[str]:

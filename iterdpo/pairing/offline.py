@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from iterdpo.config.types import Count, checked
+from iterdpo.config.types import Count, Source, checked
 from iterdpo.pairing.base import DropReason, Pairing, PairSource, Ranked, make_pair
 from iterdpo.records import Candidate, Judgment, Prompt
 
@@ -25,7 +25,7 @@ class PairsDataset:
     ``rejected``: the formats of TRL, UltraFeedback-binarized and HH-RLHF are read.
     """
 
-    path: str
+    path: Source
     """A file (JSONL, JSON, CSV, TSV or Parquet), a directory or a hub id."""
     subset: str | None
     """The dataset's configuration, where it has several."""

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from iterdpo.config.types import Source
 from iterdpo.data.converting import convert, require_fields
 from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
@@ -27,7 +28,7 @@ class DatasetPrompts(PromptPool):
     name: ClassVar[str] = "dataset"
     version: ClassVar[int] = 1
 
-    path: Annotated[str, CountsElsewhere(BY_CONTENT)]
+    path: Annotated[Source, CountsElsewhere(BY_CONTENT)]
     """A file, a directory or a hub id."""
     field: Annotated[str, CountsElsewhere(BY_CONTENT)]
     """What holds the prompt, or the conversation that it opens."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from iterdpo.config.types import Source
 from iterdpo.data.content import UnreadableFileError
 from iterdpo.data.converting import convert, require_fields
 from iterdpo.data.rows import Row, file_bytes, read_rows, suffix_of
@@ -29,7 +30,7 @@ class FilePrompts(PromptPool):
     name: ClassVar[str] = "file"
     version: ClassVar[int] = 1
 
-    path: Annotated[str, CountsElsewhere(BY_CONTENT)]
+    path: Annotated[Source, CountsElsewhere(BY_CONTENT)]
     """The suffix names the format."""
     field: Annotated[str, CountsElsewhere(BY_CONTENT)]
     """The JSON field or the column that holds the prompt; unused for text."""

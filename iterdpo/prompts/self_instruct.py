@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from iterdpo.config.types import Count, NonNegative, checked
+from iterdpo.config.types import Count, NonNegative, Source, checked
 from iterdpo.data.source import RowSource
 from iterdpo.prompts.dataset import read_dataset
 from iterdpo.prompts.file import read_file, require_file
@@ -50,7 +50,7 @@ class SelfInstructPrompts(PromptPool):
     name: ClassVar[str] = "self_instruct"
     version: ClassVar[int] = 1
 
-    path: Annotated[str, CountsElsewhere(BY_CONTENT)]
+    path: Annotated[Source, CountsElsewhere(BY_CONTENT)]
     """A file of examples; with ``dataset`` also a directory or a hub id."""
     field: Annotated[str, CountsElsewhere(BY_CONTENT)]
     """What holds the prompt."""

@@ -93,13 +93,14 @@ class PrepareBase:
         }
 
     def compute(self, work: Work) -> Metrics:
+        from iterdpo.models.checkpoint import require_finite, save_dequantized
+
+        require_finite(self.checkpoint)
         if self.quantization in SERVED_AS_THEY_ARE:
             write_text(
                 work.directory / "base.json", json.dumps(self.settings, sort_keys=True) + "\n"
             )
             return {}
-        from iterdpo.models.checkpoint import save_dequantized
-
         base = self.load(work.directory).base
         save_dequantized(base, work.directory / DEQUANTIZED_DIR, self.trust_remote_code)
         return {}

@@ -148,6 +148,28 @@ PARALLEL = {
 
 
 @pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("n" * 300, "File name too long"),
+        ("é" * 200, "File name too long"),
+        ("~nobody-of-this-name/x", "Could not determine home directory."),
+        ("nul\0", "embedded null byte"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_one_line(path: str, reason: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        chosen = ["prompts=file", "pairs=dataset", "prompts.path=x", "pairs.dataset.path=x"]
+        given: Any = OmegaConf.to_container(compose("config", chosen), resolve=True)
+    given["model"]["path"] = given["prompts"]["path"] = path
+    given["pairs"]["dataset"]["path"] = given["store"]["root"] = path
+    given["sft"]["path"] = [path]
+    found = problems(given)
+    for key in ("model.path", "prompts.path", "pairs.dataset.path", "sft.path.0", "store.root"):
+        (said,) = [line for line in found if line.startswith(f"{key}=")]
+        assert said.endswith(f": cannot be looked at ({reason}); check the path")
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"training.loss_weights": [1.0]}, "training.loss_weights"),
