@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from iterdpo.config.choices import PLACES, TARGET, declared
 from iterdpo.config.compose import composed, conf_directory, typed
+from iterdpo.config.messages import READ_AS_NUMBER
 from iterdpo.config.schema import Config
 from iterdpo.config.secrets import argument_problems
 from iterdpo.errors import ConfigError
@@ -64,12 +65,15 @@ def check(arguments: Sequence[str]) -> list[str]:
         added: dict[str, str] = {}
         problems = list(_problems(overrides, added, sweeping=flags.multirun))
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError([_as_typed(line, overrides) for line in problems])
         ready = [added.get(text, text) for text in arguments]
         if flags.multirun or flags.cfg:
             return ready
         found = composed([added.get(text, text) for text in flags.overrides])
-    config = typed(found)
+    try:
+        config = typed(found)
+    except ConfigError as error:
+        raise ConfigError([_as_typed(line, overrides) for line in error.problems]) from None
     if not found.hydra.run.dir:
         raise ConfigError(["hydra.run.dir=: is empty; name a directory"])
     require_writable("hydra.run.dir", Path(found.hydra.run.dir))
@@ -97,6 +101,17 @@ def remove_unused(run_dir: Path) -> None:
     """Remove a run directory in which only Hydra has written: its own files and the log."""
     if {path.name for path in run_dir.iterdir()} <= {".hydra", "iterdpo.log"}:
         shutil.rmtree(run_dir)
+
+
+def _as_typed(problem: str, overrides: Iterable[Override]) -> str:
+    """Return a problem with a value that was read as a number, as it was typed and is to be."""
+    key = problem.removesuffix(f": {READ_AS_NUMBER}")
+    lines = [item.input_line or "" for item in overrides if item.key_or_group == key]
+    if not lines:
+        return problem
+    setting, _, value = lines[-1].partition("=")
+    quoted = shlex.quote(f'{setting}="{value}"')
+    return f"{lines[-1]}: {READ_AS_NUMBER} that pass the shell: {quoted}"
 
 
 def _parsed(text: str) -> Override:

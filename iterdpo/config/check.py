@@ -34,7 +34,7 @@ def load(values: Mapping[str, Any], given: Mapping[str, object] | None = None) -
     Raises:
         ConfigError: with one line for each problem: key, value, what is allowed.
     """
-    if secrets := secret_problems(values):  # before anything could show a value
+    if secrets := secret_problems(values, addresses=False):  # before anything could show a value
         raise ConfigError(secrets)
     given = given or {}
     values, made, problems = checked_choices(values, Config, given)

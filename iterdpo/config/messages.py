@@ -8,6 +8,8 @@ from typing import Any, Final
 
 _UNION_MEMBER: Final = re.compile(r"(tuple|literal|constrained)\b[\[-].*|str")
 
+READ_AS_NUMBER: Final = "is read as a number or a truth value, and a text is due; put it in quotes"
+
 
 def line_of(item: Any, section: str = "") -> str:
     """Return one of pydantic's errors as key, value, and what is allowed.
@@ -28,6 +30,8 @@ def line_of(item: Any, section: str = "") -> str:
             f"{key}={shown(item['input'])}: is a group of settings; set them one by one, "
             f"{key}.NAME=VALUE, or {key}=null where none are allowed too"
         )
+    if item["type"] in ("string_type", "path_type") and isinstance(item["input"], int | float):
+        return f"{key}: {READ_AS_NUMBER}"  # without its value, which is not as it was typed
     said = item["msg"][0].lower() + item["msg"][1:]
     return f"{key}={shown(item['input'])}: {said}"
 

@@ -36,13 +36,20 @@ _ADDRESS: Final = re.compile(r"(?:^|[._])(?:url|endpoint)$")
 _HIDDEN: Final = "(hidden)"
 
 
-def secret_problems(values: Mapping[str, Any]) -> list[str]:
+def secret_problems(values: Mapping[str, Any], *, addresses: bool = True) -> list[str]:
     """Return a line for each setting that holds what looks like a secret, which is in none.
 
     Args:
         values: of a configuration, composed; interpolations may be resolved or not.
+        addresses: whether to look at addresses with a login or a query; those who read them refuse
+            them too, and say more.
     """
-    return [problem for key, text in _texts(values, "") for problem in _problems(key, text, key)]
+    return [
+        problem
+        for key, text in _texts(values, "")
+        if addresses or not (_ADDRESS.search(key) and may_hold_secret(text))
+        for problem in _problems(key, text, without_secrets(key) or "the configuration")
+    ]
 
 
 def argument_problems(arguments: Iterable[str]) -> list[str]:
@@ -93,6 +100,7 @@ def _problems(setting: str, text: str, shown: str) -> list[str]:
 def _texts(value: Any, key: str) -> Iterable[tuple[str, str]]:
     if isinstance(value, Mapping):
         for name, item in value.items():
+            yield key, str(name)
             yield from _texts(item, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iterdpo.engines.base import Sampling
+from iterdpo.errors import UserError
 from iterdpo.models.padding import left_padded
 from iterdpo.records import FinishReason
 
@@ -97,6 +98,11 @@ class _LogprobRecorder:
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         self._take(input_ids[:, -1])
         self._last = scores.float().log_softmax(-1)
+        if bool(self._last.isnan().any()):  # to draw from them is a crash, on a GPU of the process
+            raise UserError(
+                "the model's probabilities of a next token are no numbers: its weights are damaged "
+                "or overflow; try model.dtype=float32, or another checkpoint"
+            )
         return scores
 
     def finish(self, output: torch.Tensor) -> torch.Tensor:

@@ -72,6 +72,24 @@ def check_weights(model: Any, history: Sequence[Mapping[str, float]], spec: Spec
             raise _diverged(len(history), history[-1], spec, why)
 
 
+def check_policy(
+    logprobs: Sequence[float], history: Sequence[Mapping[str, float]], spec: Spec
+) -> None:
+    """Refuse a policy whose weights are finite but whose outputs are not: it could write nothing.
+
+    Args:
+        logprobs: of texts, under the trained policy, in nats.
+        history: as ``check_loss`` takes it.
+        spec: of the training, for the message.
+
+    Raises:
+        UserError: as ``check_finite``.
+    """
+    if not all(map(math.isfinite, logprobs)):
+        why = ", and after its update the policy's log-probabilities are not finite"
+        raise _diverged(len(history), history[-1], spec, why)
+
+
 def _diverged(step: int, values: Mapping[str, float], spec: Spec, why: str) -> UserError:
     training, section = spec.training, spec.section
     norm = values.get("grad_norm", math.inf)  # the history has none of a step that overflowed

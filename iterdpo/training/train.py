@@ -23,7 +23,7 @@ from iterdpo.store.tables import read_records
 from iterdpo.training.canary import WatchedTexts, choose_canary, noted_logprobs, watched_texts
 from iterdpo.training.checkpoints import Checkpoints, identity_of
 from iterdpo.training.checks import tensors_sha256
-from iterdpo.training.divergence import check_weights
+from iterdpo.training.divergence import check_policy, check_weights
 from iterdpo.training.learners import Learner, load_learner
 from iterdpo.training.memory import is_out_of_memory, what_to_try
 from iterdpo.training.resuming import Progress, trained_weights
@@ -194,14 +194,15 @@ def _write(
     peers.gather(None)  # what another process has yet to find wrong must leave nothing behind
     if not peers.is_main_process:
         return {}
+    with learner.computing():
+        measured = canary.measured(learner.model)
+    check_policy([text.after for text in measured.texts], progress.history, trainer.spec)
     report = learner.save(out) | {
         "steps": trainer.state.global_step,
         "step0": dataclasses.asdict(progress.step_zero),
         "history": progress.history,
         **facts,
     }
-    with learner.computing():
-        measured = canary.measured(learner.model)
     write_text(out / CANARY_FILE, json.dumps(dataclasses.asdict(measured)) + "\n")
     if len(progress.micro_batch_sizes) > 1:
         report["micro_batch_size"] = progress.micro_batch_sizes

@@ -14,6 +14,7 @@ import pytest
 from iterdpo.cli import main as program
 from iterdpo.cli import overrides as command
 from iterdpo.cli.overrides import check
+from iterdpo.config.messages import READ_AS_NUMBER
 from iterdpo.errors import ConfigError
 from tests.commands import run_python
 
@@ -163,6 +164,18 @@ def test_a_value_that_must_be_quoted_comes_with_its_quotes(here: Path, value: st
     check(shlex.split(advice))
 
 
+@pytest.mark.parametrize("value", ["76543210", "765e4321", "1_0", "true", "-0.50"])
+@pytest.mark.parametrize("key", ["model.revision", "tracking.project"])
+@pytest.mark.parametrize("others", [[], ["nosuch=1"]])
+def test_a_text_that_is_read_as_a_number_comes_as_it_was_typed_with_its_quotes(
+    here: Path, key: str, value: str, others: list[str]
+) -> None:
+    line = problems(f"{key}={value}", *others)[-1]
+    said, _, advice = line.partition(" that pass the shell: ")
+    assert said == f"{key}={value}: {READ_AS_NUMBER}"
+    check(shlex.split(advice))
+
+
 def test_no_such_directory_of_configuration(here: Path) -> None:
     assert problems("--config-dir", "nowhere") == (
         "--config-dir nowhere: no such directory; check the path",
@@ -284,6 +297,7 @@ def test_ctrl_c_before_a_run_listens_for_it_is_a_line(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(sys, "argv", ["iterdpo"])  # not those of pytest
     monkeypatch.setattr(command, "check", list)
     monkeypatch.setattr(f"iterdpo.cli.run.{where}", interrupted)
     with pytest.raises(SystemExit) as ended:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from iterdpo.config.check import load
 from iterdpo.config.compose import conf_directory, typed
+from iterdpo.config.messages import READ_AS_NUMBER
 from iterdpo.config.schema import Config
 from iterdpo.errors import ConfigError
 from tests.checkpoints import CheckpointOf
@@ -252,7 +253,7 @@ def test_what_does_not_go_together_is_one_line(
             ],
         ),
         ("pairwise", {"low": 5}, ["judge.low=5: must be below high=5"]),
-        ("reward_model", {"path": 3}, ["judge.path=3: input should be a valid string"]),
+        ("reward_model", {"path": 3}, [f"judge.path: {READ_AS_NUMBER}"]),
         ("human", {"high": 0}, ["judge.low=0: must be below high=0"]),
         ("endpoint", {"score": "sampled"}, ["judge.score: no such setting of "]),
         ("endpoint", {"base_url": "localhost:8000"}, ["judge.base_url=localhost:8000: give a URL"]),

@@ -115,6 +115,7 @@ def in_a_file(directory: Path, text: str) -> list[str]:
         (f"tracking: {{tags: [a, {TOKEN}]}}", "tracking.tags.1"),
         (f"judge: {{base_url: 'http://host/v1?k={KEY[:9]}'}}", "judge.base_url"),
         (f"judge: {{password: {KEY[:9]}}}", "judge.password"),
+        (f"judge: {{{KEY}: 1}}", "judge"),
     ],
 )
 def test_a_file_with_a_key_is_refused_before_hydra_writes_it_down(

@@ -116,6 +116,19 @@ def test_weights_that_are_no_numbers_are_neither_kept_nor_saved(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("rate", [1e20, 1e30])
+def test_a_last_update_after_which_nothing_can_be_written_is_not_saved(
+    make_spec: MakeSpec, tmp_path: Path, rate: float
+) -> None:
+    """The weights are finite, what they give is not, and there is no further step to show it."""
+    spec = make_spec(batch_size=6, learning_rate=rate, warmup=0.0)
+    with pytest.raises(
+        UserError, match=r"at step 1: loss 0\.69.* log-probabilities are not finite"
+    ):
+        train(spec, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_loss_that_leaves_its_range_for_good_stops_the_training(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
