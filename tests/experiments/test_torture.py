@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from experiments.torture import point_of
+from experiments.torture_child import point_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARD_ROWS = 24
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_at_random_ends_with_the_same_bytes() -> None:
+def test_a_run_that_is_killed_ends_with_the_same_bytes_and_keeps_them() -> None:
     command = [sys.executable, "-m", "experiments.torture", "--kills", "3", "--no-points",
-               "iterations=1"]  # fmt: skip
+               "--events", "5", "iterations=1"]  # fmt: skip
     done = subprocess.run(
         command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout[done.stdout.index("{") :])
     assert (report["kills"], report["failures"]) == (3, [])
+    assert list(report["events"].values()) == [1] * 5
     assert report["work"]["tokens"] > 24 * 6
     # A shard holds 24 rows: so many judgments, and answers of at most 48 tokens.
     assert 0 <= report["repeated"]["judgments"] <= 3 * SHARD_ROWS
