@@ -29,7 +29,7 @@ _LIMIT: Final = (
 # A size and a limit near to each other, in either order.
 _TOO_LONG: Final = re.compile(rf"{_SIZE}.{{0,120}}?{_LIMIT}|{_LIMIT}.{{0,120}}?{_SIZE}")
 _CONTEXT_FULL: Final = re.compile(r"context (?:size|length|window|limit)")
-_OF_SIZE: Final = re.compile(rf"{_SIZE}|too (?:long|large|big|many)")
+_OF_SIZE: Final = re.compile(r"\b(?:tokens?|context|lengths?|size)\b|too (?:long|large|big|many)")
 _RATE: Final = re.compile(r"rate limit|per (?:second|minute|min|hour|day)\b|quota")
 _MODERATED: Final = re.compile(
     r"content (?:exists|filter|policy|management|safety|moderation|violat)|moderat|"
@@ -123,8 +123,8 @@ def _refused(answer: Answer, error: _Error, options: Sequence[str]) -> Trouble |
         return Trouble(f"{status} {said}".strip(), answer.retry_after)
     if status in (400, 403, 413, 422):
         cause: Literal["key", "request"] = "key" if status == 403 else "request"
-        about_size = status == 413 or bool(_OF_SIZE.search(words))
-        return Refusal(status, said, cause, about_size, error.names(options))
+        about_size = bool(_OF_SIZE.search(words)) and not _MODERATED.search(words)
+        return Refusal(status, said, cause, status == 413 or about_size, error.names(options))
     return None
 
 

@@ -313,6 +313,7 @@ def test_a_refusal(answer: tuple[int, dict[str, Any]], text: str) -> None:
     ("answer", "outcome"),
     [
         ((403, {"error": {"message": "This text will not do."}}), "refused"),
+        ((403, {"error": {"message": "Your prompt was flagged: unsafe context"}}), "refused"),
         ((403, {"error": {"message": "Our moderators say no."}}), "refused"),
         ((400, {"error": {"message": "Das ist nicht erlaubt."}}), "refused"),
         ((422, b"no"), "refused"),
