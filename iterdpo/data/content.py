@@ -63,6 +63,16 @@ def decoded(raw: bytes) -> str:
         raise UnreadableFileError(said) from None
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file, its lines ending as Python's do.
+
+    Raises:
+        OSError: it cannot be read.
+        UnreadableFileError: it is no text.
+    """
+    return io.StringIO(decoded(path.read_bytes()), newline=None).read()
+
+
 def text_file(path: Path, said: str) -> str:
     """Return the text of a file that a user named.
 
@@ -74,7 +84,7 @@ def text_file(path: Path, said: str) -> str:
         UserError: it cannot be read, or is no text.
     """
     try:
-        return decoded(path.read_bytes())
+        return read_text(path)
     except OSError as error:
         raise UserError(f"{said}: cannot be read ({error.strerror}): check the path") from None
     except ValueError as error:

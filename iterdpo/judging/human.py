@@ -21,6 +21,7 @@ from statistics import fmean
 from typing import Annotated, Any, ClassVar
 
 from iterdpo.config.types import Place
+from iterdpo.data.content import json_value, text_file
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, answers_of, judgment
 from iterdpo.judging.rubrics import scale_problems
@@ -93,7 +94,7 @@ class HumanJudge(Judge):
     @cached_property
     def _read(self) -> tuple[str, Preferences]:
         """The hash of the file's text, and what it says."""
-        raw = _content(self.labels)
+        raw = text_file(self.labels, f"judge.labels={self.labels}")
         return record_id("labels", (), 0, raw), preferences(_labels(self.labels, raw))
 
 
@@ -113,25 +114,14 @@ def preferences(labels: Iterable[Label]) -> Preferences:
     return {candidate: dict(others) for candidate, others in found.items()}
 
 
-def _content(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        raise UserError(f"judge.labels={path}: no such file; {REMEDY}") from None
-    except OSError as error:
-        raise UserError(f"judge.labels={path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"judge.labels={path}: is not UTF-8; {REMEDY}") from None
-
-
 def _labels(path: Path, raw: str) -> Iterator[Label]:
     seen: dict[tuple[str, frozenset[str]], int] = {}
     for number, line in enumerate(raw.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            label = _label(json.loads(line))
-        except (ValueError, RecursionError) as error:
+            label = _label(json_value(line))
+        except ValueError as error:
             said = "is not JSON" if isinstance(error, json.JSONDecodeError) else error
             raise UserError(f"judge.labels={path}: line {number} {said}; {REMEDY}") from None
         key = label.annotator, frozenset((label.first, label.second))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from iterdpo.config.types import Count, Place, Source
+from iterdpo.data.content import read_text
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, answers_of, judgment
 from iterdpo.judging.own_model import Device, batches_by_length, device_of, require_device
@@ -200,7 +201,7 @@ class RewardModelJudge(Judge):
         if self.chat_template is None:
             return None
         try:
-            return self.chat_template.read_text("utf-8")
+            return read_text(self.chat_template)
         except (OSError, ValueError) as error:
             said = " ".join(str(error).split())
             raise UserError(

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from iterdpo.data.content import read_text
 from iterdpo.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Template:
             return cls(name_or_path, packaged[name_or_path].read_text(encoding="utf-8"), key)
         place = f"{key}={name_or_path}"
         try:
-            source = Path(name_or_path).expanduser().read_text(encoding="utf-8")
+            source = read_text(Path(name_or_path).expanduser())
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{place}: no such rubric; give one of {', '.join(sorted(packaged))} or the path "

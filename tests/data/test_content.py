@@ -84,6 +84,8 @@ def test_the_mark_before_a_text_is_dropped_and_none_inside_it(tmp_path: Path) ->
     file = tmp_path / "rubric.txt"
     file.write_bytes("\ufeffGrade \ufeff it".encode())
     assert text_file(file, "judge.rubric=rubric.txt") == "Grade \ufeff it"
+    file.write_bytes(b"one\r\ntwo\rthree\n")
+    assert text_file(file, "judge.rubric=rubric.txt") == file.read_text() == "one\ntwo\nthree\n"
 
 
 @pytest.mark.parametrize("name", ["absent", "", "n" * 300, "nul\0"])

@@ -103,8 +103,19 @@ def test_a_line_that_is_no_comparison(tmp_path: Path, text: str, said: str) -> N
     assert str(raised.value).startswith("judge.labels=")
 
 
+def test_the_mark_before_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    plain = judge_of(tmp_path, line(A, B, 1)).fingerprint
+    assert judge_of(tmp_path, "\ufeff" + line(A, B, 1)).fingerprint == plain
+
+
+def test_a_line_that_says_two_things(tmp_path: Path) -> None:
+    twice = line(A, B, 1).replace("{", '{"preference": 0, ', 1)
+    with pytest.raises(UserError, match='line 1 names the field "preference" twice'):
+        judge_of(tmp_path, twice)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match=r"cannot be read \(No such file"):
         HumanJudge(labels=tmp_path / "none.jsonl", low=0, high=5).prepare()
 
 

@@ -33,6 +33,11 @@ def test_a_user_s_own_file(own: Callable[[str], str]) -> None:
     assert rubric.sha256 == hashlib.sha256(MINE.encode()).hexdigest()
 
 
+def test_the_mark_before_a_file_is_no_part_of_a_rubric(own: Callable[[str], str]) -> None:
+    marked, plain = Rubric.load(own(f"\ufeff{MINE}")), Rubric.load(own(MINE))
+    assert (marked.source, marked.sha256) == (plain.source, plain.sha256)
+
+
 @pytest.mark.parametrize("name", ["additive", "lab"])
 def test_packaged_rubrics_hold_both_texts_and_ask_for_two_things(name: str) -> None:
     rubric = Rubric.load(name)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
+from iterdpo.conversation import half_pair
+from iterdpo.data.content import json_reason, json_value, text_file
 from iterdpo.errors import UserError
 from iterdpo.records import record_id
 
@@ -144,6 +146,9 @@ def _question(path: Path, number: int, entry: Any, kind: Format) -> BenchmarkQue
     where = f"--questions={path}: entry {number}"
     if not isinstance(entry, dict):
         raise UserError(f"{where} is no object; name the benchmark's own file")
+    # What a field holds goes into the file of answers, which is written when all are there.
+    if half := half_pair(json.dumps(entry, ensure_ascii=False)):
+        raise UserError(f"{where} holds half of a surrogate pair ({half}); correct it")
     if kind == "alpaca_eval":
         text = _text(where, entry, "instruction")
         extra = entry.get("input")
@@ -172,19 +177,16 @@ def _need(where: str, entry: Mapping[str, Any], name: str) -> None:
 
 
 def _entries(path: Path) -> list[Any]:
-    try:
-        raw = path.read_text("utf-8")
-    except OSError as error:
-        raise UserError(f"--questions={path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"--questions={path}: is not UTF-8; save it as UTF-8") from None
+    raw = text_file(path, f"--questions={path}")
     try:
         if raw.lstrip().startswith("["):
-            entries: list[Any] = json.loads(raw)
+            entries: list[Any] = json_value(raw)
             return entries
-        return [json.loads(line) for line in raw.split("\n") if line.strip()]
-    except ValueError:
-        raise UserError(f"--questions={path}: is neither a JSON list nor JSON lines") from None
+        return [json_value(line) for line in raw.split("\n") if line.strip()]
+    except ValueError as error:
+        raise UserError(
+            f"--questions={path}: is neither a JSON list nor JSON lines ({json_reason(error)})"
+        ) from None
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> str:

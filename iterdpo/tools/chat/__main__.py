@@ -78,6 +78,8 @@ def _run(arguments: argparse.Namespace) -> None:
             sys.stderr.write(f"{' '.join(policies)} of {run.name}; /help lists the commands\n")
             with suppress(ImportError):  # arrow keys and earlier lines, where Python has them
                 importlib.import_module("readline")
+        # A line that cannot be decoded is one line that is not sent, not the end.
+        getattr(sys.stdin, "reconfigure", lambda **_: None)(errors="surrogateescape")
         ChatShell(talk, run.name).loop()
 
 

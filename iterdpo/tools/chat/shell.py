@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from iterdpo.conversation import half_pair
 from iterdpo.errors import UserError
 from iterdpo.runtime.terminal import harmless
 from iterdpo.store.atomic import write_text
@@ -85,6 +86,8 @@ class ChatShell:
                 self._note(f"{error}; /reset starts anew, or write less")
 
     def _take(self, line: str) -> None:
+        if half := half_pair(line):
+            raise UserError(f"this line is not UTF-8, or holds half a letter ({half}); not sent")
         if not line.startswith("/") or line.startswith("//"):
             self._show(self.conversation.ask(line.removeprefix("/")))
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any, Literal, get_args
 from iterdpo.errors import UserError
 from iterdpo.tools.label.task import Item, LabelTask, read_json
 
+MOST_SECONDS = 10**8
+"""Three years before one comparison: more is no time that somebody took."""
 EXPORT_FORMAT = "iterdpo labels 1"
 
 Vote = Literal["left", "right", "tie", "skip"]
@@ -130,6 +131,9 @@ def _annotation(path: Path, number: int, entry: Any) -> tuple[str, Annotation]:
         )
     seconds: Any = entry.get("seconds")
     number_like = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not (number_like and math.isfinite(seconds) and seconds >= 0):
-        raise UserError(f"{path}: item {number} has no seconds; export it again from the page")
+    if not (number_like and 0 <= seconds <= MOST_SECONDS):
+        raise UserError(
+            f"{path}: item {number} has no seconds from 0 to {MOST_SECONDS:,}; export it again "
+            "from the page"
+        )
     return entry["id"], Annotation(entry["choice"], float(seconds))

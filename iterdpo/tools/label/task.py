@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from iterdpo.data.content import json_reason, json_value, text_file
 from iterdpo.errors import UserError
 from iterdpo.records import record_id
 from iterdpo.store.hashing import derive_seed, sha256_of
@@ -155,23 +156,23 @@ def read_key(path: Path) -> LabelTask:
     Raises:
         UserError: it is no key, or was changed after the page was made.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     values = read_json(path)
     if not isinstance(values, dict) or values.get("format") != KEY_FORMAT:
         raise UserError(f"{path}: is no key of a label page; name the {KEY_SUFFIX} beside the page")
     try:
-        task = LabelTask(
-            kind=values["kind"],
-            run=values["run"],
-            seed=values["seed"],
-            names=tuple(values["names"]),
-            items=tuple(_item(item) for item in values["items"]),
-            identical=values["identical"],
-            total=values["total"],
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: is damaged ({error}); make page and key again") from None
+        task = TypeAdapter(LabelTask).validate_python(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path}: is damaged ({place}: {first['msg']}); make page and key again"
+        ) from None
     blinded = {Item.of(item.question, task.seed).id for item in task.items}
-    if task.hash != values["task"] or blinded != {item.id for item in task.items}:
+    counted = 0 <= task.identical <= task.total - len(task.items)
+    same = task.hash == values.get("task") and blinded == {item.id for item in task.items}
+    if not (counted and same):
         raise UserError(
             f"{path}: was changed after its page was made; make page and key again with the same "
             "command"
@@ -186,25 +187,8 @@ def read_json(path: Path) -> Any:
         UserError: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (ValueError, RecursionError):
-        raise UserError(f"{path}: is not JSON; export it again from the page") from None
-
-
-def _item(values: dict[str, Any]) -> Item:
-    question = values["question"]
-    return Item(
-        id=values["id"],
-        prompt=values["prompt"],
-        left=values["left"],
-        right=values["right"],
-        first_is_left=values["first_is_left"],
-        question=Question(
-            question["prompt_id"],
-            question["prompt"],
-            Side(**question["first"]),
-            Side(**question["second"]),
-        ),
-    )
+        return json_value(text_file(path, str(path)))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: is not JSON ({json_reason(error)}); export it again from the page"
+        ) from None

@@ -102,6 +102,23 @@ def test_a_file_of_something_else_is_refused(
         read_questions(saved(tmp_path, "q.jsonl", entry), kind)
 
 
+def test_the_mark_before_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    file = saved(tmp_path, "a.json", {"instruction": "Hi"}, lines=False)
+    plain = read_questions(file, "alpaca_eval")
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_questions(file, "alpaca_eval") == plain
+
+
+@pytest.mark.parametrize("field", ["instruction", "dataset", "anything"])
+def test_half_of_a_surrogate_pair_is_refused_before_anything_is_asked(
+    tmp_path: Path, field: str
+) -> None:
+    broken = {"instruction": "Hi"} | {field: "Half \ud83d emoji"}
+    file = saved(tmp_path, "a.json", {"instruction": "Hi"}, broken, lines=False)
+    with pytest.raises(UserError, match=r"entry 2 holds half of a surrogate pair \(U\+D83D\)"):
+        read_questions(file, "alpaca_eval")
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_questions(tmp_path / "none.jsonl", "mt_bench")

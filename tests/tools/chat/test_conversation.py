@@ -211,6 +211,13 @@ def test_a_full_context_is_one_line_and_the_message_is_taken_back() -> None:
     assert [turn[1] for turn in talk.turns] == ["one", "M2 heard one"]
 
 
+@pytest.mark.parametrize("line", ["Name two \udcff things", "/system \ud83d", "/save \udcff"])
+def test_a_line_that_is_no_text_is_not_sent_and_the_conversation_goes_on(line: str) -> None:
+    talk = Talk(line, "Hi")
+    assert "this line is not UTF-8" in talk.notes.getvalue()
+    assert [said(request) for request, _, _ in talk.talker.asked] == [["Hi"]]
+
+
 def test_quit_blank_lines_and_slashes() -> None:
     talk = Talk("", "   ", "//usr/bin is a path", "/quit", "never")
     assert talk.out.getvalue() == "M2 heard /usr/bin is a path\n"

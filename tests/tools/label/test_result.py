@@ -166,6 +166,12 @@ def test_a_person_counts_once(tmp_path: Path, task: LabelTask) -> None:
         (lambda e: e["items"][0].update(choice=["left"]), "must be one of left"),
         (lambda e: e["items"][0].update(seconds="1"), "item 1 has no seconds"),
         (lambda e: e["items"][0].update(seconds=-1), "item 1 has no seconds"),
+        (
+            lambda e: e["items"][0].update(seconds=10**400),
+            "no seconds from 0 to 100,000,000",
+        ),
+        (lambda e: e["items"][0].update(seconds=1e308), "item 1 has no seconds"),
+        (lambda e: e["items"][0].update(seconds=float("nan")), "item 1 has no seconds"),
         (lambda e: e["items"].__setitem__(0, 3), "item 1 has no id"),
     ],
 )
@@ -183,3 +189,18 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         read_annotations([tmp_path / "bad.json"])
+    (tmp_path / "bad.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"is not JSON \(nested too deeply\)"):
+        read_annotations([tmp_path / "bad.json"])
+
+
+def test_an_export_that_says_two_things_or_begins_with_a_mark(
+    tmp_path: Path, task: LabelTask
+) -> None:
+    text = json.dumps(exported(task, "ann", {"00-good": 1}))
+    place = tmp_path / "one.json"
+    place.write_text("\ufeff" + text)
+    assert read_annotations([place])[0].annotator == "ann"
+    place.write_text(text.replace('"choice"', '"choice": "tie", "choice"', 1))
+    with pytest.raises(UserError, match=r'is not JSON \(names the field "choice" twice\)'):
+        read_annotations([place])

@@ -101,6 +101,12 @@ def test_data_stays_data(text: Any) -> None:
         (lambda key: key.update(seed=5), "was changed"),
         (lambda key: key["items"].pop(), "was changed"),
         (lambda key: key["items"][0].pop("id"), "is damaged"),
+        (lambda key: key["items"][0]["question"]["first"].update(score="high"), "is damaged"),
+        (lambda key: key.update(items=None), "is damaged"),
+        (lambda key: key.update(seed=10**400), "is damaged|was changed"),
+        (lambda key: key.update(identical=-1), "was changed"),
+        (lambda key: key.update(total=1), "was changed"),
+        (lambda key: key.pop("task"), "was changed"),
         (lambda key: key.update(format="other"), "is no key"),
     ],
 )
