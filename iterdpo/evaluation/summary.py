@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, StringConstraints, with_config
 
 from iterdpo.engines.usage import Usage
 from iterdpo.engines.verified import CanaryResult
@@ -27,7 +28,7 @@ from iterdpo.evaluation.statistics import Estimate
 SUMMARY_VERSION = 2
 """Raised when a summary has other fields, or a field means something else."""
 
-Address = str
+Address = Annotated[str, StringConstraints(pattern="^[^/]+/[^/]+$")]
 """A stage's place below the store's root, ``<stage>/<key>``."""
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import iterdpo
 from iterdpo.errors import UserError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SUMMARY_FILE = "summary.json"
+LONGEST = 40
+"""Characters of a version that are told."""
 
 
 def write_summary(summary: Summary, directory: Path) -> None:
@@ -28,13 +30,19 @@ def read_summary(directory: Path) -> Summary:
     """Read a run's result from its directory.
 
     Raises:
-        UserError: another version of this program wrote it, or another program.
+        UserError: another version of this program wrote it, or another program, or nobody may read
+            it.
         FileNotFoundError: there is none.
     """
     path = directory / SUMMARY_FILE
-    text = path.read_bytes()
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     version, writer = _origin(path, text)
-    if version != SUMMARY_VERSION:
+    if version != str(SUMMARY_VERSION):
         raise UserError(
             f"{path}: written by {writer} in version {version} of its form, and iterdpo "
             f"{iterdpo.__version__} reads version {SUMMARY_VERSION}; run the same command again, "
@@ -43,7 +51,7 @@ def read_summary(directory: Path) -> Summary:
     from pydantic import ValidationError
 
     try:
-        return _adapter().validate_json(text)
+        summary = _adapter().validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -51,20 +59,40 @@ def read_summary(directory: Path) -> Summary:
             f"{path}: {place}: {first['msg'][:1].lower()}{first['msg'][1:]} (written by {writer}); "
             "run the same command again, or use the version that made the run"
         ) from None
+    if problem := _inconsistency(summary):
+        raise UserError(f"{path}: {problem} (written by {writer}); run the same command again")
+    return summary
 
 
-def _origin(path: Path, text: bytes) -> tuple[Any, str]:
+def _inconsistency(summary: Summary) -> str:
+    """Return which part names another that is not there; empty for none."""
+    names = [model.name for model in summary.models]
+    for number, model in enumerate(summary.models):
+        if model.name in names[:number]:
+            return f"models.{number}.name: {model.name} is there twice"
+        if model.parent is not None and model.parent not in names[:number]:
+            return f"models.{number}.parent: there is no model {model.parent} before it"
+    if summary.best.model not in names:
+        return f"best.model: there is no model {summary.best.model}"
+    for number, iteration in enumerate(summary.iterations):
+        if iteration.iteration != number + 1:
+            return f"iterations.{number}.iteration: must be {number + 1}"
+    return ""
+
+
+def _origin(path: Path, text: bytes) -> tuple[str, str]:
     """Return the version of a summary's form, and who wrote it in words."""
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"{path}: is not JSON; run the same command again") from None
     if not isinstance(values, dict) or "version" not in values:
         raise UserError(
             f"{path}: names no version, so an earlier iterdpo or another program wrote it; run the "
             "same command again, or use the version that made the run"
         )
-    return values["version"], f"iterdpo {values.get('iterdpo', 'of an unknown version')}"
+    writer = str(values.get("iterdpo", "of an unknown version"))
+    return str(values["version"])[:LONGEST], f"iterdpo {writer[:LONGEST]}"
 
 
 @cache

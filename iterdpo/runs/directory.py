@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from iterdpo.config.choices import shape
 from iterdpo.config.schema import Config
@@ -41,8 +41,8 @@ LINKS_DIR = "stages"
 KEY_DIGITS = 8
 """How much of a key the name of a link holds."""
 
-_CONFIG_PARTS = ("model", "training", "evaluation")
-"""Less than every tool reads: what tells a run's file from another program's."""
+_CONFIG_PARTS = ("model", "training", "evaluation", "prompts", "judge", "pairs", "sft")
+"""The sections that tools read, whose settings are named one by one where they are missing."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ class Run:
             raise UserError(f"{directory}: no run there (no {CONFIG_FILE}); name a run's directory")
         if not (directory / SUMMARY_FILE).is_file():
             raise UserError(f"{directory}: nothing is measured yet (no {SUMMARY_FILE}); try later")
-        values = _parts(directory / CONFIG_FILE, _CONFIG_PARTS)
-        return cls(directory, values, read_summary(directory))
+        summary = read_summary(directory)  # which tells a version that wrote both otherwise
+        values = _settings(directory / CONFIG_FILE, f"iterdpo {summary.iterdpo}")
+        return cls(directory, values, summary)
 
     @property
     def name(self) -> str:
@@ -101,7 +102,7 @@ class Run:
         except ValidationError as error:
             raise UserError(
                 f"{self.directory / CONFIG_FILE}: {error.error_count()} settings are not what this "
-                "version knows; use the version that made the run"
+                f"version knows; use iterdpo {self.summary.iterdpo}, which made the run"
             ) from None
 
     @property
@@ -231,20 +232,37 @@ def _runs_at(place: Path) -> Iterator[Run]:
     yield from map(Run.open, jobs)
 
 
-def _parts(path: Path, parts: Sequence[str]) -> Mapping[str, Any]:
-    """Return the object that a file of a run holds, with at least these parts."""
-    values = _json(path)
-    lacking = [part for part in parts if not isinstance(values, dict) or part not in values]
-    if lacking:
-        raise UserError(
-            f"{path}: has no {lacking[0]}, so it is not this version's; run the same command "
-            "again, or use the version that made the run"
-        )
+class _Settings(dict[str, Any]):
+    """Settings as they lie in a file, where one that another version did not have is a line."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise UserError(f"{self.origin[0]}: {_lacks(key, self.origin[1])}")
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]], path: Path, writer: str) -> None:
+        super().__init__(pairs)
+        self.origin = path, writer
+
+
+def _settings(path: Path, writer: str) -> Mapping[str, Any]:
+    """Return the configuration of a run, with at least these sections."""
+    values = _json(path, lambda pairs: _Settings(pairs, path, writer))
+    for part in _CONFIG_PARTS:
+        if not isinstance(values, dict) or not isinstance(values.get(part), dict):
+            raise UserError(f"{path}: {_lacks(part, writer)}")
     return cast(Mapping[str, Any], values)
 
 
-def _json(path: Path) -> Any:
+def _lacks(setting: str, writer: str) -> str:
+    return (
+        f"has no {setting}, so it is not this version's ({writer} made the run); run the same "
+        "command again, or use the version that made the run"
+    )
+
+
+def _json(
+    path: Path, settings: Callable[[Sequence[tuple[str, Any]]], dict[str, Any]] = dict
+) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError:
+        return json.loads(path.read_text("utf-8"), object_pairs_hook=settings)
+    except (ValueError, RecursionError):
         raise UserError(f"{path}: is not JSON; run the same command again") from None

@@ -78,6 +78,30 @@ def text_for_a_number(values: Any) -> None:
     values["models"][1]["gains"]["over_initial"]["mean"] = "0.25"
 
 
+def no_models(values: Any) -> None:
+    values["models"] = []
+
+
+def unknown_best(values: Any) -> None:
+    values["best"]["model"] = "M9"
+
+
+def unknown_parent(values: Any) -> None:
+    values["models"][1]["parent"] = "M9"
+
+
+def same_name(values: Any) -> None:
+    values["models"][1]["name"] = "M0"
+
+
+def other_number(values: Any) -> None:
+    values["iterations"][0]["iteration"] = 7
+
+
+def no_address(values: Any) -> None:
+    values["models"][0]["stages"]["policy"] = "base"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -86,6 +110,12 @@ def text_for_a_number(values: Any) -> None:
         (unknown_field, "models.0.evaluation.quality.unheard_of: unexpected keyword argument "
                         "(written by iterdpo 0.1.0); run the same command again"),
         (missing_field, "iterations.0.pairs.quality.margin_mean: field required (written by"),
+        (no_models, "best.model: there is no model M1 (written by iterdpo 0.1.0)"),
+        (unknown_best, "best.model: there is no model M9 (written by"),
+        (unknown_parent, "models.1.parent: there is no model M9 before it (written by"),
+        (same_name, "models.1.name: M0 is there twice (written by"),
+        (other_number, "iterations.0.iteration: must be 1 (written by"),
+        (no_address, "models.0.stages.policy: string should match pattern"),
         (text_for_a_number, "models.1.gains.over_initial.mean: input should be a valid number"),
     ],
 )  # fmt: skip
@@ -108,6 +138,8 @@ def test_another_form_is_a_line_with_the_place_and_who_wrote_it(
         ("{}", "names no version, so an earlier iterdpo or another program wrote it"),
         ('{"models": [], "iterations": []}', "names no version"),
         ("[]", "names no version"),
+        ("[" * 100_000, "is not JSON"),
+        (f'{{"version": 1, "iterdpo": "{"9" * 10_000}"}}', f"written by iterdpo {'9' * 40} in"),
         (f'{{"version": {SUMMARY_VERSION}}}', "(written by iterdpo of an unknown version)"),
     ],
 )

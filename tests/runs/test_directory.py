@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from iterdpo import __version__
 from iterdpo.errors import UserError
 from iterdpo.evaluation.summary_file import read_summary, write_summary
 from iterdpo.records import Candidate, Prompt
@@ -87,6 +89,29 @@ def test_a_file_of_another_version_or_program_is_named(
 ) -> None:
     (copied / name).write_text(text)
     with pytest.raises(UserError, match=rf"{name}: has no {lacks}, so it is not this version's"):
+        Run.open(copied)
+
+
+@pytest.mark.parametrize(
+    ("section", "setting"),
+    [("model", "path"), ("training", "method"), ("evaluation", "oracle"), ("sft", "method")],
+)
+def test_a_setting_that_another_version_did_not_have_is_named_with_that_version(
+    copied: Path, tmp_path: Path, section: str, setting: str
+) -> None:
+    values = json.loads((copied / "config.json").read_text())
+    del values[section][setting]
+    (copied / "config.json").write_text(json.dumps(values))
+    run = Run.open(copied)
+    said = rf"config\.json: has no {setting}, so .* \(iterdpo {re.escape(__version__)} made the run"
+    with pytest.raises(UserError, match=said):
+        run.values[section][setting]
+
+
+def test_the_version_of_an_earlier_run_is_told_whatever_its_configuration_is(copied: Path) -> None:
+    (copied / "config.json").write_text('{"engine": {}}')
+    (copied / "summary.json").write_text('{"version": 1, "iterdpo": "0.0.9", "models": []}')
+    with pytest.raises(UserError, match=r"summary\.json: written by iterdpo 0\.0\.9 in version 1"):
         Run.open(copied)
 
 

@@ -95,7 +95,7 @@ class MadeRun:
                 wall_seconds=4.0,
                 stage_seconds=(
                     StageSeconds("base/shared", 30.0),
-                    StageSeconds(f"candidates/{self.directory}", 65.0),
+                    StageSeconds(f"candidates/{self.directory.as_posix().replace('/', '-')}", 65.0),
                 ),
                 versions={"python": "3.11"},
             ),
