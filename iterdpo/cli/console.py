@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,10 +68,15 @@ def _print(console: Console, table: Table, summary: Summary, run_dir: Path) -> N
 
 @contextmanager
 def printing() -> Iterator[Console]:
-    """Yield what prints to stdout. Who reads it may go away early: the work continues without."""
+    """Yield what prints to stdout. The work continues where nobody reads it, or it has no room."""
     # Rich ends the program on a broken pipe, and has sent stdout to nowhere by then.
     with suppress(SystemExit):
-        yield terminal.console(WIDTH)
+        try:
+            yield terminal.console(WIDTH)
+            sys.stdout.flush()
+        except OSError as error:
+            terminal.let_go_of_stdout()
+            log.warning("stdout: cannot be written to (%s); it is left out", error.strerror)
 
 
 WIDTH = 110

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from iterdpo import __version__
-from iterdpo.runtime.terminal import say
+from iterdpo.runtime.terminal import run_tool, say
 
 TOOLS: Final = MappingProxyType(
     {
@@ -45,14 +45,9 @@ def main() -> None:
     if command in TOOLS:
         sys.exit(importlib.import_module(f"iterdpo.{TOOLS[command][0]}.__main__").main(rest))
     if command == "help":
-        print(USAGE)
-        return
+        sys.exit(run_tool("iterdpo", lambda: print(USAGE)))
     if command == "--version":
-        from iterdpo.assemble import library_versions
-
-        for name, version in {"iterdpo": __version__, **library_versions()}.items():
-            print(name, version)
-        return
+        sys.exit(run_tool("iterdpo", _print_versions))
     if command == "plan":
         rest.append("plan=true")
     if command in ("run", "plan"):
@@ -64,3 +59,10 @@ def main() -> None:
     except KeyboardInterrupt:  # before a run listens for it
         say("iterdpo: stopped by SIGINT; run the same command again to resume")
         sys.exit(130)
+
+
+def _print_versions() -> None:
+    from iterdpo.assemble import library_versions
+
+    for name, version in {"iterdpo": __version__, **library_versions()}.items():
+        print(name, version)

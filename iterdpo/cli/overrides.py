@@ -30,6 +30,9 @@ from iterdpo.config.schema import Config
 from iterdpo.config.secrets import argument_problems
 from iterdpo.errors import ConfigError
 
+ROOM = 65_536
+"""Bytes that a directory must have room for before anything begins: Hydra's files and the log's."""
+
 
 def check(arguments: Sequence[str]) -> list[str]:
     """Check a command line: its overrides, and for a single run the whole configuration.
@@ -89,8 +92,8 @@ def require_writable(key: str, directory: Path) -> None:
     """
     try:
         nearest = next(place for place in (directory, *directory.parents) if place.exists())
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(bytes(ROOM))  # a full disk may well make an empty file
     except OSError as error:
         raise ConfigError(
             [f"{key}={directory}: cannot be written to ({error.strerror}); name another directory"]

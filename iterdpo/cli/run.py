@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,10 +15,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from iterdpo.cli import overrides, sweep
+from iterdpo.cli.console import printing
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.errors import LineageError, UserError
 from iterdpo.runtime.signals import Stopped, heard, process_request
-from iterdpo.runtime.terminal import let_go_of_stdout, say
+from iterdpo.runtime.terminal import (
+    let_go_of_stdout,
+    require_working_directory,
+    say,
+    spell_what_stdout_lacks,
+)
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="config")
@@ -34,7 +41,8 @@ def job(composed: Any) -> None:
         from iterdpo.cli.execute import execute
 
         if config.plan:
-            plan.show(config)
+            with printing():
+                plan.show(config)
             overrides.remove_unused(run_dir)
             return
         with heard(request, quiet=request.of_worker):
@@ -54,16 +62,28 @@ def job(composed: Any) -> None:
 def run() -> None:
     """Check the command line as a whole, then let Hydra run it."""
     try:
+        require_working_directory()
         sys.argv[1:] = overrides.check(sys.argv[1:])
     except UserError as error:
         _complain(error)
         sys.exit(2)
     request = process_request()
-    sweeping = get_args(sys.argv[1:]).multirun
+    flags = get_args(sys.argv[1:])
+    sweeping, shown = flags.multirun, io.StringIO()
+    only_shows = flags.help or flags.hydra_help or flags.info or flags.cfg
     try:
-        with heard(request, pass_on=True) if sweeping else nullcontext():
-            job()
+        with (
+            heard(request, pass_on=True) if sweeping else nullcontext(),
+            redirect_stdout(shown) if only_shows else nullcontext(),
+        ):
+            try:
+                job()
+            except SystemExit as ended:
+                if ended.code or not only_shows:  # Hydra ends well after --help
+                    raise
             request.check()  # jobs that workers stopped
+        spell_what_stdout_lacks()
+        sys.stdout.write(shown.getvalue())  # here, since Hydra takes a full disk for a bug
         sys.stdout.flush()
     except Stopped as stopped:
         _end(stopped)
@@ -72,8 +92,11 @@ def run() -> None:
         if sweeping and request.number is not None and ended.code == 1:
             _end(Stopped(request.number))
         raise
-    except BrokenPipeError:  # of --help; all else Hydra reports itself
+    except OSError as error:  # of stdout; all else Hydra reports itself
         let_go_of_stdout()
+        if not isinstance(error, BrokenPipeError):
+            say(f"iterdpo: stdout: cannot be written to ({error.strerror})")
+            sys.exit(2)
 
 
 def _end(stopped: Stopped) -> NoReturn:

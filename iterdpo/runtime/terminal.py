@@ -6,18 +6,22 @@ Exit status: 0 done; 1 a bug; 2 something the user can put right; 3 a run-time c
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iterdpo.errors import LineageError, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _KEPT = frozenset("\n\t")
 _TURNS_TEXT_AROUND = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -35,10 +39,9 @@ def run_tool(name: str, action: Callable[[], int | None]) -> int:
     handler.setFormatter(HarmlessFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("iterdpo").setLevel(logging.INFO)
-    # A terminal that lacks a letter is shown its number.
-    for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    spell_what_stdout_lacks()
     try:
+        require_working_directory()
         status = action() or 0
         sys.stdout.flush()
     except (UserError, LineageError) as error:
@@ -47,14 +50,33 @@ def run_tool(name: str, action: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         let_go_of_stdout()
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        say(f"{name}: what it writes has no room ({error.strerror}); make some and run it again")
+        let_go_of_stdout()
+        return 2
     except KeyboardInterrupt:
         return 130
     return status
 
 
+def require_working_directory() -> None:
+    """Raise ``UserError`` where the directory that the command was started in is gone."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the working directory is gone; change to another one (cd)") from None
+
+
+def spell_what_stdout_lacks() -> None:
+    """Let a terminal that lacks a letter be shown its number, as stderr does by itself."""
+    getattr(sys.stdout, "reconfigure", lambda **_: None)(errors="backslashreplace")
+
+
 def say(text: str) -> None:
     """Write a line to stderr; a stderr that takes none ends nothing."""
-    with suppress(OSError, AttributeError, ValueError):  # full; there is none; closed
+    with suppress(OSError, AttributeError, ValueError):  # full; not there; closed
         sys.stderr.write(f"{harmless(text)}\n")
 
 
@@ -67,6 +89,7 @@ def console(columns: int, soft_wrap: bool = False) -> Console:
     """
     from rich.console import Console
 
+    spell_what_stdout_lacks()
     width = None if sys.stdout.isatty() else columns
     return Console(width=width, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap)
 
@@ -81,6 +104,17 @@ class HarmlessFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return harmless(super().format(record))
+
+
+class LogFile(logging.FileHandler):
+    """A log that ends where its disk is full, and says so once: it is no reason to end a run."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename, encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        say(f"{self.baseFilename}: cannot be written to ({sys.exception()}); it ends here")
+        logging.getLogger().removeHandler(self)
 
 
 def harmless(text: str) -> str:

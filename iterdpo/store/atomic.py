@@ -128,7 +128,12 @@ def disk_errors_named(
     except OSError as error:
         if error.errno in _FULL:
             place = next(place for place in (directory, *directory.parents) if place.exists())
-            free = disk_size(shutil.disk_usage(place).free)
+            left = os.statvfs(place)
+            free = (
+                "no file"
+                if left.f_files and not left.f_favail
+                else disk_size(left.f_bavail * left.f_frsize)
+            )
             raise UserError(
                 f"{directory}: the disk is full ({os.strerror(error.errno)}, {free} free): "
                 "make room and run the same command again; what was finished is kept"

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from iterdpo.cli import console
+from iterdpo.cli import console, execute
+from iterdpo.config.schema import Config
 from iterdpo.evaluation.gains import Gains
 from iterdpo.evaluation.health import Alarm
 from iterdpo.evaluation.summary import EarlyStop, Summary
@@ -99,3 +102,40 @@ def test_the_work_goes_on_when_nobody_reads_any_more() -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "went on\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "encoding", "said"),
+    [
+        ("/dev/full", "utf-8", "stdout: cannot be written to (No space left on device)"),
+        ("/dev/null", "ascii", ""),
+    ],
+)
+def test_the_work_continues_whatever_stdout_takes(place: str, encoding: str, said: str) -> None:
+    code = (
+        "import sys\nfrom iterdpo.cli import console\n"
+        "with console.printing() as out:\n    out.print('3.00 ± 0.20 …')\n"
+        "print('a line')\nprint('went on', file=sys.stderr)"
+    )
+    with Path(place).open("w") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, text=True,
+            check=False, env=os.environ | {"PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr
+    assert done.stderr.endswith("went on\n")
+
+
+def test_a_run_is_shared_whatever_stdout_takes(
+    summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = []
+    monkeypatch.setattr("iterdpo.runs.execute.execute", lambda *_: summary)
+    monkeypatch.setattr(execute, "share_at_the_end", lambda *found: shared.append(found))
+    config = cast(Config, SimpleNamespace(report=False, hub="hub", iterations=1))
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert execute.execute(config, tmp_path) is summary
+    assert shared == [("hub", tmp_path)]

@@ -95,5 +95,43 @@ def test_help_lists_the_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["iterdpo", "help"])
-    main()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
     assert capsys.readouterr().out.strip() == USAGE
+
+
+@pytest.mark.parametrize("command", [["help"], ["--help"], ["--cfg", "job"]])
+def test_a_stdout_without_room_is_a_line(command: list[str], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "iterdpo", *command], stdout=full, stderr=subprocess.PIPE,
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["iterations=1"], ["report", "run"], ["help"]])
+def test_a_working_directory_that_is_gone_is_a_line(command: list[str], tmp_path: Path) -> None:
+    code = (
+        "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "from iterdpo.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(": the working directory is gone; change to another one (cd)\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_terminal_without_the_letters_is_shown_their_numbers(tmp_path: Path) -> None:
+    done = run_python(
+        "-m", "iterdpo", "--help", cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Settings:" in done.stdout

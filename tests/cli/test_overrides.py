@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import subprocess
 import sys
@@ -304,3 +305,16 @@ def test_ctrl_c_before_a_run_listens_for_it_is_a_line(
         program.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err.startswith("iterdpo: stopped by SIGINT; run the same command")
+
+
+def test_a_directory_with_room_for_an_empty_file_alone_is_named_at_once(here: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        said = problems("experiment=smoke", f"hydra.run.dir={here / 'run'}", "tracking=none")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert said == (
+        f"hydra.run.dir={here / 'run'}: cannot be written to (File too large); name another "
+        "directory",
+    )

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from iterdpo.config.compose import conf_directory
 from iterdpo.errors import LineageError, UserError
-from iterdpo.runtime.terminal import harmless, run_tool
+from iterdpo.runtime.terminal import LogFile, harmless, run_tool
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +84,13 @@ def test_nothing_is_left_that_acts(text: Any) -> None:
     shown = harmless(text)
     shown.encode("utf-8")
     assert not set(shown) & {chr(n) for n in (*range(9), *range(11, 32), *range(127, 160))}
+
+
+def test_a_log_without_room_ends_and_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = LogFile("/dev/full")
+    logging.getLogger().addHandler(handler)
+    for _ in range(3):
+        logging.getLogger("iterdpo").warning("a line")
+    said = capsys.readouterr().err
+    assert said.count("/dev/full: cannot be written to") == 1
+    assert "Traceback" not in said
