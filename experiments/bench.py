@@ -129,9 +129,7 @@ class Lab:
 
     def _spec(self, policy: Policy) -> DpoSpec:
         pairs = [
-            PairExample(
-                a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs)
-            )
+            PairExample(a.prompt_token_ids, a.token_ids, b.token_ids, a.logprobs, b.logprobs)
             for a, b in zip(self.answers[:256:2], self.answers[1:256:2], strict=True)
         ]
         path = self.scratch / f"{policy.fingerprint}.parquet"

@@ -128,8 +128,10 @@ class Engine(Protocol):
             UserError: a choice is not exactly one token of the model's vocabulary.
         """
 
-    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
-        """Return log p(continuation | prompt) of each sequence, in nats."""
+    def sequence_logprobs(
+        self, sequences: Sequence[TokenSequence], policy: Policy
+    ) -> list[tuple[float, ...]]:
+        """Return log p of each token of each sequence's continuation, in nats."""
 
     def sleep(self) -> bool:
         """Give accelerator memory back until ``wake``.

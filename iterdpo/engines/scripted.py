@@ -91,9 +91,11 @@ class ScriptedEngine:
             self.usage += Usage(len(words))
             yield ChoiceLogprobs(index, tuple(_log(shares.get(choice, 0.0)) for choice in choices))
 
-    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
+    def sequence_logprobs(
+        self, sequences: Sequence[TokenSequence], policy: Policy
+    ) -> list[tuple[float, ...]]:
         self.calls.append(("sequence_logprobs", policy.name, len(sequences)))
-        return [-1.0 * len(sequence.token_ids) for sequence in sequences]
+        return [(-1.0,) * len(sequence.token_ids) for sequence in sequences]
 
     def sleep(self) -> bool:
         """Nothing to give back."""

@@ -165,10 +165,12 @@ class TransformersEngine:
                     else:
                         yield PromptTooLong(row, len(prompts[row]), limit)
 
-    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
+    def sequence_logprobs(
+        self, sequences: Sequence[TokenSequence], policy: Policy
+    ) -> list[tuple[float, ...]]:
         import torch
 
-        sums: list[float] = []
+        values: list[tuple[float, ...]] = []
         with self._applied(policy) as (model, _), torch.no_grad():
             for batch in chunks(sequences, self.settings.batch_size):
                 rows = [[*item.prompt_token_ids, *item.token_ids] for item in batch]
@@ -179,8 +181,8 @@ class TransformersEngine:
                 tokens = logprobs.gather(-1, ids[:, 1:, None]).squeeze(-1)
                 for item, row in zip(batch, tokens, strict=True):
                     start = len(item.prompt_token_ids) - 1
-                    sums.append(row[start : start + len(item.token_ids)].double().sum().item())
-        return sums
+                    values.append(tuple(row[start : start + len(item.token_ids)].tolist()))
+        return values
 
     def sleep(self) -> bool:
         if self._model is None or self.settings.residency == "resident":

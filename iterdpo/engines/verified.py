@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Literal
 
 from iterdpo.engines.base import (
     ChoiceLogprobs,
@@ -22,6 +19,7 @@ from iterdpo.engines.base import (
     Sampling,
     TokenSequence,
 )
+from iterdpo.engines.canary import CanaryCheck, CanaryResult
 from iterdpo.engines.usage import Usage
 from iterdpo.errors import LineageError
 from iterdpo.models.canary import CANARY_FILE, Canary
@@ -29,97 +27,6 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy
 
 log = logging.getLogger(__name__)
-
-_CLEAR = 3.0
-"""A text tells two policies apart when it moved by this many times the measured noise."""
-_NEAR = 0.1
-"""A value belongs to a policy within this share of the movement, or within clear noise."""
-
-Outcome = Literal["applied", "other", "mixed", "neither", "inconclusive"]
-
-
-@dataclass(frozen=True, slots=True)
-class CanaryResult:
-    """What the engine made of the canary's texts. Distances are mean |log-prob| in nats."""
-
-    outcome: Outcome
-    """``applied``: every telling text is near the claimed policy. ``other``: all are nearer to the
-    other one. ``mixed``: some are. ``neither``: some are near no one. ``inconclusive``: training
-    moved no text clearly beyond the noise."""
-    texts: int
-    """How many texts tell the two policies apart."""
-    astray: int
-    """How many of these are not near the claimed policy."""
-    moved: float
-    """How far training moved the texts."""
-    to_claimed: float
-    """From the engine to the policy that it was asked for."""
-    to_other: float
-    """From the engine to the policy on the other side of the training."""
-    noise: float
-
-
-def judge_canary(
-    claimed: Sequence[float], other: Sequence[float], noise: float, measured: Sequence[float]
-) -> CanaryResult:
-    """Say which policy the engine's values belong to.
-
-    Args:
-        claimed: log-prob of each text under the policy that was asked for, by the trainer, in nats.
-        other: the same under the policy on the other side of the training.
-        noise: largest difference that engine and trainer have anyway.
-        measured: the engine's values.
-    """
-    rows = list(zip(claimed, other, measured, strict=True))
-    telling = [row for row in rows if abs(row[0] - row[1]) > _CLEAR * noise]
-    astray = [
-        (own, theirs, value)
-        for own, theirs, value in telling
-        if abs(value - own) > max(_CLEAR * noise, _NEAR * abs(own - theirs))
-    ]
-    nearer_other = sum(abs(value - theirs) < abs(value - own) for own, theirs, value in astray)
-    outcome: Outcome
-    if not telling:
-        outcome = "inconclusive"
-    elif not astray:
-        outcome = "applied"
-    elif nearer_other == len(telling):
-        outcome = "other"
-    else:
-        outcome = "mixed" if nearer_other == len(astray) else "neither"
-    return CanaryResult(
-        outcome=outcome,
-        texts=len(telling),
-        astray=len(astray),
-        moved=fmean(abs(own - theirs) for own, theirs, _ in rows),
-        to_claimed=fmean(abs(value - own) for own, _, value in rows),
-        to_other=fmean(abs(value - theirs) for _, theirs, value in rows),
-        noise=noise,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class CanaryCheck:
-    """A canary as one of its two policies must pass it."""
-
-    canary: Canary
-    other: str
-    """Name of the policy on the other side."""
-    trained: bool
-    """Whether the policy is the one after the training."""
-
-    @property
-    def telling(self) -> int:
-        """How many texts tell the two policies apart."""
-        clear = _CLEAR * self.canary.noise
-        return sum(abs(text.after - text.before) > clear for text in self.canary.texts)
-
-    def judge(self, measured: Sequence[float]) -> CanaryResult:
-        """Compare the engine's values with those of the two policies."""
-        after = [text.after for text in self.canary.texts]
-        before = [text.before for text in self.canary.texts]
-        claimed, other = (after, before) if self.trained else (before, after)
-        return judge_canary(claimed, other, self.canary.noise, measured)
 
 
 class VerifiedEngine:
@@ -173,7 +80,9 @@ class VerifiedEngine:
         self.verify(policy)
         yield from self.engine.choice_logprobs(requests, choices, policy)
 
-    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
+    def sequence_logprobs(
+        self, sequences: Sequence[TokenSequence], policy: Policy
+    ) -> list[tuple[float, ...]]:
         self.verify(policy)
         return self.engine.sequence_logprobs(sequences, policy)
 
@@ -233,14 +142,17 @@ def require_applied(name: str, other: str, result: CanaryResult) -> None:
     if result.outcome == "applied":
         return
     if result.outcome == "inconclusive":
+        needed = result.texts_needed
         log.warning(
             "canary of %s is inconclusive: training moved its texts by %.2g nats, engine and "
-            "trainer differ by up to %.2g anyway",
+            "trainer differ by up to %.2g anyway; %s",
             name,
             result.moved,
             result.noise,
+            f"{needed:,} texts like these would tell" if needed else "more texts would not tell",
         )
         return
+    shown = "" if result.share is None else f", {result.share:.2f} of the training is applied"
     says = {
         "other": f"is asked for {name} and answers like {other}: the adapter is not applied",
         "mixed": f"answers {result.astray} of {result.texts} of {name}'s texts like {other}: it "
@@ -250,5 +162,5 @@ def require_applied(name: str, other: str, result: CanaryResult) -> None:
     }[result.outcome]
     raise LineageError(
         f"the engine {says} (mean distance {result.to_claimed:.4f} nats to {name}, "
-        f"{result.to_other:.4f} to {other}); nothing was written with it"
+        f"{result.to_other:.4f} to {other}{shown}); nothing was written with it"
     )

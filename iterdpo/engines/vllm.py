@@ -112,7 +112,9 @@ class VllmEngine:
                 (step,) = next(answers).outputs[0].logprobs
                 yield ChoiceLogprobs(index, tuple(step[token].logprob for token in choice_ids))
 
-    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
+    def sequence_logprobs(
+        self, sequences: Sequence[TokenSequence], policy: Policy
+    ) -> list[tuple[float, ...]]:
         # One request a token, its prefix from the cache: vLLM's own log-probs of a prompt fail
         # where adapters are loaded.
         process, _ = self._serve(policy.base)
@@ -122,11 +124,11 @@ class VllmEngine:
             for position, token in enumerate(item.token_ids)
         ]
         asked = {i: (prefix, self._reading([token])) for i, (_, prefix, token) in enumerate(steps)}
-        sums = [0.0] * len(sequences)
+        values: list[list[float]] = [[] for _ in sequences]
         with closing(self._answers(process, asked, policy)) as answers:
             for (number, _, token), answer in zip(steps, answers, strict=True):
-                sums[number] += answer.outputs[0].logprobs[0][token].logprob
-        return sums
+                values[number].append(answer.outputs[0].logprobs[0][token].logprob)
+        return [tuple(tokens) for tokens in values]
 
     def sleep(self) -> bool:
         if self._process is None or self.settings.residency == "resident":

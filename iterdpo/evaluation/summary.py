@@ -12,8 +12,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, StringConstraints, with_config
 
+from iterdpo.engines.canary import CanaryResult
 from iterdpo.engines.usage import Usage
-from iterdpo.engines.verified import CanaryResult
 from iterdpo.evaluation import baselines
 from iterdpo.evaluation.baselines import TemperatureBaseline
 from iterdpo.evaluation.best import Best

@@ -10,7 +10,7 @@ import iterdpo
 from iterdpo.config.choices import as_values
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
-from iterdpo.engines.verified import CanaryResult
+from iterdpo.engines.canary import CanaryResult
 from iterdpo.evaluation.ratings import Rating
 from iterdpo.evaluation.summary import (
     SUMMARY_VERSION,

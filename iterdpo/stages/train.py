@@ -55,7 +55,7 @@ class Train:
     max_engine_gap: float | None
 
     name = names.ADAPTER
-    version = 2
+    version = 3
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -133,9 +133,11 @@ class Train:
             "engine_gap": Canary.read(work.directory / CANARY_FILE).noise,
         }
 
-    def _measured(self, examples: Sequence[PairExample], start: Policy) -> tuple[float, ...]:
+    def _measured(
+        self, examples: Sequence[PairExample], start: Policy
+    ) -> tuple[tuple[float, ...], ...]:
         """Return the engine's log-probs of the watched texts, where it did not write them."""
-        if examples[0].chosen_logprob is not None:
+        if examples[0].chosen_logprobs is not None:
             return ()
         texts = [TokenSequence(*text) for text in watched_texts(examples)]
         return tuple(self.engine.sequence_logprobs(texts, start))
@@ -153,8 +155,8 @@ def examples_of(pairs: Sequence[Pair], candidates: Sequence[Candidate]) -> Itera
             prompt_ids=chosen.prompt_token_ids,
             chosen_ids=chosen.token_ids,
             rejected_ids=rejected.token_ids,
-            chosen_logprob=_noted(chosen),
-            rejected_logprob=_noted(rejected),
+            chosen_logprobs=_noted(chosen),
+            rejected_logprobs=_noted(rejected),
         )
 
 
@@ -167,6 +169,6 @@ def with_room(examples: Sequence[PairExample], longest: int | None) -> list[Pair
     return [item for item in examples if longest is None or len(item.prompt_ids) < longest]
 
 
-def _noted(candidate: Candidate) -> float | None:
-    """Return the log-prob that the engine noted while it wrote; None where nobody here wrote."""
-    return None if candidate.policy == OFFLINE else sum(candidate.logprobs)
+def _noted(candidate: Candidate) -> Sequence[float] | None:
+    """Return the log-probs that the engine noted while it wrote; None where nobody here wrote."""
+    return None if candidate.policy == OFFLINE else candidate.logprobs

@@ -7,6 +7,7 @@ value before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,19 +16,23 @@ from typing import TYPE_CHECKING, Any
 from iterdpo.errors import LineageError
 from iterdpo.models.canary import Canary, CanaryText
 from iterdpo.models.loading import free_memory
-from iterdpo.training.checks import batch_logprobs
+from iterdpo.training.checks import token_logprobs
 from iterdpo.training.memory import is_out_of_memory
-from iterdpo.training.spec import AnyExample, Spec, TokenizedText
+from iterdpo.training.spec import AnyExample, PairExample, Spec, TokenizedText
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 _WATCHED_EXAMPLES = 32
-_KEPT_TEXTS = 16
 _NOISE_FLOOR = {"bfloat16": 0.05, "float16": 0.01}
 """Noise of a text in nats, by the square root of its tokens: rounding errors add up like a random
 walk. Set above what was seen on the lab, 0.06 nats in bfloat16 and 0.02 in float16 for answers of
 eight tokens."""
+_TOKEN_FLOOR = {"bfloat16": 0.03, "float16": 0.006}
+"""Least standard deviation of that noise, in nats a token. Served and trained in bfloat16, models
+of 7 and 8 billion weights were seen to differ by 0.03 to 0.09."""
+_SINGLE_FLOOR = 1e-5
+"""The same in float32, where sums in another order differ."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +40,27 @@ class WatchedTexts:
     """Texts measured before training, to be measured again after it."""
 
     texts: tuple[TokenizedText, ...]
-    before: tuple[float, ...]
+    before: tuple[tuple[float, ...], ...]
+    """The trainer's log p of each token, in nats."""
+    engine: tuple[tuple[float, ...], ...]
+    """The engine's."""
     noise: float
+    """Largest |engine - trainer| log-prob of a text."""
+    floor: float
+    """Least standard deviation of engine - trainer that is counted on, in nats a token."""
+    groups: int
+    """Texts of an example."""
 
     def measured(self, model: Any) -> Canary:
-        """Measure the texts under the trained policy and keep those that moved most."""
+        """Measure the texts under the trained policy."""
         after = text_logprobs(model, self.texts)
-        texts = [
-            CanaryText(prompt, tokens, old, new)
-            for (prompt, tokens), old, new in zip(self.texts, self.before, after, strict=True)
-        ]
-        texts.sort(key=lambda text: -abs(text.after - text.before))
-        return Canary(tuple(texts[:_KEPT_TEXTS]), self.noise)
+        rows = zip(self.texts, self.before, after, self.engine, strict=True)
+        texts = tuple(CanaryText(*text, old, new, theirs) for text, old, new, theirs in rows)
+        return Canary(texts, self.noise, self.floor, self.groups)
 
 
 def choose_canary(
-    model: Any, texts: Sequence[TokenizedText], engine: Sequence[float], spec: Spec
+    model: Any, texts: Sequence[TokenizedText], engine: Sequence[Sequence[float]], spec: Spec
 ) -> WatchedTexts:
     """Measure texts under the policy that training starts from.
 
@@ -60,7 +70,7 @@ def choose_canary(
     Args:
         model: the policy.
         texts: prompt and answer of each.
-        engine: the engine's log-prob of each answer, in nats.
+        engine: the engine's log-prob of each token of each answer, in nats.
         spec: of the training.
 
     Raises:
@@ -68,12 +78,29 @@ def choose_canary(
             answers, or engine and trainer hold other weights.
     """
     before = text_logprobs(model, texts)
-    gaps = [abs(ours - theirs) for ours, theirs in zip(before, engine, strict=True)]
+    gaps = [
+        abs(math.fsum(ours) - math.fsum(theirs))
+        for ours, theirs in zip(before, engine, strict=True)
+    ]
     check_author(gaps, [len(tokens) for _, tokens in texts], spec.author, spec.max_engine_gap)
     # M0's may agree to the last bit where an adapter's will not: half types have a floor.
     longest = max(len(tokens) for _, tokens in texts)
     noise = max(*gaps, _NOISE_FLOOR.get(spec.base.dtype, 0.0) * longest**0.5)
-    return WatchedTexts(tuple(texts), tuple(before), noise)
+    noted = tuple(tuple(values) for values in engine)
+    return watched(spec, texts, noted, tuple(before), noise)
+
+
+def watched(
+    spec: Spec,
+    texts: Sequence[TokenizedText],
+    engine: Sequence[tuple[float, ...]],
+    before: tuple[tuple[float, ...], ...],
+    noise: float,
+) -> WatchedTexts:
+    """Return the texts of ``spec``'s training with what was measured of them before it."""
+    floor = _TOKEN_FLOOR.get(spec.base.dtype, _SINGLE_FLOOR)
+    groups = 2 if spec.record is PairExample else 1
+    return WatchedTexts(tuple(texts), before, tuple(engine), noise, floor, groups)
 
 
 def watched_texts(examples: Sequence[AnyExample]) -> list[TokenizedText]:
@@ -81,9 +108,9 @@ def watched_texts(examples: Sequence[AnyExample]) -> list[TokenizedText]:
     return [text for example in examples[:_WATCHED_EXAMPLES] for text in example.texts]
 
 
-def noted_logprobs(examples: Sequence[AnyExample]) -> list[float]:
-    """Return log p of the watched texts, in nats, as the engine noted it while it wrote them."""
-    return [value for item in examples[:_WATCHED_EXAMPLES] for value in item.noted_logprobs]
+def noted_logprobs(examples: Sequence[AnyExample]) -> list[tuple[float, ...]]:
+    """Return log p of each token of the watched texts, in nats, as their engine noted it."""
+    return [values for item in examples[:_WATCHED_EXAMPLES] for values in item.noted_logprobs]
 
 
 def check_author(
@@ -114,8 +141,10 @@ def check_author(
         )
 
 
-def text_logprobs(model: Any, texts: Sequence[TokenizedText], rows: int = 16) -> list[float]:
-    """Return log p(tokens | prompt) of each text under the active adapter, in nats.
+def text_logprobs(
+    model: Any, texts: Sequence[TokenizedText], rows: int = 16
+) -> list[tuple[float, ...]]:
+    """Return log p of each token of each text's answer under the active adapter, in nats.
 
     The model stays in training mode, for the reason in ``base_model.load_base``; what dropout it
     has is off. Texts that do not fit into memory side by side are measured in smaller portions.
@@ -148,23 +177,21 @@ def without_dropout(model: Any) -> Iterator[None]:
             layer.p = share
 
 
-def _text_logprobs(model: Any, texts: Sequence[TokenizedText], rows: int) -> list[float]:
+def _text_logprobs(
+    model: Any, texts: Sequence[TokenizedText], rows: int
+) -> list[tuple[float, ...]]:
     import torch
 
-    sums: list[float] = []
+    values: list[tuple[float, ...]] = []
     for start in range(0, len(texts), rows):
         part = texts[start : start + rows]
         width = max(len(prompt) + len(tokens) for prompt, tokens in part)
-        ids, attention, completion = (
-            torch.zeros(len(part), width, dtype=torch.long) for _ in range(3)
-        )
+        ids, attention = (torch.zeros(len(part), width, dtype=torch.long) for _ in range(2))
         for row, (prompt, tokens) in enumerate(part):
             end = len(prompt) + len(tokens)
             ids[row, :end] = torch.tensor([*prompt, *tokens])
             attention[row, :end] = 1
-            completion[row, len(prompt) : end] = 1
-        batch: tuple[torch.Tensor, ...] = tuple(
-            t.to(model.device) for t in (ids, attention, completion)
-        )
-        sums.extend(batch_logprobs(model, *batch)[0].tolist())
-    return sums
+        of_batch = token_logprobs(model, ids.to(model.device), attention.to(model.device))
+        for (prompt, tokens), of_row in zip(part, of_batch.tolist(), strict=True):
+            values.append(tuple(of_row[len(prompt) - 1 : len(prompt) - 1 + len(tokens)]))
+    return values

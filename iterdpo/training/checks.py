@@ -61,14 +61,28 @@ def batch_logprobs(
         attention_mask: ``(B, T)``, 0 on padding.
         completion_mask: ``(B, T)``, 1 on the completion's tokens.
     """
+    tokens = token_logprobs(model, input_ids, attention_mask)
+    mask = completion_mask[:, 1:].to(tokens.dtype)
+    return (tokens * mask).sum(-1), mask.sum(-1)
+
+
+def token_logprobs(
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> torch.Tensor:
+    """Return ``(B, T - 1)`` log-probs of every token behind the first, in nats.
+
+    Args:
+        model: called as it stands, with the adapter that is active.
+        input_ids: ``(B, T)``.
+        attention_mask: ``(B, T)``, 0 on padding.
+    """
     import torch
 
     with torch.no_grad():
         logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
     logprobs = logits[:, :-1].float().log_softmax(-1)
-    tokens = logprobs.gather(-1, input_ids[:, 1:, None]).squeeze(-1)
-    mask = completion_mask[:, 1:].to(tokens.dtype)
-    return (tokens * mask).sum(-1), mask.sum(-1)
+    tokens: torch.Tensor = logprobs.gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+    return tokens
 
 
 def check_step0(

@@ -75,9 +75,13 @@ def _write_canary(merged: Base, tuned: Path, directory: Path, trust_remote_code:
     """Measure the texts of the adapter's canary under the merged and quantized weights."""
     canary = Canary.read(tuned)
     texts = tuple((text.prompt_ids, text.token_ids) for text in canary.texts)
-    before = tuple(text.before for text in canary.texts)
+    before, engine = (
+        tuple(getattr(text, name) for text in canary.texts) for name in ("before", "engine")
+    )
     model = load_base(merged, trust_remote_code=trust_remote_code)
-    measured = WatchedTexts(texts, before, canary.noise).measured(model)
+    measured = WatchedTexts(
+        texts, before, engine, canary.noise, canary.floor, canary.groups
+    ).measured(model)
     del model
     free_memory()
     write_text(directory / CANARY_FILE, json.dumps(dataclasses.asdict(measured)) + "\n")

@@ -26,8 +26,8 @@ class Progress:
     step_zero: StepZero | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry an optimizer step."""
-    canary_before: tuple[float, ...] = ()
-    """log p of the canary's texts under the policy before training, in nats."""
+    canary_before: tuple[tuple[float, ...], ...] = ()
+    """log p of each token of the canary's texts under the policy before training, in nats."""
     canary_noise: float = 0.0
 
     def write(self, directory: Path) -> None:
@@ -41,7 +41,7 @@ class Progress:
             (checkpoint.directory / _PROGRESS_FILE).read_text("utf-8")
         )
         values["step_zero"] = StepZero(**values["step_zero"])
-        values["canary_before"] = tuple(values["canary_before"])
+        values["canary_before"] = tuple(tuple(text) for text in values["canary_before"])
         return cls(**values)
 
 

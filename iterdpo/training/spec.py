@@ -30,10 +30,10 @@ class PairExample:
     prompt_ids: Sequence[int]
     chosen_ids: Sequence[int]
     rejected_ids: Sequence[int]
-    chosen_logprob: float | None
-    """log p(chosen | prompt) as the engine measured it while writing, in nats; None for an answer
-    that no engine wrote."""
-    rejected_logprob: float | None
+    chosen_logprobs: Sequence[float] | None
+    """log p of each token of the chosen answer as the engine measured it while writing, in nats;
+    None for an answer that no engine wrote."""
+    rejected_logprobs: Sequence[float] | None
 
     @property
     def texts(self) -> tuple[TokenizedText, ...]:
@@ -41,10 +41,10 @@ class PairExample:
         return (prompt, tuple(self.chosen_ids)), (prompt, tuple(self.rejected_ids))
 
     @property
-    def noted_logprobs(self) -> tuple[float, ...]:
+    def noted_logprobs(self) -> tuple[tuple[float, ...], ...]:
         """Of the texts, as far as the engine noted them."""
-        noted = self.chosen_logprob, self.rejected_logprob
-        return tuple(value for value in noted if value is not None)
+        noted = self.chosen_logprobs, self.rejected_logprobs
+        return tuple(tuple(values) for values in noted if values is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class SftExample:
         return ((self.prompt_ids, self.answer_ids),)
 
     @property
-    def noted_logprobs(self) -> tuple[float, ...]:
+    def noted_logprobs(self) -> tuple[tuple[float, ...], ...]:
         """None: no engine wrote the answer."""
         return ()
 
@@ -97,10 +97,10 @@ class Spec:
     checkpoint_steps: int | None = None
     """Optimizer steps from one checkpoint to the next, 1 or more: the most that a kill can cost.
     None for none."""
-    engine_logprobs: tuple[float, ...] = ()
-    """log p of the watched texts under the start, in nats, as the engine measured it: what tells
-    how far engine and trainer disagree anyway. Empty where the engine wrote them and noted it then.
-    No part of what identifies a training."""
+    engine_logprobs: tuple[tuple[float, ...], ...] = ()
+    """log p of each token of the watched texts under the start, in nats, as the engine measured it:
+    what tells how far engine and trainer disagree anyway. Empty where the engine wrote them and
+    noted it then. No part of what identifies a training."""
 
     record: ClassVar[type[AnyExample]]
     """What ``examples`` holds."""

@@ -20,7 +20,13 @@ from iterdpo.models.layout import TRAINING_FILE
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.store.atomic import write_text
 from iterdpo.store.tables import read_records
-from iterdpo.training.canary import WatchedTexts, choose_canary, noted_logprobs, watched_texts
+from iterdpo.training.canary import (
+    WatchedTexts,
+    choose_canary,
+    noted_logprobs,
+    watched,
+    watched_texts,
+)
 from iterdpo.training.checkpoints import Checkpoints, identity_of
 from iterdpo.training.checks import tensors_sha256
 from iterdpo.training.divergence import check_policy, check_weights
@@ -89,7 +95,7 @@ def make_trainer(
 
     TRL adds the reference adapter of a DPO training while this constructs it.
     """
-    from iterdpo.training.callbacks import watched
+    from iterdpo.training import callbacks
 
     kind = trainer_class(spec)
     trainer = kind(
@@ -101,7 +107,7 @@ def make_trainer(
         processing_class=tokenizer,
         train_dataset=kind.dataset(examples),
     )
-    watched(trainer, advance)
+    callbacks.watched(trainer, advance)
     return trainer
 
 
@@ -154,16 +160,15 @@ def _run(
         identity = identity_of(spec, reference_sha256, learner.model.device.type)
         trainer.checkpoints = Checkpoints(Path(spec.checkpoints), identity)
         checkpoint = peers.from_main_process(trainer.checkpoints.latest)
+    engine = spec.engine_logprobs or noted_logprobs(examples)
     if checkpoint is None:
         with learner.computing():
-            engine = spec.engine_logprobs or noted_logprobs(examples)
             canary = choose_canary(learner.model, texts, engine, spec)
         trainer.progress.canary_before, trainer.progress.canary_noise = canary.before, canary.noise
     else:
         trainer.progress = Progress.read(checkpoint)
-        canary = WatchedTexts(
-            tuple(texts), trainer.progress.canary_before, trainer.progress.canary_noise
-        )
+        progress = trainer.progress
+        canary = watched(spec, texts, engine, progress.canary_before, progress.canary_noise)
         log.info("training resumes at step %d (%s)", checkpoint.step, checkpoint.directory)
     trainer.train(resume_from_checkpoint=str(checkpoint.directory) if checkpoint else None)
     if trainer.progress.step_zero is None:

@@ -123,8 +123,9 @@ def test_sequences_are_scored_as_they_were_written(engine: Engine, policy: Polic
         pytest.skip("a table has no probabilities: every token counts -1")
     done = answered(engine.generate(REQUESTS, policy, Sampling(n=2, max_tokens=6, seed=3)))
     texts = [TokenSequence(c.prompt_token_ids, c.token_ids) for c in done]
-    expected = [sum(c.logprobs) for c in done]
-    assert engine.sequence_logprobs(texts, policy) == pytest.approx(expected, abs=1e-4)
+    measured = engine.sequence_logprobs(texts, policy)
+    for values, completion in zip(measured, done, strict=True):
+        assert values == pytest.approx(completion.logprobs, abs=1e-4)
 
 
 def test_a_caller_may_stop_early_and_ask_again(engine: Engine, policy: Policy) -> None:

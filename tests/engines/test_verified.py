@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from iterdpo.engines.base import Sampling, TokenSequence
+from iterdpo.engines.canary import judge_texts
 from iterdpo.engines.scripted import ScriptedEngine
-from iterdpo.engines.verified import VerifiedEngine, judge_canary
+from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.errors import LineageError
 from iterdpo.models.canary import Canary, CanaryText
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Adapter, Base, Policy
 
-TEXTS = (CanaryText((1,), (2, 3), before=-2.0, after=-1.0), CanaryText((1,), (4,), -3.0, -6.0))
+TEXTS = (
+    CanaryText((1,), (2, 3), before=(-1.5, -0.5), after=(-0.75, -0.25), engine=(-1.5, -0.5)),
+    CanaryText((1,), (4,), (-3.0,), (-6.0,), (-3.0,)),
+)
 
 
 BEFORE, AFTER = (-2.0, -3.0), (-1.0, -6.0)
@@ -38,12 +42,12 @@ BEFORE, AFTER = (-2.0, -3.0), (-1.0, -6.0)
 def test_the_canary_tells_the_policies_apart(
     measured: tuple[float, float], noise: float, outcome: str, astray: int
 ) -> None:
-    result = judge_canary(AFTER, BEFORE, noise, measured)
+    result = judge_texts(AFTER, BEFORE, noise, measured)
     assert (result.outcome, result.astray) == (outcome, astray)
 
 
 def test_distances_are_means_over_the_texts() -> None:
-    result = judge_canary(AFTER, BEFORE, 0.2, (-1.5, -6.0))
+    result = judge_texts(AFTER, BEFORE, 0.2, (-1.5, -6.0))
     assert (result.moved, result.to_claimed, result.to_other) == (2.0, 0.25, 1.75)
 
 
@@ -52,14 +56,17 @@ class Measuring(ScriptedEngine):
 
     values: tuple[float, ...] = ()
 
-    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
+    def sequence_logprobs(
+        self, sequences: Sequence[TokenSequence], policy: Policy
+    ) -> list[tuple[float, ...]]:
         super().sequence_logprobs(sequences, policy)
-        return list(self.values)
+        first, *rest = self.values
+        return [(0.75 * first, 0.25 * first), *((value,) for value in rest)]
 
 
 @pytest.fixture
 def policy(tmp_path: Path) -> Policy:
-    canary = Canary(TEXTS, 0.01)
+    canary = Canary(TEXTS, 0.01, 0.005, 1)
     (tmp_path / "canary.json").write_text(json.dumps(dataclasses.asdict(canary)))
     base = Base("b", "0", "none", "float32", "b")
     parent = Policy("M1", base, Adapter("elsewhere/adapter", "ab"))
@@ -139,7 +146,7 @@ def test_after_a_real_sleep_the_canary_runs_again(
     assert calls.count("sequence_logprobs") == (2 if sleeps else 1)
 
 
-UNMOVED = tuple(CanaryText((9,), (n,), before=-3.0, after=-3.01) for n in range(3))
+UNMOVED = tuple(CanaryText((9,), (n,), (-3.0,), (-3.01,), (-3.0,)) for n in range(3))
 
 
 class Loading(ScriptedEngine):
@@ -148,7 +155,9 @@ class Loading(ScriptedEngine):
     held: str | None = None
     stuck = False
 
-    def sequence_logprobs(self, sequences: Sequence[TokenSequence], policy: Policy) -> list[float]:
+    def sequence_logprobs(
+        self, sequences: Sequence[TokenSequence], policy: Policy
+    ) -> list[tuple[float, ...]]:
         super().sequence_logprobs(sequences, policy)
         if policy.base.sha256 != self.held:
             self.starts += 1
@@ -173,7 +182,7 @@ def leave_canary(policy: Policy, texts: Sequence[CanaryText]) -> None:
     place = policy.trained_in
     assert place is not None
     place.mkdir(exist_ok=True)
-    canary = dataclasses.asdict(Canary(tuple(texts), 0.01))
+    canary = dataclasses.asdict(Canary(tuple(texts), 0.01, 0.005, 1))
     (place / "canary.json").write_text(json.dumps(canary))
 
 

@@ -26,6 +26,7 @@ from iterdpo.records import Adapter, Base, Policy, Prompt
 from iterdpo.stages.generate import candidate_of
 from tests.checkpoints import CheckpointOf
 from tests.judging.rankers import self_judge
+from tests.logprobs import sums
 from tests.narrowing import answered, present
 
 pytestmark = [pytest.mark.usefixtures("vllm"), pytest.mark.slow]
@@ -111,7 +112,7 @@ def test_logprobs_of_its_own_answers_are_those_of_the_model(
     for policy, answers in written[:4]:
         sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
         theirs = reference.sequence_logprobs(sequences, policy)
-        assert [sum(a.logprobs) for a in answers] == pytest.approx(theirs, abs=1e-3)
+        assert sums(a.logprobs for a in answers) == pytest.approx(sums(theirs), abs=1e-3)
 
 
 def test_score_distributions_are_those_of_the_model(
@@ -134,7 +135,7 @@ def test_sampled_logprobs_are_of_the_model_and_not_of_the_temperature(
     answers = answered(engine.generate(requests(16), policies[1], hot))
     sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
     theirs = reference.sequence_logprobs(sequences, policies[1])
-    assert [sum(a.logprobs) for a in answers] == pytest.approx(theirs, abs=1e-3)
+    assert sums(a.logprobs for a in answers) == pytest.approx(sums(theirs), abs=1e-3)
 
 
 def test_every_sample_has_a_seed_of_its_own(engine: VllmEngine, policies: list[Policy]) -> None:
@@ -167,11 +168,11 @@ def proven(policies: list[Policy], reference: TransformersEngine) -> Iterator[Po
     sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
     values = [reference.sequence_logprobs(sequences, policy) for policy in (before, after)]
     texts = tuple(
-        CanaryText(s.prompt_token_ids, s.token_ids, old, new)
+        CanaryText(s.prompt_token_ids, s.token_ids, old, new, old)
         for s, old, new in zip(sequences, *values, strict=True)
     )
     path = Path(present(after.adapter).path).parent / "canary.json"
-    path.write_text(json.dumps(dataclasses.asdict(Canary(texts, 1e-4))))
+    path.write_text(json.dumps(dataclasses.asdict(Canary(texts, 1e-4, 1e-5, 1))))
     yield after
     path.unlink()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from iterdpo.engines.verified import CanaryResult
+from iterdpo.engines.canary import CanaryResult
 from iterdpo.evaluation.best import Best
 from iterdpo.evaluation.calibration import Bin
 from iterdpo.evaluation.head_to_head import HeadToHead

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from iterdpo import __version__
-from iterdpo.engines.verified import CanaryResult
+from iterdpo.engines.canary import CanaryResult
 from iterdpo.errors import UserError
 from iterdpo.evaluation.gains import Gains
 from iterdpo.evaluation.health import Alarm

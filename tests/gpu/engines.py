@@ -12,6 +12,7 @@ from iterdpo.engines.transformers import TransformersEngine, TransformersSetting
 from iterdpo.engines.vllm import VllmEngine
 from iterdpo.engines.vllm_process import VllmSettings
 from iterdpo.records import Policy
+from tests.logprobs import sums
 
 Residency = Literal["resident", "sleep", "restart"]
 
@@ -68,7 +69,7 @@ def ties(
             same += 1
         prefix = (*theirs.prompt_token_ids, *theirs.token_ids[:same])
         pairs += [TokenSequence(prefix, (one.token_ids[same],)) for one in (theirs, ours)]
-    values = reference.sequence_logprobs(pairs, policy)
+    values = sums(reference.sequence_logprobs(pairs, policy))
     return [abs(a - b) for a, b in zip(values[::2], values[1::2], strict=True)]
 
 

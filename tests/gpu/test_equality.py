@@ -103,7 +103,7 @@ def test_logprobs_of_its_own_answers_are_those_of_the_model(
         sequences = [TokenSequence(a.prompt_token_ids, a.token_ids) for a in answers]
         theirs = reference.sequence_logprobs(sequences, policy)
         gaps = [
-            abs(sum(answer.logprobs) - value) / len(answer.token_ids)
+            abs(sum(answer.logprobs) - sum(value)) / len(answer.token_ids)
             for answer, value in zip(answers, theirs, strict=True)
         ]
         with capsys.disabled():

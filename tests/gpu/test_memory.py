@@ -60,7 +60,7 @@ def training(
     prompts, examples = tmp_path / "prompts.txt", tmp_path / "examples.parquet"
     prompts.write_text("Say hello.\n")
     rows = [
-        PairExample(ids(length // 4), ids(length * 3 // 4), ids(length * 3 // 4), 0.0, 0.0)
+        PairExample(ids(length // 4), ids(length * 3 // 4), ids(length * 3 // 4), (0.0,), (0.0,))
         for _ in range(PAIRS)
     ]
     write_records(examples, PairExample, rows)

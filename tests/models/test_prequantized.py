@@ -26,6 +26,7 @@ from iterdpo.models.prequantized import (
 )
 from iterdpo.records import Adapter, Base, Policy
 from tests.checkpoints import CheckpointOf
+from tests.logprobs import sums
 from tests.narrowing import answered
 from tests.prequantized import AWQ, FORMATS, GPTQ, Format, declare, make_packed, pack_layer
 
@@ -370,11 +371,11 @@ def test_vllm_serves_the_same_checkpoint_with_adapters(
             requests = [Request.of(f"Name {count} animals.") for count in ("two", "six", "ten")]
             done = theirs.generate(requests, policy, Sampling(max_tokens=12, seed=3))
             texts = [TokenSequence(one.prompt_token_ids, one.token_ids) for one in answered(done)]
-            sums = [engine.sequence_logprobs(texts, policy) for engine in (ours, theirs)]
-            for text, one, other in zip(texts, *sums, strict=True):
+            both = [sums(engine.sequence_logprobs(texts, policy)) for engine in (ours, theirs)]
+            for text, one, other in zip(texts, *both, strict=True):
                 assert abs(one - other) < most * len(text.token_ids)
-        bare = ours.sequence_logprobs(texts, policies[0])
-        for text, one, other in zip(texts, bare, sums[1], strict=True):
+        bare = sums(ours.sequence_logprobs(texts, policies[0]))
+        for text, one, other in zip(texts, bare, both[1], strict=True):
             assert abs(one - other) > 2 * most * len(text.token_ids)  # the adapter does something
     finally:
         theirs.close()

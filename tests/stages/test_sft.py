@@ -36,6 +36,7 @@ from iterdpo.store.runner import Stages
 from iterdpo.store.stage import stage_identity
 from iterdpo.training.spec import SftExample
 from tests.checkpoints import OPEN_THOUGHT, CheckpointOf
+from tests.logprobs import sums
 
 TEXTS = (("Name three animals.", "Score: 4"), ("def add(a, b):", "return a + b"), ("0 1", "2 3"))
 
@@ -178,8 +179,8 @@ def test_the_adapter_is_merged_into_the_unquantized_weights(
     texts = Canary.read(merged.directory / "canary.json").texts
     asked = [TokenSequence(text.prompt_ids, text.token_ids) for text in texts]
     for policy, side in ((bare.value, "before"), (whole, "after")):
-        values = [getattr(text, side) for text in texts]
-        assert engine.sequence_logprobs(asked, policy) == pytest.approx(values, abs=1e-4)
+        values = sums(getattr(text, side) for text in texts)
+        assert sums(engine.sequence_logprobs(asked, policy)) == pytest.approx(values, abs=1e-4)
 
 
 def test_an_engine_that_serves_the_bare_base_for_the_merged_one_is_caught(

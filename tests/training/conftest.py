@@ -99,9 +99,7 @@ def answers_of() -> AnswersOf:
             requests = [Request.of(f"Name {n} animals.") for n in range(pairs)]
             done = answered(engine.generate(requests, policy, Sampling(n=2, max_tokens=8, seed=5)))
             written[policy.fingerprint, pairs] = [
-                PairExample(
-                    a.prompt_token_ids, a.token_ids, b.token_ids, sum(a.logprobs), sum(b.logprobs)
-                )
+                PairExample(a.prompt_token_ids, a.token_ids, b.token_ids, a.logprobs, b.logprobs)
                 for a, b in zip(done[::2], done[1::2], strict=True)
             ]
         return written[policy.fingerprint, pairs]

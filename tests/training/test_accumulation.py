@@ -90,7 +90,7 @@ def test_a_micro_batch_that_adds_nothing_is_no_mistake(make_spec: MakeSpec, tmp_
     """A batch whose ``sft`` has tokens in one of its micro batches only."""
     spec = make_spec(pairs=2, batch_size=2, micro_batch_size=1, loss=("sft",), **STILL)
     one, other = read_records(Path(spec.examples), PairExample)
-    empty = dataclasses.replace(other, chosen_ids=(), chosen_logprob=0.0)
+    empty = dataclasses.replace(other, chosen_ids=(), chosen_logprobs=())
     write_records(Path(spec.examples), PairExample, [one, empty])
     report = train(spec, tmp_path)
     alone = make_spec(pairs=2, batch_size=1, micro_batch_size=1, loss=("sft",), **STILL)

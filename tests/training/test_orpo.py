@@ -108,14 +108,14 @@ def test_answers_of_others_are_measured_by_the_engine(
     """Their noise is what engine and trainer differ by on them, whoever wrote them."""
     spec = make_odds()
     examples = read_records(Path(spec.examples), PairExample)
-    given = [dataclasses.replace(e, chosen_logprob=None, rejected_logprob=None) for e in examples]
+    given = [dataclasses.replace(e, chosen_logprobs=None, rejected_logprobs=None) for e in examples]
     texts = watched_texts(given)
     assert noted_logprobs(given) == []
     start = Policy("M0", spec.base)
     measured = tuple(engine.sequence_logprobs([TokenSequence(*text) for text in texts], start))
     train(dataclasses.replace(spec, engine_logprobs=measured), tmp_path / "out")
     assert Canary.read(tmp_path / "out" / "canary.json").noise < 1e-4
-    wrong = tuple(value - 9 for value in measured)
+    wrong = tuple(tuple(value - 9 for value in text) for text in measured)
     with pytest.raises(LineageError, match=r"engine\.max_gap=0\.05"):
         train(
             dataclasses.replace(spec, engine_logprobs=wrong, max_engine_gap=0.05), tmp_path / "no"

@@ -12,8 +12,8 @@ def test_packed_or_not_a_pair_is_the_same_row() -> None:
     from iterdpo.training.pairs_trainer import PairsTrainer
 
     plain = [
-        PairExample((1, 2), (128_255,), (4, 5, 6), -1.0, -2.0),
-        PairExample((7,), (), (8,), 0.0, -1.0),
+        PairExample((1, 2), (128_255,), (4, 5, 6), (-1.0,), (-0.5, -0.5, -1.0)),
+        PairExample((7,), (), (8,), (), (-1.0,)),
     ]
     packed = [
         dataclasses.replace(

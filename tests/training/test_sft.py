@@ -31,6 +31,7 @@ from iterdpo.training.memory import split_rows
 from iterdpo.training.sft_trainer import ResumableSftTrainer
 from iterdpo.training.spec import PairExample, SftExample, SftSpec, read_spec
 from iterdpo.training.train import make_trainer, train
+from tests.logprobs import sums
 from tests.narrowing import present
 from tests.training.conftest import Files, MakeLessons, MakeSpec
 
@@ -84,7 +85,7 @@ def test_the_answers_are_learned_and_nothing_else(
     assert report["examples"] == 11
     assert report["tokens"] == sum(len(example.answer_ids) for example in examples)
     texts = [TokenSequence(item.prompt_ids, item.answer_ids) for item in examples]
-    before = engine.sequence_logprobs(texts, Policy("M0", spec.base))
+    before = sums(engine.sequence_logprobs(texts, Policy("M0", spec.base)))
     losses = [entry["loss"] for entry in report["history"]]
     # The mean over all of the answers' tokens, by the engine, which knows nothing of TRL.
     assert losses[0] == pytest.approx(-sum(before) / report["tokens"], rel=1e-5)
@@ -92,17 +93,17 @@ def test_the_answers_are_learned_and_nothing_else(
     # The output layer is frozen and random: logits reach 1.3 at most, so 0.7 of it is much.
     assert losses[-1] < losses[0] - 0.7
     bare, policy = Policy("M0", spec.base), policy_of(spec, tmp_path)
-    after = engine.sequence_logprobs(texts, policy)
+    after = sums(engine.sequence_logprobs(texts, policy))
     assert sum(after) > sum(before) + 0.7 * report["tokens"]
     # The end of an answer is learned too.
     ends = [TokenSequence((*i.prompt_ids, *i.answer_ids[:-1]), i.answer_ids[-1:]) for i in examples]
-    then, now = (engine.sequence_logprobs(ends, one) for one in (bare, policy))
+    then, now = (sums(engine.sequence_logprobs(ends, one)) for one in (bare, policy))
     assert min(new - old for new, old in zip(now, then, strict=True)) > 0.4
     canary = Canary.read(tmp_path / "canary.json")
     assert canary.noise < 1e-4
     watched = [TokenSequence(text.prompt_ids, text.token_ids) for text in canary.texts]
     measured = engine.sequence_logprobs(watched, policy)
-    assert measured == pytest.approx([text.after for text in canary.texts], abs=1e-4)
+    assert sums(measured) == pytest.approx(sums(text.after for text in canary.texts), abs=1e-4)
 
 
 def test_a_trainer_that_learns_the_prompt_too_is_stopped(
@@ -152,7 +153,7 @@ def test_dropout_is_off_where_log_probs_are_measured(
     texts = Canary.read(tmp_path / "canary.json").texts
     asked = [TokenSequence(text.prompt_ids, text.token_ids) for text in texts]
     measured = engine.sequence_logprobs(asked, policy_of(spec, tmp_path))
-    assert measured == pytest.approx([text.after for text in texts], abs=1e-4)
+    assert sums(measured) == pytest.approx(sums(text.after for text in texts), abs=1e-4)
 
 
 @pytest.mark.parametrize("weights", ["adapter", "all weights"])

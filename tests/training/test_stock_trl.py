@@ -112,7 +112,7 @@ def test_dpo_is_that_of_trl(make_spec: MakeSpec, tmp_path: Path, micro: int, sta
     )  # fmt: skip
     trainer = stock(DPOTrainer, spec.base.path, arguments, TEXTS, adapter)
     examples = [
-        PairExample(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"], -1.0, -1.0)
+        PairExample(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"], (-1.0,), (-1.0,))
         for row in trainer.train_dataset
     ]
     names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "logps/chosen", "entropy")
@@ -132,8 +132,8 @@ def test_orpo_is_that_of_trl(make_spec: MakeSpec, tmp_path: Path) -> None:
             row["prompt_input_ids"],
             row["chosen_input_ids"][len(row["prompt_input_ids"]) :],
             row["rejected_input_ids"][len(row["prompt_input_ids"]) :],
-            -1.0,
-            -1.0,
+            (-1.0,),
+            (-1.0,),
         )
         for row in trainer.train_dataset
     ]
@@ -144,7 +144,7 @@ def test_orpo_is_that_of_trl(make_spec: MakeSpec, tmp_path: Path) -> None:
 @pytest.mark.parametrize("micro", [3, 1])
 def test_sft_is_that_of_trl(make_sft_spec: MakeLessons, tmp_path: Path, micro: int) -> None:
     spec = make_sft_spec(examples=6, **OURS, batch_size=3, micro_batch_size=micro)
-    spec = dataclasses.replace(spec, engine_logprobs=(-1.0,) * 6)
+    spec = dataclasses.replace(spec, engine_logprobs=((-1.0,),) * 6)
     arguments = SFTConfig(
         str(tmp_path), **ARGUMENTS, max_length=None,
         per_device_train_batch_size=micro, gradient_accumulation_steps=3 // micro,

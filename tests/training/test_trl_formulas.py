@@ -25,7 +25,7 @@ IPO = (0.7 - 1) ** 2
 
 def test_ipo_takes_means_over_an_answers_tokens(make_spec: MakeSpec) -> None:
     spec = make_spec(loss=("ipo",), beta=BETA)
-    examples = [PairExample((1, 2), (3,) * 4, (3,) * 5, -1.0, -1.0)]
+    examples = [PairExample((1, 2), (3,) * 4, (3,) * 5, (-1.0,), (-1.0,))]
     tokenizer = load_tokenizer(spec.base.path)
     trainer: Any = make_trainer(load_learner(spec), tokenizer, examples, spec, None)
     inputs = trainer.data_collator([dict(trainer.train_dataset[0])])

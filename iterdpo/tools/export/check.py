@@ -122,7 +122,8 @@ def _rms(logits: Sequence[torch.Tensor]) -> float:
 
 
 def _texts(canary: Path) -> list[list[int]]:
-    found = [[*text.prompt_ids, *text.token_ids] for text in Canary.read(canary).texts[:TEXTS]]
+    most = sorted(Canary.read(canary).texts, key=lambda text: -abs(text.moved))[:TEXTS]
+    found = [[*text.prompt_ids, *text.token_ids] for text in most]
     return [text[-LONGEST:] for text in found]
 
 

@@ -43,7 +43,12 @@ def make_adapter(checkpoint: Path, directory: Path, scale: float) -> Adapter:
             torch.nn.init.normal_(parameter, std=scale)
     place = directory / "adapter"
     model.save_pretrained(str(place))
-    canary = Canary(tuple(CanaryText(text[:3], text[3:], 0.0, 0.0) for text in TEXTS), 0.0)
+    canary = Canary(
+        tuple(CanaryText(text[:3], text[3:], (0.0,), (0.0,), (0.0,)) for text in TEXTS),
+        0.0,
+        1e-5,
+        1,
+    )
     (directory / "canary.json").write_text(json.dumps(dataclasses.asdict(canary)))
     return Adapter(str(place), file_sha256(place / "adapter_model.safetensors"))
 
