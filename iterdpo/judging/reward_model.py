@@ -25,7 +25,7 @@ from iterdpo.judging.base import Group, Judge, answers_of, judgment
 from iterdpo.judging.own_model import Device, batches_by_length, device_of, require_device
 from iterdpo.models.chat_template import Chat
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
-from iterdpo.models.hardware import Dtype
+from iterdpo.models.hardware import Dtype, switch_cudnn_attention_off
 from iterdpo.models.loading import free_memory
 from iterdpo.models.padding import right_padded
 from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict
@@ -164,6 +164,7 @@ class RewardModelJudge(Judge):
         import torch
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
+        switch_cudnn_attention_off()
         try:
             labels = AutoConfig.from_pretrained(self._checkpoint).num_labels
             if labels != 1:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from iterdpo.errors import UserError
+from iterdpo.models.hardware import switch_cudnn_attention_off
 from iterdpo.models.loading import free_memory, load_whole
 from iterdpo.models.prequantized import PREQUANTIZED
 from iterdpo.records import Base
@@ -137,6 +138,7 @@ def load_base(base: Base, attention: str | None = None, trust_remote_code: bool 
     """
     import torch
 
+    switch_cudnn_attention_off()
     if base.quantization in PREQUANTIZED:
         from iterdpo.models.packed_checkpoint import load_packed
 

@@ -121,6 +121,17 @@ def launcher_problem(environment: Mapping[str, str]) -> str:
     )
 
 
+def switch_cudnn_attention_off() -> None:
+    """Keep this process from cuDNN's attention, of which a gradient can be NaN.
+
+    With an explicit mask it is so on Hopper at some widths (pytorch#196678, trl#7181). vLLM
+    switches it off as well, but in its own process.
+    """
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def installed(package: str) -> bool:
     """Say whether a package is there, without loading it."""
     return importlib.util.find_spec(package) is not None

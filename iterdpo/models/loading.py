@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, ConversationError
+from iterdpo.models.hardware import switch_cudnn_attention_off
 from iterdpo.models.layout import ADAPTER_WEIGHTS
 from iterdpo.models.prequantized import Packing
 
@@ -126,6 +127,7 @@ def load_plain(
     """
     import torch
 
+    switch_cudnn_attention_off()
     packing = Packing.at(Path(path))
     if packing is not None and not packing.unreadable:
         from iterdpo.models.packed_checkpoint import load_packed, unpack

@@ -137,7 +137,7 @@ class Train:
         self, examples: Sequence[PairExample], start: Policy
     ) -> tuple[tuple[float, ...], ...]:
         """Return the engine's log-probs of the watched texts, where it did not write them."""
-        if examples[0].chosen_logprobs is not None:
+        if examples[0].noted_logprobs:
             return ()
         texts = [TokenSequence(*text) for text in watched_texts(examples)]
         return tuple(self.engine.sequence_logprobs(texts, start))
@@ -169,6 +169,6 @@ def with_room(examples: Sequence[PairExample], longest: int | None) -> list[Pair
     return [item for item in examples if longest is None or len(item.prompt_ids) < longest]
 
 
-def _noted(candidate: Candidate) -> Sequence[float] | None:
-    """Return the log-probs that the engine noted while it wrote; None where nobody here wrote."""
-    return None if candidate.policy == OFFLINE else candidate.logprobs
+def _noted(candidate: Candidate) -> Sequence[float]:
+    """Return the log-probs that the engine noted while it wrote; none where nobody here wrote."""
+    return () if candidate.policy == OFFLINE else candidate.logprobs

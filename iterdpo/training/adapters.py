@@ -47,6 +47,17 @@ class AdapterLearner:
         self._start.clear()
         if isinstance(self.spec, DpoSpec):
             set_reference(self.model, self.spec)
+            if self.spec.reference_is_start:
+                self._check_reference_is_start()
+
+    def _check_reference_is_start(self) -> None:
+        """Compare weights, which are the same to the bit where log-probs in half types may not be.
+
+        Raises:
+            LineageError: the reference was to be the start, and is not.
+        """
+        if adapter_sha256(self.model, POLICY) != adapter_sha256(self.model, REFERENCE):
+            raise LineageError("the policy was to start as its reference, and their weights differ")
 
     def as_reference(self) -> AbstractContextManager[Any]:
         return active_adapter(self.model, REFERENCE)

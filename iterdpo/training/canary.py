@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from iterdpo.errors import LineageError
 from iterdpo.models.canary import Canary, CanaryText
 from iterdpo.models.loading import free_memory
-from iterdpo.training.checks import token_logprobs
+from iterdpo.training.checks import ROUNDING, token_logprobs
 from iterdpo.training.memory import is_out_of_memory
 from iterdpo.training.spec import AnyExample, PairExample, Spec, TokenizedText
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     pass
 
 _WATCHED_EXAMPLES = 32
-_NOISE_FLOOR = {"bfloat16": 0.05, "float16": 0.01}
-"""Noise of a text in nats, by the square root of its tokens: rounding errors add up like a random
-walk. Set above what was seen on the lab, 0.06 nats in bfloat16 and 0.02 in float16 for answers of
-eight tokens."""
 _TOKEN_FLOOR = {"bfloat16": 0.03, "float16": 0.006}
 """Least standard deviation of that noise, in nats a token. Served and trained in bfloat16, models
 of 7 and 8 billion weights were seen to differ by 0.03 to 0.09."""
@@ -82,10 +78,11 @@ def choose_canary(
         abs(math.fsum(ours) - math.fsum(theirs))
         for ours, theirs in zip(before, engine, strict=True)
     ]
-    check_author(gaps, [len(tokens) for _, tokens in texts], spec.author, spec.max_engine_gap)
+    lengths, rounding = [len(tokens) for _, tokens in texts], ROUNDING[spec.base.dtype]
+    check_author(gaps, lengths, spec.author, spec.max_engine_gap, rounding)
     # M0's may agree to the last bit where an adapter's will not: half types have a floor.
     longest = max(len(tokens) for _, tokens in texts)
-    noise = max(*gaps, _NOISE_FLOOR.get(spec.base.dtype, 0.0) * longest**0.5)
+    noise = max(*gaps, ROUNDING[spec.base.dtype] * longest**0.5)
     noted = tuple(tuple(values) for values in engine)
     return watched(spec, texts, noted, tuple(before), noise)
 
@@ -114,7 +111,11 @@ def noted_logprobs(examples: Sequence[AnyExample]) -> list[tuple[float, ...]]:
 
 
 def check_author(
-    gaps: Sequence[float], lengths: Sequence[int], author: str, largest: float | None
+    gaps: Sequence[float],
+    lengths: Sequence[int],
+    author: str,
+    largest: float | None,
+    rounding: float = 0.0,
 ) -> None:
     """Refuse answers that the policy did not write, as far as their log-probs tell.
 
@@ -123,6 +124,8 @@ def check_author(
         lengths: tokens of each answer.
         author: name of the policy that is said to have written them.
         largest: allowed nats a token; None allows any.
+        rounding: of the type that is computed in, from ``checks.ROUNDING``: a short answer may be
+            off by 6 times that, which is more than ``largest`` a token.
 
     Raises:
         LineageError: with how many answers are too far off.
@@ -130,7 +133,9 @@ def check_author(
     if largest is None:
         return
     off = [
-        gap / length for gap, length in zip(gaps, lengths, strict=True) if gap > largest * length
+        gap / length
+        for gap, length in zip(gaps, lengths, strict=True)
+        if gap > largest * length + 6 * rounding * length**0.5
     ]
     if off:
         raise LineageError(

@@ -93,6 +93,11 @@ def check_policy(
 def _diverged(step: int, values: Mapping[str, float], spec: Spec, why: str) -> UserError:
     training, section = spec.training, spec.section
     norm = values.get("grad_norm", math.inf)  # the history has none of a step that overflowed
+    if math.isnan(norm) and math.isfinite(values["loss"]):
+        why += (
+            ", a kernel's fault rather than the recipe's (cuDNN's attention, which had one, is "
+            "off): try model.attention=eager"
+        )
     return UserError(
         f"training diverged at step {step}: loss {values['loss']:.6g}, gradient norm "
         f"{norm:.6g}{why}; lower {section}.learning_rate (now "

@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer
 
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.arguments import arguments_of
-from iterdpo.training.checks import StepZero, check_step0
+from iterdpo.training.checks import ROUNDING, StepZero, check_step0
 from iterdpo.training.learners import Learner
 from iterdpo.training.memory import BatchPart, split
 from iterdpo.training.pairs_trainer import PairsTrainer
@@ -68,4 +68,5 @@ class ResumableDpoTrainer(PairsTrainer, DPOTrainer):
             tuple(self.loss_weights),
             self.spec.reference_is_start,
             self.learner.as_reference,
+            ROUNDING[self.spec.base.dtype],
         )

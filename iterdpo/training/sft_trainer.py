@@ -13,7 +13,7 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from iterdpo.training.arguments import arguments_of
-from iterdpo.training.checks import IGNORED_LABEL, StepZero, check_likelihood
+from iterdpo.training.checks import IGNORED_LABEL, ROUNDING, StepZero, check_likelihood
 from iterdpo.training.memory import BatchPart, split_rows
 from iterdpo.training.resumable import ResumableTrainer
 from iterdpo.training.spec import SftExample, SftSpec
@@ -57,4 +57,5 @@ class ResumableSftTrainer(ResumableTrainer, SFTTrainer):
     def check_first(self, inputs: dict[str, Any], loss: float, tokens: Any) -> StepZero:
         model = self.accelerator.unwrap_model(self.model)
         tolerance = self.spec.training.step0_tolerance
-        return check_likelihood(model, inputs, loss, int(tokens), tolerance)
+        rounding = ROUNDING[self.spec.base.dtype]
+        return check_likelihood(model, inputs, loss, int(tokens), tolerance, rounding)

@@ -30,10 +30,10 @@ class PairExample:
     prompt_ids: Sequence[int]
     chosen_ids: Sequence[int]
     rejected_ids: Sequence[int]
-    chosen_logprobs: Sequence[float] | None
+    chosen_logprobs: Sequence[float]
     """log p of each token of the chosen answer as the engine measured it while writing, in nats;
-    None for an answer that no engine wrote."""
-    rejected_logprobs: Sequence[float] | None
+    none for an answer that no engine wrote."""
+    rejected_logprobs: Sequence[float]
 
     @property
     def texts(self) -> tuple[TokenizedText, ...]:
@@ -43,8 +43,11 @@ class PairExample:
     @property
     def noted_logprobs(self) -> tuple[tuple[float, ...], ...]:
         """Of the texts, as far as the engine noted them."""
-        noted = self.chosen_logprobs, self.rejected_logprobs
-        return tuple(tuple(values) for values in noted if values is not None)
+        answers = (
+            (self.chosen_ids, self.chosen_logprobs),
+            (self.rejected_ids, self.rejected_logprobs),
+        )
+        return tuple(tuple(noted) for ids, noted in answers if len(noted) == len(ids))
 
 
 @dataclass(frozen=True, slots=True)

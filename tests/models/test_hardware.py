@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -15,6 +15,7 @@ from iterdpo.models.hardware import (
     launcher_problem,
     optimizer_problem,
 )
+from tests.checkpoints import CheckpointOf
 
 Capability = tuple[int, int] | None
 
@@ -134,3 +135,25 @@ def test_a_device_that_is_there(device: str, there: int) -> None:
 def test_a_device_that_is_not(device: str, there: int, said: str) -> None:
     found = device_problem(device, "judge.device", there)
     assert found.startswith(f"judge.device={device}: {said}; use auto or cpu")
+
+
+@pytest.mark.parametrize("load", ["base", "served", "plain"])
+def test_every_way_to_load_a_model_switches_cudnn_attention_off(
+    load: str, checkpoint_of: CheckpointOf
+) -> None:
+    import torch
+
+    from iterdpo.models.checkpoint import load_base
+    from iterdpo.models.loading import load_plain, load_served_model
+    from iterdpo.records import Base
+
+    place, device = str(checkpoint_of("llama")), torch.device("cpu")
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    if load == "base":
+        load_base(Base(place, "0", "none", "float32", place))
+    elif load == "served":
+        load_served_model(place, dtype="float32", device=device, attention=None)
+    else:
+        load_plain(place, "float32", "cpu")
+    enabled: Any = torch.backends.cuda.cudnn_sdp_enabled
+    assert not enabled()

@@ -56,7 +56,9 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Le
 
     def note(spec: Any, out: Any, description: Any, stop: Any) -> Any:
         seen[:] = read_records(spec.examples, PairExample)
-        (out / CANARY_FILE).write_text(json.dumps({"texts": [], "noise": 0.0}))
+        (out / CANARY_FILE).write_text(
+            json.dumps({"texts": [], "noise": 0.0, "floor": 1e-5, "groups": 2})
+        )
         step0 = {"loss": 0.0, "expected_loss": 0.0, "largest_reward": 0.0}
         return {"pairs": len(seen), "steps": 1, "step0": step0, "history": [{"loss": 0.0}]}
 

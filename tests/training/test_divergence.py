@@ -14,7 +14,7 @@ from transformers import Trainer
 from trl import DPOTrainer
 
 from iterdpo.errors import UserError
-from iterdpo.training.divergence import check_loss
+from iterdpo.training.divergence import check_finite, check_loss
 from iterdpo.training.resumable import ResumableTrainer
 from iterdpo.training.spec import DpoSpec
 from iterdpo.training.train import train
@@ -205,3 +205,13 @@ def test_an_overflow_that_a_smaller_scale_would_mend_is_no_divergence(
     history = train(make_spec(), tmp_path)["history"]
     assert ["grad_norm" in entry for entry in history] == [False, True]
     json.dumps(history, allow_nan=False)
+
+
+def test_a_gradient_without_a_number_under_a_finite_loss_is_a_kernels_fault(
+    make_spec: MakeSpec,
+) -> None:
+    with pytest.raises(UserError, match=r"gradient norm nan, a kernel's fault .*attention=eager"):
+        check_finite({"loss": 0.69, "grad_norm": math.nan}, 3, make_spec())
+    with pytest.raises(UserError) as caught:
+        check_finite({"loss": math.nan, "grad_norm": math.nan}, 3, make_spec())
+    assert "kernel" not in str(caught.value)

@@ -167,6 +167,9 @@ def test_a_reference_that_is_not_the_one_named_stops_the_training(
             dataclasses.replace(spec, reference_is_start=False, reference_adapter=None),
         ),
     )
+    with pytest.raises(LineageError, match="start as its reference, and their weights differ"):
+        train(make_spec(policy=first), tmp_path / "second")
+    monkeypatch.setattr(adapters.AdapterLearner, "_check_reference_is_start", lambda _: None)
     with pytest.raises(LineageError, match="every reward must be 0"):
         train(make_spec(policy=first), tmp_path / "second")
     assert not (tmp_path / "second" / "adapter").exists()
@@ -177,6 +180,9 @@ def test_a_policy_that_trl_rounded_to_bfloat16_stops_the_training(
 ) -> None:
     first = policy_after(make_spec("nf4", learning_rate=0.2), tmp_path / "first")
     monkeypatch.setattr(adapters, "restore_policy", lambda model, spec, weights: None)
+    with pytest.raises(LineageError, match="their weights differ"):
+        train(make_spec(policy=first), tmp_path / "second")
+    monkeypatch.setattr(adapters.AdapterLearner, "_check_reference_is_start", lambda _: None)
     with pytest.raises(LineageError, match="step 0"):
         train(make_spec(policy=first), tmp_path / "second")
 
@@ -217,7 +223,8 @@ def test_a_gradient_outside_the_policys_adapter_stops_the_training(
 def test_a_reference_that_changes_is_noticed(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashes = iter(["before", "after"])
+    # Of policy and reference at the start, which are the same, then of the reference twice.
+    hashes = iter(["before", "before", "before", "after"])
     monkeypatch.setattr(adapters, "adapter_sha256", lambda model, name: next(hashes))
     with pytest.raises(LineageError, match="the reference changed"):
         train(make_spec(), tmp_path)
@@ -290,7 +297,7 @@ def test_the_trainer_sees_the_engines_tokens(make_spec: MakeSpec, tmp_path: Path
 
     spec = make_spec()
     # Token ids that no tokenizer would write for their text: 5, 5, 5 is not how "555" is spelled.
-    odd = [PairExample((7, 8), (5, 5, 5), (6, 2), (-1.0,), (-1.0,))] * 3
+    odd = [PairExample((7, 8), (5, 5, 5), (6, 2), (-1.0,) * 3, (-1.0,) * 2)] * 3
     write_records(tmp_path / "odd", PairExample, odd)
     trainer = make_trainer(
         adapters.AdapterLearner(spec), load_tokenizer(spec.base.path), odd, spec, None

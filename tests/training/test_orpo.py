@@ -108,7 +108,7 @@ def test_answers_of_others_are_measured_by_the_engine(
     """Their noise is what engine and trainer differ by on them, whoever wrote them."""
     spec = make_odds()
     examples = read_records(Path(spec.examples), PairExample)
-    given = [dataclasses.replace(e, chosen_logprobs=None, rejected_logprobs=None) for e in examples]
+    given = [dataclasses.replace(e, chosen_logprobs=(), rejected_logprobs=()) for e in examples]
     texts = watched_texts(given)
     assert noted_logprobs(given) == []
     start = Policy("M0", spec.base)

@@ -297,6 +297,9 @@ def test_the_bare_base_in_the_references_place_fails_the_proof_of_step_0(
         real(model, dataclasses.replace(spec, reference_adapter=None, reference_is_start=False))
 
     monkeypatch.setattr(adapters, "set_reference", swapped)
+    with pytest.raises(LineageError, match="their weights differ"):
+        train(make_spec(policy=tuned), tmp_path / "dpo")
+    monkeypatch.setattr(adapters.AdapterLearner, "_check_reference_is_start", lambda _: None)
     with pytest.raises(LineageError, match="every reward must be 0"):
         train(make_spec(policy=tuned), tmp_path / "dpo")
 
