@@ -201,7 +201,8 @@ def _write(
         return {}
     with learner.computing():
         measured = canary.measured(learner.model)
-    check_policy([text.after for text in measured.texts], progress.history, trainer.spec)
+    after = [value for text in measured.texts for value in text.after]
+    check_policy(after, progress.history, trainer.spec)
     report = learner.save(out) | {
         "steps": trainer.state.global_step,
         "step0": dataclasses.asdict(progress.step_zero),

@@ -38,7 +38,11 @@ def uneven(spec: DpoSpec | OrpoSpec) -> None:
     """Make the answers of a spec's examples 1 to 8 tokens long, in no order of length."""
     examples = read_records(Path(spec.examples), PairExample)
     cut = [
-        dataclasses.replace(example, chosen_ids=example.chosen_ids[: 1 + (5 * number) % 8])
+        dataclasses.replace(
+            example,
+            chosen_ids=example.chosen_ids[: 1 + (5 * number) % 8],
+            chosen_logprobs=example.chosen_logprobs[: 1 + (5 * number) % 8],
+        )
         for number, example in enumerate(examples)
     ]
     assert len({len(example.chosen_ids) for example in cut}) > 3
@@ -112,6 +116,7 @@ def test_lessons_count_by_their_tokens(make_sft_spec: MakeLessons) -> None:
     found = []
     for micro, memory in ((8, 8), (2, 2), (8, 3)):
         spec = make_sft_spec(batch_size=8, micro_batch_size=micro, **STILL)
+        torch.manual_seed(0)  # a fresh adapter is drawn
         learner = load_learner(spec)
         examples = read_records(Path(spec.examples), SftExample)
         assert len({len(example.answer_ids) for example in examples}) > 3

@@ -79,7 +79,11 @@ def test_micro_batches_are_halved_until_they_fit_and_the_steps_stay_the_same(
 ) -> None:
     spec = make_spec(**(changes | PLAIN), pairs=7, batch_size=5, micro_batch_size=5, epochs=2)
     uneven = [
-        dataclasses.replace(example, chosen_ids=example.chosen_ids[: 1 + number])
+        dataclasses.replace(
+            example,
+            chosen_ids=example.chosen_ids[: 1 + number],
+            chosen_logprobs=example.chosen_logprobs[: 1 + number],
+        )
         for number, example in enumerate(read_records(Path(spec.examples), PairExample))
     ]
     write_records(Path(spec.examples), PairExample, uneven)

@@ -233,7 +233,7 @@ def test_every_weight_is_trained_without_a_second_model(
 
 def test_the_trainer_sees_the_tokens_it_was_given(make_odds: Callable[..., OrpoSpec]) -> None:
     # Token ids that no tokenizer would write for their text.
-    odd = [PairExample((7, 8), (5, 5, 5), (6, 2), None, None)] * 3
+    odd = [PairExample((7, 8), (5, 5, 5), (6, 2), (), ())] * 3
     spec = make_odds()
     tokenizer = load_tokenizer(spec.base.path)
     trainer = make_trainer(load_learner(spec), tokenizer, odd, spec, None)

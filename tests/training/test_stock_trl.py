@@ -112,11 +112,16 @@ def test_dpo_is_that_of_trl(make_spec: MakeSpec, tmp_path: Path, micro: int, sta
     )  # fmt: skip
     trainer = stock(DPOTrainer, spec.base.path, arguments, TEXTS, adapter)
     examples = [
-        PairExample(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"], (-1.0,), (-1.0,))
+        noted(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"])
         for row in trainer.train_dataset
     ]
     names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "logps/chosen", "entropy")
     assert_same(trainer, spec, examples, tmp_path / "ours", names)
+
+
+def noted(prompt: Sequence[int], chosen: Sequence[int], rejected: Sequence[int]) -> PairExample:
+    """Return a pair of answers that some engine has written."""
+    return PairExample(prompt, chosen, rejected, (-1.0,) * len(chosen), (-1.0,) * len(rejected))
 
 
 def test_orpo_is_that_of_trl(make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -128,12 +133,10 @@ def test_orpo_is_that_of_trl(make_spec: MakeSpec, tmp_path: Path) -> None:
     )  # fmt: skip
     trainer = stock(ORPOTrainer, spec.base.path, arguments, TEXTS, None)
     examples = [
-        PairExample(
+        noted(
             row["prompt_input_ids"],
             row["chosen_input_ids"][len(row["prompt_input_ids"]) :],
             row["rejected_input_ids"][len(row["prompt_input_ids"]) :],
-            (-1.0,),
-            (-1.0,),
         )
         for row in trainer.train_dataset
     ]

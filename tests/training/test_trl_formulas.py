@@ -51,8 +51,8 @@ def test_ipo_takes_means_over_an_answers_tokens(make_spec: MakeSpec) -> None:
 # odds(0.1) = 1/9. Ratios 8/3 and 27/7 give -log sigma(log 8/3) = log(11/8) and log(34/27).
 NEXT = (0.1, 0.2, 0.3, 0.4)
 PAIRS = [
-    PairExample((0, 2), (3, 3), (1, 1, 1), None, None),
-    PairExample((1, 2), (2,), (0, 0), None, None),
+    PairExample((0, 2), (3, 3), (1, 1, 1), (), ()),
+    PairExample((1, 2), (2,), (0, 0), (), ()),
 ]
 ODDS = (math.log(11 / 8) + math.log(34 / 27)) / 2
 # Of the chosen rows the first token is not predicted: 2, 3, 3 and 2, 2 are.
