@@ -128,7 +128,7 @@ def let_adapters_differ() -> None:
                     weight.copy_(torch.nextafter(weight, torch.full_like(weight, torch.inf)))
         written(self, *args, **kwargs)
 
-    peft.PeftModel.save_pretrained = write
+    setattr(peft.PeftModel, "save_pretrained", write)  # noqa: B010
 
 
 def watch_writes(store: Path, note: Notes, kill_at: str | int | None) -> None:
