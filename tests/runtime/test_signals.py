@@ -46,6 +46,22 @@ def test_the_second_signal_ends_the_process_at_once() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 130
 
 
+def test_a_worker_leaves_a_second_signal_to_its_parent_and_listens_on() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from iterdpo.runtime.signals import StopRequest, heard\n"
+        "request = StopRequest()\n"
+        "request._parent = os.getppid()\n"
+        "with heard(request, quiet=True):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.exit(request.number)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=False)
+    assert ended.returncode == signal.SIGINT
+
+
 PARENT = """
 import multiprocessing, sys, time
 from pathlib import Path
