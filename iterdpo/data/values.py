@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from iterdpo.conversation import half_pair
+from iterdpo.runtime.terminal import harmless
 
 NAMED = 5  # broken rows that an error names; the others are counted
 COLUMNS = 20  # columns that an error lists
@@ -19,7 +20,7 @@ class RowError(ValueError):
 def excerpt(value: object, longest: int = 60) -> str:
     """Return a value as JSON on one line, cut to ``longest`` characters, for a message."""
     shown = json.dumps(value, ensure_ascii=False, default=str)
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+    return harmless(shown if len(shown) <= longest else f"{shown[: longest - 1]}…")
 
 
 def kind_of(value: object) -> str:

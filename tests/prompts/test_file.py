@@ -235,8 +235,8 @@ def test_prompts_in_a_template_are_counted(
 
 def test_a_fields_name_stays_on_the_line(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
-    file.write_bytes(b'"a\nb",c\n1,2\n')
-    assert 'it has "a\\nb", c: name' in refusal(file)
+    file.write_bytes('"a\nb",c\u2028d,e\n1,2,3\n'.encode())
+    assert 'it has "a\\nb", "c\\u2028d", e: name' in refusal(file)
 
 
 @pytest.mark.parametrize(

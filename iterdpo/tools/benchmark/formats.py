@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from iterdpo.conversation import half_pair
 from iterdpo.data.content import json_reason, json_value, text_file
+from iterdpo.data.values import column_names
 from iterdpo.errors import UserError
 from iterdpo.records import record_id
 
@@ -167,13 +168,13 @@ def _question(path: Path, number: int, entry: Any, kind: Format) -> BenchmarkQue
 def _text(where: str, entry: Mapping[str, Any], name: str) -> str:
     value = entry.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where} has no text {name!r}; it has {', '.join(entry) or 'nothing'}")
+        raise UserError(f"{where} has no text {name!r}; it has {column_names(list(entry))}")
     return value
 
 
 def _need(where: str, entry: Mapping[str, Any], name: str) -> None:
     if not isinstance(entry.get(name), str | int):
-        raise UserError(f"{where} has no {name!r}; it has {', '.join(entry) or 'nothing'}")
+        raise UserError(f"{where} has no {name!r}; it has {column_names(list(entry))}")
 
 
 def _entries(path: Path) -> list[Any]:

@@ -135,6 +135,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _find_key(task: str, arguments: argparse.Namespace) -> tuple[Path, LabelTask]:
+    from iterdpo.data.values import excerpt
     from iterdpo.tools.label.task import KEY_SUFFIX, read_json, read_key
 
     for key in _keys(arguments, KEY_SUFFIX):
@@ -143,7 +144,7 @@ def _find_key(task: str, arguments: argparse.Namespace) -> tuple[Path, LabelTask
             return key, read_key(key)
     raise UserError(
         f"{arguments.imported[0]}: was labeled on another page than those of {arguments.run}: "
-        f"none of the keys there is of task {task[:8]}; name it, --key FILE"
+        f"none of the keys there is of task {excerpt(task[:8])}; name it, --key FILE"
     )
 
 

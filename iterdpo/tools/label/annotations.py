@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from iterdpo.data.values import excerpt
 from iterdpo.errors import UserError
 from iterdpo.tools.label.task import Item, LabelTask, read_json
 
@@ -89,13 +90,13 @@ def check_annotations(annotations: Sequence[AnnotationFile], task: LabelTask) ->
     for one in annotations:
         if one.task != task.hash:
             raise UserError(
-                f"{one.path}: was labeled on another page ({one.task[:8]}) than the key's "
+                f"{one.path}: was labeled on another page ({excerpt(one.task[:8])}) than the key's "
                 f"({task.hash[:8]}); name the key beside that page, --key FILE"
             )
         if strange := sorted(set(one.by_item) - known):
             raise UserError(
-                f"{one.path}: {len(strange)} items are not on the page, such as {strange[0]}; it "
-                "was edited, export it again from the page"
+                f"{one.path}: {len(strange)} items are not on the page, such as "
+                f"{excerpt(strange[0])}; it was edited, export it again from the page"
             )
 
 

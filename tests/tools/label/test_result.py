@@ -145,7 +145,9 @@ def test_a_file_of_another_page_is_refused(tmp_path: Path, task: LabelTask) -> N
 def test_an_edited_item_is_refused(tmp_path: Path, task: LabelTask) -> None:
     edited = exported(task, "ann", {"00-good": 1})
     edited["items"][0]["id"] = "0123456789abcdef"
-    refused(tmp_path, task, "1 items are not on the page, such as 0123456789abcdef", edited)
+    refused(tmp_path, task, '1 items are not on the page, such as "0123456789abcdef"', edited)
+    edited["items"][0]["id"] = "two\nlines"
+    refused(tmp_path, task, r'such as "two\\nlines"; it was edited', edited)
 
 
 def test_a_person_counts_once(tmp_path: Path, task: LabelTask) -> None:
