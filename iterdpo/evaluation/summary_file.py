@@ -54,13 +54,15 @@ def read_summary(directory: Path) -> Summary:
         summary = _adapter().validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        place = _line(".".join(map(str, first["loc"])))
         raise UserError(
             f"{path}: {place}: {first['msg'][:1].lower()}{first['msg'][1:]} (written by {writer}); "
             "run the same command again, or use the version that made the run"
         ) from None
     if problem := _inconsistency(summary):
-        raise UserError(f"{path}: {problem} (written by {writer}); run the same command again")
+        raise UserError(
+            f"{path}: {_line(problem)} (written by {writer}); run the same command again"
+        )
     return summary
 
 
@@ -92,7 +94,12 @@ def _origin(path: Path, text: bytes) -> tuple[str, str]:
             "same command again, or use the version that made the run"
         )
     writer = str(values.get("iterdpo", "of an unknown version"))
-    return str(values["version"])[:LONGEST], f"iterdpo {writer[:LONGEST]}"
+    return _line(str(values["version"])[:LONGEST]), f"iterdpo {_line(writer[:LONGEST])}"
+
+
+def _line(text: str) -> str:
+    """Return what a file says, on the line of the message that quotes it."""
+    return " ".join(text.split())
 
 
 @cache

@@ -140,6 +140,7 @@ def test_another_form_is_a_line_with_the_place_and_who_wrote_it(
         ("[]", "names no version"),
         ("[" * 100_000, "is not JSON"),
         (f'{{"version": 1, "iterdpo": "{"9" * 10_000}"}}', f"written by iterdpo {'9' * 40} in"),
+        ('{"version": "a\\nb", "iterdpo": "c\\u2028d"}', "by iterdpo c d in version a b of"),
         (f'{{"version": {SUMMARY_VERSION}}}', "(written by iterdpo of an unknown version)"),
     ],
 )
