@@ -239,7 +239,7 @@ def _composed(overrides: Sequence[str], given: Mapping[str, Any]) -> tuple[Confi
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from iterdpo.config.compose import composed, conf_directory, typed
+    from iterdpo.config.compose import brought_along, composed, conf_directory, typed
 
     if isinstance(overrides, str):
         raise UserError(f"overrides={overrides}: give a list of texts, [{overrides!r}]")
@@ -249,7 +249,7 @@ def _composed(overrides: Sequence[str], given: Mapping[str, Any]) -> tuple[Confi
         if started
         else initialize_config_dir(str(conf_directory()), version_base="1.3")
     ):
-        found = composed(list(overrides))
+        found = composed([*overrides, *brought_along(overrides)])
         return typed(found, given), Path(found.hydra.run.dir)
 
 

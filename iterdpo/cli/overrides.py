@@ -24,7 +24,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from iterdpo.config.choices import PLACES, TARGET, declared
-from iterdpo.config.compose import composed, conf_directory, typed
+from iterdpo.config.compose import brought_along, composed, conf_directory, typed
 from iterdpo.config.messages import READ_AS_NUMBER
 from iterdpo.config.schema import Config
 from iterdpo.config.secrets import argument_problems
@@ -39,7 +39,7 @@ def check(arguments: Sequence[str]) -> list[str]:
 
     Returns:
         The command line as Hydra takes it: of a user's own class, whose settings stand in no file
-        of ours, each ``key=value`` is one that is added.
+        of ours, each ``key=value`` is one that is added, and what a choice brings along is there.
 
     Raises:
         ConfigError: with one line for each problem.
@@ -70,9 +70,12 @@ def check(arguments: Sequence[str]) -> list[str]:
         if problems:
             raise ConfigError([_as_typed(line, overrides) for line in problems])
         ready = [added.get(text, text) for text in arguments]
+        if more := brought_along(flags.overrides):
+            at = arguments.index(flags.overrides[0])  # overrides stand side by side
+            ready[at:at] = more
         if flags.multirun or flags.cfg:
             return ready
-        found = composed([added.get(text, text) for text in flags.overrides])
+        found = composed([added.get(text, text) for text in flags.overrides] + more)
     try:
         config = typed(found)
     except ConfigError as error:

@@ -23,6 +23,7 @@ from iterdpo.evaluation.health import Health, HealthMetrics
 from iterdpo.pairing.base import Pairing
 from iterdpo.records import Pair
 from iterdpo.runtime.formatting import count, disk_size
+from iterdpo.runtime.quiet import quiet_libraries
 from iterdpo.runtime.terminal import console, harmless
 from iterdpo.stages.compare import Compare
 from iterdpo.stages.generate import Generate, SelectPrompts
@@ -228,6 +229,7 @@ def rows(stage: Stage[..., Any], args: Iterable[Any]) -> int:
 
 def plan(config: Config) -> Iterator[tuple[str, list[PlannedStage]]]:
     """Yield, for each policy, its name and the stages on the way to it."""
+    quiet_libraries()
     planner = Planner(config.store.root, library_versions())
     recipe = assemble(config, Path()).recipe
     for done in loop.run(recipe, config.iterations, planner):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,28 @@ def _unread(error: yaml.YAMLError | UnicodeDecodeError) -> str:
     mark = error.problem_mark
     said = without_secrets(str(error.problem))
     return f"{mark.name}, line {mark.line + 1}: is no YAML: {said}"
+
+
+def brought_along(overrides: Sequence[str]) -> list[str]:
+    """Return the choice of prompts that pairs bring along, where an experiment hides it.
+
+    To Hydra what an experiment chooses goes before what another choice's file does, the command
+    line's ``pairs=dataset`` included: ``experiment=own_model`` would ask for a file of prompts
+    beside the pairs' own. Used inside Hydra's initialization.
+
+    Raises:
+        ConfigError: Hydra refuses a choice.
+    """
+    given = {
+        key.lstrip("+"): value for key, _, value in (text.partition("=") for text in overrides)
+    }
+    choices = [f"{group}={given[group]}" for group in ("experiment", "pairs") if group in given]
+    if len(choices) < 2 or "," in "".join(choices) or given.keys() & {"prompts", "prompts.path"}:
+        return []
+    if not OmegaConf.is_missing(composed(choices).prompts, "path"):
+        return []
+    brought = composed(choices[1:]).hydra.runtime.choices["prompts"]
+    return ["prompts=pairs"] if brought == "pairs" else []
 
 
 def _unset(values: dict[Any, Any], prefix: str = "") -> Iterator[str]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import initialize_config_dir
 
 from iterdpo.cli import main as program
 from iterdpo.cli import overrides as command
 from iterdpo.cli.overrides import check
+from iterdpo.config.compose import brought_along, conf_directory
 from iterdpo.config.messages import READ_AS_NUMBER
 from iterdpo.errors import ConfigError
 from tests.commands import run_python
@@ -35,6 +37,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_right_command_passes(here: Path) -> None:
     check(["iterations=3", "training.beta=0.3", "pairs=best_worst", "candidates.n=4"])
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("more", [[], ["seed=1,2", "-m"]])
+def test_given_pairs_bring_their_prompts_into_an_experiment(here: Path, more: list[str]) -> None:
+    arguments = ["experiment=sft_dpo", "sft.path=[f]", "model=lab", "pairs=dataset",
+                 "pairs.dataset.path=f", *more]  # fmt: skip
+    assert check(arguments) == ["prompts=pairs", *arguments]
+
+
+@pytest.mark.parametrize("own", ["prompts.path=f", "prompts=lima", "pairs=top_bottom"])
+def test_an_experiments_prompts_stay_where_they_are_named(here: Path, own: str) -> None:
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        assert not brought_along(["experiment=own_model", "pairs=dataset", own])
+        assert not brought_along(["experiment=lima_pairrm", "pairs=dataset"])
 
 
 def test_an_unknown_key_names_the_closest_one(here: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from iterdpo.cli import execute as run
 from iterdpo.cli import plan
 from iterdpo.cli.plan import StageEstimate, total_of
 from iterdpo.config.schema import Config
+from iterdpo.errors import UserError
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.manifest import manifest_text
 from tests.commands import run_python
@@ -135,6 +137,20 @@ def test_the_command_prints_the_plan_and_leaves_no_run(
     assert "settings.training.beta: 0.1 -> 0.7" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("53 stages: 22 cached, 31 to run; about ")
     assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_plan_is_free_of_what_libraries_advise_to_install(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def advising(*_: object) -> None:  # as bitsandbytes does where it is imported
+        logging.getLogger("bitsandbytes.backends.cpu.ops").warning("pip install kernels")
+        raise UserError("enough")
+
+    monkeypatch.setattr(plan, "assemble", advising)
+    logging.getLogger("bitsandbytes").setLevel(logging.NOTSET)
+    with pytest.raises(UserError, match="enough"):
+        planned_for(configure())
+    assert caplog.messages == []
 
 
 def test_estimates_add_up_as_far_as_they_are_known() -> None:

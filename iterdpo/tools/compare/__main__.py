@@ -21,6 +21,9 @@ log = logging.getLogger("iterdpo.compare")  # __name__ is __main__ here
 FORMULA = tuple("=+-@\t\r\n＝＋－＠'")
 """What the cells of a spreadsheet begin with that are more than text. The wide ones count too."""
 
+WIDTH = 120
+"""Columns of the table where there is no terminal to ask."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return its exit status."""
@@ -117,19 +120,7 @@ def _no_formula(cell: object) -> object:
 
 
 def show(frame: pd.DataFrame) -> None:
-    """Write the table: wrapped to a terminal's width, else as pandas prints it, texts in full."""
-    if sys.stdout.isatty():
-        _show_wrapped(frame)
-        return
-    import pandas as pd
-
-    # All columns and all of each text, whatever the width: a pipe has none.
-    with pd.option_context("display.width", None, "display.max_colwidth", None):
-        shown = frame.map(lambda cell: _one_line(cell) if isinstance(cell, str) else cell)
-        sys.stdout.write(shown.to_string() + "\n")
-
-
-def _show_wrapped(frame: pd.DataFrame) -> None:
+    """Write the table with long texts wrapped, and the mean scores where there are any."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -152,14 +143,10 @@ def _show_wrapped(frame: pd.DataFrame) -> None:
                 cell.append(f"\nseen: {row['seen']}", style="dim")
             cells.append(cell)
         table.add_row(*cells)
-    out = console(80)
+    out = console(WIDTH)
     out.print(table)
     for name in scored:
         out.print(f"{name}: mean {frame[f'{name} score'].mean():.2f} of 5")
-
-
-def _one_line(text: str) -> str:
-    return harmless(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _count(text: str) -> int:

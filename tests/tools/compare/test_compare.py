@@ -22,7 +22,7 @@ from iterdpo.prompts.base import PromptSource, folded
 from iterdpo.records import Prompt
 from iterdpo.runs.directory import Run
 from iterdpo.tools.compare import compare
-from iterdpo.tools.compare.__main__ import FORMULA, _show_wrapped, main, show, write_csv
+from iterdpo.tools.compare.__main__ import FORMULA, WIDTH, main, show, write_csv
 from iterdpo.tools.compare.answers import ComparedAnswer, as_frame, default_names, sampling_of
 from iterdpo.tools.compare.unseen import History, held_out
 from tests.made_run import HOSTILE
@@ -169,7 +169,7 @@ def test_the_oracle_scores_what_it_knows_and_nothing_else(
     frame = as_frame([lab, other], ["never"] * 2, answers, LabOracle())
     assert frame["M0 score"][0] == LabOracle().score(lab, "saw axe")
     assert pd.isna(frame["M0 score"][1])
-    _show_wrapped(frame)
+    show(frame)
     assert "nan" not in capsys.readouterr().out
     frame = as_frame([other], ["never"], {"M0": [ComparedAnswer("hi")]}, LabOracle())
     assert list(frame.columns) == ["instruction", "seen", "M0"]
@@ -199,13 +199,14 @@ def test_a_spreadsheet_computes_no_cell_of_the_csv(tmp_path: Path) -> None:
     assert set(read["score"]) == {-1.5}
 
 
-def test_a_pipe_gets_the_dataframe_with_whole_harmless_texts(
+def test_a_pipe_gets_a_wrapped_table_of_whole_harmless_texts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    long = "word " * 100
-    show(pd.DataFrame({"instruction": [HOSTILE], "seen": ["never"], "M0": [long + "\nend"]}))
+    long = [f"word{n}" for n in range(100)]
+    show(pd.DataFrame({"instruction": [HOSTILE], "seen": ["never"], "M0": [" ".join(long)]}))
     said = capsys.readouterr().out
-    assert long + "\\nend" in said
+    assert re.findall("word[0-9]+", said) == long
+    assert max(map(len, said.splitlines())) <= WIDTH
     assert "\x1b" not in said
     assert "\u202e" not in said
 
