@@ -40,6 +40,7 @@ else:
 asked = json.loads(line)
 for number, place in enumerate(asked["files"]):
     os.dup2(os.open(place, os.O_RDWR | os.O_APPEND), number)
+sys.stdin = open(0, closefd=False)  # unread, as a new process has it
 os.chdir(asked["cwd"])
 os.environ.clear()
 os.environ.update(asked["env"])

@@ -147,7 +147,7 @@ def test_tables_hold_each_row_as_it_was(written: OfflineRun) -> None:
     table = written.table(rows[0]["samples.path"])
     assert table["columns"] == ["prompt", "score", "mark", "tokens"]
     assert table["data"] == [
-        ["p\u2028p\u2028", 4.25, "chosen", "[1, 2]"],
+        ["p\\u2028p\\u2028", 4.25, "chosen", "[1, 2]"],  # what breaks a line is shown
         ["{{ p }}", None, "rejected", "[]"],
     ]
 
