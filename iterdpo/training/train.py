@@ -7,10 +7,11 @@ the library is asked for, the arithmetic of step 0, what the history holds).
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,17 +114,19 @@ def make_trainer(
 
 def trainer_class(spec: AnySpec) -> type[ResumableTrainer]:
     """Return the class of the trainer of ``spec``'s method. To import it is to import TRL."""
-    if isinstance(spec, SftSpec):
-        from iterdpo.training.sft_trainer import ResumableSftTrainer
+    # transformers prints as it is imported that W&B is offline, whether or not it is used.
+    with redirect_stdout(io.StringIO()):
+        if isinstance(spec, SftSpec):
+            from iterdpo.training.sft_trainer import ResumableSftTrainer
 
-        return ResumableSftTrainer
-    if isinstance(spec, OrpoSpec):
-        from iterdpo.training.orpo_trainer import ResumableOrpoTrainer
+            return ResumableSftTrainer
+        if isinstance(spec, OrpoSpec):
+            from iterdpo.training.orpo_trainer import ResumableOrpoTrainer
 
-        return ResumableOrpoTrainer
-    from iterdpo.training.dpo_trainer import ResumableDpoTrainer
+            return ResumableOrpoTrainer
+        from iterdpo.training.dpo_trainer import ResumableDpoTrainer
 
-    return ResumableDpoTrainer
+        return ResumableDpoTrainer
 
 
 @contextmanager

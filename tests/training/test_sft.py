@@ -6,7 +6,9 @@ import dataclasses
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -30,7 +32,7 @@ from iterdpo.training.learners import load_learner
 from iterdpo.training.memory import split_rows
 from iterdpo.training.sft_trainer import ResumableSftTrainer
 from iterdpo.training.spec import PairExample, SftExample, SftSpec, read_spec
-from iterdpo.training.train import make_trainer, train
+from iterdpo.training.train import make_trainer, train, trainer_class
 from tests.logprobs import sums
 from tests.narrowing import present
 from tests.training.conftest import Files, MakeLessons, MakeSpec
@@ -312,3 +314,19 @@ def test_the_loops_first_adapter_starts_as_the_fine_tuned_one(
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         assert torch.allclose(ours[name], tensor, atol=1e-9), name
+
+
+def test_what_libraries_print_as_they_load_is_no_output_of_a_run(
+    make_sft_spec: MakeLessons, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Talking(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            print("[INFO] Running in WANDB offline mode")
+            return object
+
+    spec = make_sft_spec()
+    talking = Talking("iterdpo.training.sft_trainer")
+    monkeypatch.setitem(sys.modules, "iterdpo.training.sft_trainer", talking)
+    capsys.readouterr()
+    assert trainer_class(spec) is object
+    assert capsys.readouterr().out == ""
