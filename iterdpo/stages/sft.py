@@ -58,7 +58,7 @@ class SupervisedFineTuning:
     """What a policy that learned the demonstrations alone is to write, for M0 to learn as well."""
 
     name = names.SFT
-    version = 2
+    version = 3
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -159,7 +159,7 @@ class Merge:
     trust_remote_code: bool
 
     name = names.MERGED
-    version = 1
+    version = 2
 
     @property
     def settings(self) -> Mapping[str, object]:

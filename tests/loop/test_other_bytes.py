@@ -11,10 +11,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from experiments.torture_child import let_adapters_differ
 from iterdpo import loop
 from iterdpo.assemble import assemble
 from iterdpo.cli import execute, plan
@@ -188,18 +188,10 @@ def test_where_other_bytes_come_out_all_that_was_made_from_them_is_computed_agai
 def nudged(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on, adapters come out with other last bits, as they may on a GPU."""
     import peft
-    import torch
 
-    written = peft.PeftModel.save_pretrained
-
-    def write(self: Any, *args: Any, **kwargs: Any) -> None:
-        with torch.no_grad():
-            for name, weight in self.named_parameters():
-                if "lora_B" in name:
-                    weight.copy_(torch.nextafter(weight, torch.full_like(weight, torch.inf)))
-        written(self, *args, **kwargs)
-
-    monkeypatch.setattr(peft.PeftModel, "save_pretrained", write)
+    # Noted for the end of the test, at which it is put back.
+    monkeypatch.setattr(peft.PeftModel, "save_pretrained", peft.PeftModel.save_pretrained)
+    let_adapters_differ()
 
 
 @pytest.mark.parametrize("iteration", [1, 2])
