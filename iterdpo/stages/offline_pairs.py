@@ -89,7 +89,7 @@ class ReadOfflineCandidates(RecordStage[Candidate]):
 
     name = names.CANDIDATES
     record = Candidate
-    version = 2
+    version = 3
 
     @property
     def settings(self) -> Mapping[str, object]:
