@@ -30,6 +30,8 @@ from iterdpo.config.schema import Config
 from iterdpo.config.secrets import argument_problems
 from iterdpo.errors import ConfigError
 
+HYDRA_DIR = ".hydra"
+"""In the directory of a run or job: what Hydra writes before the run begins."""
 ROOM = 65_536
 """Bytes that a directory must have room for before anything begins: Hydra's files and the log's."""
 
@@ -82,7 +84,7 @@ def check(arguments: Sequence[str]) -> list[str]:
         raise ConfigError([_as_typed(line, overrides) for line in error.problems]) from None
     if not found.hydra.run.dir:
         raise ConfigError(["hydra.run.dir=: is empty; name a directory"])
-    require_writable("hydra.run.dir", Path(found.hydra.run.dir))
+    require_writable("hydra.run.dir", Path(found.hydra.run.dir) / HYDRA_DIR)
     require_writable("store.root", config.store.root)
     return ready
 
@@ -93,19 +95,21 @@ def require_writable(key: str, directory: Path) -> None:
     Raises:
         ConfigError: it cannot be made or written to.
     """
+    nearest = directory
     try:
-        nearest = next(place for place in (directory, *directory.parents) if place.exists())
+        places = (directory, *directory.parents)
+        nearest = next(place for place in places if place.is_symlink() or place.exists())
         with tempfile.TemporaryFile(dir=nearest) as file:
             file.write(bytes(ROOM))  # a full disk may well make an empty file
     except OSError as error:
         raise ConfigError(
-            [f"{key}={directory}: cannot be written to ({error.strerror}); name another directory"]
+            [f"{key}: {nearest} cannot be written to ({error.strerror}); name another directory"]
         ) from None
 
 
 def remove_unused(run_dir: Path) -> None:
     """Remove a run directory in which only Hydra has written: its own files and the log."""
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", "iterdpo.log"}:
+    if {path.name for path in run_dir.iterdir()} <= {HYDRA_DIR, "iterdpo.log"}:
         shutil.rmtree(run_dir)
 
 

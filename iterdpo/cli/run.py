@@ -33,8 +33,8 @@ def job(composed: Any) -> None:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     request = process_request()
-    sweep.forget_failure(run_dir)
     try:
+        sweep.forget_failure(run_dir)
         request.check()
         config = typed(composed)
         from iterdpo.cli import plan

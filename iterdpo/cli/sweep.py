@@ -14,19 +14,20 @@ from typing import Any
 from hydra.experimental.callback import Callback
 
 from iterdpo.cli.console import printing
-from iterdpo.errors import UserError
+from iterdpo.cli.overrides import HYDRA_DIR, require_writable
+from iterdpo.errors import ConfigError, UserError
 from iterdpo.evaluation.summary import Summary
 from iterdpo.evaluation.summary_file import SUMMARY_FILE, read_summary
 from iterdpo.runs.directory import job_order
 from iterdpo.runtime.formatting import DASH, number
 from iterdpo.runtime.signals import process_request
-from iterdpo.runtime.terminal import harmless
-from iterdpo.store.atomic import write_text
+from iterdpo.runtime.terminal import harmless, say
+from iterdpo.store.atomic import disk_errors_named, write_text
 
 log = logging.getLogger(__name__)
 
 FAILURE_FILE = "failure.json"
-OVERRIDES_FILE = ".hydra/overrides.yaml"
+OVERRIDES_FILE = f"{HYDRA_DIR}/overrides.yaml"
 
 
 class Sweep(Callback):
@@ -36,8 +37,19 @@ class Sweep(Callback):
         self._before: Mapping[Path, int] = {}
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        """Note what earlier sweeps left in the directory: it is not of this one."""
-        self._before = _written(Path(config.hydra.sweep.dir))
+        """See that there is room, and note what earlier sweeps left: it is not of this one.
+
+        A directory that cannot be written to ends the program with 2, before any job.
+        """
+        directory = Path(config.hydra.sweep.dir)
+        try:
+            for place in (directory, *directory.glob("[0-9]*")):
+                require_writable("hydra.sweep.dir", place / HYDRA_DIR)
+            require_writable("store.root", Path(config.store.root))
+        except ConfigError as error:
+            say(f"iterdpo: {error}")
+            sys.exit(2)
+        self._before = _written(directory)
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         """Print the table, unless a signal ended the sweep; exit with 1 when a job failed."""
@@ -82,7 +94,8 @@ def note_failure(run_dir: Path, error: Exception) -> bool:
 
 def forget_failure(run_dir: Path) -> None:
     """Remove what an earlier try of the same job left: it ends with that try."""
-    (run_dir / FAILURE_FILE).unlink(missing_ok=True)
+    with disk_errors_named(run_dir, "another directory"):
+        (run_dir / FAILURE_FILE).unlink(missing_ok=True)
 
 
 def show(jobs: Sequence[Job]) -> None:

@@ -56,7 +56,8 @@ def execute(
         LineageError: a run-time check of correctness failed.
     """
     quiet_libraries()
-    run_dir.mkdir(parents=True, exist_ok=True)
+    with _named(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
     values: Any = as_values(config)
     registered = RegisteredRun(config.store.root, run_dir, sha256_of(values))
     with registered.living():
@@ -104,7 +105,8 @@ def _execute(
                 tracker.round(done, summary)
                 after_round(summary)
         if summary and builder.behind:
-            write_summary(summary, run_dir)
+            with _named(run_dir):
+                write_summary(summary, run_dir)
         registered.finish()
         finished = True
     finally:

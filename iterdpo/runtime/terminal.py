@@ -107,10 +107,16 @@ class HarmlessFormatter(logging.Formatter):
 
 
 class LogFile(logging.FileHandler):
-    """A log that ends where its disk is full, and says so once: it is no reason to end a run."""
+    """A log that ends where its file takes no more, and says so once: no reason to end a run."""
 
     def __init__(self, filename: str) -> None:
-        super().__init__(filename, encoding="utf-8")
+        super().__init__(filename, encoding="utf-8", delay=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # it cannot be opened
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         say(f"{self.baseFilename}: cannot be written to ({sys.exception()}); it ends here")

@@ -26,6 +26,7 @@ _DAMAGED = ".corrupt-"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _SAFETENSORS = re.compile(r"\(os error (\d+)\)")
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -112,7 +113,7 @@ def set_aside(path: Path) -> Path:
 def disk_errors_named(
     directory: Path, other: str = "another store, store.root=DIR"
 ) -> Iterator[None]:
-    """Turn a full or forbidden disk into a line that says where, why and what to do.
+    """Turn what a disk refuses into a line that says where, why and what to do.
 
     Args:
         directory: what is read and written in the block.
@@ -120,7 +121,8 @@ def disk_errors_named(
 
     Raises:
         UserError: a write in the block failed because the disk or a quota is full, a file may not
-            grow so large, or something may not be read or written. Every other error comes through.
+            grow so large, something may not be read or written, or a file lies in the place of a
+            directory (or the reverse). Every other error comes through.
     """
     try:
         with _os_errors_of_safetensors():
@@ -148,6 +150,14 @@ def disk_errors_named(
             raise UserError(
                 f"{error.filename or directory}: cannot be read and written "
                 f"({os.strerror(error.errno)}): ask its owner for both, or name {other}"
+            ) from error
+        if error.errno in _IN_THE_WAY and error.filename is not None:
+            path = Path(os.fsdecode(error.filename2 or error.filename))
+            place = next(place for place in (path, *path.parents) if os.path.lexists(place))
+            wanted = "a file" if place.is_dir() else "a directory"
+            raise UserError(
+                f"{place}: lies in the place of {wanted} ({os.strerror(error.errno)}): move it "
+                f"away and run the same command again, or name {other}; what was finished is kept"
             ) from error
         raise
 

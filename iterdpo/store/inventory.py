@@ -244,9 +244,11 @@ def _progress(work: Path) -> str:
 
 
 def _listed(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
     try:
         return sorted(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:  # removed meanwhile
         return []
 
 

@@ -108,8 +108,7 @@ class RegisteredRun:
             stopped = self._choose(held)
             yield Path(stopped.run_dir) if stopped else None
             if stopped:
-                with disk_errors_named(self.root):
-                    self._write(replace(self._entry, continues=stopped.run_dir))
+                self._write(replace(self._entry, continues=stopped.run_dir))
 
     def _choose(self, held: ExitStack) -> RunEntry | None:
         """Choose the run to resume; while ``held`` is open, no other run chooses."""
@@ -164,10 +163,11 @@ class RegisteredRun:
 
     def _write(self, entry: RunEntry) -> None:
         self._entry = replace(entry, updated=datetime.now(UTC).isoformat(timespec="seconds"))
-        try:
-            write_text(self._file, json.dumps(asdict(self._entry), indent=1) + "\n")
-        except PermissionError:
-            log.debug("%s cannot be written to: the run is not registered", self.root)
+        with disk_errors_named(self.root):
+            try:
+                write_text(self._file, json.dumps(asdict(self._entry), indent=1) + "\n")
+            except PermissionError:
+                log.debug("%s cannot be written to: the run is not registered", self.root)
 
 
 def entries(root: Path) -> list[RunEntry]:

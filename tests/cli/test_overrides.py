@@ -222,7 +222,19 @@ def test_a_missing_model_path(here: Path) -> None:
 def test_a_directory_that_cannot_be_written_to(here: Path, key: str) -> None:
     (here / "file").write_text("in the way")
     (line,) = problems(f"{key}={here}/file/below")
-    assert line.startswith(f"{key}={here}/file/below: cannot be written to")
+    assert line.startswith(f"{key}: {here}/file cannot be written to (Not a directory)")
+
+
+@pytest.mark.parametrize("place", ["run", "run/.hydra"])
+@pytest.mark.parametrize("link", [False, True])
+def test_what_lies_in_the_place_of_a_run_directory_is_named(
+    here: Path, place: str, link: bool
+) -> None:
+    at = here / place
+    at.parent.mkdir(exist_ok=True)
+    at.symlink_to(here / "nowhere") if link else at.write_text("in the way")
+    (line,) = problems("hydra.run.dir=run", "tracking=none")
+    assert line.startswith(f"hydra.run.dir: {place} cannot be written to")
 
 
 @pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"]])
@@ -331,6 +343,5 @@ def test_a_directory_with_room_for_an_empty_file_alone_is_named_at_once(here: Pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert said == (
-        f"hydra.run.dir={here / 'run'}: cannot be written to (File too large); name another "
-        "directory",
+        f"hydra.run.dir: {here} cannot be written to (File too large); name another directory",
     )

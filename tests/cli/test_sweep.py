@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,10 @@ def job(place: Path, override: str = "seed=0", failed: str = "", measured: bool 
 
 
 def config(directory: Path) -> SimpleNamespace:
-    return SimpleNamespace(hydra=SimpleNamespace(sweep=SimpleNamespace(dir=str(directory))))
+    return SimpleNamespace(
+        hydra=SimpleNamespace(sweep=SimpleNamespace(dir=str(directory))),
+        store=SimpleNamespace(root=str(directory / "store")),
+    )
 
 
 def ended(directory: Path, started: Sweep | None = None) -> int:
@@ -143,3 +147,41 @@ def test_a_repaired_sweep_forgets_what_had_failed(tmp_path: Path) -> None:
     repaired = run_python(*command, "plan=true")
     assert repaired.returncode == 0, repaired.stderr
     assert list(place.glob(f"*/{FAILURE_FILE}")) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "key"),
+    [("", "hydra.sweep.dir"), ("0", "hydra.sweep.dir"), ("0/.hydra", "hydra.sweep.dir"),
+     ("store", "store.root")],
+)  # fmt: skip
+def test_a_directory_that_a_sweep_cannot_write_to_is_named_before_any_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, key: str
+) -> None:
+    directory = tmp_path / "sweep"
+    (directory / place).parent.mkdir(parents=True, exist_ok=True)
+    (directory / place).write_text("in the way")
+    with pytest.raises(SystemExit) as ended:
+        Sweep().on_multirun_start(config(directory))
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"iterdpo: {key}: {directory / place} cannot be written to")
+
+
+def test_a_sweep_needs_room_for_its_first_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            Sweep().on_multirun_start(config(tmp_path / "sweep"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ended.value.code == 2
+    assert f"hydra.sweep.dir: {tmp_path} cannot be written to" in capsys.readouterr().err
+
+
+def test_a_note_of_failure_that_cannot_be_removed_is_a_line(tmp_path: Path) -> None:
+    (tmp_path / FAILURE_FILE).mkdir()
+    with pytest.raises(UserError, match=f"^{tmp_path / FAILURE_FILE}: lies in the place of a file"):
+        forget_failure(tmp_path)

@@ -160,3 +160,29 @@ def test_another_configuration_is_named_by_the_keys_that_differ(
     else:
         assert f"another configuration ({named}), which" in caplog.text
         assert (tmp_path / "earlier-1" / "config.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["run", "run/config.json", "run/stages", "store", "store/.runs", "store/.locks",
+     "store/candidates"],
+)  # fmt: skip
+def test_what_lies_in_the_place_of_a_directory_of_a_run_or_store_is_a_line(
+    made: Path, checkpoint_of: CheckpointOf, tmp_path: Path, place: str
+) -> None:
+    for name in ("run", "store"):
+        shutil.copytree(made / name, tmp_path / name, symlinks=True)
+    shutil.rmtree(tmp_path / "store" / "candidates")  # something is left to do
+    at = tmp_path / place
+    if at.is_file():
+        at.unlink()
+        at.mkdir()
+    else:
+        shutil.rmtree(at, ignore_errors=True)
+        at.write_text("in the way")
+    if place == "run/stages":  # a file would be moved to the run before
+        at.unlink()
+        at.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=rf"^{at}.*(move it away|see that its directory)") as said:
+        run.execute(config_of(tmp_path, checkpoint_of("llama")), tmp_path / "run", engine())
+    assert "\n" not in str(said.value)

@@ -86,11 +86,13 @@ def test_nothing_is_left_that_acts(text: Any) -> None:
     assert not set(shown) & {chr(n) for n in (*range(9), *range(11, 32), *range(127, 160))}
 
 
-def test_a_log_without_room_ends_and_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:
-    handler = LogFile("/dev/full")
-    logging.getLogger().addHandler(handler)
+@pytest.mark.parametrize("place", ["/dev/full", "/dev"], ids=["full", "a directory"])
+def test_a_log_that_takes_nothing_ends_and_says_so_once(
+    capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    logging.getLogger().addHandler(LogFile(place))
     for _ in range(3):
         logging.getLogger("iterdpo").warning("a line")
     said = capsys.readouterr().err
-    assert said.count("/dev/full: cannot be written to") == 1
+    assert said.count(f"{place}: cannot be written to") == 1
     assert "Traceback" not in said

@@ -91,6 +91,12 @@ def test_runs_are_read_with_whether_their_directory_is_there(store: Store, tmp_p
     assert bad.problem == f"{store.root / '.runs' / 'bad.json'}: is no registration of a run"
 
 
+def test_a_link_to_itself_in_the_place_of_the_runs_names_none(store: Store) -> None:
+    store.put("prompts", {})
+    (store.root / ".runs").symlink_to(".runs")
+    assert read_store(store.root).runs == ()
+
+
 def test_a_stage_is_used_with_all_that_it_was_made_from(store: Store) -> None:
     loop = put_loop(store)
     found = read_store(store.root)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -111,7 +112,8 @@ def _kind(stage: Finished, target: Path) -> str:
 
 def _require_free(stage: Finished, target: Path, force: bool) -> None:
     store = stage.directory.parents[1].resolve()
-    if store in (target.resolve(), *target.resolve().parents):
+    place = Path(os.path.realpath(target))  # unlike resolve, it takes a link that leads to itself
+    if store in (place, *place.parents):
         raise UserError(f"{target}: lies in the store, which holds stages only; name another place")
     if not (target.exists() or target.is_symlink()):
         return

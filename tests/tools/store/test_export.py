@@ -231,3 +231,9 @@ def test_a_target_that_cannot_be_written_is_one_line_and_leaves_nothing(
         with pytest.raises(UserError, match=r"cannot be written \((Not a directory|File exists)\)"):
             export(stage(store, ref), tmp_path / "file" / "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "store"]
+
+
+def test_a_link_to_itself_is_there_already(store: Store, loop: Loop, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").symlink_to("x.jsonl")
+    with pytest.raises(UserError, match="exists already"):
+        export(stage(store, loop.pairs), tmp_path / "x.jsonl")
