@@ -6,8 +6,9 @@ import gc
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from unittest.mock import patch
 
@@ -66,6 +67,17 @@ def own_memory(*, reset: bool = False) -> int:
         torch.cuda.reset_peak_memory_stats()
         return int(torch.cuda.memory_allocated())
     return int(torch.cuda.max_memory_allocated())
+
+
+def cpu_peak(call: Callable[[], object]) -> int:
+    """Return the most bytes that PyTorch held on the CPU during a call, beyond those before it."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        call()
+    events = [event for event in profiled.profiler.kineto_results.events() if event.nbytes()]
+    changes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
+    return max(accumulate(changes), default=0)
 
 
 def free_memory() -> None:

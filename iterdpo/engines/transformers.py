@@ -25,7 +25,8 @@ from iterdpo.errors import LineageError
 from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, stop_token_ids
 from iterdpo.models.loading import free_memory
-from iterdpo.models.padding import chunks, left_padded, right_padded
+from iterdpo.models.padding import chunks, left_padded
+from iterdpo.models.token_logprobs import answer_logprobs
 from iterdpo.records import Base, Policy
 from iterdpo.store.hashing import derive_seed
 
@@ -168,20 +169,12 @@ class TransformersEngine:
     def sequence_logprobs(
         self, sequences: Sequence[TokenSequence], policy: Policy
     ) -> list[tuple[float, ...]]:
-        import torch
-
         values: list[tuple[float, ...]] = []
-        with self._applied(policy) as (model, _), torch.no_grad():
+        with self._applied(policy) as (model, _):
             for batch in chunks(sequences, self.settings.batch_size):
-                rows = [[*item.prompt_token_ids, *item.token_ids] for item in batch]
-                self.usage += Usage(sum(len(row) for row in rows))
-                ids, mask = right_padded(rows, 0, self.device)
-                logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-                logprobs = logits[:, :-1].float().log_softmax(-1)
-                tokens = logprobs.gather(-1, ids[:, 1:, None]).squeeze(-1)
-                for item, row in zip(batch, tokens, strict=True):
-                    start = len(item.prompt_token_ids) - 1
-                    values.append(tuple(row[start : start + len(item.token_ids)].tolist()))
+                texts = [(item.prompt_token_ids, item.token_ids) for item in batch]
+                self.usage += Usage(sum(len(prompt) + len(answer) for prompt, answer in texts))
+                values += answer_logprobs(model, texts)
         return values
 
     def sleep(self) -> bool:

@@ -11,17 +11,16 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iterdpo.errors import LineageError
 from iterdpo.models.canary import Canary, CanaryText
 from iterdpo.models.loading import free_memory
-from iterdpo.training.checks import ROUNDING, token_logprobs
+from iterdpo.models.padding import chunks
+from iterdpo.models.token_logprobs import answer_logprobs
+from iterdpo.training.checks import ROUNDING
 from iterdpo.training.memory import is_out_of_memory
 from iterdpo.training.spec import AnyExample, PairExample, Spec, TokenizedText
-
-if TYPE_CHECKING:
-    pass
 
 _WATCHED_EXAMPLES = 32
 _TOKEN_FLOOR = {"bfloat16": 0.03, "float16": 0.006}
@@ -157,7 +156,8 @@ def text_logprobs(
     while True:
         try:
             with without_dropout(model):
-                return _text_logprobs(model, texts, rows)
+                parts = chunks(texts, rows)
+                return [values for part in parts for values in answer_logprobs(model, part)]
         except RuntimeError as error:
             if rows == 1 or not is_out_of_memory(error):
                 raise
@@ -180,23 +180,3 @@ def without_dropout(model: Any) -> Iterator[None]:
     finally:
         for layer, share in zip(layers, shares, strict=True):
             layer.p = share
-
-
-def _text_logprobs(
-    model: Any, texts: Sequence[TokenizedText], rows: int
-) -> list[tuple[float, ...]]:
-    import torch
-
-    values: list[tuple[float, ...]] = []
-    for start in range(0, len(texts), rows):
-        part = texts[start : start + rows]
-        width = max(len(prompt) + len(tokens) for prompt, tokens in part)
-        ids, attention = (torch.zeros(len(part), width, dtype=torch.long) for _ in range(2))
-        for row, (prompt, tokens) in enumerate(part):
-            end = len(prompt) + len(tokens)
-            ids[row, :end] = torch.tensor([*prompt, *tokens])
-            attention[row, :end] = 1
-        of_batch = token_logprobs(model, ids.to(model.device), attention.to(model.device))
-        for (prompt, tokens), of_row in zip(part, of_batch.tolist(), strict=True):
-            values.append(tuple(of_row[len(prompt) - 1 : len(prompt) - 1 + len(tokens)]))
-    return values

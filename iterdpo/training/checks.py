@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from iterdpo.errors import LineageError
+from iterdpo.models.token_logprobs import token_logprobs
 from iterdpo.training.losses import PairLogprobs, mixture, orpo
 
 if TYPE_CHECKING:
@@ -65,28 +66,11 @@ def batch_logprobs(
         attention_mask: ``(B, T)``, 0 on padding.
         completion_mask: ``(B, T)``, 1 on the completion's tokens.
     """
-    tokens = token_logprobs(model, input_ids, attention_mask)
-    mask = completion_mask[:, 1:].to(tokens.dtype)
-    return (tokens * mask).sum(-1), mask.sum(-1)
-
-
-def token_logprobs(
-    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor
-) -> torch.Tensor:
-    """Return ``(B, T - 1)`` log-probs of every token behind the first, in nats.
-
-    Args:
-        model: called as it stands, with the adapter that is active.
-        input_ids: ``(B, T)``.
-        attention_mask: ``(B, T)``, 0 on padding.
-    """
     import torch
 
     with torch.no_grad():
-        logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-    logprobs = logits[:, :-1].float().log_softmax(-1)
-    tokens: torch.Tensor = logprobs.gather(-1, input_ids[:, 1:, None]).squeeze(-1)
-    return tokens
+        tokens = token_logprobs(model, input_ids, attention_mask, completion_mask)
+    return tokens.sum(-1), completion_mask[:, 1:].to(tokens.dtype).sum(-1)
 
 
 def check_step0(
@@ -210,13 +194,18 @@ def check_odds(
     Raises:
         LineageError: the loss or its odds differ.
     """
+    import torch
+
     ids, attention, answers = (
         inputs[name] for name in ("input_ids", "attention_mask", "completion_mask")
     )
-    sums, tokens = batch_logprobs(model, ids, attention, answers)
-    (chosen, rejected), (chosen_tokens, rejected_tokens) = sums.chunk(2), tokens.chunk(2)
-    # The whole batch again, as the trainer has it: in half types, another shape rounds otherwise.
-    said, count = (of.chunk(2)[0] for of in batch_logprobs(model, ids, attention, attention))
+    # The whole batch, as the trainer has it: in half types, another shape rounds otherwise.
+    with torch.no_grad():
+        logprobs = token_logprobs(model, ids, attention, attention)
+    answers, attention = answers[:, 1:], attention[:, 1:]
+    chosen, rejected = (logprobs * answers).sum(-1).chunk(2)
+    chosen_tokens, rejected_tokens = answers.sum(-1).chunk(2)
+    said, count = logprobs.chunk(2)[0], attention.chunk(2)[0]
     of_tokens, of_pairs = shares
     likelihood = -of_tokens * said.sum() / count.sum()
     mean = (chosen / chosen_tokens, rejected / rejected_tokens)

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from experiments.meters import cpu_peak
 from iterdpo.errors import LineageError
 from iterdpo.training import checks
-from iterdpo.training.canary import check_author
-from iterdpo.training.checks import ROUNDING, check_likelihood, check_step0
+from iterdpo.training.canary import check_author, text_logprobs
+from iterdpo.training.checks import ROUNDING, batch_logprobs, check_likelihood, check_step0
 from tests.training.conftest import TRAINING
 
 BETA = 0.1
@@ -101,3 +103,19 @@ def test_a_short_answer_may_be_off_by_more_a_token_in_half_types(
     else:
         with pytest.raises(LineageError, match=r"1 of 1 answers that M0.*engine\.max_gap=0\.05"):
             check_author([gap], [tokens], "M0", 0.05, ROUNDING[dtype])
+
+
+def test_neither_step_0_nor_the_canary_holds_the_logits_of_a_batch() -> None:
+    rows, prompt, vocabulary = 4, 60, 2000
+    config = AutoConfig.for_model(
+        "llama", vocab_size=vocabulary, hidden_size=16, intermediate_size=16,
+        num_hidden_layers=1, num_attention_heads=1,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    ids = torch.arange(rows * (prompt + 4)).view(rows, -1)
+    answers = torch.tensor([0] * prompt + [1] * 4).expand(rows, -1)
+    texts = [(row[:prompt], row[prompt:]) for row in ids.tolist()]
+    logits = 4 * ids.numel() * vocabulary
+    taken = cpu_peak(lambda: batch_logprobs(model, ids, torch.ones_like(ids), answers))
+    assert taken < logits / 2
+    assert cpu_peak(lambda: text_logprobs(model, texts)) < logits / 2

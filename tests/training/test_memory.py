@@ -15,9 +15,9 @@ from safetensors.torch import load
 from trl import DPOTrainer
 
 from iterdpo.errors import UserError
+from iterdpo.models.token_logprobs import answer_logprobs
 from iterdpo.store.tables import read_records, write_records
 from iterdpo.training import canary, memory
-from iterdpo.training.checks import token_logprobs
 from iterdpo.training.spec import PairExample
 from iterdpo.training.train import train
 from tests.training.conftest import Files, MakeSpec, Whole
@@ -236,14 +236,14 @@ def test_the_canary_is_measured_in_smaller_portions(
 ) -> None:
     rows: list[int] = []
 
-    def limited(model: Any, ids: Any, *args: Any) -> Any:
-        rows.append(len(ids))
+    def limited(model: Any, texts: Any) -> Any:
+        rows.append(len(texts))
         if rows[-1] > 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return token_logprobs(model, ids, *args)
+        return answer_logprobs(model, texts)
 
     report = train(make_spec(), tmp_path / "whole")
-    monkeypatch.setattr(canary, "token_logprobs", limited)
+    monkeypatch.setattr(canary, "answer_logprobs", limited)
     assert train(make_spec(), tmp_path / "small") == report
     assert rows == [12, 8, 4, 4, 4] * 2  # before and after
     for one, other in zip(
