@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal, get_args
 
@@ -164,33 +164,38 @@ def universe() -> tuple[Task, ...]:
     tasks: list[Task] = []
     for kind, size in _SIZES.items():
         rng = random.Random(f"lab universe: {kind}")
-        drawn: dict[Task, None] = {}
+        drawn: dict[_Fields, None] = {}
         while len(drawn) < size:
             drawn[_draw(kind, rng)] = None
-        tasks += drawn
+        tasks += (Task(*fields) for fields in drawn)
     return tuple(tasks)
 
 
-def _draw(kind: Kind, rng: random.Random) -> Task:
+_Fields = tuple[Kind, tuple[str, ...], int, Order, str | None, str | None, str | None]
+
+
+def _draw(kind: Kind, rng: random.Random) -> _Fields:
+    """Return the fields of a task; most draws of a kind come again, and make no second task."""
     words: tuple[str, ...]
+    pool: tuple[str, ...]
     match kind:
         case "name":
-            words, most = (rng.choice(tuple(CATEGORIES)),), 6
+            words, most = (rng.choice(_CATEGORY_NAMES),), 6
+            pool = CATEGORIES[words[0]]
         case "pick":
-            items = CATEGORIES[rng.choice(tuple(CATEGORIES))]
-            words = tuple(rng.sample(items, rng.randint(4, 7)))
+            items = CATEGORIES[rng.choice(_CATEGORY_NAMES)]
+            pool = words = tuple(rng.sample(items, rng.randint(4, 7)))
             most = len(words) - 1
         case "tell":
             words, most = (rng.choice(SUBJECTS),), 5
-    task = Task(
-        kind,
-        words,
-        rng.randint(2, most),
-        rng.choice(_ORDER_SHARES),
-        opener=rng.choice(OPENERS) if rng.random() < 0.4 else None,
-        closer=rng.choice(CLOSERS) if rng.random() < 0.45 else None,
-    )
-    return replace(task, without=rng.choice(task.pool)) if rng.random() < 0.5 else task
+            pool = VERBS
+    number = rng.randint(2, most)
+    order = rng.choice(_ORDER_SHARES)
+    opener = rng.choice(OPENERS) if rng.random() < 0.4 else None
+    closer = rng.choice(CLOSERS) if rng.random() < 0.45 else None
+    without = rng.choice(pool) if rng.random() < 0.5 else None
+    return kind, words, number, order, without, opener, closer
 
 
+_CATEGORY_NAMES: Final = tuple(CATEGORIES)
 _ORDER_SHARES: Final[tuple[Order, ...]] = ("any",) * 4 + ("forward",) * 9 + ("reverse",) * 7
