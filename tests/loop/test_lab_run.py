@@ -313,11 +313,13 @@ def test_an_adapter_file_that_is_damaged_is_noticed_on_loading(
         run.execute(configure(*SMOKE, *SMALL), tmp_path / "run")
 
 
-def test_a_killed_run_goes_on_where_it_was(finished: Finished, tmp_path: Path) -> None:
-    result, _, store = finished
+def test_a_killed_run_goes_on_where_it_was(configure: Configure, tmp_path: Path) -> None:
+    sizes = ("experiment=smoke", "iterations=1", *SMALL)
+    result = run.execute(configure(*sizes, store="whole"), tmp_path / "whole-run")
+    store = tmp_path / "whole"
     overrides = [
-        *SMOKE, "tracking=none", "engine.device=cpu", f"store.root={tmp_path / 'store'}",
-        f"hydra.run.dir={tmp_path / 'run'}",
+        *sizes, "tracking=none", "engine.device=cpu", "report=false",
+        f"store.root={tmp_path / 'store'}", f"hydra.run.dir={tmp_path / 'run'}",
     ]  # fmt: skip
     # Killed without a chance to tidy up, when the first iteration's candidates are there.
     with subprocess.Popen(
@@ -343,11 +345,11 @@ def test_a_killed_run_goes_on_where_it_was(finished: Finished, tmp_path: Path) -
     [
         ("judge.model=initial", "training.reference=initial", "pairs=best_worst"),
         ("judge.score=sampled", "judge.samples=2", "training.reference=base"),
-        ("model.quantization=none", "training.process=spawn", "training.loss=[ipo]",
-         "training.loss_weights=[1.0]", "training.beta=0.5"),
+        ("model.quantization=none", "training.loss=[ipo]", "training.loss_weights=[1.0]",
+         "training.beta=0.5"),
         ("model.quantization=int8",),
     ],
-    ids=["initial", "sampled", "none-spawn-ipo", "int8"],
+    ids=["initial", "sampled", "none-ipo", "int8"],
 )  # fmt: skip
 def test_other_choices_run_to_the_end(
     configure: Configure, tmp_path: Path, overrides: tuple[str, ...]
