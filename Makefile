@@ -106,6 +106,8 @@ ifneq ($(MADE_FOR),$(CHOICE))
 CLEAR := $(if $(MADE_FOR),--clear)
 endif
 
+IDLE_GPU = from iterdpo.models.accelerators import unused_accelerator; print(unused_accelerator("auto"))
+
 $(STAMP): pyproject.toml $(wildcard $(CONSTRAINTS) constraints/*.txt)
 	@case "$(CHOICE)" in "cpu yes" | "cpu no" | "cuda yes" | "cuda no") ;; \
 		*) echo "install: PLATFORM=$(PLATFORM) VLLM=$(VLLM): cpu or cuda, yes or no"; exit 1 ;; esac
@@ -125,3 +127,6 @@ ifeq ($(CHOICE),cpu yes)
 		{ echo "install: vLLM could not be installed; VLLM=no make install leaves it out"; exit 1; }
 endif
 	@touch $@
+ifneq ($(PLATFORM) $(PLATFORM_WHY),cpu as asked)
+	@idle=$$($(BIN)/python -c '$(IDLE_GPU)'); test -z "$$idle" || echo "install: $$idle"
+endif

@@ -29,7 +29,7 @@ NOT_INSTALLED = {"triton"}
 # Records what it is asked; `-m venv` puts it into .venv; what contains $REFUSE fails.
 PYTHON_STUB = """#!/bin/sh
 echo "$*" >> calls.txt
-case "$*" in *"${REFUSE:-nothing}"*) exit 1 ;; esac
+case "$*" in *"${REFUSE:-nothing}"*) exit 1 ;; *unused_accelerator*) echo "$IDLE" ;; esac
 if [ "$2" = venv ]; then
     case "$*" in *--clear*) rm -rf .venv ;; esac
     mkdir -p .venv/bin && cp "$0" .venv/bin/python
@@ -154,8 +154,8 @@ class Workshop:
         self.provide("nvidia-smi", f"#!/bin/sh\n{told}\n")
         self.provide("uname", f'#!/bin/sh\n[ "$1" = -s ] && echo {system} || echo {processor}\n')
 
-    def make(self, *arguments: str, fails: bool = False, refuse: str = "") -> str:
-        env = {"PATH": f"{self.place / 'stubs'}:{os.environ['PATH']}"}
+    def make(self, *arguments: str, fails: bool = False, refuse: str = "", idle: str = "") -> str:
+        env = {"PATH": f"{self.place / 'stubs'}:{os.environ['PATH']}", "IDLE": idle}
         if refuse:
             env["REFUSE"] = refuse
         done = subprocess.run(
@@ -222,6 +222,21 @@ def test_what_is_installed_and_said(
     assert said in line
     (workshop.place / ".venv" / ".installed").unlink()
     assert workshop.installs(*asked) == ["venv .venv", *commands]
+
+
+@pytest.mark.parametrize(
+    ("asked", "last"),
+    [
+        ([], "install: the driver is too old"),
+        (["PLATFORM=cuda"], "install: the driver is too old"),
+        (["PLATFORM=cpu"], BASE),
+    ],
+)
+def test_a_gpu_that_stays_idle_is_said_at_the_end(
+    workshop: Workshop, asked: list[str], last: str
+) -> None:
+    said = workshop.make("install", "VLLM=no", *asked, idle="the driver is too old")
+    assert said.splitlines()[-1].replace("'", "").endswith(last)
 
 
 def test_an_unknown_choice_is_one_line(workshop: Workshop) -> None:

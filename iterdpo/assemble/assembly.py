@@ -14,6 +14,7 @@ from iterdpo.assemble.hardware import (
     require_optimizers,
     require_processes,
     resolved,
+    say_unused_accelerator,
 )
 from iterdpo.assemble.judges import make_judge
 from iterdpo.assemble.offline_pairs import OfflineRows, longest_read, with_offline_pairs
@@ -59,6 +60,7 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     config = resolved(config)
     require_optimizers(config)
     require_processes(config)
+    say_unused_accelerator(config)
     for line in experimental(config):
         log.warning("%s", line)
     pairing: Strategy | OfflineDataset = build("pairs", config.pairs.choice)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 
 from iterdpo.config.schema import Config
 from iterdpo.config.training import OptimizerConfig
 from iterdpo.errors import UserError
+from iterdpo.models.accelerators import (
+    require_device,
+    require_supported,
+    unused_accelerator,
+)
 from iterdpo.models.hardware import (
     Hardware,
     choose_attention,
     choose_dtype,
-    device_problem,
     installed,
     launcher_problem,
     optimizer_problem,
 )
 from iterdpo.models.prequantized import PREQUANTIZED
 from iterdpo.training.launch import number_of_processes, require_shares, sharding_problem
+
+log = logging.getLogger(__name__)
 
 
 def resolved(config: Config) -> Config:
@@ -29,6 +36,7 @@ def resolved(config: Config) -> Config:
     """
     if problem := launcher_problem(os.environ):
         raise UserError(problem)
+    require_supported()
     hardware = look(config.engine.device)
     dtype = choose_dtype(config.model.dtype, hardware.capability)
     attention = choose_attention(config.model.attention, dtype, hardware)
@@ -45,6 +53,12 @@ def require_optimizers(config: Config) -> None:
     for setting, name in _optimizers(config).items():
         if problem := optimizer_problem(name, setting, _known_optimizers(), hardware):
             raise UserError(problem)
+
+
+def say_unused_accelerator(config: Config) -> None:
+    """Say in a line which GPU of this machine is left idle, and why."""
+    if line := unused_accelerator(config.engine.device):
+        log.warning("%s", line)
 
 
 def experimental(config: Config) -> list[str]:
@@ -76,15 +90,6 @@ def require_processes(config: Config) -> None:
     for section, training in shared.items():
         number = number_of_processes(section, training.processes, torch.cuda.device_count())
         require_shares(section, training.batch_size, training.micro_batch_size, number)
-
-
-def require_device(setting: str, device: str) -> None:
-    """Raise ``UserError`` when the device that ``setting`` names is not there."""
-    import torch
-
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if problem := device_problem(device, setting, there):
-        raise UserError(problem)
 
 
 def look(device: str) -> Hardware:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from iterdpo.errors import UserError
-from iterdpo.models.hardware import device_problem
-
 if TYPE_CHECKING:
     import torch
 
@@ -21,15 +18,6 @@ def device_of(name: Device) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-def require_device(name: Device) -> None:
-    """Raise ``UserError`` when the device that ``judge.device`` names is not there."""
-    import torch
-
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if problem := device_problem(name, "judge.device", there):
-        raise UserError(problem)
 
 
 def batches_by_length(rows: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:

@@ -23,8 +23,9 @@ from pydantic import Field
 from iterdpo.config.types import Count, Source
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, judgment
-from iterdpo.judging.own_model import Device, batches_by_length, device_of, require_device
+from iterdpo.judging.own_model import Device, batches_by_length, device_of
 from iterdpo.judging.pairrm_layout import TOKENIZER_FILE, PairLayout
+from iterdpo.models.accelerators import require_device
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 from iterdpo.models.hardware import Dtype
 from iterdpo.models.loading import free_memory
@@ -97,7 +98,7 @@ class PairRmJudge(Judge):
         return dict(self._counts)
 
     def prepare(self) -> None:
-        require_device(self.device)
+        require_device("judge.device", self.device)
         super().prepare()
 
     def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:

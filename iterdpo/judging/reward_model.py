@@ -22,7 +22,8 @@ from iterdpo.config.types import Count, Place, Source
 from iterdpo.data.content import read_text
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, answers_of, judgment
-from iterdpo.judging.own_model import Device, batches_by_length, device_of, require_device
+from iterdpo.judging.own_model import Device, batches_by_length, device_of
+from iterdpo.models.accelerators import require_device
 from iterdpo.models.chat_template import Chat
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 from iterdpo.models.hardware import Dtype, switch_cudnn_attention_off
@@ -74,7 +75,7 @@ class RewardModelJudge(Judge):
         return True
 
     def prepare(self) -> None:
-        require_device(self.device)
+        require_device("judge.device", self.device)
         super().prepare()
 
     def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:

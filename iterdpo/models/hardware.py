@@ -31,22 +31,6 @@ class Hardware:
     bitsandbytes: bool
 
 
-def device_problem(device: str, setting: str, there: int) -> str:
-    """Return why a device cannot be used, in one line; empty where it can.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        setting: that names it, such as ``engine.device``.
-        there: how many CUDA devices torch can use.
-    """
-    name, _, number = device.partition(":")
-    number = number or "0"
-    if device in ("auto", "cpu") or (name == "cuda" and number.isdigit() and int(number) < there):
-        return ""
-    found = f"CUDA devices there are {there}, cuda:0 on" if there else "no CUDA device is there"
-    return f"{setting}={device}: {found}; use auto or cpu, or a PyTorch and a driver that see it"
-
-
 def choose_dtype(asked: Literal["auto"] | Dtype, capability: tuple[int, int] | None) -> Dtype:
     """Return the type to compute in: what is asked, or the best that the device computes in.
 

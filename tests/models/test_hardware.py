@@ -11,7 +11,6 @@ from iterdpo.models.hardware import (
     Hardware,
     choose_attention,
     choose_dtype,
-    device_problem,
     launcher_problem,
     optimizer_problem,
 )
@@ -113,28 +112,6 @@ def test_a_launcher_of_several_processes_is_refused(
     if refused:
         assert problem.startswith(f"WORLD_SIZE={environment['WORLD_SIZE']}: ")
         assert "start it as `python -m iterdpo`" in problem
-
-
-@pytest.mark.parametrize(
-    ("device", "there"),
-    [("auto", 0), ("cpu", 0), ("cuda", 1), ("cuda:0", 1), ("cuda:1", 2)],
-)
-def test_a_device_that_is_there(device: str, there: int) -> None:
-    assert device_problem(device, "engine.device", there) == ""
-
-
-@pytest.mark.parametrize(
-    ("device", "there", "said"),
-    [
-        ("cuda", 0, "no CUDA device is there"),
-        ("cuda:1", 1, "CUDA devices there are 1, cuda:0 on"),
-        ("cuda:x", 1, "CUDA devices there are 1, cuda:0 on"),
-        ("mps", 0, "no CUDA device is there"),
-    ],
-)
-def test_a_device_that_is_not(device: str, there: int, said: str) -> None:
-    found = device_problem(device, "judge.device", there)
-    assert found.startswith(f"judge.device={device}: {said}; use auto or cpu")
 
 
 @pytest.mark.parametrize("load", ["base", "served", "plain"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from iterdpo.assemble import make_engine
-from iterdpo.assemble.hardware import look
+from iterdpo.assemble.hardware import look, say_unused_accelerator
 from iterdpo.config.model import ModelConfig
 from iterdpo.engines.base import Engine, PromptTooLong, Sampling
 from iterdpo.engines.verified import VerifiedEngine
@@ -122,6 +122,7 @@ def engine_of(run: Run, name: EngineSetting | None = None) -> Engine:
     config = replace(run.config, model=model_of(run))
     if name is not None:
         config = replace(config, engine=config.engine.but(backend=name))
+    say_unused_accelerator(config)
     return VerifiedEngine(make_engine(config))
 
 
