@@ -115,9 +115,34 @@ class VllmEngine:
     def sequence_logprobs(
         self, sequences: Sequence[TokenSequence], policy: Policy
     ) -> list[tuple[float, ...]]:
-        # One request a token, its prefix from the cache: vLLM's own log-probs of a prompt fail
-        # where adapters are loaded.
         process, _ = self._serve(policy.base)
+        if self.settings.lora_rank is None:
+            return self._from_prompts(process, sequences, policy)
+        return self._token_by_token(process, sequences, policy)
+
+    def _from_prompts(
+        self, process: VllmProcess, sequences: Sequence[TokenSequence], policy: Policy
+    ) -> list[tuple[float, ...]]:
+        """Read each text but its last token as a prompt, and the last one as what comes next."""
+        asked = {}
+        for index, item in enumerate(sequences):
+            *read, last = *item.prompt_token_ids, *item.token_ids
+            asked[index] = (read, self._reading([last], prompt=True))
+        values = []
+        with closing(self._answers(process, asked, policy)) as answers:
+            for item, answer in zip(sequences, answers, strict=True):
+                steps = [*answer.prompt_logprobs, *answer.outputs[0].logprobs]
+                tokens = zip(item.token_ids, steps[len(item.prompt_token_ids) :], strict=True)
+                values.append(tuple(step[token].logprob for token, step in tokens))
+        return values
+
+    def _token_by_token(
+        self, process: VllmProcess, sequences: Sequence[TokenSequence], policy: Policy
+    ) -> list[tuple[float, ...]]:
+        """Ask for every token by itself, its prefix from the cache.
+
+        vLLM's log-probs of a prompt fail where adapters can be loaded.
+        """
         steps = [
             (number, (*item.prompt_token_ids, *item.token_ids[:position]), token)
             for number, item in enumerate(sequences)
@@ -198,12 +223,19 @@ class VllmEngine:
             detokenize=False,
         )
 
-    def _reading(self, token_ids: Sequence[int]) -> Any:
-        """Read the log-probs of some tokens as the next one: one prefill, nothing written."""
+    def _reading(self, token_ids: Sequence[int], *, prompt: bool = False) -> Any:
+        """Read the log-probs of some tokens as the next one: one prefill, nothing written.
+
+        With ``prompt``, those of the prompt's own tokens as well; then nothing is from the cache.
+        """
         from vllm import SamplingParams
 
         return SamplingParams(
-            temperature=0.0, max_tokens=1, logprob_token_ids=list(token_ids), detokenize=False
+            temperature=0.0,
+            max_tokens=1,
+            logprob_token_ids=list(token_ids),
+            prompt_logprobs=0 if prompt else None,
+            detokenize=False,
         )
 
 

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,44 +17,44 @@ from iterdpo.records import Base, FinishReason, Policy
 from tests.checkpoints import CheckpointOf
 from tests.narrowing import answered
 
-if TYPE_CHECKING:
-    from iterdpo.engines.vllm import VllmEngine
-
 REQUESTS = [Request.of(f"Name {n} animals.", system="Be brief.") for n in ("two", "six", "ten")]
 
 
 CONTEXT = 200
 
 
-@pytest.fixture(scope="module")
-def vllm_engine(vllm: None) -> Iterator[VllmEngine]:
-    """One vLLM for all tests: it takes seconds to start."""
-    from iterdpo.engines.vllm import VllmEngine
-    from iterdpo.engines.vllm_process import VllmSettings
-
-    engine = VllmEngine(VllmSettings(device="cpu", context=CONTEXT, cache_gib=0.2))
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(params=["scripted", "transformers", "vllm"])
+@pytest.fixture(
+    scope="module", params=["scripted", "transformers", "vllm", "vllm without adapters"]
+)
 def engine_and_policy(
     request: pytest.FixtureRequest, checkpoint_of: CheckpointOf
-) -> tuple[Engine, Policy]:
+) -> Iterator[tuple[Engine, Policy]]:
+    """One of each for all tests: vLLM takes seconds to start, and two count each other's tokens."""
     if request.param == "scripted":
         base = Base("nowhere", "0", "none", "float32", "nowhere")
-        engine = ScriptedEngine(
+        engine: Engine = ScriptedEngine(
             answer=lambda request, policy, sample: f"answer {sample} of {request.messages[-1]}",
             choose=lambda request, policy: {"0": 0.25, "5": 0.5},
             context=40,
         )
-        return engine, Policy("M0", base)
-    checkpoint = str(checkpoint_of("llama"))
-    policy = Policy("M0", Base(checkpoint, "0", "none", "float32", checkpoint))
-    if request.param == "vllm":
-        return request.getfixturevalue("vllm_engine"), policy
-    settings = TransformersSettings(device="cpu", batch_size=4, context=CONTEXT)
-    return TransformersEngine(settings), policy
+    else:
+        checkpoint = str(checkpoint_of("llama"))
+        base = Base(checkpoint, "0", "none", "float32", checkpoint)
+        engine = make_engine(request)
+    yield engine, Policy("M0", base)
+    engine.close()
+
+
+def make_engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "transformers":
+        settings = TransformersSettings(device="cpu", batch_size=4, context=CONTEXT)
+        return TransformersEngine(settings)
+    request.getfixturevalue("vllm")
+    from iterdpo.engines.vllm import VllmEngine
+    from iterdpo.engines.vllm_process import VllmSettings
+
+    rank = 16 if request.param == "vllm" else None
+    return VllmEngine(VllmSettings("cpu", context=CONTEXT, cache_gib=0.2, lora_rank=rank))
 
 
 @pytest.fixture
@@ -126,6 +125,16 @@ def test_sequences_are_scored_as_they_were_written(engine: Engine, policy: Polic
     measured = engine.sequence_logprobs(texts, policy)
     for values, completion in zip(measured, done, strict=True):
         assert values == pytest.approx(completion.logprobs, abs=1e-4)
+
+
+def test_texts_of_any_length_that_fit_are_scored(engine: Engine, policy: Policy) -> None:
+    lengths = [(1, 1), (3, 0), (CONTEXT - 1, 1), (1, CONTEXT - 1)]
+    texts = [TokenSequence((5,) * prompt, (6,) * answer) for prompt, answer in lengths]
+    measured = engine.sequence_logprobs(texts, policy)
+    assert [len(values) for values in measured] == [answer for _, answer in lengths]
+    for text, values in zip(texts, measured, strict=True):
+        (alone,) = engine.sequence_logprobs([text], policy)
+        assert values == pytest.approx(alone, abs=1e-4)
 
 
 def test_a_caller_may_stop_early_and_ask_again(engine: Engine, policy: Policy) -> None:

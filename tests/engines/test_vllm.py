@@ -8,12 +8,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from iterdpo.engines.base import Completion, Sampling, TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
+from iterdpo.engines.usage import Usage
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.engines.vllm import VllmEngine
 from iterdpo.engines.vllm_process import VllmProcess, VllmSettings
@@ -301,6 +303,35 @@ def test_sleep_on_cpu_is_refused_before_anything_runs(tmp_path: Path) -> None:
         )  # fmt: skip
     with pytest.raises(UserError, match=r"^engine\.residency=sleep: vLLM sleeps on CUDA only"):
         make_engine(config)
+
+
+@pytest.mark.parametrize(("rank", "requests"), [(None, 2), (16, 5)])
+def test_a_text_is_one_request_where_no_adapter_can_be_loaded(
+    policies: list[Policy], monkeypatch: pytest.MonkeyPatch, rank: int | None, requests: int
+) -> None:
+    class Process:
+        """Gives every token minus its id as its log-prob."""
+
+        asked = 0
+
+        def run(self, requests: Any, policy: Policy) -> Iterator[Any]:
+            self.asked = len(requests)
+            for ids, params in requests:
+                (last,) = params.logprob_token_ids
+                steps = [{token: SimpleNamespace(logprob=-token)} for token in (*ids, last)]
+                output = SimpleNamespace(token_ids=[0], logprobs=steps[-1:])
+                prompt = None if params.prompt_logprobs is None else [None, *steps[1:-1]]
+                yield SimpleNamespace(prompt_logprobs=prompt, outputs=[output])
+
+        def prefix_cache(self) -> Usage:
+            return Usage()
+
+    process = Process()
+    monkeypatch.setattr(VllmEngine, "_serve", lambda self, base: (process, None))
+    engine = VllmEngine(VllmSettings(device="cpu", lora_rank=rank))
+    texts = [TokenSequence((1, 2), (3, 4, 5)), TokenSequence((6,), (7, 8))]
+    assert engine.sequence_logprobs(texts, policies[0]) == [(-3, -4, -5), (-7, -8)]
+    assert process.asked == requests
 
 
 def test_a_device_that_this_vllm_was_not_built_for_is_refused(policies: list[Policy]) -> None:
