@@ -57,8 +57,8 @@ def token_logprobs(
     Where autograd records, a slice's logits are computed again in the backward pass.
 
     Peak bytes beside the decoder's: slice_bytes / 4 * (bytes of the model's type + 4 + 4), for the
-    slice's logits, these in float32 and their log-softmax. A model whose head cannot be told from
-    its decoder adds its logits, B * T * V * bytes of the model's type.
+    slice's logits, these in float32 and their log-softmax; twice that in a backward pass. A model
+    whose head cannot be told from its decoder adds its logits, B * T * V * bytes of its type.
 
     Args:
         model: a causal language model of transformers, PEFT's or not, called as it stands, with the
