@@ -94,14 +94,26 @@ def read(answer: Answer, options: Sequence[str] = ()) -> Reply | Trouble | Refus
         options: the settings in the request. What is said of one of them by its name is not
             taken for a word on the question.
     """
+    found, error = _parsed(answer)
+    return _failure(answer, error, options) or _completion(found, error)
+
+
+def failure(answer: Answer) -> Trouble | Refusal | None:
+    """Return what went wrong, of any kind of request; None where nothing did."""
+    _, error = _parsed(answer)
+    return _failure(answer, error, ())
+
+
+def _parsed(answer: Answer) -> tuple[object, _Error]:
     found = _json(answer.body)
-    error = _Error.of(found if found is not None else _plain_text(answer.body))
+    return found, _Error.of(found if found is not None else _plain_text(answer.body))
+
+
+def _failure(answer: Answer, error: _Error, options: Sequence[str]) -> Trouble | Refusal | None:
     told = _refused(answer, error, options)
-    if told is not None:
-        return told
-    if answer.status != 200:
+    if told is None and answer.status != 200:
         return Refusal(answer.status, error.said, "request")
-    return _completion(found, error)
+    return told
 
 
 def _refused(answer: Answer, error: _Error, options: Sequence[str]) -> Trouble | Refusal | None:

@@ -26,7 +26,7 @@ from iterdpo.config.types import Count, Positive
 from iterdpo.config.urls import may_hold_secret, names_server
 from iterdpo.errors import UserError
 from iterdpo.judging.chat_answers import Refusal, Reply, Trouble, read
-from iterdpo.judging.http_client import BrokenAnswerError, HttpClient
+from iterdpo.judging.http_client import BrokenAnswerError, HttpClient, in_one_line
 from iterdpo.judging.pacing import Pace, longest_wait, retry_after
 from iterdpo.settings import Keyless
 
@@ -184,11 +184,7 @@ class ChatClient:
         self._sleep(self._random.uniform(0, longest_wait(attempt)))
 
     def _clean(self, text: str) -> str:
-        """Return one short printable line of what a server said, without the key."""
-        if self._key:
-            text = text.replace(self._key, "[key]")
-        line = " ".join(text.split())[:200]
-        return "".join(character for character in line if character.isprintable())
+        return in_one_line(text, self._key)
 
     @property
     def _place(self) -> str:

@@ -1,4 +1,4 @@
-"""Posts JSON to a server and takes its answer whole: in a given time, and up to a given size.
+"""Asks a server in JSON and takes its answer whole: in a given time, and up to a given size.
 
 The libraries' own timeouts are of single reads, and a server that sends a byte now and then passes
 each of them for hours. Only what can be cancelled anywhere has a deadline for everything: looking
@@ -61,8 +61,11 @@ class HttpClient:
         Raises:
             BrokenAnswerError: none came in time, or it is too large, or the connection failed.
         """
-        loop, client = self._connected()
-        return asyncio.run_coroutine_threadsafe(self._post(client, path, body), loop).result()
+        return self._answer("POST", path, body)
+
+    def get(self, path: str) -> Answer:
+        """Return what is there. Errors are those of ``post``."""
+        return self._answer("GET", path, None)
 
     def close(self) -> None:
         """Close its connections. A later call opens new ones."""
@@ -73,14 +76,21 @@ class HttpClient:
             asyncio.run_coroutine_threadsafe(client.aclose(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
 
-    async def _post(self, client: httpx2.AsyncClient, path: str, body: object) -> Answer:
+    def _answer(self, method: str, path: str, body: object) -> Answer:
+        loop, client = self._connected()
+        asked = self._ask(client, method, path, body)
+        return asyncio.run_coroutine_threadsafe(asked, loop).result()
+
+    async def _ask(
+        self, client: httpx2.AsyncClient, method: str, path: str, body: object
+    ) -> Answer:
         import httpx2
 
         raw = bytearray()
         try:
             async with (
                 asyncio.timeout(self._deadline),
-                client.stream("POST", path, json=body) as response,
+                client.stream(method, path, json=body) as response,
             ):
                 async for part in response.aiter_raw():
                     raw += part
@@ -108,6 +118,14 @@ class HttpClient:
                 threading.Thread(target=_run, args=(loop,), name="http", daemon=True).start()
                 self._running = loop, client
             return self._running
+
+
+def in_one_line(text: str, secret: str | None) -> str:
+    """Return one short printable line of what a server said, without the key that it may quote."""
+    if secret:
+        text = text.replace(secret, "[key]")
+    line = " ".join(text.split())[:200]
+    return "".join(character for character in line if character.isprintable())
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 Script = Callable[[int, dict[str, Any]], tuple[Any, ...]]
-"""(number of the request, its body) -> (status, body) or (status, body, headers). A body is JSON,
-or bytes as they go out, or an iterator of such, of which one piece goes out after the other. Status
-0 closes the connection after the bytes of an iterator, if any; -1 keeps silent until the client
-does."""
+"""(number of the request, its body, empty where it has none) -> (status, body) or (status, body,
+headers). A body is JSON, or bytes as they go out, or an iterator of such, of which one piece goes
+out after the other. Status 0 closes the connection after the bytes of an iterator, if any; -1 keeps
+silent until the client does."""
 
 
 @dataclass
@@ -59,8 +59,12 @@ def serving(script: Script) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            length = int(self.headers.get("Content-Length", "0"))
+            body = json.loads(self.rfile.read(length)) if length else {}
             with lock:
                 number = len(server.bodies)
                 server.bodies.append(body)
