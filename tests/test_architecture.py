@@ -37,6 +37,7 @@ LAYERS = (
         "__init__",
         "__main__",
         "benchmark",
+        "canary",
         "chat",
         "compare",
         "export",

@@ -14,7 +14,8 @@ from iterdpo.cli.main import TOOLS, USAGE, main
 from tests.commands import run_python
 
 ROOT = Path(__file__).resolve().parents[2]
-DOORS = ("report", "compare", "chat", "label", "benchmark", "sharing", "export", "store")
+DOORS = ("report", "compare", "chat", "label", "benchmark", "sharing", "export", "canary",
+         "store")  # fmt: skip
 
 
 def called(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
