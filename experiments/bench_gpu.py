@@ -29,9 +29,9 @@ from experiments.bench_gpu_stages import Bench
 from experiments.random_checkpoint import SHAPES
 from experiments.roofline import CARDS
 from iterdpo.assemble import library_versions
-from iterdpo.engines.memory import GIB
 from iterdpo.errors import LineageError, UserError
 from iterdpo.models.hardware import GET_VLLM, vllm_installed
+from iterdpo.models.memory import GIB
 from iterdpo.runtime.quiet import quiet_libraries
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"

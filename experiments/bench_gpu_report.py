@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.page import replaced
-from iterdpo.engines.memory import GIB
 from iterdpo.errors import UserError
+from iterdpo.models.memory import GIB
 
 BEGIN, END = "<!-- bench-gpu: begin -->", "<!-- bench-gpu: end -->"
 

@@ -35,11 +35,11 @@ from iterdpo.config.choices import build
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Sampling
-from iterdpo.engines.local import memory_estimate
-from iterdpo.engines.memory import GIB
+from iterdpo.engines.placement import Sizes
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
+from iterdpo.models.memory import GIB
 from iterdpo.pairing.base import build_pairs
 from iterdpo.recipe import Recipe
 from iterdpo.records import Candidate, FinishReason, Judgment, Policy
@@ -203,8 +203,9 @@ class Bench:
         assert lora is not None
         estimate = None
         if self.options.device == "cuda":
-            checkpoint, sequences = recipe.base.checkpoint, self.options.batch_size
-            estimate = memory_estimate(config.model, training, checkpoint, "vllm", sequences)
+            sizes = Sizes.of(config.model, recipe.base.checkpoint)
+            if sizes is not None:
+                estimate = sizes.estimate([training], "vllm", self.options.batch_size)
         with self.timed("M1 is trained") as done, step_times() as times:
             held = own_memory(reset=True)
             m1 = stages.run(recipe.train, 1, m0, m0, pairs, answers)

@@ -12,8 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 from unittest.mock import patch
 
-from iterdpo.engines.memory import GIB
 from iterdpo.errors import UserError
+from iterdpo.models.memory import GIB
 from iterdpo.runtime import progress
 
 

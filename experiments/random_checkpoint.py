@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iterdpo.engines.memory import ModelShape
 from iterdpo.lab.tokenizer import BOS, CHAT_TEMPLATE, EOS, PAD, ROLES, UNKNOWN
+from iterdpo.models.memory import ModelShape
 
 if TYPE_CHECKING:
     import torch

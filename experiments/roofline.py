@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from iterdpo.engines.memory import ModelShape
+from iterdpo.models.memory import ModelShape
 
 TERA = 10**12
 GIGA = 10**9

@@ -17,10 +17,11 @@ from hydra import compose, initialize_config_dir
 
 from iterdpo.cli.overrides import check
 from iterdpo.config.compose import conf_directory, typed
-from iterdpo.engines import local
-from iterdpo.engines.memory import GIB, ModelShape
+from iterdpo.engines import placement
+from iterdpo.models.memory import GIB, ModelShape
 from tests.checkpoints import CheckpointOf
 from tests.commands import run_python
+from tests.narrowing import present
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -186,12 +187,10 @@ def test_what_a_recipe_needs_is_what_the_estimate_says(
         config = typed(compose("config", shlex.split(command)))
     card = SimpleNamespace(total_memory=80 * GIB)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
-    monkeypatch.setattr(local, "declared_context", lambda _: 8192)
+    monkeypatch.setattr(placement, "declared_context", lambda _: 8192)
     monkeypatch.setattr(ModelShape, "at", lambda _: SHAPES[model])
     half = replace(config, model=replace(config.model, dtype="bfloat16"))
-    sequences = config.engine.choice.settings["vllm"]["max_sequences"]
-    estimate = local.memory_estimate(half.model, half.training, tmp_path, "vllm", sequences)
-    assert estimate is not None
+    estimate = present(placement.Sizes.of(half.model, tmp_path)).estimate([half.training], "vllm")
     assert f"{estimate.trainer / GIB:.0f} {estimate.engine / GIB:.0f}" == f"{training} {engine}"
 
 

@@ -17,6 +17,7 @@ from iterdpo.assemble.hardware import (
     say_unused_accelerator,
 )
 from iterdpo.assemble.judges import make_judge
+from iterdpo.assemble.memory import require_memory
 from iterdpo.assemble.offline_pairs import OfflineRows, longest_read, with_offline_pairs
 from iterdpo.assemble.prompts import make_prompts
 from iterdpo.assemble.recipe import make_recipe
@@ -61,6 +62,7 @@ def assemble(config: Config, run_dir: Path, engine: Engine | None = None) -> Ass
     require_optimizers(config)
     require_processes(config)
     say_unused_accelerator(config)
+    require_memory(config)
     for line in experimental(config):
         log.warning("%s", line)
     pairing: Strategy | OfflineDataset = build("pairs", config.pairs.choice)

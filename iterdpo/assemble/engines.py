@@ -26,6 +26,7 @@ def make_engine(config: Config) -> Engine:
         device=config.engine.device,
         model=config.model,
         training=config.training,
+        sft=config.sft,
         seed=config.seed,
         checkpoint=lambda: resolve_checkpoint(config.model),
     )

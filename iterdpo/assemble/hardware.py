@@ -50,8 +50,9 @@ def require_optimizers(config: Config) -> None:
     GPU has made can be asked on a machine that could not have made it.
     """
     hardware = look(config.engine.device)
-    for setting, name in _optimizers(config).items():
-        if problem := optimizer_problem(name, setting, _known_optimizers(), hardware):
+    for section, training in trainings(config).items():
+        setting = f"{section}.optimizer"
+        if problem := optimizer_problem(training.optimizer, setting, _known_optimizers(), hardware):
             raise UserError(problem)
 
 
@@ -59,6 +60,14 @@ def say_unused_accelerator(config: Config) -> None:
     """Say in a line which GPU of this machine is left idle, and why."""
     if line := unused_accelerator(config.engine.device):
         log.warning("%s", line)
+
+
+def trainings(config: Config) -> dict[str, OptimizerConfig]:
+    """Return the trainings of a run by section, such as ``training``."""
+    found: dict[str, OptimizerConfig] = {"training": config.training}
+    if config.sft.method != "none":
+        found["sft"] = config.sft
+    return found
 
 
 def experimental(config: Config) -> list[str]:
@@ -111,17 +120,8 @@ def look(device: str) -> Hardware:
 
 def _shared(config: Config) -> dict[str, OptimizerConfig]:
     """Return the trainings that several processes are to share, by section."""
-    asked: dict[str, OptimizerConfig] = {"training": config.training}
-    if config.sft.method != "none":
-        asked["sft"] = config.sft
-    return {name: training for name, training in asked.items() if training.process == "launch"}
-
-
-def _optimizers(config: Config) -> dict[str, str]:
-    asked = {"training.optimizer": config.training.optimizer}
-    if config.sft.method != "none":
-        asked["sft.optimizer"] = config.sft.optimizer
-    return asked
+    found = trainings(config).items()
+    return {section: training for section, training in found if training.process == "launch"}
 
 
 def _known_optimizers() -> frozenset[str]:

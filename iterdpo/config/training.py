@@ -40,6 +40,9 @@ class OptimizerConfig:
     max_length: Count | None
     """Longest prompt plus answer in tokens; longer ends are cut, and what is cut off before its
     answer is left out. Given pairs are not cut but dropped. Null for no limit."""
+    memory_gib: Annotated[Positive | None, Keyless("memory")]
+    """What it takes of a GPU at its peak, in GiB, where that is known better than by the estimate,
+    which is what null stands for. A run that needs more than there is stops at its start."""
     checkpoint_steps: Annotated[Count | None, Keyless("what a kill costs")]
     """Optimizer steps between checkpoints: the most that a kill costs. Null for none."""
     process: Annotated[Literal["inline", "spawn", "launch"], Keyless("place")]

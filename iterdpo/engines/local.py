@@ -11,32 +11,30 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from iterdpo.config.model import ModelConfig
+from iterdpo.config.sft import SftConfig
 from iterdpo.config.training import TrainingConfig
 from iterdpo.config.types import Count, Positive, checked
 from iterdpo.engines.base import Engine, EngineFactory
 from iterdpo.engines.choice import EngineName, choose_engine
 from iterdpo.engines.memory import (
-    ALONE_SHARE,
+    MOST_SEQUENCES,
     MemoryEstimate,
-    ModelShape,
+    Residency,
     choose_residency,
-    engine_bytes,
     engine_share,
-    trainer_bytes,
+    sequences_in,
 )
+from iterdpo.engines.placement import WORTHWHILE_SEQUENCES, Sizes, card_bytes
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.engines.vllm import VllmEngine
 from iterdpo.engines.vllm_process import VllmSettings
 from iterdpo.errors import UserError
 from iterdpo.models.hardware import GET_VLLM, vllm_installed
-from iterdpo.models.loading import declared_context
+from iterdpo.models.memory import GIB
 from iterdpo.models.prequantized import PREQUANTIZED, Packing, serving_problem
 from iterdpo.settings import Keyless, Provided
 
 log = logging.getLogger(__name__)
-
-WORTHWHILE_SEQUENCES = 32
-"""Answers side by side that an engine beside the trainer should at least have memory for."""
 
 
 @checked
@@ -53,8 +51,9 @@ class TransformersOptions:
 class VllmOptions:
     """Of vLLM alone."""
 
-    max_sequences: Annotated[Count, Keyless("speed: rows are independent")]
-    """Most answers written side by side."""
+    max_sequences: Annotated[Count | Literal["auto"], Keyless("speed: rows are independent")]
+    """Most answers written side by side. ``auto``: what the key-value cache holds by the estimate,
+    256 at the most."""
     tensor_parallel: Annotated[Count, Keyless("place")]
     """GPUs that one model is split over."""
     memory_share: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Keyless("memory")]
@@ -79,7 +78,8 @@ class LocalEngine(EngineFactory):
         Keyless("where the engine waits while training"),
     ]
     """On one GPU, while training: stay beside the trainer, sleep (weights in the CPU's memory), or
-    shut down and start again. ``auto``: stay when a memory estimate says that both fit."""
+    shut down and start again. ``auto``: stay when a memory estimate says that both fit, else sleep
+    when the weights fit the CPU's memory."""
     shard_rows: Count
     """Answers or judgments that are written down together: what a kill costs at most."""
     transformers: TransformersOptions
@@ -87,6 +87,7 @@ class LocalEngine(EngineFactory):
     device: Provided[str]
     model: Provided[ModelConfig]
     training: Provided[TrainingConfig]
+    sft: Provided[SftConfig]
     checkpoint: Provided[Callable[[], Path]]
 
     name: ClassVar[str] = "local"
@@ -116,22 +117,19 @@ class LocalEngine(EngineFactory):
             packing = Packing.at(self.checkpoint())
             if problem := serving_problem(choice.name, model.dtype, packing):
                 raise UserError(problem)
-        estimate = None
-        if cuda:
-            sequences = self.vllm.max_sequences
-            estimate = memory_estimate(
-                model, self.training, self.checkpoint(), choice.name, sequences
-            )
         residency = self.residency
-        if residency == "auto":
-            residency = choose_residency(estimate) if cuda else "resident"
         if (choice.name, residency, cuda) == ("vllm", "sleep", False):
             raise UserError(
                 "engine.residency=sleep: vLLM sleeps on CUDA only; use resident or restart"
             )
+        counted = cuda or choice.name == "vllm"
+        sizes = Sizes.of(model, self.checkpoint()) if counted else None
+        estimate = self._estimate(sizes, choice.name) if cuda and sizes is not None else None
+        if residency == "auto":
+            residency = self._residency(estimate) if cuda else "resident"
         log.info("engine: %s (%s), %s while training", choice.name, choice.why, residency)
         if estimate is not None:
-            log.info("memory: %s", estimate.describe())
+            log.info("memory: %s", estimate.describe(residency))
         if choice.name == "transformers":
             return TransformersEngine(
                 TransformersSettings(
@@ -146,6 +144,7 @@ class LocalEngine(EngineFactory):
                     residency=residency,
                 )
             )
+        share = self.vllm.memory_share or engine_share(estimate, residency)
         return VllmEngine(
             VllmSettings(
                 device=self.device,
@@ -156,59 +155,36 @@ class LocalEngine(EngineFactory):
                 residency=residency,
                 shard_rows=self.shard_rows,
                 lora_rank=model.adapter.rank if model.adapter else None,
-                max_sequences=self.vllm.max_sequences,
+                max_sequences=self._sequences(sizes, share if cuda else None),
                 tensor_parallel=self.vllm.tensor_parallel,
-                memory_share=self.vllm.memory_share
-                or (engine_share(estimate) if residency == "resident" else ALONE_SHARE),
+                memory_share=share,
                 cache_gib=self.vllm.cache_gib,
                 eager=self.vllm.eager,
             )
         )
 
+    def _estimate(self, sizes: Sizes, engine: EngineName) -> MemoryEstimate:
+        trainings = [self.training, *([self.sft] if self.sft.method != "none" else [])]
+        asked, share = self.vllm.max_sequences, self.vllm.memory_share
+        return sizes.estimate(
+            trainings,
+            engine,
+            WORTHWHILE_SEQUENCES if asked == "auto" else asked,
+            share if engine == "vllm" else None,
+        )
 
-def memory_estimate(
-    model: ModelConfig,
-    training: TrainingConfig,
-    checkpoint: Path,
-    engine: EngineName,
-    sequences: int,
-) -> MemoryEstimate | None:
-    """Return what an engine and the trainer need of the first GPU, or None for an unknown model.
+    def _residency(self, estimate: MemoryEstimate | None) -> Residency:
+        chosen = choose_residency(estimate)
+        # Where each policy is a checkpoint, one that slept would be started anew for the next.
+        return "restart" if chosen == "sleep" and self.model.adapter is None else chosen
 
-    Args:
-        model: the model's settings, with its type chosen.
-        training: of DPO.
-        checkpoint: the model's directory.
-        engine: which engine.
-        sequences: most answers that it writes side by side.
-    """
-    import torch
-
-    shape, declared = ModelShape.at(checkpoint), declared_context(str(checkpoint))
-    if shape is None or declared is None:
-        return None
-    size = 4 if model.dtype == "float32" else 2
-    context = min(declared, model.context or declared)
-    length = min(context, training.max_length or context)
-    packed = engine == "vllm" and model.quantization in PREQUANTIZED
-    return MemoryEstimate(
-        card=torch.cuda.get_device_properties(0).total_memory,
-        # What does not fit into the cache waits, so a full batch is no condition for staying.
-        engine=engine_bytes(
-            shape,
-            size,
-            context,
-            min(sequences, WORTHWHILE_SEQUENCES),
-            model.quantization if packed else "none",
-        ),
-        trainer=trainer_bytes(
-            shape,
-            model.scheme,
-            size,
-            model.adapter.rank if model.adapter else None,
-            training.micro_batch_size,
-            length,
-            training.gradient_checkpointing,
-            eager_attention=model.attention == "eager",
-        ),
-    )
+    def _sequences(self, sizes: Sizes | None, share: float | None) -> int:
+        """Return the most answers side by side in vLLM, with its share of a GPU or on the CPU."""
+        if self.vllm.max_sequences != "auto":
+            return self.vllm.max_sequences
+        if sizes is None:
+            return MOST_SEQUENCES
+        if share is None:
+            cache, length = int(self.vllm.cache_gib * GIB), sizes.length(self.training)
+            return sequences_in(cache, sizes.shape, sizes.dtype_bytes, length)
+        return sizes.sequences(int(share * card_bytes()), self.vllm.tensor_parallel, self.training)

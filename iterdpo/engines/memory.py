@@ -1,300 +1,156 @@
-"""Whether an engine can stay on a GPU while an adapter is trained there: an estimate.
+"""What an engine takes of a card beside a training, and what follows from it: an estimate.
 
-Sums of what is known beforehand, from the shape of the model and the settings; nothing is loaded
-or measured. All sizes are bytes, shown in GiB (2**30 bytes). What the sums leave out
-(fragmentation, kernels' scratch space) is what the reserve of a card is for.
+In bytes, as ``models/memory.py``, whose sums these continue.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from iterdpo.models.memory import GIB, RESERVE_PERCENT, ModelShape, base_bytes
 from iterdpo.runtime.formatting import memory_size
 
-GIB = 2**30
-
-CUDA_CONTEXT = 6 * GIB // 10
-"""What a process holds on a GPU before its first tensor: an allowance of 0.6 GiB."""
+Residency = Literal["resident", "sleep", "restart"]
 
 ENGINE_WORKSPACE = 3 * GIB
 """What an engine takes besides weights and cache. vLLM's own profile of Llama-3-8B shows 1.26 GiB
 of activations at their peak and 1.79 GiB outside torch, its CUDA context among them
 (github.com/vllm-project/vllm/pull/10511)."""
 
-RESERVE_PERCENT = 5
-"""Share of a card that an estimate leaves free, in percent."""
-
 ALONE_SHARE = 0.9
 """Share of the card for an engine that has it to itself."""
 
-# Bits a quantized parameter takes with its constants. NF4 keeps one 32-bit constant for a block of
-# 64; double quantization makes it 8 bits, and one 32-bit constant for 256 of these: 0.5 and 0.127
-# bits a parameter (QLoRA, arXiv 2305.14314, section 3). int8's one constant a row is left out. GPTQ
-# and AWQ usually have a 16-bit scale and a 4-bit zero point for a block of 128.
-_BITS = {"nf4": 4 + 32 / 64, "nf4-double": 4 + 8 / 64 + 32 / (64 * 256), "int8": 8.0,
-         "gptq": 4 + 20 / 128, "awq": 4 + 20 / 128}  # fmt: skip
-_TRAINED_BYTES = 5 * 4
+HOST_RESERVE = 8 * GIB
+"""Of the CPU's memory, what is left beside the weights of an engine that sleeps: for a training
+process with its libraries, and the shard of a checkpoint that it reads."""
 
-# Architectures whose layers are not those counted here say so by one of these keys: experts,
-# compressed attention, recurrent layers.
-_OTHER_LAYERS = (
-    "num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank",
-    "linear_num_key_heads", "mamba_d_state",
-)  # fmt: skip
+MOST_SEQUENCES = 256
+"""Side by side. About here, from A100 to H200, a decoding step of 16-bit weights begins to wait for
+its arithmetic and no longer for its weights: more answers at once come no faster."""
+
+IN_FLIGHT = 3
+"""The longest sequence over what one in flight holds: most end before their limit, and one that is
+being written is half there. Where that is too few, vLLM lets some wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """The sizes of a decoder with grouped-query attention and a gated MLP.
-
-    Counted are its linear layers, embeddings and two norms a layer. Biases (Qwen2) and further
-    norms (Gemma 2, Qwen3) are not: under 0.1 % of the 0.5 to 9 billion parameters of these models.
-    """
-
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocab: int
-    tied: bool
-    """Whether the output layer is the embedding."""
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> ModelShape | None:
-        """Read the shape from a checkpoint's ``config.json``, as parsed.
-
-        Understood are Llama, Mistral, Qwen 2 and 3, Gemma and whoever shares their keys, at the
-        top or under ``text_config``.
-
-        Returns:
-            The shape, or None where a size is missing or the layers are of another kind.
-        """
-        nested = config.get("text_config")
-        text = nested if isinstance(nested, Mapping) else config
-        if any(text.get(key) for key in _OTHER_LAYERS):
-            return None
-        hidden, layers, heads = (
-            _size(text, key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
-        )
-        intermediate, vocab = (_size(text, key) for key in ("intermediate_size", "vocab_size"))
-        if not (hidden and layers and heads and intermediate and vocab):
-            return None
-        # A file that does not say so is from before every family wrote it: the default was true.
-        tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings"))
-        return cls(
-            hidden=hidden,
-            layers=layers,
-            heads=heads,
-            kv_heads=_size(text, "num_key_value_heads") or heads,
-            head_dim=_size(text, "head_dim") or hidden // heads,
-            intermediate=intermediate,
-            vocab=vocab,
-            tied=tied is not False,
-        )
-
-    @classmethod
-    def at(cls, checkpoint: Path) -> ModelShape | None:
-        """Read the shape of the checkpoint in a directory, as ``of``; None also without a file."""
-        path = checkpoint / "config.json"
-        return cls.of(json.loads(path.read_text("utf-8"))) if path.is_file() else None
-
-    @property
-    def parameters(self) -> int:
-        """All parameters: embedding, output layer unless tied, linear layers, norms."""
-        embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
-        norms = (2 * self.layers + 1) * self.hidden
-        return embeddings + self.linear_parameters + norms
-
-    @property
-    def linear_parameters(self) -> int:
-        """Parameters of the linear layers without the output layer: what bitsandbytes quantizes."""
-        return self.layers * sum(inputs * outputs for inputs, outputs in self._linear_sizes)
-
-    def lora_parameters(self, rank: int) -> int:
-        """Return the parameters of one adapter of ``rank`` on ``all-linear``.
-
-        Each layer gets matrices of rank x inputs and outputs x rank (LoRA, arXiv 2106.09685).
-        """
-        return self.layers * rank * sum(inputs + outputs for inputs, outputs in self._linear_sizes)
-
-    @property
-    def query_width(self) -> int:
-        """Width of all attention heads together."""
-        return self.heads * self.head_dim
-
-    @property
-    def key_width(self) -> int:
-        """Width of a layer's keys, and of its values."""
-        return self.kv_heads * self.head_dim
-
-    @property
-    def _linear_sizes(self) -> tuple[tuple[int, int], ...]:
-        """(inputs, outputs) of a layer's q, k, v, o, gate, up and down."""
-        hidden, queries, keys = self.hidden, self.query_width, self.key_width
-        attention = (hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden)
-        mlp = (hidden, self.intermediate), (hidden, self.intermediate), (self.intermediate, hidden)
-        return *attention, *mlp
-
-
-def trainer_bytes(
-    shape: ModelShape,
-    quantization: str,
-    dtype_bytes: int,
-    rank: int | None,
-    micro_batch: int,
-    length: int,
-    gradient_checkpointing: bool,
-    eager_attention: bool = False,
+def served_bytes(
+    shape: ModelShape, dtype_bytes: int, quantization: str = "none", rank: int | None = None
 ) -> int:
-    """Return the memory that DPO needs at its peak, in bytes.
-
-    The sum of ``base_bytes`` and ``adapter_bytes``, or of all weights five times over (see
-    ``adapter_bytes``), of ``activation_bytes``, ``logit_bytes`` and a CUDA context. Chosen and
-    rejected lie side by side: 2 sequences a pair.
+    """Return what an engine takes before its cache: weights, one adapter, ``ENGINE_WORKSPACE``.
 
     Args:
         shape: of the base.
-        quantization: as records name it, such as ``nf4-double``; ``none``.
-        dtype_bytes: of the unquantized weights and the computation (2 for bfloat16).
-        rank: of the adapter, on all linear layers; None where every weight is trained.
-        micro_batch: pairs side by side.
-        length: tokens of the longest prompt plus answer.
-        gradient_checkpointing: keep a layer's input alone, and compute the rest again.
-        eager_attention: attention writes its scores down; ``sdpa`` and flash attention do not.
+        dtype_bytes: of the served weights, the adapter and the cache.
+        quantization: of the served weights: that of a packed checkpoint in vLLM, else ``none``.
+        rank: of the adapters, of which one is loaded at a time; None where there are none.
     """
-    tokens = 2 * micro_batch * length
-    scores = 2 * micro_batch * shape.heads * length**2 if eager_attention else 0
-    held = shape.parameters * _TRAINED_BYTES
-    if rank is not None:
-        held = base_bytes(shape, quantization, dtype_bytes) + adapter_bytes(shape, rank)
-    return (
-        held
-        + activation_bytes(shape, dtype_bytes, tokens, scores, gradient_checkpointing)
-        + logit_bytes(shape, dtype_bytes, tokens)
-        + CUDA_CONTEXT
-    )
+    adapter = shape.lora_parameters(rank) * dtype_bytes if rank is not None else 0
+    return base_bytes(shape, quantization, dtype_bytes) + adapter + ENGINE_WORKSPACE
 
 
-def base_bytes(shape: ModelShape, quantization: str, dtype_bytes: int) -> int:
-    """Return the frozen base's bytes: linear layers as quantized, everything else in its type."""
-    rest = (shape.parameters - shape.linear_parameters) * dtype_bytes
-    return round(shape.linear_parameters * _BITS.get(quantization, 8 * dtype_bytes) / 8) + rest
-
-
-def adapter_bytes(shape: ModelShape, rank: int) -> int:
-    """Return the bytes of both adapters, which stay in float32.
-
-    5 numbers of 4 bytes a parameter: weight, gradient and Adam's two moments of the policy, and
-    the reference's weight.
-    """
-    return shape.lora_parameters(rank) * _TRAINED_BYTES
-
-
-def activation_bytes(
-    shape: ModelShape, dtype_bytes: int, tokens: int, scores: int, gradient_checkpointing: bool
-) -> int:
-    """Return the bytes that the backward pass needs of the forward pass.
-
-    One layer keeps, for every token: both norms' inputs in float32 and their outputs (the linear
-    layers' inputs); queries, keys and values for every head, and the attention's output as written
-    and as read; gate, its activation, up and their product. In all
-
-        8 hidden + type * (2 hidden + 5 query_width + 4 intermediate)
-
-    and for every attention score that is written down, ``2 type + 4`` (before the softmax, after
-    it in float32, and cast back). All layers keep this, or with gradient checkpointing only their
-    input; either way one layer is in work, with its largest weight dequantized.
-
-    Args:
-        shape: of the base.
-        dtype_bytes: of the computation.
-        tokens: in the whole batch.
-        scores: attention scores a layer in the whole batch.
-        gradient_checkpointing: as in ``trainer_bytes``.
-    """
-    widths = 2 * shape.hidden + 5 * shape.query_width + 4 * shape.intermediate
-    layer = tokens * (8 * shape.hidden + dtype_bytes * widths) + scores * (2 * dtype_bytes + 4)
-    kept = tokens * shape.hidden * dtype_bytes if gradient_checkpointing else layer
-    weight = shape.hidden * max(shape.intermediate, shape.query_width) * dtype_bytes
-    return shape.layers * kept + layer + weight
-
-
-def logit_bytes(shape: ModelShape, dtype_bytes: int, tokens: int) -> int:
-    """Return the bytes of the logits, often the largest part: the check of step 0 computes them in
-    the model's type, in float32, and their log-softmax. The steps after it need less.
-    """
-    return tokens * shape.vocab * (dtype_bytes + 4 + 4)
+def cache_bytes(shape: ModelShape, dtype_bytes: int, tokens: int) -> int:
+    """Return the bytes of keys and values of ``tokens`` in all layers."""
+    return 2 * shape.layers * shape.key_width * dtype_bytes * tokens
 
 
 def engine_bytes(
-    shape: ModelShape, dtype_bytes: int, context: int, sequences: int, quantization: str = "none"
+    shape: ModelShape,
+    dtype_bytes: int,
+    context: int,
+    sequences: int,
+    quantization: str = "none",
+    rank: int | None = None,
 ) -> int:
     """Return the memory below which an engine is not worth keeping, in bytes.
 
-    Weights in their type, ``ENGINE_WORKSPACE``, and a key-value cache of
-    ``2 * layers * key_width * type`` bytes a token for one sequence of the whole context or for
+    ``served_bytes``, and a key-value cache for one sequence of the whole context or for
     ``sequences`` of half of it, whichever is more. vLLM turns all that it is given into cache and
     lets answers wait where that is too small, so this is what is worth having, not a limit.
 
     Args:
         shape: of the base.
-        dtype_bytes: of the served weights and the cache.
+        dtype_bytes: as for ``served_bytes``.
         context: tokens of prompt and answer together.
         sequences: answers that are written side by side.
-        quantization: of the served weights: that of a packed checkpoint in vLLM, else ``none``.
+        quantization: as for ``served_bytes``.
+        rank: likewise.
     """
-    tokens = max(context, sequences * context // 2)
-    cache = 2 * shape.layers * shape.key_width * dtype_bytes * tokens
-    return base_bytes(shape, quantization, dtype_bytes) + cache + ENGINE_WORKSPACE
+    cache = cache_bytes(shape, dtype_bytes, max(context, sequences * context // 2))
+    return served_bytes(shape, dtype_bytes, quantization, rank) + cache
+
+
+def sequences_in(cache: int, shape: ModelShape, dtype_bytes: int, length: int) -> int:
+    """Return how many answers to write side by side, 1 to ``MOST_SEQUENCES``.
+
+    As many as fit into ``cache`` bytes of keys and values, each at ``length / IN_FLIGHT`` tokens.
+
+    Args:
+        cache: what is left to keys and values; below 0 where not even the weights fit.
+        shape: of the model.
+        dtype_bytes: of the cache.
+        length: tokens of the longest prompt plus answer.
+    """
+    fitting = IN_FLIGHT * cache // cache_bytes(shape, dtype_bytes, length)
+    return max(1, min(MOST_SEQUENCES, fitting))
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """What a card has and what its two tenants need, in bytes."""
+    """What there is of memory and what its two tenants need, in bytes."""
 
     card: int
     engine: int
     trainer: int
+    asleep: int = 0
+    """What a sleeping engine keeps of the card."""
+    weights: int = 0
+    """What a sleeping engine takes of the CPU's memory."""
+    host: int = 0
+    """The CPU's memory that is free."""
 
     @property
     def fits(self) -> bool:
         """Whether both fit side by side and the reserve stays free."""
-        return 100 * (self.engine + self.trainer) <= (100 - RESERVE_PERCENT) * self.card
+        return self._fit(self.engine + self.trainer)
 
-    def describe(self) -> str:
-        """Return the sum and what follows from it, in one line."""
+    @property
+    def can_sleep(self) -> bool:
+        """Whether training fits beside a sleeping engine, whose weights fit the CPU's memory."""
+        return self._fit(self.asleep + self.trainer) and self.weights + HOST_RESERVE <= self.host
+
+    def describe(self, residency: Residency) -> str:
+        """Return the sums and what follows from them, in one line."""
         return (
             f"engine {memory_size(self.engine)} + training {memory_size(self.trainer)} of "
-            f"{memory_size(self.card)}: {choose_residency(self)}"
+            f"{memory_size(self.card)}: {residency}"
         )
 
+    def _fit(self, needed: int) -> bool:
+        return 100 * needed <= (100 - RESERVE_PERCENT) * self.card
 
-def choose_residency(estimate: MemoryEstimate | None) -> Literal["resident", "restart"]:
-    """Return where the engine stays while training: beside it if both fit, else it starts again.
 
-    None stands for an unknown model: nothing says that it fits.
+def choose_residency(estimate: MemoryEstimate | None) -> Residency:
+    """Return where the engine stays while training: beside it, else asleep, else it starts again.
+
+    To wake takes seconds, a new start most of a minute. None stands for an unknown model: nothing
+    says that it fits.
     """
-    return "resident" if estimate is not None and estimate.fits else "restart"
+    if estimate is None:
+        return "restart"
+    if estimate.fits:
+        return "resident"
+    return "sleep" if estimate.can_sleep else "restart"
 
 
-def engine_share(estimate: MemoryEstimate | None) -> float:
+def engine_share(estimate: MemoryEstimate | None, residency: Residency) -> float:
     """Return the share of the card that the engine may take: vLLM's ``gpu_memory_utilization``.
 
-    Beside a resident trainer ``(card - trainer - reserve) / card``, rounded down to 0.01 and at
-    most 0.9; 0.9 for an engine that has the card to itself.
+    Beside a resident trainer ``(card - trainer - reserve) / card``, rounded down to 0.01, and 0.01
+    to 0.9: what is too little for the engine shows when it starts, not when training does. 0.9 for
+    an engine that has the card to itself.
     """
-    if estimate is None or not estimate.fits:
+    if estimate is None or residency != "resident":
         return ALONE_SHARE
     left = (100 - RESERVE_PERCENT) * estimate.card - 100 * estimate.trainer
-    return min(ALONE_SHARE, left // estimate.card / 100)
-
-
-def _size(config: Mapping[str, Any], key: str) -> int | None:
-    value = config.get(key)
-    return value if type(value) is int and value > 0 else None
+    return max(0.01, min(ALONE_SHARE, left // estimate.card / 100))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -103,6 +104,26 @@ def launcher_problem(environment: Mapping[str, str]) -> str:
         "(training.process=launch), to vLLM (engine.tensor_parallel) or to the jobs of a sweep "
         "(CUDA_VISIBLE_DEVICES)"
     )
+
+
+def free_host_memory(container: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes of the CPU's memory that can still be taken, a container's limit counted.
+
+    Args:
+        container: where Linux shows the limit of the control group that this process is in.
+    """
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, used = (
+            int((container / name).read_text("ascii")) for name in ("memory.max", "memory.current")
+        )
+        kinds = (container / "memory.stat").read_text("ascii").split()
+        files = int(kinds[kinds.index("inactive_file") + 1])  # given back when memory runs short
+    except (OSError, ValueError):  # no group, or no limit: "max"
+        return free
+    return min(free, limit - used + files)
 
 
 def switch_cudnn_attention_off() -> None:

@@ -61,6 +61,7 @@ ANOTHER = {
     "engine.serve": "original",
     "engine.residency": "restart",
     "engine.threads": None,  # sets the threads of this very process
+    "engine.vllm.max_sequences": 64,
     "engine.vllm.memory_share": 0.5,
     "engine.vllm.eager": True,
     "judge.model": "initial",
@@ -81,6 +82,7 @@ ANOTHER = {
     "sft.process": "spawn",
     "sft.processes": None,  # with sft.process=launch: see the test of both
     "sft.max_length": 128,
+    "sft.memory_gib": 20.0,
     "training.method": None,  # with training.loss and training.reference
     "training.loss": ["ipo", "sft"],
     "training.loss_weights": [1.0, 0.5],
@@ -92,6 +94,7 @@ ANOTHER = {
     "training.process": "spawn",
     "training.processes": None,  # with training.process=launch: see the test of both
     "training.max_length": 128,
+    "training.memory_gib": 20.0,
     "model.context": 128,
     "prompts.system": "Be brief.",
     "judge.system": "Be fair.",

@@ -13,9 +13,10 @@ from hydra import compose, initialize_config_dir
 from iterdpo.assemble import assemble, make_engine
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
-from iterdpo.engines.local import memory_estimate
+from iterdpo.engines.placement import Sizes
 from iterdpo.errors import ConfigError, UserError
 from tests.checkpoints import CheckpointOf
+from tests.narrowing import present
 from tests.prequantized import FORMATS, declare
 
 LOCAL = ("model=local", "prompts=lab", "engine=transformers")
@@ -170,12 +171,10 @@ def test_a_gpu_is_asked_for_packed_weights_by_vllm_and_for_plain_ones_by_transfo
         "model.dtype=bfloat16",
     )  # fmt: skip
     place = Path(config.model.path)
+    sizes = present(Sizes.of(config.model, place))
     plain, packed = (
-        memory_estimate(config.model, config.training, place, name, 256)
-        for name in ("transformers", "vllm")
+        sizes.estimate([config.training], name, 256) for name in ("transformers", "vllm")
     )
-    assert plain is not None
-    assert packed is not None
     # Two layers: q and o of 64 x 64, k and v of 64 x 32, three of 64 x 128. 16 bits become 4.15625.
     weights = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128)
     assert plain.engine - packed.engine == weights * (16 - 4.15625) / 8

@@ -16,15 +16,13 @@ from iterdpo.config.choices import as_values
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.engines.memory import (
-    GIB,
+    ALONE_SHARE,
     MemoryEstimate,
-    ModelShape,
-    base_bytes,
     choose_residency,
     engine_bytes,
-    engine_share,
-    trainer_bytes,
 )
+from iterdpo.engines.placement import WORTHWHILE_SEQUENCES
+from iterdpo.models.memory import GIB, ModelShape, base_bytes, trainer_bytes
 from iterdpo.models.prequantized import PREQUANTIZED
 from tests.narrowing import present
 
@@ -64,6 +62,7 @@ KNOWN = {
         ModelShape(3584, 42, 16, 8, 256, 14336, 256000, tied=True), 8192, gated=True
     ),
 }
+EXPERIMENTS = sorted(path.stem for path in (conf_directory() / "experiment").glob("*.yaml"))
 PRESETS = sorted({path.stem for path in MODELS.glob("*.yaml")} - {"lab", "local"})
 MEMORY = re.compile(
     r"^# Memory: ([\d.]+) GiB to serve 16 answers side by side, ([\d.]+) GiB to train on pairs of "
@@ -151,29 +150,27 @@ def test_a_packed_base_says_what_unpacking_it_costs_and_how_large_it_is(name: st
     assert f"; {base_bytes(QWEN, name, BFLOAT16) / 1e9:.1f} GB." in text
 
 
-def sequences_of(config: Config) -> int:
-    sequences: int = config.engine.choice.settings["vllm"]["max_sequences"]
-    return sequences
+def estimate_of(shape: ModelShape, config: Config, card: float, held: str) -> MemoryEstimate:
+    context = present(config.model.context)
+    return MemoryEstimate(
+        card=int(card * GIB),
+        engine=engine_bytes(shape, BFLOAT16, context, WORTHWHILE_SEQUENCES, held),
+        trainer=training_of(shape, config),
+    )
 
 
-def test_a_packed_base_and_its_training_take_turns_on_24_gb(
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_no_recipe_says_how_wide_vllm_writes(name: str) -> None:
+    assert "max_sequences" not in (conf_directory() / "experiment" / f"{name}.yaml").read_text()
+
+
+def test_a_packed_base_and_its_training_share_24_gb(
     config_of: Callable[..., Config],
 ) -> None:
     config = config_of("experiment=gptq_dpo")
-    model = config.model
-    estimate = MemoryEstimate(
-        card=24 * GIB,
-        engine=engine_bytes(
-            QWEN, BFLOAT16, present(model.context), sequences_of(config), model.quantization
-        ),
-        trainer=training_of(QWEN, config),
-    )
-    assert (config.engine.choice.settings["residency"], choose_residency(estimate)) == (
-        "auto",
-        "restart",
-    )
-    assert estimate.engine <= engine_share(estimate) * estimate.card
-    assert estimate.trainer <= 0.95 * estimate.card
+    estimate = estimate_of(QWEN, config, 24, config.model.quantization)
+    assert config.engine.choice.settings["residency"] == "auto"
+    assert choose_residency(estimate) == "resident"
 
 
 def test_gemma_2_keeps_its_soft_cap(config_of: Callable[..., Config]) -> None:
@@ -215,7 +212,7 @@ def test_the_smaller_card_changes_nothing_but_portions(config_of: Callable[..., 
         for key in values
         if values[key] != small[section][key]
     }
-    assert differing == {"engine.transformers", "engine.vllm", "training.micro_batch_size"}
+    assert differing == {"engine.transformers", "training.micro_batch_size"}
 
 
 @pytest.mark.parametrize("gib", [79.1, 141])
@@ -223,25 +220,19 @@ def test_engine_and_training_share_a_large_gpu(
     gib: float, config_of: Callable[..., Config]
 ) -> None:
     config = config_of("experiment=self_rewarding_8b")
-    estimate = MemoryEstimate(
-        card=int(gib * GIB),
-        engine=engine_bytes(LLAMA, BFLOAT16, present(config.model.context), sequences_of(config)),
-        trainer=training_of(LLAMA, config),
-    )
     assert config.engine.choice.settings["residency"] == "auto"
-    assert choose_residency(estimate) == "resident"
+    assert choose_residency(estimate_of(LLAMA, config, gib, "none")) == "resident"
 
 
 def test_engine_and_training_take_turns_on_24_gb(config_of: Callable[..., Config]) -> None:
     config = config_of("experiment=self_rewarding_8b_24gb")
-    estimate = MemoryEstimate(
-        card=24 * GIB,
-        engine=engine_bytes(LLAMA, BFLOAT16, present(config.model.context), sequences_of(config)),
-        trainer=training_of(LLAMA, config),
-    )
+    estimate = estimate_of(LLAMA, config, 24, "none")
     assert config.engine.choice.settings["residency"] == "auto"
     assert choose_residency(estimate) == "restart"
-    assert estimate.engine <= engine_share(estimate) * estimate.card
+    # For one sequence of the whole context at least.
+    assert engine_bytes(LLAMA, BFLOAT16, present(config.model.context), 1) <= (
+        ALONE_SHARE * estimate.card
+    )
     assert estimate.trainer <= 0.95 * estimate.card
     assert config.training.gradient_checkpointing
 

@@ -1,10 +1,8 @@
-"""The memory estimate against arithmetic written out, real models' counts, and autograd itself."""
+"""Where an engine stays and what it takes, against arithmetic written out."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -13,138 +11,19 @@ from hypothesis import strategies as st
 
 from iterdpo.engines.memory import (
     ALONE_SHARE,
-    GIB,
+    HOST_RESERVE,
     MemoryEstimate,
-    ModelShape,
-    activation_bytes,
+    Residency,
     choose_residency,
     engine_bytes,
     engine_share,
-    trainer_bytes,
+    sequences_in,
+    served_bytes,
 )
-from tests.checkpoints import CheckpointOf
-from tests.narrowing import present
+from iterdpo.models.memory import GIB, ModelShape, trainer_bytes
+from tests.models.test_memory import LLAMA, counts, raised, shapes
 
-# The sizes as the checkpoints' config.json give them.
-LLAMA_3_8B = {
-    "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256,
-    "tie_word_embeddings": False,
-}  # fmt: skip
-MISTRAL_7B = LLAMA_3_8B | {"vocab_size": 32768}
-QWEN_7B = {
-    "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28,
-    "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064,
-    "tie_word_embeddings": False,
-}  # fmt: skip
-LLAMA = ModelShape(4096, 32, 32, 8, 128, 14336, 128256, tied=False)
-
-
-def shape_of(config: dict[str, Any]) -> ModelShape:
-    return present(ModelShape.of(config))
-
-
-def test_the_parameters_of_real_models() -> None:
-    assert shape_of(LLAMA_3_8B).parameters == 8_030_261_248
-    assert shape_of(MISTRAL_7B).parameters == 7_248_023_552
-    assert shape_of(QWEN_7B).parameters == pytest.approx(7_615_616_512, rel=1e-3)
-
-
-def test_a_shape_is_read_in_every_spelling() -> None:
-    assert ModelShape.of(LLAMA_3_8B) == LLAMA
-    assert ModelShape.of({"text_config": LLAMA_3_8B, "vision_config": {}}) == LLAMA
-    assert ModelShape.of(LLAMA_3_8B | {"head_dim": None}) == LLAMA
-    assert shape_of(LLAMA_3_8B | {"head_dim": 256}).head_dim == 256
-    alone = {key: value for key, value in LLAMA_3_8B.items() if key != "num_key_value_heads"}
-    assert shape_of(alone).kv_heads == 32
-    silent = {key: value for key, value in LLAMA_3_8B.items() if key != "tie_word_embeddings"}
-    assert shape_of(silent).tied
-    assert not shape_of({"text_config": silent, "tie_word_embeddings": False}).tied
-
-
-@pytest.mark.parametrize(
-    "key",
-    ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"],
-)
-def test_a_missing_size_is_unknown(key: str) -> None:
-    assert ModelShape.of({name: LLAMA_3_8B[name] for name in LLAMA_3_8B if name != key}) is None
-    assert ModelShape.of(LLAMA_3_8B | {key: "many"}) is None
-    assert ModelShape.of(LLAMA_3_8B | {key: 0}) is None
-
-
-@pytest.mark.parametrize("key", ["num_local_experts", "num_experts", "kv_lora_rank"])
-def test_layers_of_another_kind_are_unknown(key: str) -> None:
-    assert ModelShape.of(LLAMA_3_8B | {key: 8}) is None
-    assert ModelShape.of(LLAMA_3_8B | {key: None}) == LLAMA
-
-
-def test_a_checkpoint_is_read_from_its_directory(tmp_path: Path) -> None:
-    assert ModelShape.at(tmp_path) is None
-    (tmp_path / "config.json").write_text(json.dumps(LLAMA_3_8B))
-    assert ModelShape.at(tmp_path) == LLAMA
-
-
-@pytest.mark.parametrize("style", ["llama", "mistral", "gemma", "qwen"])
-def test_counts_are_those_of_the_libraries(checkpoint_of: CheckpointOf, style: str) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    shape = present(ModelShape.at(checkpoint_of(style)))
-    model = AutoModelForCausalLM.from_pretrained(checkpoint_of(style))
-    modules = dict(model.named_modules())
-    linear = {name: m for name, m in modules.items() if isinstance(m, torch.nn.Linear)}
-    linear.pop("lm_head")
-    biases = sum(m.bias.numel() for m in linear.values() if m.bias is not None)
-    assert biases > 0 if style == "qwen" else biases == 0
-    assert shape.parameters + biases == model.num_parameters()
-    assert shape.linear_parameters == sum(module.weight.numel() for module in linear.values())
-    adapted = get_peft_model(
-        model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
-    assert shape.lora_parameters(4) == adapted.get_nb_trainable_parameters()[0]
-
-
-def test_training_llama_8b_by_hand() -> None:
-    weights = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
-    assert weights == 6_979_321_856
-    constants = weights // 64 + 4 * weights // (64 * 256)
-    rest = 2 * (8_030_261_248 - weights)
-    base = weights // 2 + constants + rest
-    # In + out of q, k, v, o, gate, up, down.
-    ends = 8192 + 5120 + 5120 + 8192 + 3 * 18432
-    adapters = 32 * 16 * ends * (4 + 4 + 8 + 4)
-    assert adapters == 838_860_800
-    tokens = 2 * 2048  # one pair
-    layer = tokens * (2 * 4 * 4096 + 2 * (2 * 4096 + 5 * 4096 + 4 * 14336))
-    dequantized = 2 * 4096 * 14336
-    logits = tokens * 128256 * (2 + 4 + 4)
-    context = 644_245_094
-    same = base + adapters + layer + dequantized + logits + context
-
-    def trainer(**changes: Any) -> int:
-        given: dict[str, Any] = {
-            "quantization": "nf4-double", "dtype_bytes": 2, "rank": 16, "micro_batch": 1,
-            "length": 2048, "gradient_checkpointing": True,
-        }  # fmt: skip
-        return trainer_bytes(LLAMA, **given | changes)
-
-    assert trainer() == same + 32 * tokens * 4096 * 2 == 14_468_810_342
-    assert trainer(gradient_checkpointing=False) == same + 32 * layer
-    assert trainer(quantization="nf4") - trainer() == weights // 16 - constants
-    assert trainer(quantization="int8") - trainer() == weights // 2 - constants
-    assert trainer(quantization="none") - trainer() == 3 * weights // 2 - constants
-    # Two sequences, 32 heads, 2048 x 2048 scores at 2 + 4 + 2 bytes, in the layer in work.
-    assert trainer(eager_attention=True) - trainer() == 2 * 32 * 2048 * 2048 * 8
-
-
-def test_double_quantization_costs_0_127_bits_a_parameter() -> None:
-    plain, double, bare = (
-        trainer_bytes(LLAMA, name, 2, 16, 1, 2048, True) for name in ("nf4", "nf4-double", "none")
-    )
-    weights = 6_979_321_856
-    assert (bare - plain) * 8 / weights == pytest.approx(16 - 4.5, abs=1e-3)
-    assert (bare - double) * 8 / weights == pytest.approx(16 - 4.127, abs=1e-3)
+servings = st.fixed_dictionaries({"dtype_bytes": counts, "context": counts, "sequences": counts})
 
 
 def test_serving_llama_8b_by_hand() -> None:
@@ -154,61 +33,6 @@ def test_serving_llama_8b_by_hand() -> None:
     workspace = 3 * 2**30
     assert engine_bytes(LLAMA, 2, 4096, 16) == weights + 16 * 2048 * token + workspace
     assert engine_bytes(LLAMA, 2, 4096, 1) == weights + 4096 * token + workspace
-
-
-@pytest.mark.parametrize("eager", [False, True])
-def test_activations_are_what_autograd_keeps(eager: bool) -> None:
-    """Count the bytes saved for the backward pass by one layer more, under bfloat16 autocast."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from peft.helpers import disable_input_dtype_casting
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    rows, length, sizes = 2, 128, LLAMA_3_8B | {
-        "hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "intermediate_size": 768, "vocab_size": 64,
-    }  # fmt: skip
-    shape = shape_of(sizes)
-
-    def saved(layers: int) -> int:
-        config = AutoConfig.for_model("llama", **sizes | {"num_hidden_layers": layers})
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.bfloat16, attn_implementation="eager" if eager else "sdpa"
-        )
-        adapter = LoraConfig(r=1, target_modules="all-linear", task_type="CAUSAL_LM")
-        model = get_peft_model(model, adapter).train()
-        own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-        kept: dict[int, int] = {}
-        alive = []
-
-        def note(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-                alive.append(tensor)
-            return tensor
-
-        ids = torch.zeros(rows, length, dtype=torch.long)
-        mask = torch.ones_like(ids)
-        mask[0, length // 2 :] = 0
-        # The quantized layers leave their input's type to autocast; these here would cast it.
-        with (
-            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-            torch.autocast("cpu", torch.bfloat16),
-            disable_input_dtype_casting(model),
-        ):
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
-        return sum(kept.values())
-
-    tokens, scores = rows * length, rows * 4 * length**2 if eager else 0
-    estimated = [
-        activation_bytes(replace(shape, layers=layers), 2, tokens, scores, False)
-        for layers in (2, 3)
-    ]
-    # The estimate for eager attention has room for Gemma 2's soft cap.
-    assert saved(3) - saved(2) == pytest.approx(
-        estimated[1] - estimated[0], rel=0.12 if eager else 0.05
-    )
 
 
 @pytest.mark.parametrize(("gib", "residency"), [(24, "restart"), (80, "resident")])
@@ -226,14 +50,34 @@ def test_both_fit_when_a_twentieth_stays_free() -> None:
 
 def test_an_unknown_model_restarts() -> None:
     assert choose_residency(None) == "restart"
-    assert engine_share(None) == 0.9
+    assert engine_share(None, "resident") == 0.9
+
+
+@pytest.mark.parametrize(
+    ("trainer", "asleep", "free", "residency"),
+    [
+        (80, 20, 38, "resident"),
+        (81, 14, 38, "sleep"),
+        (81, 14, 30, "sleep"),  # the weights, and what is kept for training
+        (81, 14, 29, "restart"),
+        (81, 15, 38, "restart"),  # of the card, 5 are to stay free
+    ],
+)
+def test_an_engine_sleeps_where_the_cpu_has_room_for_its_weights(
+    trainer: int, asleep: int, free: int, residency: Residency
+) -> None:
+    assert HOST_RESERVE == 8 * GIB
+    estimate = MemoryEstimate(
+        100 * GIB, engine=15 * GIB, trainer=trainer * GIB,
+        asleep=asleep * GIB, weights=22 * GIB, host=free * GIB,
+    )  # fmt: skip
+    assert choose_residency(estimate) == residency
 
 
 def test_an_estimate_is_one_readable_line() -> None:
-    large = MemoryEstimate(card=849 * GIB // 10, engine=179 * GIB // 10, trainer=123 * GIB // 10)
-    assert large.describe() == "engine 17.9 GiB + training 12.3 GiB of 84.9 GiB: resident"
-    small = replace(large, card=24 * GIB)
-    assert small.describe() == "engine 17.9 GiB + training 12.3 GiB of 24.0 GiB: restart"
+    estimate = MemoryEstimate(card=849 * GIB // 10, engine=179 * GIB // 10, trainer=123 * GIB // 10)
+    said = "engine 17.9 GiB + training 12.3 GiB of 84.9 GiB: resident"
+    assert estimate.describe("resident") == said
 
 
 @pytest.mark.parametrize(
@@ -243,51 +87,26 @@ def test_an_estimate_is_one_readable_line() -> None:
         (199, 0.75),  # 0.751
         (201, 0.74),  # 0.749
         (10, 0.9),  # 0.94, but no more than alone
-        (900, 0.9),  # does not fit: the engine has the card to itself
+        (900, 0.05),  # too little for the engine: it says so when it starts
+        (980, 0.01),
     ],
 )
 def test_the_engine_takes_what_training_and_the_reserve_leave(trainer: int, share: float) -> None:
-    assert engine_share(MemoryEstimate(card=1000, engine=100, trainer=trainer)) == share
+    estimate = MemoryEstimate(card=1000, engine=100, trainer=trainer)
+    assert engine_share(estimate, "resident") == share
+    assert engine_share(estimate, "sleep") == engine_share(estimate, "restart") == 0.9
 
 
-counts = st.integers(1, 64)
-shapes = st.builds(
-    ModelShape,
-    hidden=counts, layers=counts, heads=counts, kv_heads=counts, head_dim=counts,
-    intermediate=counts, vocab=counts, tied=st.booleans(),
-)  # fmt: skip
-trainings = st.fixed_dictionaries(
-    {
-        "dtype_bytes": st.sampled_from([2, 4]),
-        "rank": counts,
-        "micro_batch": counts,
-        "length": counts,
-        "gradient_checkpointing": st.booleans(),
-        "eager_attention": st.booleans(),
-    }
-)
-servings = st.fixed_dictionaries({"dtype_bytes": counts, "context": counts, "sequences": counts})
-QUANTIZATIONS = ["nf4-double", "nf4", "int8", "none"]
-
-
-def raised(values: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return ``values`` with one of them made larger; a switch goes where it costs more."""
-    costly = {"tied": False, "gradient_checkpointing": False, "eager_attention": True}
-    return values | {name: costly.get(name, values[name] + 1)}
-
-
-@given(shapes, trainings, st.sampled_from(QUANTIZATIONS), st.data())
-def test_training_never_takes_less_of_something_more(
-    shape: ModelShape, training: dict[str, Any], quantization: str, data: st.DataObject
-) -> None:
-    before = trainer_bytes(shape, quantization, **training)
-    name = data.draw(st.sampled_from(sorted(training)))
-    assert trainer_bytes(shape, quantization, **raised(training, name)) >= before
-    size = data.draw(st.sampled_from(sorted(asdict(shape))))
-    larger = ModelShape(**raised(asdict(shape), size))
-    assert trainer_bytes(larger, quantization, **training) >= before
-    for coarser in QUANTIZATIONS[: QUANTIZATIONS.index(quantization)]:
-        assert trainer_bytes(shape, coarser, **training) <= before
+def test_answers_side_by_side_by_hand() -> None:
+    held = served_bytes(LLAMA, 2, rank=16)
+    assert held == 2 * 8_030_261_248 + 41_943_040 * 2 + 3 * GIB
+    # 0.9 of 24 GiB leaves 3.57 GiB; a sequence of 2,048 / 3 tokens takes 131,072 bytes a token.
+    cache = 9 * 24 * GIB // 10 - held
+    assert cache // (131_072 * 2048 // 3) == 42
+    assert sequences_in(cache, LLAMA, 2, 2048) == 42
+    assert sequences_in(cache, LLAMA, 2, 4096) == 21
+    assert sequences_in(100 * GIB, LLAMA, 2, 2048) == 256
+    assert sequences_in(-GIB, LLAMA, 2, 2048) == 1
 
 
 @given(shapes, servings, st.data())
@@ -306,8 +125,9 @@ def test_the_share_leaves_room_for_the_trainer_and_the_reserve(
     card: int, engine: int, trainer: int
 ) -> None:
     estimate = MemoryEstimate(card, engine, trainer)
-    share = engine_share(estimate)
-    assert 0 <= share <= ALONE_SHARE
-    if estimate.fits:
+    share = engine_share(estimate, "resident")
+    assert 0.01 <= share <= ALONE_SHARE
+    if share > 0.01:
         assert round(share * 100) * card + 100 * trainer + 5 * card <= 100 * card
+    if estimate.fits:
         assert share == ALONE_SHARE or (share + 0.0101) * card >= engine

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from experiments import bench_gpu, random_checkpoint, roofline
-from iterdpo.engines.memory import ModelShape
+from iterdpo.models.memory import ModelShape
 
 LLAMA = ModelShape(4096, 32, 32, 8, 128, 14336, 128256, tied=False)
 LAYERS = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from experiments import random_checkpoint
-from iterdpo.engines.memory import CUDA_CONTEXT, GIB, ModelShape, trainer_bytes
+from iterdpo.models.memory import CUDA_CONTEXT, GIB, ModelShape, trainer_bytes
 from iterdpo.records import Base
 from iterdpo.store.tables import write_records
 from iterdpo.training import train

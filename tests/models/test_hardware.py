@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -11,6 +13,7 @@ from iterdpo.models.hardware import (
     Hardware,
     choose_attention,
     choose_dtype,
+    free_host_memory,
     launcher_problem,
     optimizer_problem,
 )
@@ -134,3 +137,13 @@ def test_every_way_to_load_a_model_switches_cudnn_attention_off(
         load_plain(place, "float32", "cpu")
     enabled: Any = torch.backends.cuda.cudnn_sdp_enabled
     assert not enabled()
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=500))
+    assert free_host_memory(tmp_path / "none") == 500
+    (tmp_path / "memory.current").write_text("300\n")
+    (tmp_path / "memory.stat").write_text("anon 200\nfile 100\ninactive_file 80\n")
+    for limit, free in (("max", 500), ("400", 180), ("900", 500)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        assert free_host_memory(tmp_path) == free
