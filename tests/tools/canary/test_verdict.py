@@ -125,3 +125,14 @@ def test_what_is_left_may_not_be_more_than_the_server_shows_on_its_base(
     base, moves = drawn(rng, 0.3, texts=64)
     served = noisy(rng, plus(base, moves), 0.1)
     assert judged(served, plus(base, moves), base, noise).outcome == outcome
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0, -1.0])
+def test_a_share_of_neither_policy_is_told_where_the_noise_would_hide_what_is_left(
+    share: float,
+) -> None:
+    rng = random.Random(7)
+    base, moves = drawn(rng, 0.04, texts=64)
+    found = judged(noisy(rng, plus(base, moves, share), 0.04), plus(base, moves), base, noise=0.04)
+    assert found.left < 2 * 0.04
+    assert found.outcome == "another"
