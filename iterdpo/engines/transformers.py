@@ -8,8 +8,9 @@ compared with its file before it is used: PEFT leaves out keys that do not match
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from iterdpo.engines.base import (
@@ -25,6 +26,7 @@ from iterdpo.errors import LineageError
 from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, stop_token_ids
 from iterdpo.models.loading import free_memory
+from iterdpo.models.out_of_memory import in_portions, memory_errors_named
 from iterdpo.models.padding import chunks, left_padded
 from iterdpo.models.token_logprobs import answer_logprobs
 from iterdpo.records import Base, Policy
@@ -115,13 +117,14 @@ class TransformersEngine:
                 # the same numbers whatever went before, and every model draws the same for the
                 # same prompts, which takes noise out of their comparison.
                 seed = derive_seed(sampling.seed, [(prompts[i], nth) for i, nth in fitting])
-                written = sample(
-                    model,
-                    [prompts[i] for i, _ in fitting],
-                    sampling,
-                    seed,
-                    self._special_ids(model),
-                )
+                with _memory_errors_named():  # parts of a batch would draw other answers
+                    written = sample(
+                        model,
+                        [prompts[i] for i, _ in fitting],
+                        sampling,
+                        seed,
+                        self._special_ids(model),
+                    )
                 by_row = dict(zip(fitting, written, strict=True))
                 self.usage += Usage(
                     prompt_tokens=sum(len(prompts[index]) for index, _ in fitting),
@@ -147,17 +150,19 @@ class TransformersEngine:
     def choice_logprobs(
         self, requests: Sequence[Request], choices: Sequence[str], policy: Policy
     ) -> Iterator[ChoiceLogprobs | PromptTooLong]:
-        import torch
-
         with self._applied(policy) as (model, chat):
             limit = self._context(model) - 1
-            choice_ids = torch.tensor([chat.single_token(choice) for choice in choices])
+            choice_ids = [chat.single_token(choice) for choice in choices]
             prompts = [chat.encode(request) for request in requests]
             rows = list(range(len(prompts)))
             for batch in chunks(rows, self.settings.batch_size):
                 fitting = [row for row in batch if len(prompts[row]) <= limit]
-                logprobs = self._next_token_logprobs(model, [prompts[row] for row in fitting])
-                chosen = logprobs[:, choice_ids.to(logprobs.device)].tolist() if fitting else []
+                with _memory_errors_named():
+                    chosen = in_portions(
+                        [prompts[row] for row in fitting],
+                        len(batch),
+                        partial(self._next_token_logprobs, model, choice_ids),
+                    )
                 by_row = dict(zip(fitting, chosen, strict=True))
                 self.usage += Usage(sum(len(prompts[row]) for row in fitting))
                 for row in batch:
@@ -169,13 +174,10 @@ class TransformersEngine:
     def sequence_logprobs(
         self, sequences: Sequence[TokenSequence], policy: Policy
     ) -> list[tuple[float, ...]]:
-        values: list[tuple[float, ...]] = []
-        with self._applied(policy) as (model, _):
-            for batch in chunks(sequences, self.settings.batch_size):
-                texts = [(item.prompt_token_ids, item.token_ids) for item in batch]
-                self.usage += Usage(sum(len(prompt) + len(answer) for prompt, answer in texts))
-                values += answer_logprobs(model, texts)
-        return values
+        texts = [(item.prompt_token_ids, item.token_ids) for item in sequences]
+        self.usage += Usage(sum(len(prompt) + len(answer) for prompt, answer in texts))
+        with self._applied(policy) as (model, _), _memory_errors_named():
+            return in_portions(texts, self.settings.batch_size, partial(answer_logprobs, model))
 
     def sleep(self) -> bool:
         if self._model is None or self.settings.residency == "resident":
@@ -196,12 +198,12 @@ class TransformersEngine:
         self._adapters.clear()
         free_memory()
 
-    def _next_token_logprobs(self, model: Any, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return ``(B, V)`` log-probabilities of the token after each prompt."""
+    def _next_token_logprobs(
+        self, model: Any, choice_ids: Sequence[int], prompts: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """Return of each prompt the log-probabilities of some tokens as the next one."""
         import torch
 
-        if not prompts:
-            return torch.empty(0, 0)
         ids, mask = left_padded(prompts, 0, self.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         with torch.no_grad():
@@ -212,8 +214,9 @@ class TransformersEngine:
                 logits_to_keep=1,
                 use_cache=False,
             )
-        logprobs: torch.Tensor = output.logits[:, -1].float().log_softmax(-1)
-        return logprobs
+        logprobs = output.logits[:, -1].float().log_softmax(-1)
+        chosen: list[list[float]] = logprobs[:, list(choice_ids)].tolist()
+        return chosen
 
     @contextmanager
     def _applied(self, policy: Policy) -> Iterator[tuple[Any, Chat]]:
@@ -286,3 +289,11 @@ class TransformersEngine:
         # Padding is masked: which token it is makes no difference, but the model must have it.
         known = pad_id is not None and pad_id < model.get_input_embeddings().num_embeddings
         return SpecialIds(eos_ids, pad_id if known else eos_ids[0])
+
+
+def _memory_errors_named() -> AbstractContextManager[None]:
+    return memory_errors_named(
+        "engine=transformers",
+        "lower engine.transformers.batch_size (answers are written anew), candidates.max_tokens or "
+        "model.context, or use engine=vllm",
+    )

@@ -8,11 +8,12 @@ from __future__ import annotations
 import gc
 import os
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from iterdpo.engines.usage import Usage
 from iterdpo.errors import UserError
@@ -23,6 +24,13 @@ _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _LOADED_ADAPTERS = 3
 _CPU_BLOCK = 32
 """Tokens a cache block on CPU: with vLLM's own choice there, short prompts share nothing."""
+
+_QUIET: Final = MappingProxyType({"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"})
+_IN_THIS_PROCESS: Final = MappingProxyType(
+    {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+)
+"""On a CPU, with its threads left where they are: training runs here too. On a GPU a process of its
+own gives the memory back for certain when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +70,12 @@ class VllmProcess:
         Raises:
             UserError: it does not start, with its own words.
         """
+        _set_where_unset(_QUIET)  # before any import of vLLM, which makes its logger
         self._cuda = _on_cuda(settings.device)
         self._requests, self._adapters = count(), count(1)
         self._loaded: dict[str, Any] = {}
-        os.environ.update({k: v for k, v in self._environment().items() if k not in os.environ})
+        if not self._cuda:
+            _set_where_unset(_IN_THIS_PROCESS)
         with _torch_kept():
             self._llm = _started(self._arguments(weights, settings))
         self._engine = self._llm.llm_engine
@@ -137,18 +147,6 @@ class VllmProcess:
             )
         return self._loaded[policy.fingerprint]
 
-    def _environment(self) -> dict[str, str]:
-        """Return what vLLM reads from the environment, for what the user has not set there."""
-        environment = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
-        if not self._cuda:
-            # In this process, with its threads left where they are: training runs here too. On a
-            # GPU a process of its own gives the memory back for certain when it ends.
-            environment |= {
-                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            }
-        return environment
-
     def _arguments(self, weights: str, settings: VllmSettings) -> dict[str, Any]:
         arguments = {
             "model": weights,
@@ -156,6 +154,10 @@ class VllmProcess:
             "max_model_len": settings.context,
             "trust_remote_code": settings.trust_remote_code,
             "skip_tokenizer_init": True,
+            # Never Mistral's own files, which may lie beside: adapters go by transformers' names.
+            "tokenizer_mode": "hf",
+            "config_format": "hf",
+            "load_format": "safetensors",
             "generation_config": "vllm",  # not the checkpoint's sampling defaults
             "enable_prefix_caching": True,
             **_adapter_arguments(settings.lora_rank),
@@ -179,6 +181,11 @@ class VllmProcess:
             "enable_chunked_prefill": False,
             "enforce_eager": settings.eager is not False,
         }
+
+
+def _set_where_unset(environment: Mapping[str, str]) -> None:
+    """Set what vLLM reads from the environment, but for what the user has set there."""
+    os.environ.update({k: v for k, v in environment.items() if k not in os.environ})
 
 
 def _adapter_arguments(rank: int | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -29,6 +29,7 @@ from iterdpo.models.accelerators import require_device
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 from iterdpo.models.hardware import Dtype
 from iterdpo.models.loading import free_memory
+from iterdpo.models.out_of_memory import in_portions, memory_errors_named
 from iterdpo.models.padding import right_padded
 from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict
 from iterdpo.settings import Keyless
@@ -134,7 +135,10 @@ class PairRmJudge(Judge):
                 self._counts["truncated"] += cut and i < j
         logits: list[dict[tuple[int, int], float]] = [{} for _ in groups]
         for batch in batches_by_length(rows, self.batch_size):
-            values = self._logits(model, [rows[at] for at in batch])
+            with memory_errors_named("the judge", "lower judge.batch_size or use judge.device=cpu"):
+                values = in_portions(
+                    [rows[at] for at in batch], len(batch), partial(self._logits, model)
+                )
             for at, value in zip(batch, values, strict=True):
                 number, pair = places[at]
                 logits[number][pair] = value

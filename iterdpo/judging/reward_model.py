@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -28,6 +28,7 @@ from iterdpo.models.chat_template import Chat
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 from iterdpo.models.hardware import Dtype, switch_cudnn_attention_off
 from iterdpo.models.loading import free_memory
+from iterdpo.models.out_of_memory import in_portions, memory_errors_named
 from iterdpo.models.padding import right_padded
 from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict
 from iterdpo.settings import Keyless
@@ -87,7 +88,10 @@ class RewardModelJudge(Judge):
         scores: dict[int, float] = {}
         for batch in batches_by_length([rows[at].ids for at in fitting], self.batch_size):
             places = [fitting[at] for at in batch]
-            values = self._rewards(model, [rows[at] for at in places])
+            with memory_errors_named("the judge", "lower judge.batch_size or judge.context"):
+                values = in_portions(
+                    [rows[at] for at in places], len(places), partial(self._rewards, model)
+                )
             scores |= zip(places, values, strict=True)
         name = self.fingerprint
         for at, (_, candidate) in enumerate(asked):

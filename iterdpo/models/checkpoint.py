@@ -13,7 +13,7 @@ from typing import Any
 
 from iterdpo.errors import UserError
 from iterdpo.models.hardware import switch_cudnn_attention_off
-from iterdpo.models.loading import free_memory, load_whole
+from iterdpo.models.loading import TEKKEN, free_memory, load_whole
 from iterdpo.models.prequantized import PREQUANTIZED
 from iterdpo.records import Base
 from iterdpo.store.hashing import files_sha256
@@ -66,6 +66,13 @@ def _described(checkpoint: Path, said: str) -> Path:
         values = None
     if not isinstance(values, dict):
         raise UserError(f"{said}: its config.json is no JSON object; get the checkpoint again")
+    if (checkpoint / TEKKEN).is_file() and not (checkpoint / "tokenizer.json").is_file():
+        raise UserError(
+            f"{said}: its tokenizer is in Mistral's own form alone ({TEKKEN}); write it in that of "
+            'transformers, with mistral-common installed: python -c "from transformers import '
+            f"AutoTokenizer as T; T.from_pretrained('{checkpoint}').save_pretrained("
+            f"'{checkpoint}', save_format='hf')\""
+        )
     return checkpoint
 
 

@@ -17,9 +17,17 @@ from iterdpo.models.prequantized import Packing
 if TYPE_CHECKING:
     import torch
 
+TEKKEN = "tekken.json"
+"""Mistral's own form of a tokenizer."""
+
 
 def load_tokenizer(path: str, trust_remote_code: bool = False, key: str = "model.path") -> Any:
     """Load the tokenizer of a checkpoint, which the setting ``key`` names.
+
+    Of Mistral's checkpoints that bring ``tekken.json`` as well, transformers would take that where
+    mistral-common is installed, as it is beside vLLM: other tokens, and no chat template. It is the
+    one in ``tokenizer.json`` on every machine, split as ``tekken.json`` says, which files written
+    by transformers 4 do not.
 
     Raises:
         UserError: it cannot be loaded, names several chat templates and none as the default, or
@@ -28,7 +36,12 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, key: str = "model
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path,
+            trust_remote_code=trust_remote_code,
+            mistral_format=False,
+            **({"fix_mistral_regex": True} if (Path(path) / TEKKEN).is_file() else {}),
+        )
     except Exception as error:  # ``tokenizers`` raises nothing more special
         raise UserError(f"{key}={path}: its tokenizer cannot be loaded: {_line(error)}") from error
     templates = tokenizer.chat_template

@@ -11,15 +11,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from iterdpo.errors import LineageError
 from iterdpo.models.canary import Canary, CanaryText
-from iterdpo.models.loading import free_memory
-from iterdpo.models.padding import chunks
+from iterdpo.models.out_of_memory import in_portions
 from iterdpo.models.token_logprobs import answer_logprobs
 from iterdpo.training.checks import ROUNDING
-from iterdpo.training.memory import is_out_of_memory
 from iterdpo.training.spec import AnyExample, PairExample, Spec, TokenizedText
 
 _WATCHED_EXAMPLES = 32
@@ -153,17 +152,8 @@ def text_logprobs(
     The model stays in training mode, for the reason in ``base_model.load_base``; what dropout it
     has is off. Texts that do not fit into memory side by side are measured in smaller portions.
     """
-    while True:
-        try:
-            with without_dropout(model):
-                parts = chunks(texts, rows)
-                return [values for part in parts for values in answer_logprobs(model, part)]
-        except RuntimeError as error:
-            if rows == 1 or not is_out_of_memory(error):
-                raise
-        # Not in the handler, where the error still holds on to the tensors of its frames.
-        free_memory()
-        rows //= 2
+    with without_dropout(model):
+        return in_portions(texts, rows, partial(answer_logprobs, model))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from iterdpo.errors import LineageError, UserError
-from iterdpo.training.memory import is_out_of_memory
+from iterdpo.models.out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch

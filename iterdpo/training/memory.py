@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
-# Said by the CPU's allocator, by CUDA outside PyTorch's allocator, and by cuBLAS: these errors have
-# no type of their own.
-_SIGNS = (
-    "can't allocate memory",
-    "not enough memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
 # These are means over the tokens of chosen answers or texts; the others are means over pairs.
 _OVER_TOKENS = frozenset({"sft", "nll"})
 # These sort the log-ratios of the whole micro batch: of a part, they are another loss.
@@ -64,13 +55,6 @@ def what_to_try(section: str) -> str:
         f"try a shorter {section}.max_length, {section}.gradient_checkpointing=true, "
         f"{section}.process=spawn, or engine.residency=restart"
     )
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Say whether an error means that memory ran out, on the GPU or on the CPU."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
 
 
 def pairs_in(inputs: Mapping[str, torch.Tensor]) -> int:

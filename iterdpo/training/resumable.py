@@ -18,13 +18,14 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from iterdpo.models.loading import free_memory
+from iterdpo.models.out_of_memory import is_out_of_memory
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.training.checkpoints import Checkpoints
 from iterdpo.training.checks import StepZero
 from iterdpo.training.distributed import ProcessGroup
 from iterdpo.training.divergence import check_finite, check_weights
 from iterdpo.training.learners import Learner
-from iterdpo.training.memory import BatchPart, halved, is_out_of_memory
+from iterdpo.training.memory import BatchPart, halved
 from iterdpo.training.resuming import Progress, restore_weights, save_weights
 from iterdpo.training.shared_step import SharedStep, seed_of
 from iterdpo.training.spec import Spec

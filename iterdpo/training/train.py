@@ -10,14 +10,15 @@ import dataclasses
 import io
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iterdpo.errors import LineageError, UserError
+from iterdpo.errors import LineageError
 from iterdpo.models.canary import CANARY_FILE
 from iterdpo.models.layout import TRAINING_FILE
+from iterdpo.models.out_of_memory import memory_errors_named
 from iterdpo.runtime.signals import StopRequest
 from iterdpo.store.atomic import write_text
 from iterdpo.store.tables import read_records
@@ -32,9 +33,9 @@ from iterdpo.training.checkpoints import Checkpoints, identity_of
 from iterdpo.training.checks import tensors_sha256
 from iterdpo.training.divergence import check_policy, check_weights
 from iterdpo.training.learners import Learner, load_learner
-from iterdpo.training.memory import is_out_of_memory, what_to_try
+from iterdpo.training.memory import what_to_try
 from iterdpo.training.resuming import Progress, trained_weights
-from iterdpo.training.spec import AnyExample, AnySpec, OrpoSpec, SftSpec, Spec
+from iterdpo.training.spec import AnyExample, AnySpec, OrpoSpec, SftSpec
 
 if TYPE_CHECKING:
     from iterdpo.training.callbacks import Advance
@@ -66,7 +67,7 @@ def train(
 
     from iterdpo.models.loading import load_tokenizer
 
-    with _memory_errors_named(spec):
+    with memory_errors_named("training", what_to_try(spec.section)):
         trainer_class(spec)  # imported before the seed is set, as an import may draw from it
         set_seed(spec.seed)
         examples: list[Any] = read_records(Path(spec.examples), spec.record)
@@ -127,19 +128,6 @@ def trainer_class(spec: AnySpec) -> type[ResumableTrainer]:
         from iterdpo.training.dpo_trainer import ResumableDpoTrainer
 
         return ResumableDpoTrainer
-
-
-@contextmanager
-def _memory_errors_named(spec: Spec) -> Iterator[None]:
-    """Raise ``UserError`` where memory runs out within the block."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        message = " ".join(str(error).split())[:200]
-        tips = what_to_try(spec.section)
-        raise UserError(f"training ran out of memory ({message}): {tips}") from error
 
 
 def _run(

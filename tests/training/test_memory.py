@@ -15,6 +15,7 @@ from safetensors.torch import load
 from trl import DPOTrainer
 
 from iterdpo.errors import UserError
+from iterdpo.models.out_of_memory import is_out_of_memory
 from iterdpo.models.token_logprobs import answer_logprobs
 from iterdpo.store.tables import read_records, write_records
 from iterdpo.training import canary, memory
@@ -107,7 +108,7 @@ def test_the_cpus_own_error_counts_as_well(
 ) -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**55)
-    assert memory.is_out_of_memory(raised.value)
+    assert is_out_of_memory(raised.value)
     small_memory(1, RuntimeError, str(raised.value))
     assert train(make_spec(), tmp_path)["micro_batch_size"] == [3, 2, 1]
 
@@ -245,7 +246,7 @@ def test_the_canary_is_measured_in_smaller_portions(
     report = train(make_spec(), tmp_path / "whole")
     monkeypatch.setattr(canary, "answer_logprobs", limited)
     assert train(make_spec(), tmp_path / "small") == report
-    assert rows == [12, 8, 4, 4, 4] * 2  # before and after
+    assert rows == [12, 6, 3, 3, 3, 3] * 2  # before and after
     for one, other in zip(
         *(json.loads((tmp_path / name / "canary.json").read_text())["texts"]
           for name in ("whole", "small")), strict=True,
