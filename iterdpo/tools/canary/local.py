@@ -9,7 +9,7 @@ from pathlib import Path
 from iterdpo.engines.base import TokenSequence
 from iterdpo.engines.transformers import TransformersEngine, TransformersSettings
 from iterdpo.errors import LineageError, UserError
-from iterdpo.models.accelerators import device_problem
+from iterdpo.models.accelerators import require_device
 from iterdpo.models.chat_template import Chat
 from iterdpo.models.checkpoint import find_checkpoint
 from iterdpo.models.hardware import Dtype
@@ -49,10 +49,7 @@ class LocalModel:
         Raises:
             UserError: one of them is not there, or cannot be used.
         """
-        import torch
-
-        if problem := device_problem(device, "--device", torch.cuda.device_count()):
-            raise UserError(problem)
+        require_device("--device", device)
         self._adapter = require_adapter(Path(adapter).expanduser())
         checkpoint = find_checkpoint(str(base), None, "BASE")
         self.chat = Chat(load_tokenizer(str(checkpoint), trust_remote_code, "BASE"))
