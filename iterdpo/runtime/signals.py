@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,6 +15,8 @@ from types import FrameType
 from iterdpo.runtime.terminal import say
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LOOKED_EVERY = 0.5
+"""Seconds between two looks of a worker at whether its parent is there."""
 
 
 class Stopped(BaseException):
@@ -37,6 +40,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.at_work = threading.RLock()
+        """Held while the process does what a signal must not cut short."""
         self._parent: int | None = None
         if parent := multiprocessing.parent_process():
             import psutil
@@ -61,6 +66,16 @@ class StopRequest:
             self.number = signal.SIGTERM
         return self.number is not None
 
+    def end_with_parent(self) -> None:
+        """End this worker when its parent is gone and it has nothing in hand.
+
+        One that waits for its next job would not notice, and keep its memory for minutes.
+        """
+        while not self.orphaned:
+            time.sleep(LOOKED_EVERY)
+        with self.at_work:
+            os._exit(128 + signal.SIGTERM)
+
     def check(self) -> None:
         """Raise ``Stopped`` if so. To be called where nothing is lost by it."""
         if self.requested:
@@ -70,7 +85,10 @@ class StopRequest:
 @cache
 def process_request() -> StopRequest:
     """Return the one of this process: a signal is for all that it does, one after the other."""
-    return StopRequest()
+    request = StopRequest()
+    if request.of_worker:
+        threading.Thread(target=request.end_with_parent, daemon=True).start()
+    return request
 
 
 @contextmanager
@@ -109,7 +127,8 @@ def heard(request: StopRequest, quiet: bool = False, pass_on: bool = False) -> I
 
     kept = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        yield
+        with request.at_work:
+            yield
     finally:
         for number, handler in ({} if request.of_worker else kept).items():
             signal.signal(number, handler)
