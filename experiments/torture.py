@@ -19,9 +19,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 from experiments.torture_child import (
@@ -34,6 +35,8 @@ from experiments.torture_child import (
     preload,
 )
 from experiments.torture_finished import FinishedRun
+from experiments.torture_sweeps import Sweeps
+from tests.tools.hub.standin import standing_in
 
 OVERRIDES = (
     "experiment=smoke",
@@ -122,28 +125,47 @@ class Torture:
         return Child(config, place / "run", place / "log.txt")
 
 
+def endure(
+    kinds: Sequence[Callable[[], None]], number: int, events: Counter[str], failures: list[str]
+) -> None:
+    """Let so many events happen, each kind in turn, until one does harm."""
+    for event in islice(cycle(kinds), number):
+        if failures:
+            return
+        event()
+        events[event.__name__] += 1
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--kills", type=int, default=200, help="at random times (%(default)s)")
-    parser.add_argument("--events", type=int, default=200, help="of the finished run (%(default)s)")
+    parser.add_argument("--kills", type=int, default=100, help="at random times (%(default)s)")
+    parser.add_argument("--events", type=int, default=120, help="of the finished run (%(default)s)")
+    parser.add_argument("--sweeps", type=int, default=40, help="that are ended (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--points", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("overrides", nargs="*", help="of the run, such as iterations=3")
     options = parser.parse_args()
     preload()
-    scratch = Path(tempfile.mkdtemp(prefix="iterdpo-torture-"))
+    scratch, rng = Path(tempfile.mkdtemp(prefix="iterdpo-torture-")), random.Random(options.seed)
     torture = Torture(scratch, [*OVERRIDES, *SMALL_SHARDS, *options.overrides])
     print(f"undisturbed: {torture.seconds:.0f} s, {len(torture.points)} named writes", flush=True)
     if options.points:
         torture.at_points()
         print(f"{torture.kills} kills at named writes: {dict(torture.repeated)} again", flush=True)
-    torture.at_random(torture.kills + options.kills, random.Random(options.seed))
-    finished = FinishedRun(
-        torture.undisturbed, torture.errors, random.Random(options.seed), torture.failures
-    )
-    finished.endure(options.events)
+    torture.at_random(torture.kills + options.kills, rng)
+    print(f"{torture.kills} kills: {dict(torture.repeated)} again", flush=True)
+    events: Counter[str] = Counter()
+    with standing_in() as hub:
+        finished = FinishedRun(
+            torture.undisturbed, torture.errors, rng, torture.failures, events, hub
+        )
+        endure(finished.kinds, options.events, events, torture.failures)
+    if options.sweeps:
+        print(f"of the finished run: {dict(events)}", flush=True)
+        sweeps = Sweeps(scratch, torture.overrides, rng, torture.failures)
+        endure(sweeps.kinds, options.sweeps, events, torture.failures)
     report = {"kills": torture.kills, "work": {w: torture.work[w] for w in torture.repeated}}
-    report |= {"repeated": dict(torture.repeated), "events": dict(finished.events)}
+    report |= {"repeated": dict(torture.repeated), "events": dict(events)}
     report["failures"] = torture.failures
     print(json.dumps(report, indent=1))
     if torture.failures:

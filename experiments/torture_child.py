@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.store.hashing import file_sha256
+from tests.tools.hub.standin import TOKEN
 
 WRITES = ("fsync", "replace", "rename")
 
@@ -181,6 +182,10 @@ def counts(log: Path) -> Counter[str]:
 
 
 def preload() -> None:
-    """Load the libraries once, without computing anything: threads do not survive a fork."""
+    """Load the libraries once, without computing anything: threads do not survive a fork.
+
+    What the Hub's library reads as it loads is set before: its login, and uploads of whole files.
+    """
+    os.environ |= {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
     for name in ("torch", "peft", "trl", "iterdpo.training.dpo_trainer"):
         importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""What may happen to a finished run: it is started again, cleared up beside, exported, damaged.
+"""What may happen to a finished run: started again, cleared up beside, exported, shared, damaged.
 
 Nothing of it may be lost, and nothing mixed: after every event its files are those of before, or,
 where damage came back with other bits, every record names what is there.
@@ -13,13 +13,14 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from experiments.torture_child import Child, counts, data_files, ended, forked
 from iterdpo.store.hashing import file_sha256
+from tests.tools.hub.standin import StandIn
 
 KILLED_WITHIN = 1.5
 """Seconds in which a process is killed; some end before."""
@@ -33,28 +34,21 @@ class FinishedRun:
     errors: Path
     rng: random.Random
     failures: list[str]
-    events: Counter[str] = field(default_factory=Counter)
+    events: Counter[str]
+    """How often each kind has happened."""
+    hub: StandIn
 
     def __post_init__(self) -> None:
         self.store, self.run_dir = self.child.config.store.root, self.child.run_dir
         self.kinds = (
-            self.start_again_and_kill, self.replay_beside_gc, self.kill_export, self.kill_report,
-            self.damage,
+            self.start_again_and_kill, self.replay_beside_gc, self.kill_export, self.kill_upload,
+            self.kill_report, self.damage,
         )  # fmt: skip
         self._look()
         before = writes(self.child)
         self._require(self.child)
         self._writes = writes(self.child) - before
         """Of a replay."""
-
-    def endure(self, events: int) -> None:
-        """Let so many events happen, each kind in turn, until one does harm."""
-        for number in range(events):
-            event = self.kinds[number % len(self.kinds)]
-            event()
-            self.events[event.__name__] += 1
-            if self.failures:
-                return
 
     def start_again_and_kill(self) -> None:
         """Start the run again, kill it at a write, and delete what no run needs."""
@@ -84,6 +78,20 @@ class FinishedRun:
         made = {path.name: file_sha256(path) for path in out.iterdir()}
         if made != self._exported:
             self.failures.append(f"{out}: is not the checkpoint that was exported before")
+        self._require_same()
+
+    def kill_upload(self) -> None:
+        """Kill an upload: a repository is whole or empty, and no weights are sent twice."""
+        self.hub.forget()
+        self._killed(self._upload, within=2 * KILLED_WITHIN)
+        for where, repo in self.hub.repos.items():
+            if repo["files"] not in ({}, self._uploaded[where]):
+                self.failures.append(f"{where}: holds a part of an upload")
+        self._require(self._upload)
+        if self._on_the_hub() != self._uploaded:
+            self.failures.append("an upload that was killed comes to other files")
+        if len(self.hub.sent) != len(set(self.hub.sent)):
+            self.failures.append("an upload sends again what had arrived")
         self._require_same()
 
     def kill_report(self) -> None:
@@ -122,6 +130,16 @@ class FinishedRun:
         out = self.run_dir.parent / f"exported-{self.events.total()}"
         self._require(partial(run_tool, "export", [str(self.run_dir), "--out", str(out)]))
         self._exported = {path.name: file_sha256(path) for path in out.iterdir()}
+        self.hub.forget()
+        self._require(self._upload)
+        self._uploaded = self._on_the_hub()
+
+    def _upload(self) -> None:
+        arguments = [str(self.run_dir), "--repo", "me/run", "--models", "all"]
+        run_tool("hub", [*arguments, "--endpoint", self.hub.url])
+
+    def _on_the_hub(self) -> dict[tuple[str, str], dict[str, bytes]]:
+        return {where: dict(repo["files"]) for where, repo in self.hub.repos.items()}
 
     def _files(self) -> dict[str, str]:
         found = data_files(self.store)

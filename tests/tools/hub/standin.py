@@ -40,6 +40,11 @@ class StandIn:
         files: dict[str, bytes] = self.repos[kind, repo]["files"]
         return files
 
+    def forget(self) -> None:
+        """Hold nothing, as a Hub that nobody has uploaded to."""
+        for held in (self.repos, self.storage, self.created, self.sent, self.asked):
+            held.clear()
+
 
 @contextmanager
 def standing_in() -> Iterator[StandIn]:
