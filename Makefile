@@ -91,7 +91,7 @@ bench: $(STAMP)  ## ratios of speed on this machine, into docs/benchmarks.md
 bench-gpu: $(STAMP)  ## time every stage of an 8B-shaped model against the card's roofline
 	$(BIN)/python -m experiments.bench_gpu $(ARGS)
 
-torture: $(STAMP)  ## kill a run 200 times and at every named write, then start, clear up and damage it 200 times
+torture: $(STAMP)  ## kill a run at every named write and 100 times at random, damage it, kill its tools and sweeps 160 times
 	$(BIN)/python -m experiments.torture $(ARGS)
 
 clean:  ## remove caches and build outputs; .venv, runs and the store stay
