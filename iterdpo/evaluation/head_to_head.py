@@ -43,7 +43,8 @@ class HeadToHead:
     standard_error: float | None
     """Of the win rate, clustered by prompt. None with fewer than two prompts."""
     length_controlled: Estimate | None
-    """The win rate at equal length; None where that is undefined."""
+    """The win rate at equal length; None without a comparison, and not estimable where the lengths
+    do not overlap."""
     prompts_needed: int | None
     """Prompts that would show the difference seen; None where none is seen."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from iterdpo.evaluation.logistic import SMALLEST_TIE, logistic_fit
 from iterdpo.evaluation.resampling import (
@@ -15,10 +16,17 @@ from iterdpo.evaluation.resampling import (
 )
 from iterdpo.evaluation.statistics import Estimate, Key
 
+if TYPE_CHECKING:
+    from iterdpo.evaluation.resampling import Floats
+
 Lengths = tuple[float, float, float]
 """Preference for the model in [0, 1], length of its answer, length of the opponent's."""
 PRIOR_SPREAD = 2.5
 """Of φ, in log-odds. 50 comparisons leave it open by about 0.6: they decide, not the prior."""
+LEAST_OVERLAP = 0.25
+"""The least share of answers that are the longer ones, for the model as for its opponent."""
+NOT_ESTIMABLE = "not estimable"
+"""Shown in the place of a rate where there are comparisons, and their lengths do not overlap."""
 
 
 def length_controlled(
@@ -47,10 +55,16 @@ def length_controlled(
       longer and much shorter answers.
     - Every prompt weighs the same, and lengths are in whatever unit they are given.
     - An interval, which AlpacaEval does not report: prompts are resampled, the added tie with
-      random weights, as in ``resampling.win_rate_ci``; sd(Δ) stays that of the data.
+      random weights, as in ``resampling.win_rate_ci``. Nothing says that a judge counts characters
+      and not proportions, so half of the resamples are fitted with the relative difference
+      (a - b) / (a + b) in Δ's place: the interval is wider where it matters which. The spreads stay
+      those of the data.
+    - Where the model's answers, or its opponent's, are the longer ones in less than a quarter of
+      the comparisons (equal lengths count one half for each), nothing is estimated. Equal length
+      then lies outside the middle half of the differences seen: the few answers near it are to
+      other prompts than the rest, and the curve between is an assumption (decision 0021).
 
-    Where the model's answers are nearly always the longer ones, equal length lies outside the data.
-    The interval shows that by its width; it cannot show that the curve is of another shape there.
+    Exchanging model and opponent mirrors the estimate and both ends of its interval.
 
     Args:
         comparisons_by_prompt: by prompt; lengths are not negative, in tokens or characters.
@@ -58,8 +72,8 @@ def length_controlled(
         seed: of the weights.
 
     Returns:
-        The estimate. With no difference of length anywhere it is ``win_rate_ci``'s. None where all
-        differences of length are equal and not 0, so that nothing tells model and length apart.
+        The estimate. With no difference of length anywhere it is ``win_rate_ci``'s. None where the
+        lengths do not overlap.
 
     Raises:
         ValueError: there is no comparison, a prompt has none, a preference lies outside [0, 1], or
@@ -75,24 +89,38 @@ def length_controlled(
     lengths = np.concatenate([own, other])
     if not np.isfinite(lengths).all() or lengths.min() < 0:
         raise ValueError("a length that is negative or not finite")
+    share = 1 / np.bincount(owner)[owner]
     difference = own - other
-    if np.ptp(difference) == 0:
-        if difference[0] != 0:
-            return None
+    if not difference.any():
         shares = {key: [x[0] for x in items] for key, items in comparisons_by_prompt.items()}
         return win_rate_ci(shares, resamples=resamples, seed=seed)
-    slopes = np.tanh(difference / difference.std(ddof=1))
-    features = np.stack([np.ones(len(slopes) + 2), [*slopes, 0, 0]], axis=1)
+    longer = float(share @ (1 + np.sign(difference))) / (2 * len(prompts))
+    if not LEAST_OVERLAP <= longer <= 1 - LEAST_OVERLAP:
+        return None
     outcomes = np.array([*preferences, 1, 0])
     penalty = (0.0, 1 / PRIOR_SPREAD**2)
-    share = 1 / np.bincount(owner)[owner]
-    fit = logistic_fit(features, outcomes, np.array([[*share, 0.5, 0.5]]), penalty)[0]
-    mean = float(expit(fit[0]))
+    scales = [_features(gap) for gap in (difference, difference / np.maximum(own + other, 1e-300))]
+    once = np.array([[*share, 0.5, 0.5]])
+    starts = [logistic_fit(features, outcomes, once, penalty)[0] for features in scales]
+    mean = float(expit(starts[0][0]))
     if len(prompts) == 1:
         return Estimate(mean, None, None, len(owner), 1)
     weights = random_weights(len(prompts), resamples, seed, halves=2)
     tie = np.maximum(weights[:, -2:], SMALLEST_TIE)
-    weights = np.concatenate([weights[:, owner] * share, tie], axis=1)
-    samples = expit(logistic_fit(features, outcomes, weights, penalty, start=fit)[:, 0])
-    low, high = percentile_interval(samples, len(prompts), parameters=2)
+    weights = weights[:, owner] * share
+    # The tie comes in both ways around, so that none of the two models is favored.
+    both = np.stack([np.concatenate([weights, ends], 1) for ends in (tie, tie[:, ::-1])])
+    samples = [
+        expit(logistic_fit(features, outcomes, np.concatenate(both[:, part]), penalty, start)[:, 0])
+        for features, start, part in zip(scales, starts, (np.s_[::2], np.s_[1::2]), strict=True)
+    ]
+    low, high = percentile_interval(np.concatenate(samples), len(prompts), parameters=2)
     return Estimate(mean, min(low, mean), max(high, mean), len(owner), len(prompts))
+
+
+def _features(gap: Floats) -> Floats:
+    """Return (n + 2, 2): a constant and the bounded gap of each comparison, then of the tie's."""
+    import numpy as np
+
+    slopes = np.tanh(gap / gap.std(ddof=1))
+    return np.stack([np.ones(len(gap) + 2), [*slopes, 0, 0]], axis=1)

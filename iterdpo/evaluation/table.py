@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from iterdpo.evaluation.head_to_head import HeadToHead
+from iterdpo.evaluation.length_control import NOT_ESTIMABLE
 from iterdpo.evaluation.summary import Summary
 from iterdpo.runtime.formatting import DASH, estimate, number, percent, spread, spread_of
 
@@ -42,13 +44,19 @@ def answers_table(summary: Summary) -> str:
                 percent(quality.perfect_share) if quality else DASH,
                 spread(quality.greedy_mean, *quality.greedy_ci95) if quality else DASH,
                 estimate(met.result.win_rate if met else None, 1, scale=100),
-                estimate(met.result.length_controlled if met else None, 1, scale=100),
+                _length_controlled(met.result) if met else DASH,
                 number(model.evaluation.response_tokens, 1),
             ]
         )
     heads = ["", "quality", "gain over previous", "gain over M0", "gain over baseline",
              "perfect", "greedy", "win rate against M0", "length-controlled", "tokens"]  # fmt: skip
     return table(heads, rows)
+
+
+def _length_controlled(found: HeadToHead) -> str:
+    if found.win_rate and not found.length_controlled:
+        return NOT_ESTIMABLE
+    return estimate(found.length_controlled, 1, scale=100)
 
 
 def head_to_head_table(summary: Summary) -> str:

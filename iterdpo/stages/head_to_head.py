@@ -21,6 +21,7 @@ class CountComparisons(ValueStage[HeadToHead]):
     ordered: bool
     """Whether whoever compared was shown the answers in an order; an oracle is not."""
 
+    version = 2
     name = names.HEAD_TO_HEAD
     kind = HeadToHead
 

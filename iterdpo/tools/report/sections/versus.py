@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from iterdpo.evaluation.head_to_head import HeadToHead
+from iterdpo.evaluation.length_control import NOT_ESTIMABLE
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.evaluation.summary import ComparisonSummary
 from iterdpo.runs.directory import Run
@@ -14,9 +16,10 @@ from iterdpo.tools.report.document import Cell, Part, Section, Table
 from iterdpo.tools.report.sections.cells import share_cell
 
 DETAILS = (
-    "Length-controlled: the win rate if both answers were of one length. Order flips: the judge "
-    "prefers the other answer when their order is turned around. Prompts needed: to see a "
-    "difference of this size with 80 % power at 5 %."
+    "Length-controlled: the win rate if both answers were of one length; not estimable where one "
+    "of the two writes the longer answer in less than a quarter of the comparisons. Order flips: "
+    "the judge prefers the other answer when their order is turned around. Prompts needed: to see "
+    "a difference of this size with 80 % power at 5 %."
 )
 BASELINES = (
     "The model's answers against what M0 writes without learning anything: its answers at a lower "
@@ -85,7 +88,7 @@ def _details(found: Sequence[ComparisonSummary], title: str, caption: str) -> Ta
                 f"{item.model} – {item.opponent_name}",
                 *(count(part) for part in (item.result.wins, item.result.ties, item.result.losses)),
                 share_cell(item.result.win_rate),
-                share_cell(item.result.length_controlled),
+                _length_controlled(item.result),
                 count(item.result.flips),
                 count(item.result.unscored),
                 count(item.result.prompts),
@@ -95,6 +98,12 @@ def _details(found: Sequence[ComparisonSummary], title: str, caption: str) -> Ta
         ],
         caption,
     )  # fmt: skip
+
+
+def _length_controlled(found: HeadToHead) -> Cell | str:
+    if found.win_rate and not found.length_controlled:
+        return Cell(NOT_ESTIMABLE, note="lengths do not overlap")
+    return share_cell(found.length_controlled)
 
 
 def _rate(rate: Estimate) -> Cell:
