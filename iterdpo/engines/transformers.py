@@ -25,7 +25,7 @@ from iterdpo.engines.usage import Usage
 from iterdpo.errors import LineageError
 from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, stop_token_ids
-from iterdpo.models.loading import free_memory
+from iterdpo.models.loading import context_of, free_memory
 from iterdpo.models.out_of_memory import in_portions, memory_errors_named
 from iterdpo.models.padding import chunks, left_padded
 from iterdpo.models.token_logprobs import answer_logprobs
@@ -104,7 +104,7 @@ class TransformersEngine:
         self, requests: Sequence[Request], policy: Policy, sampling: Sampling
     ) -> Iterator[Completion | PromptTooLong]:
         with self._applied(policy) as (model, chat):
-            limit = self._context(model) - sampling.max_tokens
+            limit = context_of(model.config, self.settings.context) - sampling.max_tokens
             prompts = [chat.encode(request) for request in requests]
             rows = [
                 (index, nth)
@@ -151,7 +151,7 @@ class TransformersEngine:
         self, requests: Sequence[Request], choices: Sequence[str], policy: Policy
     ) -> Iterator[ChoiceLogprobs | PromptTooLong]:
         with self._applied(policy) as (model, chat):
-            limit = self._context(model) - 1
+            limit = context_of(model.config, self.settings.context) - 1
             choice_ids = [chat.single_token(choice) for choice in choices]
             prompts = [chat.encode(request) for request in requests]
             rows = list(range(len(prompts)))
@@ -277,10 +277,6 @@ class TransformersEngine:
         self._adapters.append(name)
         if len(self._adapters) > _LOADED_ADAPTERS:
             self._model.delete_adapter(self._adapters.pop(0))
-
-    def _context(self, model: Any) -> int:
-        declared = int(model.config.get_text_config().max_position_embeddings)
-        return min(declared, self.settings.context or declared)
 
     def _special_ids(self, model: Any) -> SpecialIds:
         assert self._chat is not None

@@ -152,7 +152,7 @@ class PairRmJudge(Judge):
     def _logits(self, model: PairRM, rows: Sequence[Sequence[int]]) -> list[float]:
         import torch
 
-        ids, mask = right_padded(rows, model.config.pad_token_id or 0, self._device)
+        ids, mask = right_padded(rows, model.padding, self._device)
         with torch.no_grad():
             values: list[float] = model(ids, mask).float().tolist()
         return values
@@ -163,12 +163,16 @@ class PairRmJudge(Judge):
 
         layout = PairLayout.load(self._checkpoint, self.source_tokens, self.candidate_tokens)
         model = load_pairrm(self._checkpoint, self.dtype, self._device)
-        config = model.config
-        said = (config.source_prefix_id, config.cand1_prefix_id, config.cand2_prefix_id)
-        if said != (layout.source, *layout.candidates):
+        if model.markers != (layout.source, *layout.candidates):
             raise UserError(
-                f"judge.path={self._checkpoint}: config.json names the markers {said}, "
+                f"judge.path={self._checkpoint}: config.json names the markers {model.markers}, "
                 f"{TOKENIZER_FILE} {(layout.source, *layout.candidates)}"
+            )
+        if layout.highest >= (size := model.config.vocab_size):
+            raise UserError(
+                f"judge.path={self._checkpoint}: {TOKENIZER_FILE} has tokens up to "
+                f"{layout.highest}, and the model has {size} of them (vocab_size); give a "
+                "checkpoint whose two belong together"
             )
         return model, layout
 

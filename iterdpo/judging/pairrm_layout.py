@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from iterdpo.errors import UserError
+from iterdpo.models.loadable import loading
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -49,7 +50,8 @@ class PairLayout:
         file = checkpoint / TOKENIZER_FILE
         if not file.is_file():
             raise UserError(f"judge.path={checkpoint}: no {TOKENIZER_FILE} there")
-        tokenizer = Tokenizer.from_file(str(file))
+        with loading(f"judge.path={checkpoint}"):
+            tokenizer = Tokenizer.from_file(str(file))
         # Files may carry the truncation and padding of whoever saved them.
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -69,6 +71,7 @@ class PairLayout:
                 f"judge.path: its {TOKENIZER_FILE} has no {', '.join(missing)}; give a "
                 "checkpoint in the layout of llm-blender/PairRM-hf"
             )
+        self.highest = max(tokenizer.get_vocab().values())
         self.open, self.close = ids["[CLS]"], ids["[SEP]"]
         self.source = ids[SOURCE]
         self.candidates = (ids[CANDIDATES[0]], ids[CANDIDATES[1]])

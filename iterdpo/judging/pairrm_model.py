@@ -16,8 +16,11 @@ from torch import nn
 from transformers import DebertaV2Config, DebertaV2Model
 
 from iterdpo.errors import UserError
+from iterdpo.models.loadable import loading
 
 WEIGHTS_FILE = "model.safetensors"
+MARKERS = ("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")
+"""What the configuration calls the tokens that open the three texts."""
 
 
 class PairRM(nn.Module):
@@ -41,6 +44,21 @@ class PairRM(nn.Module):
             nn.Linear(size, self.config.n_tasks),
         )
 
+    @property
+    def markers(self) -> tuple[int, int, int]:
+        """The ids of the tokens that open the three texts, the prompt's first."""
+        source, first, second = (getattr(self.config, name) for name in MARKERS)
+        return source, first, second
+
+    @property
+    def padding(self) -> int:
+        """An id to fill rows with: masked, but it must be a token, and none that opens a text."""
+        known = range(int(self.config.vocab_size))
+        pad = self.config.pad_token_id
+        if pad in known and pad not in self.markers:
+            return int(pad)
+        return next(token for token in known if token not in self.markers)
+
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return the logits, shape ``(B,)``: above 0 where the first answer is the better one.
 
@@ -51,14 +69,7 @@ class PairRM(nn.Module):
         hidden = self.pretrained_model(
             input_ids=input_ids, attention_mask=attention_mask
         ).last_hidden_state
-        source, first, second = (
-            hidden[input_ids == marker]
-            for marker in (
-                self.config.source_prefix_id,
-                self.config.cand1_prefix_id,
-                self.config.cand2_prefix_id,
-            )
-        )
+        source, first, second = (hidden[input_ids == marker] for marker in self.markers)
         of_first = self.head_layer(torch.cat([source, first], dim=-1))
         of_second = self.head_layer(torch.cat([source, second], dim=-1))
         logits: torch.Tensor = (of_first - of_second).mean(dim=-1)
@@ -73,14 +84,16 @@ def load_pairrm(checkpoint: Path, dtype: str, device: torch.device) -> PairRM:
     """
     place = f"judge.path={checkpoint}"
     hint = "give a checkpoint in the layout of llm-blender/PairRM-hf"
-    config: Any = DebertaV2Config.from_pretrained(checkpoint)
-    needed = ("n_tasks", "drop_out", "source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")
+    with loading(place):
+        config: Any = DebertaV2Config.from_pretrained(checkpoint)
+    needed = ("n_tasks", "drop_out", *MARKERS)
     if missing := [name for name in needed if not hasattr(config, name)]:
         raise UserError(f"{place}: config.json has no {', '.join(missing)}; {hint}")
     if not (checkpoint / WEIGHTS_FILE).is_file():
         raise UserError(f"{place}: no {WEIGHTS_FILE}; {hint}")
-    model = PairRM(config)
-    weights = load_file(checkpoint / WEIGHTS_FILE)
+    with loading(place):
+        model = PairRM(config)
+        weights = load_file(checkpoint / WEIGHTS_FILE)
     # Written by some versions of transformers; it holds 0, 1, 2, ... and is no parameter.
     weights.pop("pretrained_model.embeddings.position_ids", None)
     try:

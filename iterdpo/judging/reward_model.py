@@ -27,7 +27,8 @@ from iterdpo.models.accelerators import require_device
 from iterdpo.models.chat_template import Chat
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 from iterdpo.models.hardware import Dtype, switch_cudnn_attention_off
-from iterdpo.models.loading import free_memory
+from iterdpo.models.loadable import loading
+from iterdpo.models.loading import free_memory, load_tokenizer
 from iterdpo.models.out_of_memory import in_portions, memory_errors_named
 from iterdpo.models.padding import right_padded
 from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict
@@ -153,8 +154,6 @@ class RewardModelJudge(Judge):
 
     @cached_property
     def _loaded(self) -> tuple[Any, Chat]:
-        from iterdpo.models.loading import load_tokenizer
-
         tokenizer = load_tokenizer(str(self._checkpoint), key="judge.path")
         if self._template is not None:
             tokenizer.chat_template = self._template
@@ -170,7 +169,7 @@ class RewardModelJudge(Judge):
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         switch_cudnn_attention_off()
-        try:
+        with loading(self._place):
             labels = AutoConfig.from_pretrained(self._checkpoint).num_labels
             if labels != 1:
                 raise UserError(f"{self._place}: it has {labels} labels; a reward model has 1")
@@ -180,9 +179,6 @@ class RewardModelJudge(Judge):
                 use_safetensors=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError) as error:
-            said = " ".join(str(error).split())[:300]
-            raise UserError(f"{self._place}: the model cannot be loaded: {said}") from error
         # A head that is not in the file would be made up at random, with no more than a warning.
         if missing := sorted(report["missing_keys"]):
             raise UserError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,20 @@ from iterdpo.models.prequantized import PREQUANTIZED
 from iterdpo.records import Base
 from iterdpo.store.hashing import files_sha256
 
+_LARGEST = 2**31 - 1  # what an index of 32 bits can count
+_SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
+    "head_dim", "max_position_embeddings",
+)  # fmt: skip
+_NUMBERS = {
+    **dict.fromkeys(_SIZES, (1, _LARGEST)),
+    "num_hidden_layers": (1, 10_000),  # each is built, so a wrong one would build for hours
+    "sliding_window": (0, _LARGEST),
+    "eos_token_id": (0, _LARGEST),
+    "bos_token_id": (-1, _LARGEST),  # some say -1 for none
+    "pad_token_id": (-1, _LARGEST),
+}
+"""The least and the most of what a configuration says of a model's size and tokens, or null."""
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")
 _LFS_POINTER = b"version https://git-lfs.github.com/"
 _WEIGHT_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
@@ -59,13 +74,18 @@ def find_checkpoint(path: str, revision: str | None, key: str) -> Path:
 
 
 def _described(checkpoint: Path, said: str) -> Path:
-    """Return a checkpoint of which the configuration can be read."""
-    try:
-        values = json.loads((checkpoint / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise UserError(f"{said}: its config.json is no JSON object; get the checkpoint again")
+    """Return a checkpoint whose configuration can be read and holds numbers that a model can have.
+
+    Libraries check some of them, some of the time, and not before a run has begun.
+    """
+    for name in ("config.json", "generation_config.json"):
+        if name == "config.json" or (checkpoint / name).is_file():
+            values = _object(checkpoint / name, said)
+            _require_numbers(values, f"{said}: its {name} has ")
+            if nested := values.get("text_config"):
+                if not isinstance(nested, dict):
+                    raise UserError(f"{said}: its {name} has a text_config that is no object")
+                _require_numbers(nested, f"{said}: its {name} has text_config.")
     if (checkpoint / TEKKEN).is_file() and not (checkpoint / "tokenizer.json").is_file():
         raise UserError(
             f"{said}: its tokenizer is in Mistral's own form alone ({TEKKEN}); write it in that of "
@@ -74,6 +94,34 @@ def _described(checkpoint: Path, said: str) -> Path:
             f"'{checkpoint}', save_format='hf')\""
         )
     return checkpoint
+
+
+def _require_numbers(values: Mapping[str, Any], said: str) -> None:
+    for key, (least, most) in _NUMBERS.items():
+        declared = values.get(key)
+        # Some architectures have a size for each layer, some models several tokens that end.
+        for one in declared if isinstance(declared, list) and declared else [declared]:
+            if one is not None and (type(one) is not int or not least <= one <= most):
+                raise UserError(
+                    f"{said}{key}={declared!r:.80}, where a whole number from {least} to {most} "
+                    "belongs; get the checkpoint again"
+                )
+    pad, tokens = values.get("pad_token_id"), values.get("vocab_size")
+    if isinstance(pad, int) and isinstance(tokens, int) and pad >= tokens:
+        raise UserError(
+            f"{said}pad_token_id={pad}, and the model has {tokens} tokens (vocab_size); set it to "
+            "one of them, or to null"
+        )
+
+
+def _object(file: Path, said: str) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise UserError(f"{said}: its {file.name} is no JSON object; get the checkpoint again")
+    return values
 
 
 def checkpoint_sha256(checkpoint: Path, key: str = "model.path") -> str:

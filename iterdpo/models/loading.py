@@ -12,6 +12,7 @@ from iterdpo.models.chat_messages import Request
 from iterdpo.models.chat_template import Chat, ConversationError
 from iterdpo.models.hardware import switch_cudnn_attention_off
 from iterdpo.models.layout import ADAPTER_WEIGHTS
+from iterdpo.models.loadable import line, loading
 from iterdpo.models.prequantized import Packing
 
 if TYPE_CHECKING:
@@ -43,12 +44,18 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, key: str = "model
             **({"fix_mistral_regex": True} if (Path(path) / TEKKEN).is_file() else {}),
         )
     except Exception as error:  # ``tokenizers`` raises nothing more special
-        raise UserError(f"{key}={path}: its tokenizer cannot be loaded: {_line(error)}") from error
+        raise UserError(f"{key}={path}: its tokenizer cannot be loaded: {line(error)}") from error
     templates = tokenizer.chat_template
     if isinstance(templates, dict) and "default" not in templates:
         raise UserError(
             f"{key}={path}: its tokenizer has the chat templates {', '.join(sorted(templates))} "
             "and no default; save the one to use as its chat_template.jinja"
+        )
+    longest = tokenizer.model_max_length
+    if not (isinstance(longest, int | float) and longest >= 1):
+        raise UserError(
+            f"{key}={path}: its tokenizer has model_max_length={longest!r:.80}, where a number of "
+            "tokens belongs; get the checkpoint again"
         )
     size, highest = declared_vocabulary(path), highest_token(tokenizer)
     if size is not None and highest >= size:
@@ -87,19 +94,37 @@ def declared_stop_tokens(path: str) -> int | list[int] | None:
 
 def declared_context(path: str) -> int | None:
     """Return the most tokens that a checkpoint declares to hold, if it does."""
-    config = json.loads((Path(path) / "config.json").read_text("utf-8"))
-    declared = config.get("text_config", config).get("max_position_embeddings")
-    return int(declared) if declared else None
+    return _declared(Path(path), "max_position_embeddings")
 
 
 def declared_vocabulary(path: str) -> int | None:
     """Return the number of tokens that a checkpoint declares to have, if it does."""
-    config = Path(path) / "config.json"
-    if not config.is_file():
+    return _declared(Path(path), "vocab_size")
+
+
+def _declared(checkpoint: Path, size: str) -> int | None:
+    file = checkpoint / "config.json"
+    if not file.is_file():
         return None
-    values = json.loads(config.read_text("utf-8"))
-    declared = values.get("text_config", values).get("vocab_size")
-    return int(declared) if declared else None
+    values = json.loads(file.read_text("utf-8"))
+    declared = (values.get("text_config") or values).get(size)
+    return declared if isinstance(declared, int) else None
+
+
+def context_of(config: Any, limit: int | None) -> int:
+    """Return the most tokens that a model may be given.
+
+    Args:
+        config: of the model, as transformers has loaded it.
+        limit: ``model.context``, where it is set.
+
+    Raises:
+        UserError: neither says so.
+    """
+    declared = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if limits := [most for most in (declared, limit) if most]:
+        return int(min(limits))
+    raise UserError("model.context=null: the checkpoint declares none; set it, in tokens")
 
 
 def load_served_model(
@@ -174,30 +199,20 @@ def load_whole(path: str, **settings: Any) -> Any:
         UserError: it cannot be loaded, or a tensor is not there or of another shape: transformers
             would fill it with random numbers.
     """
-    import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    said = f"model.path={path}: the model cannot be loaded: "
-    try:
+    with loading(f"model.path={path}"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             use_safetensors=True,
             output_loading_info=True,
             **settings,
         )
-    except torch.OutOfMemoryError:
-        raise
-    except (
-        OSError, ValueError, LookupError, TypeError, ImportError, RuntimeError, SafetensorError
-    ) as error:  # fmt: skip
-        shapes = "its tensors are of other shapes than its config.json says"
-        reason = shapes if "ignore_mismatched_sizes" in str(error) else _line(error)
-        raise UserError(f"{said}{reason}") from error
     model, info = loaded
     if absent := sorted(info["missing_keys"]):
         raise UserError(
-            f"{said}{len(absent)} of its tensors are not in its files, such as {absent[0]}"
+            f"model.path={path}: the model cannot be loaded: {len(absent)} of its tensors are not "
+            f"in its files, such as {absent[0]}"
         )
     return model
 
@@ -215,10 +230,6 @@ def differing_adapter_keys(model: Any, name: str, path: str) -> list[str]:
         if not torch.equal(held[key].cpu(), stored[key].to(held[key].dtype)):
             differing.append(key)
     return differing
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def free_memory() -> None:

@@ -23,6 +23,7 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from iterdpo.errors import UserError
+from iterdpo.models.loadable import loading
 from iterdpo.models.packed_linear import PackedLinear
 from iterdpo.models.prequantized import Packing
 
@@ -56,23 +57,24 @@ def load_packed(
     if _METHOD not in AUTO_QUANTIZER_MAPPING:
         register_quantization_config(_METHOD)(_PackedConfig)
         register_quantizer(_METHOD)(_PackedQuantizer)
-    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    config.quantization_config = {
-        "quant_method": _METHOD,
-        "path": path,
-        "layout": packing.layout,
-        "group_size": packing.group_size,
-    }
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path,
-        config=config,
-        dtype=getattr(torch, dtype),
-        attn_implementation=attention,
-        trust_remote_code=trust_remote_code,
-        use_safetensors=True,
-        device_map={"": device},
-        output_loading_info=True,
-    )
+    with loading(f"model.path={path}"):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        config.quantization_config = {
+            "quant_method": _METHOD,
+            "path": path,
+            "layout": packing.layout,
+            "group_size": packing.group_size,
+        }
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            device_map={"": device},
+            output_loading_info=True,
+        )
     model, info = loaded
     if missing := sorted(info["missing_keys"]):
         raise UserError(

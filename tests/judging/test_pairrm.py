@@ -253,6 +253,21 @@ def test_batches_and_company_change_nothing(checkpoint: Path) -> None:
     assert together == pytest.approx(alone, abs=1e-5)
 
 
+@pytest.mark.parametrize("pad", [None, -1, "<|candidate1|>"])
+def test_which_token_pads_makes_no_difference(
+    checkpoint: Path, tmp_path: Path, pad: int | str | None
+) -> None:
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    token = pairrm_tokenizer().token_to_id(pad) if isinstance(pad, str) else pad
+    rewrite(copy / "config.json", pad_token_id=token)
+    answers = answers_to(PROMPTS[0], (*TEXTS, "and " * 20))
+
+    def scores(place: Path) -> list[float | None]:
+        return [item.score for item in judged(judge_of(place), PROMPTS, answers)]
+
+    assert scores(copy) == scores(checkpoint)
+
+
 def test_a_judgment_names_the_ranker_and_what_was_compared(checkpoint: Path) -> None:
     judge = judge_of(checkpoint)
     answers = answers_to(PROMPTS[0])
@@ -341,6 +356,18 @@ def test_another_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "names the markers" in refusal(
         lambda place: rewrite(place / "config.json", cand1_prefix_id=3)
     )
+    assert "pad_token_id=999, and the model has" in refusal(
+        lambda place: rewrite(place / "config.json", pad_token_id=999)
+    )
+    assert "cannot be loaded" in refusal(lambda place: rewrite(place / "config.json", n_tasks="x"))
+    assert "cannot be loaded" in refusal(
+        lambda place: (place / "model.safetensors").write_bytes(b"x")
+    )
+    assert "cannot be loaded" in refusal(lambda place: (place / "tokenizer.json").write_text("{}"))
+    larger = pairrm_tokenizer_of_one_more()
+    assert "tokenizer.json has tokens up to" in refusal(
+        lambda place: larger.save(str(place / "tokenizer.json"))
+    )
     bare = pairrm_tokenizer_without_markers()
     assert "has no <|source|>" in refusal(lambda place: bare.save(str(place / "tokenizer.json")))
 
@@ -350,4 +377,12 @@ def pairrm_tokenizer_without_markers() -> Any:
 
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.add_special_tokens(["[CLS]", "[SEP]"])
+    return tokenizer
+
+
+def pairrm_tokenizer_of_one_more() -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(pairrm_tokenizer().to_str())
+    tokenizer.add_tokens(["trout"])
     return tokenizer

@@ -214,6 +214,11 @@ def test_what_is_no_reward_model_is_one_line(
     shutil.copytree(checkpoint_of("qwen"), causal)
     rewrite(causal / "config.json", num_labels=1, id2label={"0": "reward"})
     assert "its weights lack score.weight" in refusal(causal)
+    damaged = Path(shutil.copytree(made("qwen"), tmp_path / "damaged"))
+    (damaged / "model.safetensors").write_bytes(b"damaged")
+    assert "the model cannot be loaded" in refusal(damaged)
+    rewrite(damaged / "config.json", hidden_size=-1)
+    assert "its config.json has hidden_size=-1" in refusal(damaged)
     fails = tmp_path / "fails.jinja"
     fails.write_text("{{ raise_exception('no such role') }}")
     assert "no such role" in refusal(made("qwen"), chat_template=fails)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from iterdpo.engines.transformers import TransformersEngine, TransformersSetting
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
-from iterdpo.models.loading import load_tokenizer
+from iterdpo.models.loading import context_of, load_tokenizer
 from iterdpo.records import Policy
 from iterdpo.stages.base import PrepareBase
 from iterdpo.store.runner import Stages
@@ -112,9 +113,9 @@ def spoil_tensor(place: Path, value: float | None) -> None:
     save_file(tensors, place / WEIGHTS, metadata={"format": "pt"})
 
 
-def reshape(place: Path) -> None:
-    config = json.loads((place / "config.json").read_text())
-    (place / "config.json").write_text(json.dumps(config | {"intermediate_size": 64}))
+def configure(place: Path, file: str = "config.json", **values: Any) -> None:
+    before = json.loads((place / file).read_text())
+    (place / file).write_text(json.dumps(before | values))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,17 @@ def reshape(place: Path) -> None:
         (lambda place: spoil_tensor(place, float("nan")), f"{TENSOR} in {WEIGHTS} holds NaN or"),
         (lambda place: spoil_tensor(place, float("inf")), f"{TENSOR} in {WEIGHTS} holds NaN or"),
         (lambda place: spoil_tensor(place, None), f"not in its files, such as {TENSOR}"),
-        (reshape, "its tensors are of other shapes than its config.json says"),
+        (
+            lambda place: configure(place, "tokenizer_config.json", model_max_length="4k"),
+            "its tokenizer has model_max_length='4k'",
+        ),
+        (lambda place: configure(place, attention_bias="no"), "cannot be loaded: Validation error"),
+        (lambda place: configure(place, hidden_act=None), "cannot be loaded: Validation error"),
+        (lambda place: configure(place, vocab_size=None), "cannot be loaded: Validation error"),
+        (
+            lambda place: configure(place, intermediate_size=64),
+            "its tensors are of other shapes than its config.json says",
+        ),
     ],
 )
 def test_a_broken_checkpoint_is_one_line(
@@ -138,3 +149,47 @@ def test_a_broken_checkpoint_is_one_line(
     with pytest.raises(UserError, match=r"^model\.path=[^\n]*$") as error:
         write(prepared(spoil))
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("value", ["4k", -2, 10**30, 2.5, True, {"a": 1}, float("nan"), [8, "4k"]])
+@pytest.mark.parametrize("key", ["max_position_embeddings", "num_hidden_layers", "eos_token_id"])
+def test_a_size_that_no_model_can_have_is_told_before_a_run(
+    tmp_path: Path, file: str, value: object, key: str
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for values in ({key: value}, {"text_config": {key: value}}):
+        (tmp_path / file).write_text(json.dumps(values))
+        with pytest.raises(UserError, match=rf"^model\.path=[^\n]*{key}=[^\n]*$") as told:
+            find_checkpoint(str(tmp_path), None, "model.path")
+        assert f"its {file} has " in str(told.value)
+        assert len(str(told.value)) < 400
+
+
+def test_a_size_that_a_model_can_have_is_none_of_our_business(tmp_path: Path) -> None:
+    sizes = {"num_key_value_heads": [8, 4], "head_dim": None, "eos_token_id": [1, 2]}
+    tokens = {"pad_token_id": -1, "vocab_size": 8, "text_config": {}}
+    (tmp_path / "config.json").write_text(json.dumps(sizes | tokens))
+    assert find_checkpoint(str(tmp_path), None, "model.path") == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"text_config": "llama"}, "text_config that is no object"),
+        ({"vocab_size": 8, "pad_token_id": 8}, "pad_token_id=8, and the model has 8 tokens"),
+    ],
+)
+def test_a_configuration_that_contradicts_itself_is_a_line(
+    tmp_path: Path, values: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=said):
+        find_checkpoint(str(tmp_path), None, "model.path")
+
+
+def test_a_model_that_declares_no_longest_text_needs_one() -> None:
+    silent = SimpleNamespace(get_text_config=SimpleNamespace)
+    with pytest.raises(UserError, match=r"^model\.context=null: the checkpoint declares none"):
+        context_of(silent, None)
+    assert context_of(silent, 9) == 9

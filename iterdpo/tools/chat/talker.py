@@ -11,6 +11,7 @@ from iterdpo.engines.base import Sampling
 from iterdpo.engines.sampling import generation_config
 from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.models.chat_messages import Request
+from iterdpo.models.loading import context_of
 from iterdpo.records import Policy
 from iterdpo.store.hashing import derive_seed
 
@@ -44,7 +45,7 @@ class StreamingEngine(TransformersEngine):
 
     def reply(self, request: Request, policy: Policy, sampling: Sampling) -> Iterator[str]:
         with self._applied(policy) as (model, chat):
-            prompt, limit = chat.encode(request), self._context(model)
+            prompt, limit = chat.encode(request), context_of(model.config, self.settings.context)
             room = limit - len(prompt)
             if room < 1:
                 raise ContextFullError(len(prompt), limit)
