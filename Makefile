@@ -50,7 +50,7 @@ CHOICE := $(PLATFORM) $(VLLM)
 CONSTRAINTS ?= constraints/$(PLATFORM).txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage check format docs build seed-model bench bench-gpu torture clean
+.PHONY: help install demo test coverage check format docs build seed-model bench bench-gpu gpu-check torture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,11 +91,14 @@ bench: $(STAMP)  ## ratios of speed on this machine, into docs/benchmarks.md
 bench-gpu: $(STAMP)  ## time every stage of an 8B-shaped model against the card's roofline
 	$(BIN)/python -m experiments.bench_gpu $(ARGS)
 
+gpu-check: $(STAMP)  ## what to try first on a GPU, the most telling first, in ten minutes at most
+	$(BIN)/python -m experiments.gpu_check $(ARGS)
+
 torture: $(STAMP)  ## kill a run at every named write and 100 times at random, damage it, kill its tools and sweeps 160 times
 	$(BIN)/python -m experiments.torture $(ARGS)
 
 clean:  ## remove caches and build outputs; .venv, runs and the store stay
-	rm -rf build dist site htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site htmlcov gpu-check .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find iterdpo tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is touched last, so an installation that broke off is taken up again. Another choice

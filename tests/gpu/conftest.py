@@ -6,6 +6,8 @@ can: memory is not measured there, and what needs CUDA is skipped.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +17,16 @@ from hydra import compose, initialize_config_dir
 
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
+from iterdpo.engines.transformers import TransformersEngine
+from iterdpo.models.canary import CANARY_FILE, Canary
+from iterdpo.records import Policy
 from tests.checkpoints import STYLES, make_tokenizer
 from tests.engines.test_vllm import policies, proven  # noqa: F401 (fixtures)
-from tests.gpu.engines import VLLM_SHARE
+from tests.gpu.engines import DTYPE, VLLM_SHARE, transformers_engine
+from tests.narrowing import present
+
+_NOISE = 0.02
+"""Nats by which two engines differ on a text of the lab in float16, at the most."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +43,23 @@ def device() -> Iterator[str]:
         # transformers trains bfloat16 on a GPU only, unless it is told otherwise.
         patch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: True)
         yield "cpu"
+
+
+@pytest.fixture(scope="module")
+def reference(device: str) -> Iterator[TransformersEngine]:
+    """The engine that others are measured against."""
+    engine = transformers_engine(device, DTYPE)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def m1(proven: Policy) -> Policy:
+    """M1 with a canary that knows what half types round away, as one left by a training does."""
+    file = Path(present(proven.adapter).path).parent / CANARY_FILE
+    canary = dataclasses.replace(Canary.read(file), noise=_NOISE)
+    file.write_text(json.dumps(dataclasses.asdict(canary)))
+    return proven
 
 
 @pytest.fixture

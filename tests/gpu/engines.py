@@ -12,17 +12,40 @@ from iterdpo.engines.transformers import TransformersEngine, TransformersSetting
 from iterdpo.engines.vllm import VllmEngine
 from iterdpo.engines.vllm_process import VllmSettings
 from iterdpo.records import Policy
+from tests.engines.test_vllm import GREEDY, requests
 from tests.logprobs import sums
+from tests.narrowing import answered
 
 Residency = Literal["resident", "sleep", "restart"]
 
 VLLM_SHARE = 0.15
 """Of the card's memory: enough for every model here, and it leaves room for a trainer."""
 
+DTYPE = "float16"
+"""vLLM's kernels for adapters know half types only, and of these this one rounds less."""
+
 TIES = {"float32": 0.0, "float16": 0.05, "bfloat16": 0.3}
 """Nats by which the two best tokens may differ where two engines choose differently. A bfloat16
 between 8 and 16 is rounded by up to 1/32, one between 16 and 32 by up to 1/16, a float16 by an
 eighth of that; the logits of both tokens are, in both engines, and so are the layers before."""
+
+LIES = r"asked for M1 and answers|of M1's texts like"
+"""What an engine is told that answers with another policy than M1."""
+
+
+def answers(engine: Engine, policy: Policy) -> list[Completion]:
+    """Return the greedy answers of ``policy`` to sixteen prompts of the lab."""
+    return answered(engine.generate(requests(16), policy, GREEDY))
+
+
+def load_nothing(engine: TransformersEngine, policy: Policy) -> None:
+    """Put an adapter whose update is zero where the policy's own should be."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=4, target_modules="all-linear")
+    engine._model = get_peft_model(engine._model, config, adapter_name=policy.fingerprint)
+    engine._model.eval()
+    engine._adapters.append(policy.fingerprint)
 
 
 def vllm_engine(device: str, dtype: str, residency: Residency = "resident") -> VllmEngine:

@@ -59,8 +59,10 @@ def training(
 
     prompts, examples = tmp_path / "prompts.txt", tmp_path / "examples.parquet"
     prompts.write_text("Say hello.\n")
+    answer = length * 3 // 4
+    stated = (0.0,) * answer
     rows = [
-        PairExample(ids(length // 4), ids(length * 3 // 4), ids(length * 3 // 4), (0.0,), (0.0,))
+        PairExample(ids(length // 4), ids(answer), ids(answer), stated, stated)
         for _ in range(PAIRS)
     ]
     write_records(examples, PairExample, rows)

@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from iterdpo.engines.base import Completion, Engine
 from iterdpo.engines.transformers import TransformersEngine
 from iterdpo.engines.verified import VerifiedEngine
 from iterdpo.engines.vllm import VllmEngine
 from iterdpo.engines.vllm_process import VllmProcess
 from iterdpo.errors import LineageError
-from iterdpo.models.canary import CANARY_FILE, Canary
 from iterdpo.records import Policy
-from tests.engines.test_vllm import GREEDY, requests
 from tests.gpu.engines import (
+    DTYPE,
+    LIES,
     TIES,
     Residency,
+    answers,
+    load_nothing,
     settles_below,
     ties,
     transformers_engine,
     used_memory,
     vllm_engine,
 )
-from tests.narrowing import answered, present
 
 pytestmark = pytest.mark.gpu
 
-DTYPE = "float16"
-"""vLLM's kernels for adapters know half types only, and of these this one rounds less."""
-NOISE = 0.02
-"""Nats by which two engines differ on a text of the lab in this type, at the most."""
-LIES = r"asked for M1 and answers|of M1's texts like"
 KEPT = {"resident": 1.0, "sleep": 0.3, "restart": 0.1}
 """Share of what vLLM took that it may hold while a model is trained. Asleep, a process of its own
 keeps a CUDA context, and what is neither weights nor cache."""
-
-
-@pytest.fixture(scope="module")
-def reference(device: str) -> Iterator[TransformersEngine]:
-    engine = transformers_engine(device, DTYPE)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module", params=list(KEPT))
@@ -62,19 +47,6 @@ def sleeper(vllm: None, device: str, residency: Residency) -> Iterator[VllmEngin
     engine = vllm_engine(device, DTYPE, residency)
     yield engine
     engine.close()
-
-
-@pytest.fixture
-def m1(proven: Policy) -> Policy:
-    """M1 with a canary that knows what this type rounds away, as one left by a training does."""
-    file = Path(present(proven.adapter).path).parent / CANARY_FILE
-    canary = dataclasses.replace(Canary.read(file), noise=NOISE)
-    file.write_text(json.dumps(dataclasses.asdict(canary)))
-    return proven
-
-
-def answers(engine: Engine, policy: Policy) -> list[Completion]:
-    return answered(engine.generate(requests(16), policy, GREEDY))
 
 
 def test_memory_is_given_back_and_the_answers_stay(
@@ -182,18 +154,8 @@ def test_transformers_gives_memory_back_too(
     assert engine.starts == (2 if residency == "restart" else 1)
     # Loaded again, and the adapter is lost on the way.
     engine.close()
-    monkeypatch.setattr(TransformersEngine, "_load_adapter", _load_nothing)
+    monkeypatch.setattr(TransformersEngine, "_load_adapter", load_nothing)
     verified = VerifiedEngine(engine)
     with pytest.raises(LineageError, match=LIES):
         answers(verified, m1)
     engine.close()
-
-
-def _load_nothing(engine: TransformersEngine, policy: Policy) -> None:
-    """Put an adapter whose update is zero where the policy's own should be."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(r=4, target_modules="all-linear")
-    engine._model = get_peft_model(engine._model, config, adapter_name=policy.fingerprint)
-    engine._model.eval()
-    engine._adapters.append(policy.fingerprint)
