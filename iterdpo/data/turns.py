@@ -135,7 +135,18 @@ def _message(turn: object, name: str) -> Message:
     role = ROLES.get(said.lower()) if isinstance(said, str) else None
     if role is None:
         raise RowError(f"{name}: role={excerpt(said)} is none of {', '.join(ROLES)}")
-    return Message(role, text_of(turn.get("content", turn.get("value")), name))
+    return Message(role, text_of(_joined(turn.get("content", turn.get("value")), name), name))
+
+
+def _joined(content: object, name: str) -> object:
+    """Return a list of parts, as OpenAI's API and multimodal templates write texts, as one text."""
+    if not isinstance(content, list):
+        return content
+    for part in content:
+        kind = part.get("type", "text") if isinstance(part, Mapping) else None
+        if kind != "text":
+            raise RowError(f"{name} holds {excerpt(part)}, and only parts with a text are read")
+    return "".join(text_of(part.get("text"), name) for part in content)
 
 
 def is_transcript(text: str) -> bool:

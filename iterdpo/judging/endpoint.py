@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -180,6 +180,8 @@ class EndpointJudge(ClientSettings, Judge):
             reasons=True,
             low=self.low,
             high=self.high,
+            reference=None if prompt.reference is None else as_data(prompt.reference),
+            rubric=[replace(item, text=as_data(item.text)) for item in prompt.rubric],
         )
         system = [{"role": "system", "content": self.system}] if self.system else []
         given = {

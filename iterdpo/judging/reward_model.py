@@ -1,8 +1,8 @@
 """A reward model as a judge: any sequence classifier with one label.
 
-The prompt and the answer go through the reward model's own chat template as a conversation of two
-turns; encoders without a template read them as a pair of texts. The score is the one logit as it
-comes: a real number of any sign and size, comparable within a prompt.
+The prompt's turns and the answer go through the reward model's own chat template as one
+conversation; encoders without a template read them as a pair of texts. The score is the one logit
+as it comes: a real number of any sign and size, comparable within a prompt.
 
 The template's text is tokenized as it stands. No end-of-sequence token is added: templates close
 the answer's turn the way the model was trained to see it. A model that pools at the last token is
@@ -19,19 +19,21 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from iterdpo.config.types import Count, Place, Source
+from iterdpo.conversation import Message
 from iterdpo.data.content import read_text
 from iterdpo.errors import UserError
 from iterdpo.judging.base import Group, Judge, answers_of, judgment
 from iterdpo.judging.own_model import Device, batches_by_length, device_of
 from iterdpo.models.accelerators import require_device
-from iterdpo.models.chat_template import Chat
+from iterdpo.models.chat_messages import Request
+from iterdpo.models.chat_template import Chat, fold_system
 from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 from iterdpo.models.hardware import Dtype, switch_cudnn_attention_off
 from iterdpo.models.loadable import loading
 from iterdpo.models.loading import free_memory, load_tokenizer
 from iterdpo.models.out_of_memory import in_portions, memory_errors_named
 from iterdpo.models.padding import right_padded
-from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict
+from iterdpo.records import Judgment, Policy, Prompt, Scored, Unscored, UnscoredReason, Verdict
 from iterdpo.settings import Keyless
 
 
@@ -83,7 +85,7 @@ class RewardModelJudge(Judge):
     def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:
         asked = answers_of(groups)
         model, chat = self._loaded
-        rows = [self._encode(chat, prompt.text, candidate.text) for prompt, candidate in asked]
+        rows = [self._encode(chat, prompt, candidate.text) for prompt, candidate in asked]
         limit = self._limit(model, chat)
         fitting = [at for at, row in enumerate(rows) if len(row.ids) <= limit]
         scores: dict[int, float] = {}
@@ -111,14 +113,17 @@ class RewardModelJudge(Judge):
         vars(self).pop("_loaded", None)
         free_memory()
 
-    def _encode(self, chat: Chat, prompt: str, answer: str) -> Encoded:
+    def _encode(self, chat: Chat, prompt: Prompt, answer: str) -> Encoded:
         import jinja2
 
-        prompt, answer = chat.as_data(prompt), chat.as_data(answer)
         if chat.tokenizer.chat_template is None:
-            encoded = chat.tokenizer(prompt, answer, return_token_type_ids=True)
+            texts = chat.as_data(prompt.text), chat.as_data(answer)
+            encoded = chat.tokenizer(*texts, return_token_type_ids=True)
             return Encoded(tuple(encoded["input_ids"]), tuple(encoded["token_type_ids"]))
-        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        messages = [*Request.to(prompt).messages, Message("assistant", answer)]
+        if messages[0].role == "system" and not chat.knows_system_role:
+            messages = fold_system(messages)
+        turns = [{"role": turn.role, "content": chat.as_data(turn.content)} for turn in messages]
         try:
             text = chat.tokenizer.apply_chat_template(turns, tokenize=False)
         except jinja2.TemplateError as error:

@@ -21,6 +21,7 @@ from iterdpo.records import (
     FinishReason,
     Judgment,
     Policy,
+    Prompt,
     Scored,
     Unscored,
     UnscoredReason,
@@ -119,7 +120,7 @@ class SelfJudge(Judge):
     def judge(self, groups: Iterable[Group], policy: Policy) -> Iterator[Judgment]:
         asked = answers_of(groups)
         candidates = [candidate for _, candidate in asked]
-        requests = [self._request(prompt.text, candidate.text) for prompt, candidate in asked]
+        requests = [self._request(prompt, candidate.text) for prompt, candidate in asked]
         if self.score == "expected":
             yield from self._expected(candidates, requests, policy)
         else:
@@ -129,9 +130,16 @@ class SelfJudge(Judge):
     def _rubric(self) -> Rubric:
         return Rubric.load(self.rubric)
 
-    def _request(self, prompt: str, response: str) -> Request:
-        reasons = self.score == "sampled"
-        text = self._rubric.render(prompt, response, reasons=reasons, low=self.low, high=self.high)
+    def _request(self, prompt: Prompt, response: str) -> Request:
+        text = self._rubric.render(
+            prompt.text,
+            response,
+            reasons=self.score == "sampled",
+            low=self.low,
+            high=self.high,
+            reference=prompt.reference,
+            rubric=prompt.rubric,
+        )
         return Request.of(text, self.system)
 
     def _expected(

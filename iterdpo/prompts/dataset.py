@@ -13,7 +13,8 @@ from iterdpo.data.rows import Row
 from iterdpo.data.source import RowSource, read_source
 from iterdpo.data.turns import INPUT
 from iterdpo.errors import UserError
-from iterdpo.prompts.mapping import PromptMapping, SkipReason, reference_of
+from iterdpo.prompts.conversations import NOTHING_BESIDE, Beside, prompt_of
+from iterdpo.prompts.mapping import PromptMapping, SkipReason
 from iterdpo.prompts.pool import BY_CONTENT, HeldOutShare, PromptPool
 from iterdpo.records import Prompt
 from iterdpo.settings import CountsElsewhere
@@ -34,6 +35,10 @@ class DatasetPrompts(PromptPool):
     """What holds the prompt, or the conversation that it opens."""
     reference: Annotated[str | None, CountsElsewhere(BY_CONTENT)]
     """What holds a right answer, for verifiers and judges that compare with one."""
+    rubric: Annotated[str | None, CountsElsewhere(BY_CONTENT)]
+    """What holds the criteria by which the answers to this very prompt are judged."""
+    metadata: Annotated[tuple[str, ...], CountsElsewhere(BY_CONTENT)]
+    """Further ones to keep with the prompt, for judges and verifiers of one's own."""
     held_out_share: HeldOutShare
     """Share of the prompts that is kept for evaluation and never trained on."""
     dataset: Annotated[PromptMapping, CountsElsewhere(BY_CONTENT)]
@@ -50,11 +55,12 @@ class DatasetPrompts(PromptPool):
             UserError: when the dataset cannot be read, the mapping does not fit it (all rows that
                 do not are counted and the first few are named), or no prompt is left.
         """
-        return read_dataset(self.path, self.field, self.dataset, self.reference)
+        beside = Beside(self.reference, self.rubric, self.metadata)
+        return read_dataset(self.path, self.field, self.dataset, beside)
 
 
 def read_dataset(
-    path: str, field: str, mapping: PromptMapping, reference: str | None = None
+    path: str, field: str, mapping: PromptMapping, beside: Beside = NOTHING_BESIDE
 ) -> list[Prompt]:
     """Return the prompts of a dataset, each once, and say what was left out.
 
@@ -62,7 +68,7 @@ def read_dataset(
         path: a file, a directory or a hub id.
         field: what holds the prompt.
         mapping: which rows count, and how they become prompts.
-        reference: what holds a right answer; None for nothing.
+        beside: what holds whatever is known of a prompt beside its text.
 
     Raises:
         UserError: it cannot be read, does not fit the mapping, or holds no prompt.
@@ -79,19 +85,19 @@ def read_dataset(
         "prompts.field": (field,),
         "prompts.dataset.join": mapping.join,
         "prompts.dataset.where": tuple(mapping.where),
-        "prompts.reference": (reference,) if reference else (),
     }
     columns = [name for names in named.values() for name in names]
-    rows = read_source(source, list(dict.fromkeys([*columns, INPUT])))
+    rows = read_source(source, list(dict.fromkeys([*columns, *beside.columns, INPUT])))
     for key, names in named.items():
         require_fields(rows, names, key, path)
+    beside.require(rows, path)
 
     def place_and_prompt(row: Row) -> tuple[str, Prompt | SkipReason]:
-        text = mapping.prompt(row.fields, field)
-        if isinstance(text, SkipReason):
-            return row.where, text
-        right = reference_of(row.fields, reference)
-        return row.where, Prompt.of(text, f"{source.name}, {row.where}", reference=right)
+        asked = mapping.conversation(row.fields, field)
+        if isinstance(asked, SkipReason):
+            return row.where, asked
+        place = f"{source.name}, {row.where}"
+        return row.where, prompt_of(asked, place, **beside.of(row.fields))
 
     found: dict[str, Prompt] = {}
     skipped: Counter[str] = Counter()

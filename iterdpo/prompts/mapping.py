@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from iterdpo.config.types import Count, checked
+from iterdpo.conversation import Message
 from iterdpo.data.turns import (
     INPUT,
     bare_text,
@@ -17,9 +18,10 @@ from iterdpo.data.turns import (
     transcript_messages,
 )
 from iterdpo.data.values import RowError, excerpt, field_of, text_of
+from iterdpo.prompts.conversations import up_to_the_user
 
 Scalar = str | int | float | bool | None
-Form = Literal["text", "turns", "transcript"]
+Form = Literal["text", "turns", "transcript", "conversation"]
 
 
 class SkipReason(StrEnum):
@@ -49,7 +51,8 @@ class PromptMapping:
     form: Form
     """``text``: ``prompts.field`` is the prompt. ``turns``: it holds a list of turns, whose first
     by the user is the prompt. ``transcript``: the same as a text with ``Human:`` and
-    ``Assistant:``."""
+    ``Assistant:``. ``conversation``: either of these, or a text, and all of it up to the user's
+    last turn is the prompt."""
     join: tuple[str, ...]
     """Further fields, set under the prompt after a blank line where they are not empty."""
     where: dict[str, Scalar | tuple[Scalar, ...]]
@@ -57,8 +60,10 @@ class PromptMapping:
     max_chars: Count | None
     """Longer prompts are left out."""
 
-    def prompt(self, fields: Mapping[str, object], field: str) -> str | SkipReason:
-        """Return a row's prompt, or why it has none.
+    def conversation(
+        self, fields: Mapping[str, object], field: str
+    ) -> tuple[Message, ...] | SkipReason:
+        """Return what a row asks, up to the user's turn to answer, or why it asks nothing.
 
         Args:
             fields: the row.
@@ -72,24 +77,31 @@ class PromptMapping:
                 return SkipReason.FILTERED
         if INPUT not in self.join:
             require_no_input(fields, field, "name it in prompts.dataset.join")
-        parts = [self._opening(field_of(fields, field), field)]
+        *earlier, last = self._turns(field_of(fields, field), field)
+        parts = [last.content]
         for name in self.join:
             value = field_of(fields, name)
             parts.append("" if value is None else text_of(value, name))
-        text = "\n\n".join(part for part in parts if part.strip())
-        if not text:
+        asked = "\n\n".join(part for part in parts if part.strip())
+        if not asked:
             return SkipReason.EMPTY
-        if self.max_chars is not None and len(text) > self.max_chars:
+        turns = (*earlier, Message(last.role, asked))
+        if self.max_chars is not None and sum(len(t.content) for t in turns) > self.max_chars:
             return SkipReason.TOO_LONG
-        return text
+        return turns
 
-    def _opening(self, value: object, field: str) -> str:
-        if self.form == "turns":
-            return first_user_text(messages_of(value, field), field)
-        text = bare_text(value, field)
-        if self.form == "transcript":
-            return first_user_text(transcript_messages(text, field), field)
-        return text
+    def _turns(self, value: object, field: str) -> tuple[Message, ...]:
+        match self.form:
+            case "conversation":
+                return up_to_the_user(value, field)
+            case "turns":
+                text = first_user_text(messages_of(value, field), field)
+            case "transcript":
+                said = bare_text(value, field)
+                text = first_user_text(transcript_messages(said, field), field)
+            case "text":
+                text = bare_text(value, field)
+        return (Message("user", text),)
 
 
 def require_no_input(fields: Mapping[str, object], field: str, remedy: str) -> None:
@@ -100,18 +112,6 @@ def require_no_input(fields: Mapping[str, object], field: str, remedy: str) -> N
     """
     if (lost := input_of(fields, field)).strip():
         raise RowError(f"{INPUT}={excerpt(lost)} would be lost: {remedy}")
-
-
-def reference_of(fields: Mapping[str, object], field: str | None) -> str | None:
-    """Return a row's right answer, a text or a number; None without one.
-
-    Raises:
-        RowError: the field is missing or holds something else.
-    """
-    value = field_of(fields, field) if field else None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return None if value is None else text_of(value, field or "")
 
 
 def _among(value: object, allowed: Scalar | Sequence[Scalar]) -> bool:

@@ -14,14 +14,13 @@ from iterdpo.data.preferences import OfflinePair
 from iterdpo.data.turns import first_user_text
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import PromptSource, folded, iteration_slice, texts_sha256
+from iterdpo.prompts.conversations import prompt_of
 from iterdpo.prompts.pool import HeldOutShare, split_of
 from iterdpo.prompts.sets import PromptSet
-from iterdpo.records import Prompt, record_id
+from iterdpo.records import Prompt
 from iterdpo.settings import CountsElsewhere, Provided
 
 log = logging.getLogger(__name__)
-
-_SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,6 @@ class AnsweredPrompt:
     """One conversation that answers were given to, with every pair of them."""
 
     prompt: Prompt
-    messages: tuple[Message, ...]
     pairs: tuple[OfflinePair, ...]
     """In the order of their rows."""
 
@@ -71,7 +69,7 @@ class PairsPrompts(PromptSource):
     """
 
     name: ClassVar[str] = "pairs"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     of_pairs: ClassVar[bool] = True
 
     held_out_share: Annotated[HeldOutShare, CountsElsewhere("what it holds out")]
@@ -106,9 +104,7 @@ class PairsPrompts(PromptSource):
                 "prompts.held_out_share"
             )
         found = (
-            AnsweredPrompt(
-                prompt_of(messages, f"{self.label}, {rows[0].row}"), messages, tuple(rows)
-            )
+            AnsweredPrompt(prompt_of(messages, f"{self.label}, {rows[0].row}"), tuple(rows))
             for messages, rows in grouped.items()
         )
         return {item.prompt.id: item for item in found}
@@ -179,16 +175,3 @@ class PairsPrompts(PromptSource):
         )
         texts = tuple(openings)
         return PromptSet(kind, texts, lambda text: Prompt.of(text, openings[text]), remedy)
-
-
-def prompt_of(messages: Sequence[Message], source: str) -> Prompt:
-    """Return the record of a conversation that is to be answered.
-
-    A single question is named by its text, as everywhere; a conversation by its messages, because
-    two of them can read alike once they are written as one text.
-    """
-    if [message.role for message in messages] == ["user"]:
-        return Prompt.of(messages[0].content, source)
-    identity = json.dumps([[message.role, message.content] for message in messages])
-    text = "\n\n".join(f"{_SPEAKERS[item.role]}: {item.content}" for item in messages)
-    return Prompt(record_id("prompt", (), 0, identity), text, source)

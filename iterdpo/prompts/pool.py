@@ -16,6 +16,7 @@ from iterdpo.data.turns import warn_of_templates
 from iterdpo.data.values import excerpt, kind_of
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import PromptSource, folded
+from iterdpo.prompts.conversations import opening_of
 from iterdpo.prompts.sets import PromptSet
 from iterdpo.records import Prompt
 from iterdpo.settings import key_settings
@@ -31,8 +32,8 @@ class PromptPool(PromptSource):
     """Prompts, dealt out into three sets that never share a text.
 
     Whether a prompt is for the loop, evaluation or the judge reference set is decided by a hash of
-    its text alone, so it stays where it is when others are added or removed. Texts that differ only
-    in case, white space or Unicode form go to the same set.
+    what the user says first, so it stays where it is when others are added or removed. Texts that
+    differ only in case, white space or Unicode form go to the same set.
     """
 
     held_out_share: float = 0.1
@@ -125,7 +126,7 @@ class PromptPool(PromptSource):
         prompts = {_key(prompt): prompt for prompt in self.everything}
         members: dict[str, list[str]] = {"loop": [], "evaluation": [], "judge_reference": []}
         for key, prompt in prompts.items():
-            members[split_of(prompt.text, share)].append(key)
+            members[split_of(opening_of(prompt), share)].append(key)
         remedy = (
             f"a hash of the text puts {share / 2:.1%} of the prompts into each of the evaluation "
             f"and judge reference sets, and {self.label} holds {len(prompts)}; add prompts or "

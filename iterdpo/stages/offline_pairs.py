@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
-from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
 from iterdpo.data.values import report
 from iterdpo.engines.usage import Usage
@@ -121,7 +120,7 @@ class ReadOfflineCandidates(RecordStage[Candidate]):
         self, chat: Chat, stops: tuple[int, ...], asked: AnsweredPrompt, problems: list[str]
     ) -> Iterator[Candidate]:
         """Yield the answers to a prompt; rows that the template does not take join ``problems``."""
-        request = Request(self._with_system(asked.messages))
+        request = Request.to(asked.prompt, self.system)
         for nth, pair in enumerate(asked.pairs):
             try:
                 prompt_ids = packed_ids(chat.encode(request))
@@ -145,11 +144,6 @@ class ReadOfflineCandidates(RecordStage[Candidate]):
                     policy=OFFLINE,
                     seed=0,
                 )
-
-    def _with_system(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        if not self.system or messages[0].role == "system":
-            return messages
-        return (Message("system", self.system), *messages)
 
 
 @dataclass(frozen=True)

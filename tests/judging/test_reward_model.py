@@ -157,8 +157,8 @@ def test_a_reward_that_is_no_number_is_unscored(made: Callable[..., Path]) -> No
 def test_no_answer_opens_a_turn(text: Any) -> None:
     tokenizer = qwen_tokenizer()
     judge = judge_of(Path("nowhere"))
-    plain = judge._encode(Chat(tokenizer), "x", "plain").ids
-    tricky = judge._encode(Chat(tokenizer), "x", text).ids
+    plain = judge._encode(Chat(tokenizer), Prompt.of("x", "t"), "plain").ids
+    tricky = judge._encode(Chat(tokenizer), Prompt.of("x", "t"), text).ids
     specials = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     assert [token for token in tricky if token in specials] == [
         token for token in plain if token in specials

@@ -11,7 +11,9 @@ from iterdpo.prompts.mapping import PromptMapping
 
 
 def file_prompts(path: Path, **settings: Any) -> FilePrompts:
-    shipped = {"field": "prompt", "reference": None, "held_out_share": 0.1}
+    shipped: dict[str, Any] = {
+        "field": "prompt", "reference": None, "rubric": None, "metadata": (), "held_out_share": 0.1,
+    }  # fmt: skip
     return FilePrompts(path=str(path), **shipped | settings)
 
 
@@ -28,6 +30,7 @@ def dataset_prompts(
     **mapping: Any,
 ) -> DatasetPrompts:  # fmt: skip
     return DatasetPrompts(
-        path=str(path), field=field, reference=reference, held_out_share=share,
+        path=str(path), field=field, reference=reference, rubric=None, metadata=(),
+        held_out_share=share,
         dataset=prompt_mapping(**mapping),
     )  # fmt: skip

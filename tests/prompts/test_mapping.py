@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from iterdpo.conversation import Message
 from iterdpo.data.values import RowError
-from iterdpo.prompts.mapping import Form, SkipReason, reference_of
+from iterdpo.prompts.mapping import Form, PromptMapping, SkipReason
 from tests.prompts.sources import prompt_mapping
 
 
+def asked(mapping: PromptMapping, fields: Mapping[str, object], field: str) -> str | SkipReason:
+    """Return the question of a row that asks a single one."""
+    found = mapping.conversation(fields, field)
+    if isinstance(found, SkipReason):
+        return found
+    (question,) = found
+    assert question.role == "user"
+    return question.content
+
+
 def test_a_field_alone_is_taken_as_it_stands() -> None:
-    assert prompt_mapping().prompt({"q": "  Why?\n", "other": 1}, "q") == "  Why?\n"
+    assert asked(prompt_mapping(), {"q": "  Why?\n", "other": 1}, "q") == "  Why?\n"
 
 
 @pytest.mark.parametrize(
@@ -26,15 +38,15 @@ def test_a_field_alone_is_taken_as_it_stands() -> None:
     ],
 )
 def test_joined_fields(fields: dict[str, object], prompt: str) -> None:
-    assert prompt_mapping(join=("input",)).prompt(fields, "instruction") == prompt
+    assert asked(prompt_mapping(join=("input",)), fields, "instruction") == prompt
 
 
 def test_an_input_that_nobody_joins_is_refused() -> None:
     row = {"instruction": "Sort.", "input": "b, a", "q": "Sort."}
     with pytest.raises(RowError, match=r'^input="b, a" would be lost: name it in prompts\.dataset'):
-        prompt_mapping().prompt(row, "instruction")
-    assert prompt_mapping().prompt(row, "q") == "Sort."
-    filtered = prompt_mapping(where={"input": ""}).prompt(row, "instruction")
+        asked(prompt_mapping(), row, "instruction")
+    assert asked(prompt_mapping(), row, "q") == "Sort."
+    filtered = asked(prompt_mapping(where={"input": ""}), row, "instruction")
     assert filtered is SkipReason.FILTERED
 
 
@@ -48,7 +60,27 @@ def test_an_input_that_nobody_joins_is_refused() -> None:
     ],
 )
 def test_the_first_turn_of_a_conversation(form: Form, value: object) -> None:
-    assert prompt_mapping(form=form).prompt({"c": value}, "c") == "Why?"
+    assert asked(prompt_mapping(form=form), {"c": value}, "c") == "Why?"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["Why?", "Because.", "And how?", "Thus."],
+        "\n\nHuman: Why?\n\nAssistant: Because.\n\nHuman: And how?\n\nAssistant: Thus.",
+    ],
+    ids=["turns", "transcript"],
+)
+def test_a_whole_conversation_up_to_what_is_answered(value: object) -> None:
+    why, because = Message("user", "Why?"), Message("assistant", "Because.")
+    mapping = prompt_mapping(form="conversation")
+    assert mapping.conversation({"c": value}, "c") == (why, because, Message("user", "And how?"))
+    assert mapping.conversation({"c": "Why?"}, "c") == (why,)
+    joined = prompt_mapping(form="conversation", join=("more",), max_chars=25)
+    row = {"c": value, "more": "Say."}
+    whole = (why, because, Message("user", "And how?\n\nSay."))
+    assert joined.conversation(row, "c") is SkipReason.TOO_LONG  # 4 + 8 + 8 + 2 + 4 and no more
+    assert prompt_mapping(form="conversation", join=("more",)).conversation(row, "c") == whole
 
 
 @pytest.mark.parametrize(
@@ -68,21 +100,21 @@ def test_the_first_turn_of_a_conversation(form: Form, value: object) -> None:
 )
 def test_filters(where: dict[str, Any], kept: bool) -> None:
     fields = {"q": "Why?", "lang": "en", "parent": None, "deleted": False, "rank": 0}
-    found = prompt_mapping(where=where).prompt(fields, "q")
+    found = asked(prompt_mapping(where=where), fields, "q")
     assert found == ("Why?" if kept else SkipReason.FILTERED)
 
 
 def test_a_filtered_row_may_be_anything() -> None:
     mapping = prompt_mapping(where={"lang": "en"})
-    assert mapping.prompt({"q": None, "lang": "de"}, "q") is SkipReason.FILTERED
+    assert asked(mapping, {"q": None, "lang": "de"}, "q") is SkipReason.FILTERED
     with pytest.raises(RowError, match='no field "lang"'):
-        mapping.prompt({"q": "Why?"}, "q")
+        asked(mapping, {"q": "Why?"}, "q")
 
 
 def test_long_prompts_are_left_out_and_not_cut() -> None:
     mapping = prompt_mapping(max_chars=4)
-    assert mapping.prompt({"q": "Why?"}, "q") == "Why?"
-    assert mapping.prompt({"q": "Why??"}, "q") is SkipReason.TOO_LONG
+    assert asked(mapping, {"q": "Why?"}, "q") == "Why?"
+    assert asked(mapping, {"q": "Why??"}, "q") is SkipReason.TOO_LONG
 
 
 @pytest.mark.parametrize(
@@ -97,18 +129,5 @@ def test_long_prompts_are_left_out_and_not_cut() -> None:
 )
 def test_a_mapping_that_does_not_fit(form: Form, value: object, said: str) -> None:
     with pytest.raises(RowError) as error:
-        prompt_mapping(form=form).prompt({"q": value}, "q")
+        asked(prompt_mapping(form=form), {"q": value}, "q")
     assert said in str(error.value)
-
-
-@pytest.mark.parametrize(("value", "reference"), [("four", "four"), (4, "4"), (0.5, "0.5")])
-def test_a_right_answer_is_a_text_or_a_number(value: object, reference: str) -> None:
-    assert reference_of({"answer": value}, "answer") == reference
-
-
-def test_a_row_may_have_no_right_answer() -> None:
-    assert reference_of({"answer": None}, "answer") is None
-    assert reference_of({}, None) is None
-    for wrong in ({"answer": ["4"]}, {"answer": True}, {}):
-        with pytest.raises(RowError, match="answer"):
-            reference_of(wrong, "answer")

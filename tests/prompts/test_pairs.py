@@ -13,7 +13,8 @@ from iterdpo.conversation import Message
 from iterdpo.data.preferences import OfflinePair
 from iterdpo.errors import UserError
 from iterdpo.prompts.base import assert_held_out, folded
-from iterdpo.prompts.pairs import PairsPrompts, Rows, prompt_of
+from iterdpo.prompts.conversations import opening_of, prompt_of
+from iterdpo.prompts.pairs import PairsPrompts, Rows
 from iterdpo.records import Prompt
 
 
@@ -63,7 +64,7 @@ def test_the_sets_share_no_opening_and_lose_no_pair() -> None:
     held_out = [*found.evaluation(99, 0), *found.judge_reference(99, 0)]
     loop = found.loop(1, None, 0)
     assert_held_out(loop, held_out)
-    openings = {folded(found.asked[item.id].messages[0].content) for item in loop}
+    openings = {folded(opening_of(item)) for item in loop}
     assert openings.isdisjoint(folded(item.text) for item in held_out)
     kept = sum(len(found.asked[item.id].pairs) for item in loop)
     assert kept + found.held_out_pairs == len(rows)

@@ -149,14 +149,15 @@ def test_every_setting_of_our_sources_changes_what_they_are_or_is_marked(tmp_pat
     for place in (file, copy):
         place.write_text("".join(json.dumps(row) + "\n" for row in rows))
     asked = {"path": str(copy), "field": "other", "held_out_share": 0.2}
+    beside = {"reference": "right", "rubric": "right", "metadata": ("right",)}
     dataset = dataset_prompts(file)
     shorter = replace(dataset.dataset, max_chars=24)
     written = SelfInstructPrompts(
         path=str(file), field="prompt", held_out_share=0.1, dataset=None, self_instruct=WRITING
     )
     others: list[tuple[Any, dict[str, Any]]] = [
-        (file_prompts(file), {**asked, "reference": "right"}),
-        (dataset, {**asked, "reference": "right", "dataset": shorter}),
+        (file_prompts(file), {**asked, **beside}),
+        (dataset, {**asked, **beside, "dataset": shorter}),
         (written, {**asked, "dataset": shorter,
                    "self_instruct": replace(WRITING, shots=5)}),
         (PairsPrompts(held_out_share=0.1, pairs=Rows("f", [pair(t) for t in TEXTS], None)),

@@ -151,7 +151,7 @@ def answer_all(
     for run in dict.fromkeys(id(model.run) for model in models):
         own = [model for model in models if id(model.run) == run]
         system = own[0].run.config.prompts.system
-        requests = [Request.of(prompt.text, system) for prompt in prompts]
+        requests = [Request.to(prompt, system) for prompt in prompts]
         with closing(engine_for(own[0].run)) as engine:
             for model in own:
                 writing = write_answers(engine, requests, model.policy, sampling)

@@ -8,13 +8,15 @@ chat template.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from iterdpo.config.choices import name_of
+from iterdpo.evaluation.summary import IterationSummary
+from iterdpo.models.chat_messages import Request
 from iterdpo.pairing.offline import OfflineDataset
-from iterdpo.records import OFFLINE, Pair
+from iterdpo.records import OFFLINE, Pair, Prompt
 from iterdpo.runs.directory import Run
 
 DATA_DIR = "data"
@@ -65,7 +67,7 @@ def write_pairs(run: Run, directory: Path) -> list[PairsFile]:
             continue
         path = f"{DATA_DIR}/iteration-{iteration}.parquet"
         (directory / DATA_DIR).mkdir(parents=True, exist_ok=True)
-        _write(directory / path, list(_rows(run, pairs, iteration, names)))
+        _write(directory / path, list(_rows(run, pairs, made, names)))
         written.append(
             PairsFile(
                 iteration, path, len(pairs), _name(pairs[0].policy, names), judge_of(run, pairs[0])
@@ -87,18 +89,19 @@ def judge_of(run: Run, pair: Pair) -> str:
 
 
 def _rows(
-    run: Run, pairs: Sequence[Pair], iteration: int, names: Mapping[str, str]
+    run: Run, pairs: Sequence[Pair], made: IterationSummary, names: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     system = run.values["prompts"]["system"]
-    before = [{"role": "system", "content": system}] if system else []
+    prompts = run.records(made.stages.prompts, Prompt)
+    asked = {prompt.id: Request.to(prompt, system) for prompt in prompts}
     for pair in pairs:
         yield {
-            "prompt": [*before, {"role": "user", "content": pair.prompt}],
+            "prompt": [asdict(message) for message in asked[pair.prompt_id].messages],
             "chosen": [{"role": "assistant", "content": pair.chosen}],
             "rejected": [{"role": "assistant", "content": pair.rejected}],
             "chosen_score": pair.chosen_score,
             "rejected_score": pair.rejected_score,
-            "iteration": iteration,
+            "iteration": made.iteration,
             "policy": _name(pair.policy, names),
             "judge": judge_of(run, pair),
             "id": pair.id,

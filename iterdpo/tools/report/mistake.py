@@ -35,7 +35,7 @@ def mistake(
         f"{len(wrong):,} of {count(len(found.pairs), 'label')} are wrong: the oracle prefers the "
         f"rejected answer. This is the one of which the judge was surest{of}, for "
         f"M{found.sources[pair.source].iteration}.",
-        _shortened(pair.prompt["text"]),
+        _shortened(pair.prompt.text),
         _shortened(pair.chosen.candidate["text"]),
         _shortened(pair.rejected.candidate["text"]),
         _why(pair),

@@ -14,6 +14,7 @@ from typing import Any
 from iterdpo.config.choices import TARGET
 from iterdpo.errors import UserError
 from iterdpo.evaluation.oracles import LAB
+from iterdpo.records import Prompt
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report.labels import PairLabel, lab_label, why_wrong
 from iterdpo.tools.report.reading import Iteration, Row, iterations
@@ -42,7 +43,7 @@ class Shown:
     source: int
     """Which of the sources it is from."""
     pair: Row
-    prompt: Row
+    prompt: Prompt
     chosen: PairSide
     rejected: PairSide
     label: PairLabel | None
@@ -116,7 +117,7 @@ def _shown(source: int, made: Iteration, label: PairLabeler | None) -> Iterator[
             PairSide(made.candidates[pair[name]], made.judgments[pair[name]])
             for name in ("chosen_id", "rejected_id")
         )
-        texts = prompt["text"], chosen.candidate["text"], rejected.candidate["text"]
+        texts = prompt.text, chosen.candidate["text"], rejected.candidate["text"]
         yield Shown(source, pair, prompt, chosen, rejected, label(*texts) if label else None)
 
 
@@ -156,9 +157,10 @@ def _row(pair: Shown, texts: _Texts, answers: _Answers) -> dict[str, Any]:
     return {
         "id": pair.pair["id"],
         "source": pair.source,
-        "prompt": texts.place(pair.prompt["text"]),
-        "prompt_id": pair.prompt["id"],
-        "from": pair.prompt["source"],
+        "prompt": texts.place(pair.prompt.text),
+        "beside": texts.place(beside) if (beside := _beside(pair.prompt)) else None,
+        "prompt_id": pair.prompt.id,
+        "from": pair.prompt.source,
         "chosen": answers.place(pair.chosen, texts),
         "rejected": answers.place(pair.rejected, texts),
         "margin": round(pair.margin, 4),
@@ -171,6 +173,12 @@ def _row(pair: Shown, texts: _Texts, answers: _Answers) -> dict[str, Any]:
             else None
         ),
     }
+
+
+def _beside(prompt: Prompt) -> str:
+    """Return what judges were told of a prompt beside its text; empty where that is nothing."""
+    lines = [] if prompt.reference is None else [f"Right answer: {prompt.reference}"]
+    return "\n".join([*lines, *(f"{item.weight:+g}: {item.text}" for item in prompt.rubric)])
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -237,7 +245,7 @@ def shortened(text: str) -> str:
 
 def _item(pair: Shown) -> PairEntry:
     """Say how much of the page a pair takes, shared texts counted as if they were not."""
-    texts = [pair.prompt["text"]]
+    texts = [pair.prompt.text, _beside(pair.prompt)]
     for side in (pair.chosen, pair.rejected):
         texts += [side.candidate["text"], *(side.judgment["raw"] or ())]
     size = _FIXED + sum(

@@ -15,7 +15,7 @@ from typing import Any
 
 from iterdpo.evaluation.summary import Address, IterationStages
 from iterdpo.models.layout import TRAINING_FILE
-from iterdpo.records import FinishReason
+from iterdpo.records import FinishReason, Prompt
 from iterdpo.runs.directory import Run
 from iterdpo.store.tables import RECORDS_FILE
 
@@ -44,9 +44,9 @@ class Iteration:
         return self.run.summary.iterations[self.number - 1].stages
 
     @cached_property
-    def prompts(self) -> Mapping[str, Row]:
+    def prompts(self) -> Mapping[str, Prompt]:
         """The prompts, by id."""
-        return _by("id", self._rows(self.stages.prompts, ("id", "text", "source")))
+        return {item.id: item for item in self.run.records(self.stages.prompts, Prompt)}
 
     @cached_property
     def candidates(self) -> Mapping[str, Row]:

@@ -98,11 +98,11 @@ def test_an_iteration_without_pairs_has_no_file_and_a_foreign_judge_its_class(
 ) -> None:
     run = Run.open(finished_run)
     (pair, *_), none = run.made(1).pairs, ()
+    asked = run.made(1).prompts
     foreign = Pair(**{name: getattr(pair, name) for name in pair.__slots__} | {"judge": "f" * 16})
-    stages = run.summary.iterations[0].stages.pairs
-    monkeypatch.setattr(
-        Run, "records", lambda _, stage, __: (foreign,) if stage == stages else none
-    )
+    stages = run.summary.iterations[0].stages
+    there = {stages.pairs: (foreign,), stages.prompts: asked}
+    monkeypatch.setattr(Run, "records", lambda _, stage, __: there.get(stage, none))
     ranker = {"_target_": "iterdpo.judging.pairrm.PairRmJudge"}
     run = Run(run.directory, {**run.values, "judge": ranker}, run.summary)
     assert write_pairs(run, tmp_path) == [

@@ -173,6 +173,7 @@ class PairBrowser {
     const [chosen, rejected] = [all.chosen[at], all.rejected[at]];
     const pieces = wordDiff(texts[answers.text[chosen]], texts[answers.text[rejected]]);
     const detail = make("div", { class: "detail" }, make("h4", {}, "Prompt"), words(texts[all.prompt[at]]));
+    if (all.beside[at] !== null) detail.append(make("h4", {}, "Known of it"), words(texts[all.beside[at]]));
     if (all.why[at]) detail.append(make("p", { class: "why" }, make("strong", {}, "Wrong label. "), all.why[at]));
     detail.append(make("div", { class: "sides" },
       this.side(at, chosen, "chosen", pieces?.[0]), this.side(at, rejected, "rejected", pieces?.[1])));
