@@ -49,12 +49,18 @@ def check(arguments: Sequence[str]) -> list[str]:
     if secrets := argument_problems(arguments):  # before anything is shown or written down
         raise ConfigError(secrets)
     flags = get_args(list(arguments))
-    if flags.help or flags.hydra_help or flags.info or flags.shell_completion:
+    if flags.shell_completion:
+        return list(arguments)
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        raise ConfigError([f"--config-dir {flags.config_dir}: no such directory; check the path"])
+    if flags.help or flags.hydra_help or flags.info:
+        with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+            if flags.config_dir:
+                _look_into(Path(flags.config_dir))
+            composed(flags.overrides)  # Hydra shows it, so no file may hold a secret
         return list(arguments)
     if flags.multirun and flags.cfg:
         raise ConfigError(["--cfg: shows one run; leave -m out, and give each key one value"])
-    if flags.config_dir and not Path(flags.config_dir).is_dir():
-        raise ConfigError([f"--config-dir {flags.config_dir}: no such directory; check the path"])
     for flag, value in (("name", flags.config_name), ("path", flags.config_path)):
         if value:
             raise ConfigError(

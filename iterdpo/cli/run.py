@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from iterdpo.cli import overrides, sweep
 from iterdpo.cli.console import printing
 from iterdpo.config.compose import conf_directory, typed
+from iterdpo.config.secrets import without_secrets
 from iterdpo.errors import LineageError, UserError
 from iterdpo.runtime.signals import Stopped, heard, process_request
 from iterdpo.runtime.terminal import (
@@ -70,7 +71,7 @@ def run() -> None:
     request = process_request()
     flags = get_args(sys.argv[1:])
     sweeping, shown = flags.multirun, io.StringIO()
-    only_shows = flags.help or flags.hydra_help or flags.info or flags.cfg
+    only_shows = any((flags.help, flags.hydra_help, flags.info, flags.cfg, flags.shell_completion))
     try:
         with (
             heard(request, pass_on=True) if sweeping else nullcontext(),
@@ -83,7 +84,8 @@ def run() -> None:
                     raise
             request.check()  # jobs that workers stopped
         spell_what_stdout_lacks()
-        sys.stdout.write(shown.getvalue())  # here, since Hydra takes a full disk for a bug
+        # Here, since Hydra takes a full disk for a bug. With --resolve it shows what no file holds.
+        sys.stdout.write(without_secrets(shown.getvalue()))
         sys.stdout.flush()
     except Stopped as stopped:
         _end(stopped)

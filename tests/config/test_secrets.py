@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from iterdpo.cli import overrides as command
 from iterdpo.config.check import load
 from iterdpo.config.secrets import argument_problems, secret_problems, without_secrets
 from iterdpo.errors import ConfigError
+from tests.commands import run_python
 
 TOKEN = "hf_" + "aB3" * 11 + "x"  # as long as the Hub's are: 34 letters and digits
 ORGANIZATION = "api_org_" + "aB3" * 11 + "x"
@@ -106,6 +108,10 @@ def in_a_file(directory: Path, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("arguments", [["experiment=mine"], ["--cfg=job", "experiment=mine"],
+                                       ["--cfg=all", "experiment=mine"],
+                                       ["--help", "experiment=mine"],
+                                       ["--hydra-help", "experiment=mine"],
+                                       ["--info=all", "experiment=mine"],
                                        ["-m", "experiment=mine", "seed=1,2"],
                                        ["-m", "experiment=smoke,mine"]])  # fmt: skip
 @pytest.mark.parametrize(
@@ -116,6 +122,7 @@ def in_a_file(directory: Path, text: str) -> list[str]:
         (f"judge: {{base_url: 'http://host/v1?k={KEY[:9]}'}}", "judge.base_url"),
         (f"judge: {{password: {KEY[:9]}}}", "judge.password"),
         (f"judge: {{{KEY}: 1}}", "judge"),
+        (f"hydra: {{help: {{header: 'use {KEY}'}}}}", r"hydra\.help\.header"),
     ],
 )
 def test_a_file_with_a_key_is_refused_before_hydra_writes_it_down(
@@ -145,3 +152,14 @@ def test_a_file_that_is_no_yaml_is_named_without_what_stands_there(
     with pytest.raises(ConfigError, match=r"mine\.yaml, line [23]: is no YAML: ") as caught:
         command.check([*in_a_file(tmp_path, text), "experiment=mine"])
     assert KEY not in str(caught.value)
+
+
+def test_what_is_shown_of_an_interpolation_holds_no_key(tmp_path: Path) -> None:
+    """Files are looked at as they are written; ``--resolve`` shows what stands elsewhere."""
+    given = in_a_file(tmp_path, "judge: {system: '${oc.env:SOME_KEY}'}")
+    shown = run_python(
+        "-m", "iterdpo", *given, "experiment=mine", "--cfg=job", "--resolve",
+        env=os.environ | {"SOME_KEY": KEY},
+    )  # fmt: skip
+    assert KEY not in shown.stdout + shown.stderr
+    assert "system: (hidden)" in shown.stdout
