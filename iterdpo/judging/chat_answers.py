@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from iterdpo.judging.http_client import Answer
@@ -38,6 +38,7 @@ _MODERATED: Final = re.compile(
     r"(?:flagged|inappropriate|unsafe|sensitive|harmful|prohibited)\b.{0,60}"
     r"(?:input|prompt|content|request|message|text|query)|data inspection failed"
 )
+_MARKUP: Final = re.compile(r"(?is)<(script|style)\b.*?(?:</\1>|$)|<[^>]*>?")
 _ENDINGS: Final = (
     ("failed", re.compile(r"error|abort|cancel|fail|insufficient|interrupt|time.?out|overload")),
     ("refused", re.compile(r"filter|sensitive|safety|moderat|block|prohibit|refus|recitation")),
@@ -73,8 +74,9 @@ class Refusal:
 
     status: int
     said: str
-    cause: Literal["key", "credit", "too_long", "refused", "request"]
-    """``request``: its question or its settings, the words do not tell which."""
+    cause: Literal["key", "credit", "too_long", "refused", "forbidden", "request"]
+    """``forbidden``: for one of many reasons, the key among them. ``request``: its question or its
+    settings, the words do not tell which."""
     about_size: bool = False
     """Whether the server speaks of a size."""
     options: Sequence[str] = ()
@@ -112,7 +114,9 @@ def _parsed(answer: Answer) -> tuple[object, _Error]:
 def _failure(answer: Answer, error: _Error, options: Sequence[str]) -> Trouble | Refusal | None:
     told = _refused(answer, error, options)
     if told is None and answer.status != 200:
-        return Refusal(answer.status, error.said, "request")
+        told = Refusal(answer.status, error.said, "request")
+    if isinstance(told, Refusal) and not told.said:
+        return replace(told, said=_visible(answer.body))
     return told
 
 
@@ -134,7 +138,7 @@ def _refused(answer: Answer, error: _Error, options: Sequence[str]) -> Trouble |
     if status in _PASSING or (status >= 500 and status not in _NEVER_PASS):
         return Trouble(f"{status} {said}".strip(), answer.retry_after)
     if status in (400, 403, 413, 422):
-        cause: Literal["key", "request"] = "key" if status == 403 else "request"
+        cause: Literal["forbidden", "request"] = "forbidden" if status == 403 else "request"
         about_size = bool(_OF_SIZE.search(words)) and not _MODERATED.search(words)
         return Refusal(status, said, cause, status == 413 or about_size, error.names(options))
     return None
@@ -239,6 +243,16 @@ def _plain_text(body: bytes) -> str:
     """Return a body that is plainly a message in words, as proxies send; else nothing."""
     text = body[:2000].decode("utf-8", "replace").strip()
     return "" if text.startswith(("<", "{", "[")) else text
+
+
+def _visible(body: bytes) -> str:
+    """Return what a person would see of a body in no known form, such as a proxy's page."""
+    text = re.sub(
+        r"(?is)<(script|style)\b.*?(</\1>|$)|<[^>]*>?",
+        " ",
+        body[:20_000].decode("utf-8", "replace"),
+    )
+    return " ".join(text.split())
 
 
 def _json(body: bytes) -> object:

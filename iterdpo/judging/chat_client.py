@@ -154,9 +154,9 @@ class ChatClient:
 
     def _refused(self, refused: Refusal) -> UserError:
         settings, status = self.settings, refused.status
+        held = f"the key in {settings.api_key_env}" if self._key else "a request without a key"
         if refused.cause == "key":
             # The server's own words are left out: some quote the key.
-            held = f"the key in {settings.api_key_env}" if self._key else "a request without a key"
             return UserError(
                 f"{self._place}: the server refuses {held} ({status}); set judge.api_key_env to "
                 "the environment variable that holds a valid key"
@@ -168,6 +168,11 @@ class ChatClient:
         hint = "check judge.model and judge.base_url, which mostly ends in /v1"
         if refused.options:
             hint = f"leave it out: {' '.join(map(_without, refused.options))}"
+        elif refused.cause == "forbidden":
+            hint = (
+                f"it may be {held}, what that may ask for (judge.model), the region, or a proxy on "
+                "the way"
+            )
         said = refused.said or "nothing"
         return UserError(f"{self._place}: the server answers {status}: {said}; {hint}")
 

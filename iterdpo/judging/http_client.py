@@ -9,6 +9,7 @@ thread of its own, that all callers share.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import zlib
 from collections.abc import Mapping
@@ -121,9 +122,13 @@ class HttpClient:
 
 
 def in_one_line(text: str, secret: str | None) -> str:
-    """Return one short printable line of what a server said, without the key that it may quote."""
+    """Return one short printable line of what a server said, without the key that it may quote.
+
+    Some quote half of it.
+    """
     if secret:
         text = text.replace(secret, "[key]")
+        text = re.sub(r"[\w-]{8,}", lambda part: "[key]" if part[0] in secret else part[0], text)
     line = " ".join(text.split())[:200]
     return "".join(character for character in line if character.isprintable())
 

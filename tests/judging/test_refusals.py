@@ -10,13 +10,33 @@ from tests.judging.clients import ASKED, KEY, ask, refusal
 from tests.judging.server import said
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_wrong_key_is_named_by_its_variable(status: int) -> None:
+def test_a_wrong_key_is_named_by_its_variable() -> None:
     # Servers quote the key that they do not like.
-    answer = (status, {"error": {"message": f"Incorrect API key provided: {KEY}"}})
-    line = refusal(lambda *_: answer)
-    assert f"refuses the key in JUDGE_KEY ({status})" in line
+    answer = (401, {"error": {"message": f"Incorrect API key provided: {KEY}"}})
+    assert "refuses the key in JUDGE_KEY (401)" in refusal(lambda *_: answer)
     assert "a request without a key" in refusal(lambda *_: answer, key=None)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"error": {"message": f"{KEY} may\x1b[31m not"}}, "[key] may[31m not"),
+        ({"error": {"message": f"{KEY[:10]}*** may not"}}, "[key]*** may not"),
+        ({"reason": "not here"}, '{"reason": "not here"}'),
+        (b"Not in your region.\x1b[2J", "Not in your region.[2J"),
+        (b"<html><style>p {}</style><h1>Access\n denied</h1><script>x", "Access denied"),
+        (b"", "nothing"),
+    ],
+)
+def test_a_server_that_forbids_everything_is_quoted_with_what_it_may_mean(
+    body: object, said: str
+) -> None:
+    """A bad key is one reason of many: a region, a model that is not sold to all, a proxy."""
+    line = refusal(lambda *_: (403, body))
+    assert f"the server answers 403: {said}; it may be the key in JUDGE_KEY, " in line
+    assert "(judge.model), the region, or a proxy on the way" in line
+    assert KEY[:10] not in line
+    assert "it may be a request without a key" in refusal(lambda *_: (403, {}), key=None)
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,8 @@ class CompletionServer:
         hint = "URL mostly ends in /v1"
         if refused.status in (400, 413, 422):
             hint = "where it speaks of a length, lower --max-tokens"
+        elif refused.cause == "forbidden":
+            hint = "it may be the key (--key-env), what that may ask for, the region, or a proxy"
         return UserError(
             f"{self._url}: {what}: the server answers {refused.status}: {said or 'nothing'}; {hint}"
         )
