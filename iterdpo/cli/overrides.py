@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import difflib
 import shlex
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -23,17 +21,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from iterdpo.cli.directories import HYDRA_DIR, require_writable
 from iterdpo.config.choices import PLACES, TARGET, declared
 from iterdpo.config.compose import brought_along, composed, conf_directory, typed
 from iterdpo.config.messages import READ_AS_NUMBER
 from iterdpo.config.schema import Config
 from iterdpo.config.secrets import argument_problems
 from iterdpo.errors import ConfigError
-
-HYDRA_DIR = ".hydra"
-"""In the directory of a run or job: what Hydra writes before the run begins."""
-ROOM = 65_536
-"""Bytes that a directory must have room for before anything begins: Hydra's files and the log's."""
 
 
 def check(arguments: Sequence[str]) -> list[str]:
@@ -93,30 +87,6 @@ def check(arguments: Sequence[str]) -> list[str]:
     require_writable("hydra.run.dir", Path(found.hydra.run.dir) / HYDRA_DIR)
     require_writable("store.root", config.store.root)
     return ready
-
-
-def require_writable(key: str, directory: Path) -> None:
-    """Write a file where ``directory`` is or would be made, and leave nothing behind.
-
-    Raises:
-        ConfigError: it cannot be made or written to.
-    """
-    nearest = directory
-    try:
-        places = (directory, *directory.parents)
-        nearest = next(place for place in places if place.is_symlink() or place.exists())
-        with tempfile.TemporaryFile(dir=nearest) as file:
-            file.write(bytes(ROOM))  # a full disk may well make an empty file
-    except OSError as error:
-        raise ConfigError(
-            [f"{key}: {nearest} cannot be written to ({error.strerror}); name another directory"]
-        ) from None
-
-
-def remove_unused(run_dir: Path) -> None:
-    """Remove a run directory in which only Hydra has written: its own files and the log."""
-    if {path.name for path in run_dir.iterdir()} <= {HYDRA_DIR, "iterdpo.log"}:
-        shutil.rmtree(run_dir)
 
 
 def _as_typed(problem: str, overrides: Iterable[Override]) -> str:

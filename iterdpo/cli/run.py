@@ -16,6 +16,7 @@ from hydra.types import RunMode
 
 from iterdpo.cli import overrides, sweep
 from iterdpo.cli.console import printing
+from iterdpo.cli.directories import remove_unused
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.secrets import without_secrets
 from iterdpo.errors import LineageError, UserError
@@ -44,7 +45,7 @@ def job(composed: Any) -> None:
         if config.plan:
             with printing():
                 plan.show(config)
-            overrides.remove_unused(run_dir)
+            remove_unused(run_dir)
             return
         with heard(request, quiet=request.of_worker):
             execute(config, run_dir, stop=request)

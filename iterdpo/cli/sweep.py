@@ -14,7 +14,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 
 from iterdpo.cli.console import printing
-from iterdpo.cli.overrides import HYDRA_DIR, require_writable
+from iterdpo.cli.directories import HYDRA_DIR, require_writable
 from iterdpo.errors import ConfigError, UserError
 from iterdpo.evaluation.summary import Summary
 from iterdpo.evaluation.summary_file import SUMMARY_FILE, read_summary
