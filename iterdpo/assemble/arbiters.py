@@ -17,6 +17,7 @@ from iterdpo.models.checkpoint import checkpoint_sha256, find_checkpoint
 from iterdpo.models.prequantized import quantization_of
 from iterdpo.records import Base, Policy
 from iterdpo.stages.compare import Compare
+from iterdpo.store.hash_cache import HashCache
 
 
 def make_comparison(config: Config, engine: Engine, oracle: Verifier | None) -> Compare | None:
@@ -38,7 +39,9 @@ def make_comparison(config: Config, engine: Engine, oracle: Verifier | None) -> 
     own = make_engine(settings)
     dtype, place = config.model.dtype, str(checkpoint)
     held = settings.model.quantization
-    base = Base(place, checkpoint_sha256(checkpoint), held, dtype, dequantized=place)
+    hash_file = HashCache(config.store.root).file_sha256
+    sha256 = checkpoint_sha256(checkpoint, "evaluation.arbiter_model", hash_file)
+    base = Base(place, sha256, held, dtype, dequantized=place)
     asking = PairwiseJudge(own, rubric, name="external", min_mass=mass, system=system)
     return Compare(ExternalArbiter(asking, Policy("external", base), engine), own)
 

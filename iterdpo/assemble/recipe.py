@@ -30,6 +30,7 @@ from iterdpo.stages.oracle_scores import ScoreByOracle
 from iterdpo.stages.pair_quality import MeasurePairs
 from iterdpo.stages.sft import Merge
 from iterdpo.stages.train import Train
+from iterdpo.store.hash_cache import HashCache
 from iterdpo.store.stage import Stage
 
 
@@ -44,6 +45,7 @@ def make_recipe(
     """Put the steps together."""
     seed, evaluation, training = config.seed, config.evaluation, config.training
     checkpoint = resolve_checkpoint(config.model)
+    hash_file = HashCache(config.store.root).file_sha256
     quantization, packing = config.model.quantization, Packing.at(checkpoint)
     if problem := checkpoint_problem(quantization, packing, config.model.path):
         raise UserError(problem)  # only now is a checkpoint of the hub there to be looked at
@@ -66,7 +68,7 @@ def make_recipe(
     return Recipe(
         base=PrepareBase(
             checkpoint=checkpoint,
-            checkpoint_sha256=checkpoint_sha256(checkpoint),
+            checkpoint_sha256=checkpoint_sha256(checkpoint, "model.path", hash_file),
             quantization=config.model.scheme,
             dtype=config.model.dtype,
             trust_remote_code=config.model.trust_remote_code,

@@ -32,7 +32,8 @@ from iterdpo.models.loading import free_memory
 from iterdpo.models.out_of_memory import in_portions, memory_errors_named
 from iterdpo.models.padding import right_padded
 from iterdpo.records import Judgment, Policy, Scored, Unscored, UnscoredReason, Verdict
-from iterdpo.settings import Keyless
+from iterdpo.settings import Keyless, Provided
+from iterdpo.store.hashing import HashFile, file_sha256
 
 if TYPE_CHECKING:
     from iterdpo.judging.pairrm_model import PairRM
@@ -77,11 +78,12 @@ class PairRmJudge(Judge):
     """Longest prompt, its markers included; what is longer is cut at its end."""
     candidate_tokens: Annotated[int, Field(ge=16)]
     """Longest answer, likewise; more where the prompt leaves room."""
+    hash_file: Provided[HashFile] = file_sha256
 
     @cached_property
     def content(self) -> Mapping[str, object]:
         return {
-            "checkpoint": checkpoint_sha256(self._checkpoint, "judge.path"),
+            "checkpoint": checkpoint_sha256(self._checkpoint, "judge.path", self.hash_file),
             "device": device_of(self.device).type,
         }
 

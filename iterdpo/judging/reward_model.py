@@ -34,7 +34,8 @@ from iterdpo.models.loading import free_memory, load_tokenizer
 from iterdpo.models.out_of_memory import in_portions, memory_errors_named
 from iterdpo.models.padding import right_padded
 from iterdpo.records import Judgment, Policy, Prompt, Scored, Unscored, UnscoredReason, Verdict
-from iterdpo.settings import Keyless
+from iterdpo.settings import Keyless, Provided
+from iterdpo.store.hashing import HashFile, file_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,12 @@ class RewardModelJudge(Judge):
     """Longest prompt and answer in tokens; null for what the model declares."""
     chat_template: Annotated[Place | None, Keyless("counts by its text")]
     """A Jinja file, where the tokenizer has no template or the wrong one."""
+    hash_file: Provided[HashFile] = file_sha256
 
     @cached_property
     def content(self) -> Mapping[str, object]:
         return {
-            "checkpoint": checkpoint_sha256(self._checkpoint, "judge.path"),
+            "checkpoint": checkpoint_sha256(self._checkpoint, "judge.path", self.hash_file),
             "chat_template": self._template,
             "device": device_of(self.device).type,
         }

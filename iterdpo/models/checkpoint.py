@@ -17,7 +17,7 @@ from iterdpo.models.hardware import switch_cudnn_attention_off
 from iterdpo.models.loading import TEKKEN, free_memory, load_whole
 from iterdpo.models.prequantized import PREQUANTIZED
 from iterdpo.records import Base
-from iterdpo.store.hashing import files_sha256
+from iterdpo.store.hashing import HashFile, file_sha256, files_sha256
 
 _LARGEST = 2**31 - 1  # what an index of 32 bits can count
 _SIZES = (
@@ -124,8 +124,15 @@ def _object(file: Path, said: str) -> dict[str, Any]:
     return values
 
 
-def checkpoint_sha256(checkpoint: Path, key: str = "model.path") -> str:
+def checkpoint_sha256(
+    checkpoint: Path, key: str = "model.path", hash_file: HashFile = file_sha256
+) -> str:
     """Return one hash over the weights, tokenizer and configuration of a checkpoint.
+
+    Args:
+        checkpoint: its directory.
+        key: the setting that named it, for messages.
+        hash_file: how to come by a file's hash.
 
     Raises:
         UserError: it has no weights in safetensors, or pointers to files in their place.
@@ -143,7 +150,7 @@ def checkpoint_sha256(checkpoint: Path, key: str = "model.path") -> str:
                     f"{key}={checkpoint}: {path.name} is a Git LFS pointer, not the file itself; "
                     "run `git lfs pull` there, or download the checkpoint with `hf download`"
                 )
-    return files_sha256(checkpoint, sorted(files))
+    return files_sha256(checkpoint, sorted(files), hash_file)
 
 
 def require_finite(checkpoint: Path, key: str = "model.path") -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from pathlib import Path
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
+HashFile = Callable[[Path], str]
+"""Returns the sha256 (64 hex digits) of a file's bytes."""
+
 _CHUNK = 1 << 20
+_THREADS = 8
 
 
 def plain(value: object) -> JSON:
@@ -62,9 +67,28 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def files_sha256(root: Path, files: Iterable[Path]) -> str:
+def hashes_of(files: Sequence[Path], hash_file: HashFile = file_sha256) -> Iterator[str]:
+    """Yield the sha256 of each file, in their order; several are read at a time.
+
+    Args:
+        files: to be read.
+        hash_file: how to come by the hash of one, in any thread. hashlib computes beside Python.
+    """
+    if len(files) < 2:
+        yield from map(hash_file, files)
+        return
+    with ThreadPoolExecutor(min(len(files), _THREADS)) as pool:
+        try:
+            yield from pool.map(hash_file, files)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def files_sha256(root: Path, files: Iterable[Path], hash_file: HashFile = file_sha256) -> str:
     """Return one sha256 over the relative names and contents of ``files`` below ``root``."""
-    return sha256_of({path.relative_to(root).as_posix(): file_sha256(path) for path in files})
+    paths = list(files)
+    names = [path.relative_to(root).as_posix() for path in paths]
+    return sha256_of(dict(zip(names, hashes_of(paths, hash_file), strict=True)))
 
 
 def derive_seed(root: int, *names: object) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from iterdpo.errors import UserError
-from iterdpo.store.hashing import JSON, file_sha256, sha256_of
+from iterdpo.store.hashing import JSON, HashFile, file_sha256, hashes_of, sha256_of
 from iterdpo.store.identity import Identity, Ref, parents
 
 Kinds = Mapping[str, type | tuple[type, ...]]
@@ -119,12 +119,13 @@ def read_manifest(directory: Path) -> Manifest:
     return Manifest(**known, peak_memory=peak if isinstance(peak, dict) else {})
 
 
-def verify(directory: Path, *, weights: bool = True) -> Manifest:
+def verify(directory: Path, *, weights: bool = True, hash_file: HashFile = file_sha256) -> Manifest:
     """Compare every file of a finished stage with the hash recorded for it.
 
     Args:
         directory: the stage's.
         weights: false only looks whether weights are there: they may be gigabytes.
+        hash_file: how to come by a file's hash.
 
     Raises:
         CorruptStageError: naming the file that is missing, different or unreadable.
@@ -136,19 +137,21 @@ def verify(directory: Path, *, weights: bool = True) -> Manifest:
         if isinstance(error.__cause__, PermissionError):
             raise error.__cause__ from None
         raise CorruptStageError(f"{directory}/{error}") from error
-    for name, expected in manifest.files.items():
-        path = directory / name
-        if not path.is_file():
-            raise CorruptStageError(f"{path} is missing from a finished stage")
-        if name.endswith(".safetensors") and not weights:
-            continue
+    for name in manifest.files:
+        if not (directory / name).is_file():
+            raise CorruptStageError(f"{directory / name} is missing from a finished stage")
+    names = [name for name in manifest.files if weights or not name.endswith(".safetensors")]
+    hashes = hashes_of([directory / name for name in names], hash_file)
+    for name in names:
         try:
-            differs = file_sha256(path) != expected
+            differs = next(hashes) != manifest.files[name]
         except PermissionError:
             raise
         except OSError as error:
+            path = directory / name
             raise CorruptStageError(f"{path} cannot be read ({error.strerror})") from error
         if differs:
+            path = directory / name
             raise CorruptStageError(f"{path} is not what its stage wrote (sha256 differs)")
     return manifest
 

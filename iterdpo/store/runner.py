@@ -36,7 +36,8 @@ from iterdpo.store.atomic import (
     set_aside,
     write_text,
 )
-from iterdpo.store.hashing import JSON, file_sha256, plain, sha256_of
+from iterdpo.store.hash_cache import HashCache
+from iterdpo.store.hashing import JSON, hashes_of, plain, sha256_of
 from iterdpo.store.locks import Holder, locked
 from iterdpo.store.manifest import (
     MANIFEST,
@@ -109,13 +110,13 @@ class Stages:
         with disk_errors_named(stored.directory.parent):
             if self.registered:
                 self.registered.uses(self.used)
-            manifest, computed = _intact(stored), False
+            manifest, computed = self._intact(stored), False
             # After a kill between the two, a finished stage may have its unfinished work beside it.
             if manifest is None or _work(stored.directory).exists():
                 lock = self.root / LOCKS_DIR / f"{stage.name}-{key}"
                 with locked(lock, waiting=_say(stage.name), check=self.stop.check):
                     # Another process may have finished it while this one waited.
-                    manifest = _intact(stored, move=True)
+                    manifest = self._intact(stored, move=True)
                     if computed := manifest is None:
                         manifest = self._compute(stored, identity)
                     remove_all_but_damaged(_work(stored.directory))
@@ -133,6 +134,27 @@ class Stages:
         """
         for stored in self.handed_out:
             stored.forget()
+
+    def _intact(self, stored: Stored[Any], move: bool = False) -> Manifest | None:
+        """Return the manifest of a stage that may be read: finished, undamaged, of these parents.
+
+        With ``move``, one that may not be read is set aside.
+        """
+        directory = stored.directory
+        if not os.path.lexists(directory):
+            return None
+        try:
+            manifest = verify(directory, hash_file=HashCache(self.root).file_sha256)
+            problem = manifest.parents_problem(parent_results(stored))
+            if not problem:
+                return manifest
+            problem = f"{directory} {problem}"
+        except CorruptStageError as error:
+            problem = str(error)
+        if move:
+            _require_current(stored)
+            log.warning("%s; set aside as %s, computed again", problem, set_aside(directory).name)
+        return None
 
     def _compute(self, stored: Stored[Any], identity: Mapping[str, JSON]) -> Manifest:
         remove_partial(stored.directory)
@@ -155,11 +177,7 @@ class Stages:
                 "identity": identity,
                 "parents": {str(ref): result for ref, result in results.items()},
                 "metrics": metrics,
-                "files": {
-                    path.relative_to(directory).as_posix(): file_sha256(path)
-                    for path in sorted(directory.rglob("*"))
-                    if path.is_file()
-                },
+                "files": _file_hashes(directory),
                 "seconds": round(time.monotonic() - began, 3),
                 "peak_memory": peak.as_json(),
                 "versions": dict(self.versions),
@@ -168,31 +186,16 @@ class Stages:
         return read_manifest(stored.directory)
 
 
+def _file_hashes(directory: Path) -> dict[str, str]:
+    """Return the sha256 of every file below a directory, by its name relative to that."""
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    names = [path.relative_to(directory).as_posix() for path in files]
+    return dict(zip(names, hashes_of(files), strict=True))
+
+
 def _work(directory: Path) -> Path:
     """Return where an unfinished stage keeps what it has, beside its final place."""
     return directory.parent / f".work-{directory.name}"
-
-
-def _intact(stored: Stored[Any], move: bool = False) -> Manifest | None:
-    """Return the manifest of a stage that may be read: finished, undamaged, of these parents.
-
-    With ``move``, one that may not be read is set aside.
-    """
-    directory = stored.directory
-    if not os.path.lexists(directory):
-        return None
-    try:
-        manifest = verify(directory)
-        problem = manifest.parents_problem(parent_results(stored))
-        if not problem:
-            return manifest
-        problem = f"{directory} {problem}"
-    except CorruptStageError as error:
-        problem = str(error)
-    if move:
-        _require_current(stored)
-        log.warning("%s; set aside as %s, computed again", problem, set_aside(directory).name)
-    return None
 
 
 def _require_current(stored: Stored[Any]) -> None:

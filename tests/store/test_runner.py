@@ -11,8 +11,7 @@ import pytest
 
 from iterdpo.errors import UserError
 from iterdpo.runtime.signals import Stopped, StopRequest
-from iterdpo.store import manifest as manifests
-from iterdpo.store import registry
+from iterdpo.store import hash_cache, registry
 from iterdpo.store.atomic import PARTIAL_PREFIX, published_directory, write_text
 from iterdpo.store.identity import parents
 from iterdpo.store.manifest import CorruptStageError, verify
@@ -177,7 +176,7 @@ def test_a_result_of_somebody_else_that_may_not_be_read_is_a_line(
     def refuse(path: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(manifests, "file_sha256", refuse)
+    monkeypatch.setattr(hash_cache, "file_sha256", refuse)
     with pytest.raises(UserError, match=r"total\.txt: cannot be read .* ask its owner"):
         Stages(tmp_path).run(Add(2), 3)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from iterdpo.errors import UserError
 from iterdpo.runtime.progress import progress
 from iterdpo.runtime.terminal import run_tool
+from iterdpo.store.hash_cache import HashCache
 from iterdpo.store.inventory import read_store
 from iterdpo.tools.store import show, show_lineage
 from iterdpo.tools.store.explain import explain
@@ -52,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
 
     listing = add("list", _list, "list stages, unfinished work, leftovers and the runs")
     listing.add_argument("--stage", metavar="NAME", help="this stage only")
-    add("verify", _verify, "compare every file with the hash its stage recorded; repairs nothing")
+    add("verify", _verify, "compare every file with the hash its stage recorded; repairs nothing, "
+        "and forgets remembered hashes")  # fmt: skip
     why = add("why", _explain, "say why a stage was computed instead of read")
     _stage_and_key(why)
     lineage = add("lineage", _lineage, "walk a pair back to its prompt, answers, judgments, seeds")
@@ -105,6 +107,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     found = read_store(arguments.store)
+    HashCache(arguments.store).clear()  # nothing found here is vouched for afterwards
     checked = progress(problems(found), files_to_check(found), "verifying", "files")
     wrong = [problem for some in checked for problem in some]
     show.integrity(wrong, len(found.finished))
