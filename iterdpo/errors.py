@@ -28,6 +28,10 @@ class NoPairsError(UserError):
     """An iteration built no preference pair and ``pairs.on_empty`` is ``stop``."""
 
 
+class EngineDiedError(UserError):
+    """What answers for a model ended, or was ended, while it was needed."""
+
+
 class LineageError(Exception):
     """A run-time check failed: the model that wrote, judged or trained is not the one named."""
 

@@ -15,9 +15,13 @@ from itertools import count
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from iterdpo.engines.card_holders import card_holders
 from iterdpo.engines.usage import Usage
+from iterdpo.engines.vllm_death import death_named, require_not_taken_back, wake_at_death
+from iterdpo.engines.vllm_worker import RUN, BoundToRun
 from iterdpo.errors import UserError
 from iterdpo.records import Policy
+from iterdpo.runtime.signals import process_request
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM makes room for."""
@@ -69,6 +73,7 @@ class VllmProcess:
 
         Raises:
             UserError: it does not start, with its own words.
+            Stopped: a signal came before it had started.
         """
         _set_where_unset(_QUIET)  # before any import of vLLM, which makes its logger
         self._cuda = _on_cuda(settings.device)
@@ -76,9 +81,11 @@ class VllmProcess:
         self._loaded: dict[str, Any] = {}
         if not self._cuda:
             _set_where_unset(_IN_THIS_PROCESS)
-        with _torch_kept():
-            self._llm = _started(self._arguments(weights, settings))
+        os.environ[RUN] = str(os.getpid())
+        with _torch_kept(), process_request().at_once():
+            self._llm = _started(self._arguments(weights, settings), self._cuda)
         self._engine = self._llm.llm_engine
+        wake_at_death(self._engine.engine_core)
         self.context: int = self._engine.model_config.max_model_len
 
     def run(self, requests: Sequence[tuple[Sequence[int], Any]], policy: Policy) -> Generator[Any]:
@@ -86,6 +93,9 @@ class VllmProcess:
 
         All are handed over at once, so vLLM fills its batches as it likes. When the caller stops
         early, the requests that are left are taken back.
+
+        Raises:
+            EngineDiedError: vLLM's process has ended, or is about to.
         """
         from vllm.sampling_params import RequestOutputKind
 
@@ -93,16 +103,20 @@ class VllmProcess:
         waiting: dict[str, int] = {}
         done: dict[int, Any] = {}
         try:
-            for index, (token_ids, params) in enumerate(requests):
-                params.output_kind = RequestOutputKind.FINAL_ONLY
-                name = str(next(self._requests))
-                waiting[name] = index
-                prompt = {"prompt_token_ids": list(token_ids)}
-                self._engine.add_request(name, prompt, params, lora_request=adapter)
+            with death_named(self._engine.engine_core):
+                for index, (token_ids, params) in enumerate(requests):
+                    params.output_kind = RequestOutputKind.FINAL_ONLY
+                    name = str(next(self._requests))
+                    waiting[name] = index
+                    prompt = {"prompt_token_ids": list(token_ids)}
+                    self._engine.add_request(name, prompt, params, lora_request=adapter)
             for index in range(len(requests)):
                 while index not in done:
-                    for output in self._engine.step():
+                    with death_named(self._engine.engine_core):
+                        outputs = self._engine.step()
+                    for output in outputs:
                         done[waiting.pop(output.request_id)] = output
+                require_not_taken_back(done[index])
                 yield done.pop(index)
         finally:
             if waiting:
@@ -116,14 +130,16 @@ class VllmProcess:
 
     def sleep(self) -> None:
         """Move the weights to the CPU's memory and drop the cache."""
-        self._llm.sleep(level=1)
+        with death_named(self._engine.engine_core):
+            self._llm.sleep(level=1)
 
     def wake(self) -> None:
         """Take the memory again. Adapters are loaded anew, under names never used before."""
-        if self._cuda and self._engine.is_sleeping():
-            self._llm.wake_up()
-            self._llm.reset_prefix_cache()
-            self._loaded.clear()
+        with death_named(self._engine.engine_core):
+            if self._cuda and self._engine.is_sleeping():
+                self._llm.wake_up()
+                self._llm.reset_prefix_cache()
+                self._loaded.clear()
 
     def shut_down(self) -> None:
         """End it and give its memory back."""
@@ -166,6 +182,10 @@ class VllmProcess:
             "tensor_parallel_size": settings.tensor_parallel,
             "use_tqdm_on_load": False,
             "disable_log_stats": False,  # they hold the prefix cache's hits
+            "worker_extension_cls": f"{BoundToRun.__module__}.{BoundToRun.__qualname__}",
+            # Seconds in which a process that is told to end may finish what it was asked: it takes
+            # requests back only where there are none. How long it has is for the run to say.
+            "shutdown_timeout": 3600,
         }
         if self._cuda:
             return arguments | {
@@ -206,7 +226,7 @@ def _adapter_arguments(rank: int | None) -> dict[str, Any]:
     }
 
 
-def _started(arguments: dict[str, Any]) -> Any:
+def _started(arguments: dict[str, Any], cuda: bool) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -216,9 +236,19 @@ def _started(arguments: dict[str, Any]) -> Any:
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:400]
         raise UserError(
-            f"engine=vllm: vLLM does not start ({reason}); lower engine.vllm.memory_share, "
-            "model.context or engine.vllm.max_sequences, or use engine=transformers"
+            f"engine=vllm: vLLM does not start ({reason}); {_others_on_the_card() if cuda else ''}"
+            "lower engine.vllm.memory_share, model.context or engine.vllm.max_sequences, or use "
+            "engine=transformers"
         ) from error
+
+
+def _others_on_the_card() -> str:
+    """Return who else holds memory there, which vLLM does not know, and what to do about it."""
+    holders = card_holders()
+    if not holders:
+        return ""
+    pids = " ".join(str(holder.pid) for holder in holders)
+    return f"the card is also held by {' and '.join(map(str, holders))}: end it (kill {pids}), or "
 
 
 def _on_cuda(device: str) -> bool:

@@ -15,6 +15,7 @@ from iterdpo.assemble import assemble, library_versions
 from iterdpo.config.choices import as_values
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
+from iterdpo.errors import EngineDiedError
 from iterdpo.evaluation.summary import Summary
 from iterdpo.evaluation.summary_file import SUMMARY_FILE, write_summary
 from iterdpo.runs.directory import CONFIG_FILE, KEY_DIGITS, LINKS_DIR
@@ -109,6 +110,9 @@ def _execute(
                 write_summary(summary, run_dir)
         registered.finish()
         finished = True
+    except EngineDiedError:
+        stages.stop.check()  # a signal to all of a job's processes ends the engine first
+        raise
     finally:
         tracker.finish(summary, failed=not finished)
     assert summary is not None  # of M0 at least

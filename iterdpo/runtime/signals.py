@@ -42,6 +42,8 @@ class StopRequest:
         self.number: int | None = None
         self.at_work = threading.RLock()
         """Held while the process does what a signal must not cut short."""
+        self.raises = False
+        """Whether a signal stops the run where it is, not at its next check."""
         self._parent: int | None = None
         if parent := multiprocessing.parent_process():
             import psutil
@@ -80,6 +82,22 @@ class StopRequest:
         """Raise ``Stopped`` if so. To be called where nothing is lost by it."""
         if self.requested:
             raise Stopped(self.number or signal.SIGTERM)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Stop anywhere in the block: it may take minutes, and nothing in it is worth finishing.
+
+        Raises:
+            Stopped: a signal came before or in the block, even if the block hides that, or failed
+                because of it.
+        """
+        self.check()
+        self.raises = True
+        try:
+            yield
+        finally:
+            self.raises = False
+            self.check()
 
 
 @cache
@@ -121,6 +139,8 @@ def heard(request: StopRequest, quiet: bool = False, pass_on: bool = False) -> I
         for worker in workers:
             if worker.pid is not None:
                 os.kill(worker.pid, number)
+        if request.raises:
+            raise Stopped(number)
         if not quiet:
             name = signal.Signals(number).name
             say(f"\n{name}: finishing what is in hand; once more stops at once")

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import pytest
@@ -16,10 +17,11 @@ from iterdpo.cli import execute as run
 from iterdpo.config.choices import as_values
 from iterdpo.config.schema import Config
 from iterdpo.engines.scripted import TRUNCATED, ScriptedAnswer, ScriptedEngine, ScriptedScores
-from iterdpo.errors import NoPairsError, UserError
+from iterdpo.errors import EngineDiedError, NoPairsError, UserError
 from iterdpo.evaluation.summary import JudgmentCounts
 from iterdpo.models.chat_messages import Request
 from iterdpo.records import Policy
+from iterdpo.runtime.signals import Stopped, StopRequest
 from iterdpo.store.hashing import sha256_of
 from iterdpo.store.registry import RegisteredRun, entries
 from tests.checkpoints import CheckpointOf
@@ -118,6 +120,21 @@ def test_a_judge_that_says_something_else_stops_the_run(
     )
     with pytest.raises(UserError, match=said):
         run.execute(config, tmp_path / "run", engine)
+
+
+@pytest.mark.parametrize("signal_first", [True, False])
+def test_an_engine_that_dies_is_an_error_and_of_a_signal_a_stop(
+    scripted: Scripted, tmp_path: Path, signal_first: bool
+) -> None:
+    stop = StopRequest()
+
+    def die(request: Request, policy: Policy, sample: int) -> str:
+        stop.number = SIGTERM if signal_first else None
+        raise EngineDiedError("it died")
+
+    config, engine = scripted(die, lambda request, policy: {})
+    with pytest.raises(Stopped if signal_first else EngineDiedError):
+        run.execute(config, tmp_path / "run", engine, stop)
 
 
 def test_equal_scores_are_ties_and_say_so(scripted: Scripted, tmp_path: Path) -> None:

@@ -34,6 +34,29 @@ def test_the_first_signal_is_noted_and_told_and_handlers_are_put_back(
     assert "once more stops at once" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("hidden", [None, ValueError], ids=["hidden", "taken for a fault"])
+def test_a_signal_ends_what_is_not_worth_finishing_even_where_that_is_hidden(
+    hidden: type[Exception] | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    request, came_after = StopRequest(), []
+
+    def start() -> None:
+        with request.at_once():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                came_after.append("the signal")
+            except BaseException as error:
+                if hidden:
+                    raise hidden from error
+
+    with heard(request):
+        for _ in range(2):  # the second begins with what was noted in the first
+            with pytest.raises(Stopped, match="stopped by SIGTERM"):
+                start()
+    assert came_after == []
+    assert "finishing" not in capfd.readouterr().err
+
+
 def test_the_second_signal_ends_the_process_at_once() -> None:
     code = (
         "import os, signal, sys\n"
