@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 from experiments.torture_child import (
     Child,
@@ -36,6 +37,7 @@ from experiments.torture_child import (
 )
 from experiments.torture_finished import FinishedRun
 from experiments.torture_sweeps import Sweeps
+from iterdpo.config.schema import Config
 from tests.tools.hub.standin import standing_in
 
 OVERRIDES = (
@@ -44,8 +46,9 @@ OVERRIDES = (
     "tracking=none",
     "report=false",
     "engine.device=cpu",
+    "engine.shard_rows=24",
+    "engine.transformers.batch_size=24",
 )
-SMALL_SHARDS = ("engine.shard_rows=24", "engine.transformers.batch_size=24")
 
 
 @dataclass
@@ -53,7 +56,10 @@ class Torture:
     """One undisturbed run, and what is compared with it."""
 
     scratch: Path
-    overrides: Sequence[str]
+    configure: Callable[[Path], Config]
+    """Makes the configuration of a run whose store is ``store`` in a directory."""
+    engine: Callable[[Config], Any] | None = None
+    """What makes the engine, where it is not the configured one."""
     kills: int = 0
     repeated: Counter[str] = field(default_factory=Counter)
     """Work beyond what the undisturbed run needed."""
@@ -77,7 +83,7 @@ class Torture:
             before = self.kills
             while self.kills < kills:
                 process = forked(child, self.errors)
-                time.sleep(rng.uniform(0.1, 4.0))
+                time.sleep(rng.uniform(0.0, min(4.0, self.seconds)))
                 os.kill(process, signal.SIGKILL)
                 _, status = os.waitpid(process, 0)
                 if not os.WIFSIGNALED(status):
@@ -121,8 +127,7 @@ class Torture:
     def _child(self, name: str) -> Child:
         place = self.scratch / name
         place.mkdir()
-        config = configuration(place / "store", self.overrides)
-        return Child(config, place / "run", place / "log.txt")
+        return Child(self.configure(place), place / "run", place / "log.txt", self.engine)
 
 
 def endure(
@@ -147,7 +152,8 @@ def main() -> None:
     options = parser.parse_args()
     preload()
     scratch, rng = Path(tempfile.mkdtemp(prefix="iterdpo-torture-")), random.Random(options.seed)
-    torture = Torture(scratch, [*OVERRIDES, *SMALL_SHARDS, *options.overrides])
+    overrides = [*OVERRIDES, *options.overrides]
+    torture = Torture(scratch, partial(configuration, overrides))
     print(f"undisturbed: {torture.seconds:.0f} s, {len(torture.points)} named writes", flush=True)
     if options.points:
         torture.at_points()
@@ -162,7 +168,7 @@ def main() -> None:
         endure(finished.kinds, options.events, events, torture.failures)
     if options.sweeps:
         print(f"of the finished run: {dict(events)}", flush=True)
-        sweeps = Sweeps(scratch, torture.overrides, rng, torture.failures)
+        sweeps = Sweeps(scratch, overrides, rng, torture.failures)
         endure(sweeps.kinds, options.sweeps, events, torture.failures)
     report = {"kills": torture.kills, "work": {w: torture.work[w] for w in torture.repeated}}
     report |= {"repeated": dict(torture.repeated), "events": dict(events)}

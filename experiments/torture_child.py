@@ -7,7 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,14 @@ from hydra import compose, initialize_config_dir
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.config.schema import Config
 from iterdpo.store.hashing import file_sha256
-from tests.tools.hub.standin import TOKEN
 
 WRITES = ("fsync", "replace", "rename")
 
 
-def configuration(store: Path, overrides: Sequence[str]) -> Config:
-    """Return the run that is tortured."""
+def configuration(overrides: Sequence[str], place: Path) -> Config:
+    """Return the configuration of a run whose store lies in ``place``."""
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
-        return typed(compose("config", overrides=[*overrides, f"store.root={store}"]))
+        return typed(compose("config", overrides=[*overrides, f"store.root={place / 'store'}"]))
 
 
 def data_files(store: Path) -> dict[str, str]:
@@ -54,9 +53,11 @@ def point_of(operation: str, path: Path, store: Path) -> str:
 class Child:
     """What runs in a forked process, and the traces it leaves."""
 
-    config: Config
+    config: Config = field(repr=False)
     run_dir: Path
     log: Path
+    engine: Callable[[Config], Any] | None = None
+    """What makes the engine, where it is not the configured one."""
     other_bits: bool = False
     """Whether what the engine and the trainer compute ends in other bits, as it may on a GPU."""
 
@@ -78,7 +79,7 @@ class Child:
         Bar.update = update  # type: ignore[method-assign, assignment]
         if self.other_bits:
             let_adapters_differ()
-        engine = Counted(make_engine(self.config), note, self.other_bits)
+        engine = Counted((self.engine or make_engine)(self.config), note, self.other_bits)
         run.execute(self.config, self.run_dir, engine)
 
 
@@ -182,10 +183,6 @@ def counts(log: Path) -> Counter[str]:
 
 
 def preload() -> None:
-    """Load the libraries once, without computing anything: threads do not survive a fork.
-
-    What the Hub's library reads as it loads is set before: its login, and uploads of whole files.
-    """
-    os.environ |= {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    """Load the libraries once, without computing anything: threads do not survive a fork."""
     for name in ("torch", "peft", "trl", "iterdpo.training.dpo_trainer"):
         importlib.import_module(name)

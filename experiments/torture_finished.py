@@ -20,13 +20,10 @@ from typing import Any
 
 from experiments.torture_child import Child, counts, data_files, ended, forked
 from iterdpo.store.hashing import file_sha256
-from tests.tools.hub.standin import StandIn
-
-KILLED_WITHIN = 1.5
-"""Seconds in which a process is killed; some end before."""
+from tests.tools.hub.standin import TOKEN, StandIn
 
 
-@dataclass
+@dataclass(repr=False)
 class FinishedRun:
     """A run that came to its end, and what it must still be after every event."""
 
@@ -37,6 +34,8 @@ class FinishedRun:
     events: Counter[str]
     """How often each kind has happened."""
     hub: StandIn
+    killed_within: float = 1.5
+    """Seconds in which an export is killed; some end before. Others have a multiple of it."""
 
     def __post_init__(self) -> None:
         self.store, self.run_dir = self.child.config.store.root, self.child.run_dir
@@ -83,12 +82,12 @@ class FinishedRun:
     def kill_upload(self) -> None:
         """Kill an upload: a repository is whole or empty, and no weights are sent twice."""
         self.hub.forget()
-        self._killed(self._upload, within=2 * KILLED_WITHIN)
+        self._killed(self._upload, times=2)
         for where, repo in self.hub.repos.items():
-            if repo["files"] not in ({}, self._uploaded[where]):
+            if repo["files"] not in ({}, self.uploaded[where]):
                 self.failures.append(f"{where}: holds a part of an upload")
         self._require(self._upload)
-        if self._on_the_hub() != self._uploaded:
+        if self._on_the_hub() != self.uploaded:
             self.failures.append("an upload that was killed comes to other files")
         if len(self.hub.sent) != len(set(self.hub.sent)):
             self.failures.append("an upload sends again what had arrived")
@@ -110,13 +109,14 @@ class FinishedRun:
         file = self.rng.choice([*files, *(path.parent / "stage.json" for path in files[::4])])
         data = file.read_bytes() if file.is_file() else b""
         at = self.rng.randrange(max(len(data), 1))
-        self.rng.choice((
+        flipped = (data[at : at + 1] or b"\0")[0] ^ 1
+        self.rng.choice((  # a file may be empty
             file.unlink,
             lambda: file.write_bytes(data[:at]),
-            lambda: file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]),
+            lambda: file.write_bytes(data[:at] + bytes([flipped]) + data[at + 1 :]),
         ))()  # fmt: skip
         for _ in range(self.rng.randrange(3)):
-            self._killed(self._of_other_bits(), within=3 * KILLED_WITHIN)
+            self._killed(self._of_other_bits(), times=3)
         self._require(self._of_other_bits())
         self._require(partial(require_consistent, self.store, self.run_dir))
         self._look()
@@ -132,9 +132,13 @@ class FinishedRun:
         self._exported = {path.name: file_sha256(path) for path in out.iterdir()}
         self.hub.forget()
         self._require(self._upload)
-        self._uploaded = self._on_the_hub()
+        self.uploaded = self._on_the_hub()
 
     def _upload(self) -> None:
+        from huggingface_hub import constants
+
+        os.environ["HF_TOKEN"] = TOKEN
+        constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_XET = False, True  # whole files
         arguments = [str(self.run_dir), "--repo", "me/run", "--models", "all"]
         run_tool("hub", [*arguments, "--endpoint", self.hub.url])
 
@@ -145,9 +149,9 @@ class FinishedRun:
         found = data_files(self.store)
         return {name: sha256 for name, sha256 in found.items() if ".corrupt-" not in name}
 
-    def _killed(self, call: Callable[[], None], within: float = KILLED_WITHIN) -> None:
+    def _killed(self, call: Callable[[], None], times: int = 1) -> None:
         process = forked(call, self.errors)
-        time.sleep(self.rng.uniform(0.0, within))
+        time.sleep(self.rng.uniform(0.0, times * self.killed_within))
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,9 +31,25 @@ LAUNCHERS = {
     "basic": ("hydra/launcher=basic",),
     "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
 }
-ENDS_WITHIN = 120.0
-"""Seconds that the processes of a sweep whose parent is gone have for what they have in hand."""
 MARK = "TORTURED_SWEEP"
+
+
+def sweep(command: Sequence[str], mark: str) -> None:
+    """Be the command, whose children can be found by the mark in their environment."""
+    from iterdpo.cli.run import run
+
+    os.environ[MARK] = mark
+    sys.argv = list(command)
+    status: Any = 0
+    try:
+        run()
+    except SystemExit as ended:
+        status = ended.code
+    # A fork ends without what a program does at its end, and a pool's workers wait for that.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(status if isinstance(status, int) else 1)
 
 
 @dataclass
@@ -44,6 +60,10 @@ class Sweeps:
     overrides: Sequence[str]
     rng: random.Random
     failures: list[str]
+    command: Callable[[Sequence[str], str], None] = sweep
+    """Is the command in a fork: its words, and the mark of the processes that it starts."""
+    ends_within: float = 120.0
+    """Seconds that processes whose parent is gone have for what they have in hand."""
 
     def __post_init__(self) -> None:
         self.place, self.said = self.scratch / "sweep", self.scratch / "sweep.txt"
@@ -90,8 +110,8 @@ class Sweeps:
             self.failures.append(f"{what}: status {status}: {self.said.read_text('utf-8')}")
         if status == 128 + number and "run the same command again" not in self.said.read_text():
             self.failures.append(f"{what}: does not say how it resumes")
-        if self._left():
-            self.failures.append(f"{what}: left processes {self._left()}")
+        if self.left():
+            self.failures.append(f"{what}: left processes {self.left()}")
         status = self._wait(self._start(LAUNCHERS[name]))
         self._require_expected(self._results(status), what)
 
@@ -101,17 +121,17 @@ class Sweeps:
             f"store.root={self.place / 'store'}", f"hydra.sweep.dir={self.place / 'runs'}",
         ]  # fmt: skip
         self.said.write_text("")
-        return forked(partial(_sweep, command, str(self.place)), self.said)
+        return forked(partial(self.command, command, str(self.place)), self.said)
 
     def _wait(self, parent: int) -> int:
         """Return the status of a sweep when all its processes have ended, or have had the time."""
         status = os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1])
-        until = time.monotonic() + ENDS_WITHIN
-        while self._left() and time.monotonic() < until:
+        until = time.monotonic() + self.ends_within
+        while self.left() and time.monotonic() < until:
             time.sleep(0.1)
         return status
 
-    def _left(self) -> set[int]:
+    def left(self) -> set[int]:
         return started_with(f"{MARK}={self.place}")
 
     def _results(self, status: int) -> Any:
@@ -122,7 +142,7 @@ class Sweeps:
         table = re.search(r"^job +overrides .*", said, flags=re.MULTILINE | re.DOTALL)
         found = {
             "status": status,
-            "left": self._left(),
+            "left": self.left(),
             "tracebacks": said.count("Traceback"),
             "table": table.group() if table else said,
             "failed": [str(path) for path in runs.rglob("failure.json")],
@@ -140,21 +160,3 @@ class Sweeps:
         other = {name: value for name, value in found.items() if value != self._expected[name]}
         if other:
             self.failures.append(f"{after}: {other}")
-
-
-def _sweep(command: Sequence[str], mark: str) -> None:
-    """Be the command, whose children can be found by the mark in their environment."""
-    from iterdpo.cli.run import run
-
-    os.environ[MARK] = mark
-    sys.argv = list(command)
-    status: Any = 0
-    try:
-        run()
-    except SystemExit as ended:
-        status = ended.code
-    # A fork ends without what a program does at its end, and a pool's workers wait for that.
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    os._exit(status if isinstance(status, int) else 1)
