@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iterdpo.errors import UserError
 from iterdpo.runtime.terminal import harmless, run_tool
 
 if TYPE_CHECKING:
+    from iterdpo.tools.label.annotations import AnnotationFile
     from iterdpo.tools.label.task import LabelTask
 
 
@@ -106,6 +108,7 @@ def _require_free(key: Path, task: LabelTask, *, force: bool) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
+    from iterdpo.runs.corrections import RESULT_SUFFIX
     from iterdpo.tools.label.annotations import check_annotations, read_annotations
     from iterdpo.tools.label.result import label_lines, result_of
     from iterdpo.tools.label.show import lines_of
@@ -119,10 +122,11 @@ def _import(arguments: argparse.Namespace) -> None:
         key, task = _find_key(annotations[0].task, arguments)
     check_annotations(annotations, task)
     result = result_of(task, annotations)
-    for line in lines_of(result):
+    result["corrected"], missing = _corrected(arguments.run, task, annotations)
+    for line in (*lines_of(result), *missing):
         sys.stdout.write(harmless(line) + "\n")
     stem = key.name.removesuffix(KEY_SUFFIX)
-    written = [(key.with_name(f"{stem}.result.json"), json.dumps(result, indent=1) + "\n", "")]
+    written = [(key.with_name(f"{stem}{RESULT_SUFFIX}"), json.dumps(result, indent=1) + "\n", "")]
     if task.kind != "models":
         written.append((
             key.with_name(f"{stem}.labels.jsonl"),
@@ -132,6 +136,22 @@ def _import(arguments: argparse.Namespace) -> None:
     for place, text, what in written:
         _write(place, text, "--key")
         sys.stdout.write(f"{place}{what}\n")
+
+
+def _corrected(
+    place: Path, task: LabelTask, annotations: Sequence[AnnotationFile]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the run's win rates as the labels correct them, and why there are none if so.
+
+    The choices are read all the same where the run is no longer whole.
+    """
+    from iterdpo.runs.directory import Run
+    from iterdpo.tools.label.correction import corrections_of
+
+    try:
+        return [asdict(item) for item in corrections_of(Run.open(place), task, annotations)], []
+    except UserError as error:
+        return [], [f"no win rate of the run is corrected: {error}"]
 
 
 def _find_key(task: str, arguments: argparse.Namespace) -> tuple[Path, LabelTask]:

@@ -27,6 +27,8 @@ def lines_of(result: Mapping[str, Any]) -> Iterator[str]:
             )
     if result["self_judge"]:
         yield f"people agree with the run's judge: {estimate(result['self_judge'])}"
+    for item in result.get("corrected", ()):
+        yield from _corrected(item)
     if between := result["between_people"]:
         yield (
             f"people agree with each other on {percent(between['raw'])} of "
@@ -38,6 +40,23 @@ def lines_of(result: Mapping[str, Any]) -> Iterator[str]:
                 else ""
             )
         )
+
+
+def _corrected(item: Mapping[str, Any]) -> Iterator[str]:
+    found = item["correction"]
+    yield (
+        f"win rate of {item['model']} against {item['opponent']} by {item['judge']}: "
+        f"{estimate(found['judged'])}; without its errors: "
+        + (
+            estimate(found["corrected"])
+            if found["corrected"]
+            else "not estimable, the labels do not show that it is better than chance"
+        )
+    )
+    yield (
+        f"  its sensitivity {estimate(found['sensitivity'])}, "
+        f"specificity {estimate(found['specificity'])}"
+    )
 
 
 def estimate(value: Mapping[str, Any] | None) -> str:

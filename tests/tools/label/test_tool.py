@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from iterdpo.records import Comparison
+from iterdpo.runs.directory import Run
 from iterdpo.tools.label.__main__ import main
 from iterdpo.tools.label.task import LabelTask, read_key
+from iterdpo.tools.report.write import write
 from tests.tools.label.questions import exported
 
 
@@ -41,6 +46,41 @@ def test_models_from_page_to_win_rate(
     result = json.loads((run / "label-models.result.json").read_text())
     assert (result["wins"], result["losses"]) == (8, 0)
     assert not list(run.glob("*.labels.jsonl"))
+
+
+def test_a_judge_whose_errors_are_unknown_corrects_nothing(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = Run.records
+
+    def readable(run: Run, stage: str, kind: type) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = read(run, stage, kind)
+        if kind is not Comparison:
+            return found
+        return tuple(replace(item, forward=0.5, backward=0.5, unscored="") for item in found)
+
+    monkeypatch.setattr(Run, "records", readable)
+    assert main([str(run), "--n", "5"]) == 0
+    task = read_key(run / "label-models.key.json")
+    sides = {item.question.first.candidate_id: n % 2 for n, item in enumerate(task.items)}
+    (tmp_path / "ann.json").write_text(json.dumps(exported(task, "ann", sides)))
+    command = [str(run), "--import", str(tmp_path / "ann.json")]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "win rate of M2 against M0 by initial: 50.0 %" in said
+    assert "without its errors: not estimable, the labels do not show" in said
+    assert write([run]) == run / "report.html"
+    assert "Corrected by people" in (run / "report.html").read_text()
+
+    (run / "stages").rename(run / "gone")
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "human win rate of M2" in said
+    assert "no win rate of the run is corrected: " in said
+    assert json.loads((run / "label-models.result.json").read_text())["corrected"] == []
 
 
 def test_pairs_say_how_far_people_agree_with_the_judge(

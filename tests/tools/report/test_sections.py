@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from iterdpo.errors import UserError
 from iterdpo.evaluation.best import Best
 from iterdpo.evaluation.gains import Gains
+from iterdpo.evaluation.judge_errors import Correction
 from iterdpo.evaluation.ratings import Rating
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.evaluation.summary import ComparisonSummary
 from iterdpo.evaluation.summary_file import read_summary, write_summary
+from iterdpo.runs.corrections import CorrectedComparison
 from iterdpo.runs.directory import Run
 from iterdpo.tools.report.comparison_page import document as compared
 from iterdpo.tools.report.document import Cell, Chart, Document, Table, Text
@@ -77,6 +80,34 @@ def made(tmp_path: Path) -> Document:
 def table(page: Document, title: str) -> Table:
     return next(part for section in page.sections for part in section.parts
                 if isinstance(part, Table) and part.title == title)  # fmt: skip
+
+
+def test_win_rates_that_people_correct_are_shown_and_those_of_another_run_are_not(
+    tmp_path: Path,
+) -> None:
+    more = {"comparisons": COMPARISONS[:1]}
+    scores = [{"p": [3.0]}, {"p": [4.0]}]
+    place = MadeRun(tmp_path / "run", tmp_path / "store", [], [PAIRS], scores, more).write()
+    right, unknown = around(0.8, 0.7, 0.9), around(0.5, 0.25, 0.75)
+    known = Correction(around(0.6, 0.5, 0.7), right, right, around(0.65, 0.5, 0.8))
+    rows = [
+        CorrectedComparison("M1", "M0", "oracle", "comparisons/1", known),
+        CorrectedComparison("M2", "M0", "initial", "comparisons/1", replace(known, corrected=None)),
+        CorrectedComparison(
+            "M3", "M0", "initial", "comparisons/gone", replace(known, judged=unknown)
+        ),
+    ]
+    file = place / "label-models.result.json"
+    file.write_text(json.dumps({"corrected": [asdict(row) for row in rows]}))
+    (place / "older.result.json").write_text("{}")
+    made = table(document(Run.open(place)), "Corrected by people's labels").rows
+    assert [row[:3] for row in made] == [["M1 – M0", "the oracle", "40"], ["M2 – M0", "M0", "40"]]
+    assert shown(made[0][-1]) == ("65 %", "50 … 80 %")
+    assert shown(made[1][-1])[0] == "not estimable"
+    for broken in ("[", "[]", json.dumps({"corrected": [{"model": 1}]})):
+        file.write_text(broken)
+        with pytest.raises(UserError, match="is no label result of this version"):
+            document(Run.open(place))
 
 
 def chart(page: Document, name: str) -> Chart:

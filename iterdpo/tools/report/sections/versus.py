@@ -9,6 +9,7 @@ from iterdpo.evaluation.head_to_head import HeadToHead
 from iterdpo.evaluation.length_control import NOT_ESTIMABLE
 from iterdpo.evaluation.statistics import Estimate
 from iterdpo.evaluation.summary import ComparisonSummary
+from iterdpo.runs.corrections import CorrectedComparison, read_corrections
 from iterdpo.runs.directory import Run
 from iterdpo.runtime.formatting import DASH, count, percent, percent_interval
 from iterdpo.tools.report import charts
@@ -41,6 +42,8 @@ def versus(run: Run) -> Section | None:
     if summary.against_baselines:
         title = f"More than sharpening? Judged by {_who(summary.against_baselines[0].judge)}"
         parts += [_details(summary.against_baselines, title, BASELINES)]
+    if corrections := read_corrections(run):
+        parts += [_corrected(corrections)]
     return Section("versus", "Head to head", [*_ratings(run), *parts])
 
 
@@ -97,6 +100,30 @@ def _details(found: Sequence[ComparisonSummary], title: str, caption: str) -> Ta
             for item in found
         ],
         caption,
+    )  # fmt: skip
+
+
+def _corrected(found: Sequence[CorrectedComparison]) -> Table:
+    return Table(
+        "Corrected by people's labels",
+        ["", "judge", "labels", "sensitivity", "specificity", "win rate by the judge", "corrected"],
+        [
+            [
+                f"{item.model} – {item.opponent}",
+                _who(item.judge),
+                count(item.correction.sensitivity.n),
+                share_cell(item.correction.sensitivity),
+                share_cell(item.correction.specificity),
+                share_cell(item.correction.judged),
+                share_cell(item.correction.corrected) if item.correction.corrected
+                else Cell(NOT_ESTIMABLE, note="no better than chance"),
+            ]
+            for item in found
+        ],
+        "What people said of some of the comparisons (iterdpo label) tells how often the judge "
+        "errs. Sensitivity: its mean outcome where people prefer the model; specificity: one minus "
+        "that where they prefer the opponent. Corrected: the win rate that people would have found "
+        "over all comparisons; its interval counts the errors of both samples.",
     )  # fmt: skip
 
 
