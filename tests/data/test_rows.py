@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import random
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from iterdpo.data.content import UnreadableFileError
 from iterdpo.data.rows import READERS, Row, read_rows
+from tests.damage import damaged
 
 COLUMNS = ["prompt", "chosen"]
 
@@ -58,9 +60,9 @@ def test_no_flipped_bit_of_a_parquet_file_is_more_than_a_line() -> None:
     raw, chance = parquet(40), random.Random(0)
     for _ in range(300):
         bit = chance.randrange(8 * len(raw))
-        damaged = bytearray(raw)
-        damaged[bit // 8] ^= 1 << (bit % 8)
-        read(bytes(damaged), ".parquet")
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        read(bytes(flipped), ".parquet")
     with pytest.raises(UnreadableFileError, match="is not a Parquet file, or is a damaged one"):
         list(read_rows(raw[:-40] + raw[-20:], ".parquet", COLUMNS))
 
@@ -70,10 +72,26 @@ def fragments() -> Iterator[str]:
     yield from ("prompt", "chosen", "1e999", "NaN", "null", "\0", "\u2028", "\ufeff", "é", " ")
 
 
+def whole(suffix: str) -> bytes:
+    """Return a file of two rows."""
+    rows = [{"prompt": "a", "chosen": 'say "b",\tc'}, {"prompt": "é", "chosen": "d"}]
+    if suffix.endswith(".gz"):
+        return gzip.compress(whole(suffix.removesuffix(".gz")), mtime=0)
+    if suffix == ".parquet":
+        return parquet(2)
+    if suffix in (".csv", ".tsv"):
+        made = io.StringIO(newline="")
+        separator = "," if suffix == ".csv" else "\t"
+        csv.writer(made, delimiter=separator).writerows([COLUMNS, *(row.values() for row in rows)])
+        return made.getvalue().encode()
+    lines = [json.dumps(row) for row in rows]
+    return (f"[{', '.join(lines)}]" if suffix == ".json" else "\n".join(lines)).encode()
+
+
 @given(data=st.data(), suffix=st.sampled_from([*READERS, ".jsonl.gz", ".csv.gz"]))
 def test_any_bytes_are_rows_or_one_line(data: st.DataObject, suffix: str) -> None:
     text = st.lists(st.sampled_from([*fragments()])).map(lambda parts: "".join(parts).encode())
-    read(data.draw(st.one_of(st.binary(max_size=60), text)), suffix)
+    read(data.draw(st.one_of(st.binary(max_size=60), text, damaged(whole(suffix)))), suffix)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])).filter(str.strip), min_size=1))

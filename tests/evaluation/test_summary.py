@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from iterdpo import __version__
 from iterdpo.engines.canary import CanaryResult
@@ -20,6 +21,7 @@ from iterdpo.evaluation.ratings import Rating
 from iterdpo.evaluation.summary import SUMMARY_VERSION, EarlyStop, Summary
 from iterdpo.evaluation.summary_file import SUMMARY_FILE, read_summary, write_summary
 from tests import summaries
+from tests.damage import damaged_json
 from tests.summaries import estimate
 
 
@@ -148,3 +150,18 @@ def test_what_is_no_summary_is_a_line(tmp_path: Path, text: str, said: str) -> N
     (tmp_path / SUMMARY_FILE).write_text(text)
     with pytest.raises(UserError, match=re.escape(said)):
         read_summary(tmp_path)
+
+
+@given(damaged_json(asdict(whole())))
+def test_whatever_stands_in_its_place_is_a_summary_or_a_line(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes
+) -> None:
+    place, said = tmp_path_factory.getbasetemp(), ""
+    (place / SUMMARY_FILE).write_bytes(raw)
+    try:
+        summary = read_summary(place)
+        write_summary(summary, place)
+        assert read_summary(place) == summary
+    except UserError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1

@@ -16,6 +16,7 @@ from iterdpo.tools.label.annotations import check_annotations, read_annotations
 from iterdpo.tools.label.result import label_lines, result_of
 from iterdpo.tools.label.show import estimate, lines_of
 from iterdpo.tools.label.task import LabelTask
+from tests.damage import damaged_json
 from tests.tools.label.questions import exported, question, task_of
 
 
@@ -206,3 +207,19 @@ def test_an_export_that_says_two_things_or_begins_with_a_mark(
     place.write_text(text.replace('"choice"', '"choice": "tie", "choice"', 1))
     with pytest.raises(UserError, match=r'is not JSON \(names the field "choice" twice\)'):
         read_annotations([place])
+
+
+@given(damaged_json(exported(task_of([question(0), question(1)]), "ann", {"00-good": 1})))
+def test_whatever_stands_in_an_exports_place_is_labels_or_a_line(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes
+) -> None:
+    place = tmp_path_factory.getbasetemp() / "export.json"
+    place.write_bytes(raw)
+    task, said = task_of([question(0), question(1)]), ""
+    try:
+        annotations = read_annotations([place])
+        check_annotations(annotations, task)
+        assert list(lines_of(result_of(task, annotations)))
+    except UserError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1
