@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from iterdpo.conversation import Message
 from iterdpo.data.instructions import (
+    INSTRUCTION_COLUMNS,
     Demonstration,
     RankedAnswers,
     best_answers,
@@ -17,6 +21,7 @@ from iterdpo.data.instructions import (
     read_ranked,
 )
 from iterdpo.data.rows import Row
+from iterdpo.data.source import RowSource, read_source
 from iterdpo.errors import UserError
 
 ASKED = (Message("user", "Name a fish."),)
@@ -102,6 +107,15 @@ def test_a_chat_that_is_more_than_its_texts_is_refused() -> None:
     assert read_demonstrations(rows({"messages": turns, "tools": []}), key="k")
 
 
+def test_fields_that_would_change_a_chat_are_read_of_every_kind_of_file(tmp_path: Path) -> None:
+    file = tmp_path / "chats.parquet"
+    row = {"prompt": "a", "completion": "b", "tools": '[{"name": "sonar"}]'}
+    pq.write_table(pa.Table.from_pylist([row]), file)
+    found = read_source(RowSource(path=str(file), key="sft.path"), INSTRUCTION_COLUMNS)
+    with pytest.raises(UserError, match="row 1: tools="):
+        read_demonstrations(found, key="k")
+
+
 def message(
     name: str, parent: str | None, text: str, rank: object = None, **more: object
 ) -> dict[str, object]:
@@ -170,6 +184,8 @@ def test_turns_that_a_table_of_texts_keeps_are_refused_and_templates_counted(
     asked = "<|im_start|>user\nName a fish.<|im_end|>"
     read_demonstrations(rows({"prompt": asked, "completion": "Trout."}), key="sft.path=FILE")
     assert "sft.path=FILE: 1 of 1 prompts are written in a chat template" in caplog.text
-    spelled = str([{"role": "assistant", "content": "Trout."}])
-    with pytest.raises(UserError, match=r"line 1: completion=.* is a list of turns"):
-        read_demonstrations(rows({"prompt": "Name a fish.", "completion": spelled}), key="k")
+    row = {"prompt": "Name a fish.", "completion": "Trout."}
+    for field in row:
+        spelled = str([{"role": "user", "content": "Trout."}])
+        with pytest.raises(UserError, match=rf"line 1: {field}=.* is a list of turns"):
+            read_demonstrations(rows(row | {field: spelled}), key="k")

@@ -191,6 +191,9 @@ def test_a_template_of_one_s_own_is_used_and_in_the_key(
     assert identity(own) != identity(plain)
     copy = shutil.copy(template, tmp_path / "copy.jinja")
     assert identity(judge_of(made("qwen"), chat_template=Path(copy))) == identity(own)
+    marked = tmp_path / "marked.jinja"
+    marked.write_text(template.read_text(), "utf-8-sig")
+    assert identity(judge_of(made("qwen"), chat_template=marked)) == identity(own)
     missing = tmp_path / "missing.jinja"
     with pytest.raises(UserError, match=r"^judge\.chat_template=.*: cannot be read"):
         judge_of(made("qwen"), chat_template=missing).prepare()

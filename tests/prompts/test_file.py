@@ -226,6 +226,12 @@ def test_an_input_that_would_be_lost_is_refused_by_row(tmp_path: Path, suffix: s
     assert '2: input="b, a" would be lost: prompts=dataset reads it with' in said
 
 
+def test_turns_that_a_table_of_texts_keeps_are_refused_by_row(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv", ["Why?", "[{'role': 'user', 'content': 'Why?'}]"])
+    assert "line 3: prompt=" in refusal(file)
+    assert "is a list of turns that was written down as a text" in refusal(file)
+
+
 def test_prompts_in_a_template_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

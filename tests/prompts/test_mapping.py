@@ -125,6 +125,8 @@ def test_long_prompts_are_left_out_and_not_cut() -> None:
         ("turns", "Why?", "is a text, not a list of turns"),
         ("turns", [{"role": "assistant", "content": "a"}], "q has no turn of the user"),
         ("transcript", "Why?", 'does not begin with "Human:"'),
+        ("text", "[{'role': 'user', 'content': 'Why?'}]", "is a list of turns that was written"),
+        ("transcript", '[{"from": "human", "value": "Why?"}]', "is a list of turns that was"),
     ],
 )
 def test_a_mapping_that_does_not_fit(form: Form, value: object, said: str) -> None:
