@@ -150,12 +150,11 @@ class Chat:
     @cached_property
     def knows_system_role(self) -> bool:
         """Whether the chat template renders a system message (some raise, some drop it)."""
-        import jinja2
-
         probe = "system-role-probe"
         try:
             return probe in self._render([Message("system", probe), Message("user", "x")])
-        except jinja2.TemplateError:
+        # A template is a program of somebody else's, and says by any error what it does not take.
+        except Exception:
             return False
 
     @cached_property

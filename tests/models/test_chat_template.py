@@ -55,6 +55,15 @@ def test_a_template_that_drops_the_system_role_is_noticed() -> None:
     assert text_of(Chat(tokenizer), Request.of("Hi", system="Be kind.")) == "Be kind.\n\nHi"
 
 
+def test_a_template_that_fails_on_the_system_role_by_any_error_gets_none() -> None:
+    tokenizer = make_tokenizer(STYLES["llama"])
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ {'user': m.content}[m.role] + '!' }}{% endfor %}"
+        "{% if messages[0].role == 'system' %}{{ 1 // 0 }}{% endif %}"
+    )
+    assert text_of(Chat(tokenizer), Request.of("Hi", system="Be kind.")) == "Be kind.\n\nHi!"
+
+
 @pytest.mark.parametrize("style", STYLES)
 @given(data=st.data())
 def test_no_text_can_end_its_turn_or_open_another(
