@@ -58,10 +58,10 @@ def test_a_template_that_drops_the_system_role_is_noticed() -> None:
 def test_a_template_that_fails_on_the_system_role_by_any_error_gets_none() -> None:
     tokenizer = make_tokenizer(STYLES["llama"])
     tokenizer.chat_template = (
-        "{% for m in messages %}{{ {'user': m.content}[m.role] + '!' }}{% endfor %}"
-        "{% if messages[0].role == 'system' %}{{ 1 // 0 }}{% endif %}"
+        "{% for m in messages %}{% if m.role == 'system' %}{{ 1 // 0 }}{% endif %}{{ m.content }}"
+        "{% endfor %}"
     )
-    assert text_of(Chat(tokenizer), Request.of("Hi", system="Be kind.")) == "Be kind.\n\nHi!"
+    assert text_of(Chat(tokenizer), Request.of("Hi", system="Be kind.")) == "Be kind.\n\nHi"
 
 
 @pytest.mark.parametrize("style", STYLES)
