@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +18,8 @@ from iterdpo.models.prequantized import Packing
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 TEKKEN = "tekken.json"
 """Mistral's own form of a tokenizer."""
@@ -214,6 +217,11 @@ def load_whole(path: str, **settings: Any) -> Any:
             f"model.path={path}: the model cannot be loaded: {len(absent)} of its tensors are not "
             f"in its files, such as {absent[0]}"
         )
+    if beyond := sorted(info["unexpected_keys"]):  # as a larger model's layers, or its sight
+        log.warning(
+            "model.path=%s: left out: %d tensors in its files that the model of its config.json "
+            "does not have, such as %s", path, len(beyond), beyond[0],
+        )  # fmt: skip
     return model
 
 

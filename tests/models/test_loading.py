@@ -151,6 +151,15 @@ def test_a_broken_checkpoint_is_one_line(
     assert said in str(error.value)
 
 
+def test_layers_beyond_those_declared_are_left_out_and_said(
+    prepared: Callable[[Spoil], Policy], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(prepared(lambda place: configure(place, num_hidden_layers=1)))
+    (said,) = {item.getMessage() for item in caplog.records if "left out" in item.getMessage()}
+    assert "left out: 9 tensors in its files that the model of its config.json does not" in said
+    assert said.endswith("such as model.layers.1.input_layernorm.weight")
+
+
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
 @pytest.mark.parametrize("value", ["4k", -2, 10**30, 2.5, True, {"a": 1}, float("nan"), [8, "4k"]])
 @pytest.mark.parametrize("key", ["max_position_embeddings", "num_hidden_layers", "eos_token_id"])
