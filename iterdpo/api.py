@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from iterdpo.config.schema import Config
     from iterdpo.engines.base import Engine
     from iterdpo.evaluation.summary import Summary
-    from iterdpo.evaluation.verifiers import Verifier
     from iterdpo.judging.base import Judge
     from iterdpo.pairing.base import Strategy
     from iterdpo.prompts.base import PromptSource
     from iterdpo.records import Policy
     from iterdpo.tracking.base import Tracker
+    from iterdpo.verifiers.base import Verifier
 
 __all__ = ["RunResult", "load", "run"]
 

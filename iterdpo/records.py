@@ -1,9 +1,8 @@
 """The records that flow through a run: frozen, typed, each naming its parents.
 
-A preference pair can be walked back through these records alone: pair -> chosen and rejected
-candidate -> prompt, policy and seed; pair -> judgments -> judge policy and raw verdict texts or
-score distribution. Ids are hashes over the parents' ids, the sample's index and the text, so two
-equal answers to one prompt stay distinct records.
+A preference pair can be walked back through these records alone: pair -> both candidates -> prompt,
+policy and seed; pair -> judgments -> judge policy and raw verdict texts or score distribution. Ids
+are hashes over the parents' ids, the sample's index and the text: equal answers stay distinct.
 
 A field that is added later has a neutral value, at which no id and no stored row knows of it (see
 ``settings``). This module imports nothing heavy.
@@ -114,7 +113,7 @@ class UnscoredReason(StrEnum):
     """Why a verdict is not a number."""
 
     NO_VERDICT = "no_verdict"
-    """No verdict line was found."""
+    """No verdict line was found; or a verifier does not know the prompt."""
     UNREADABLE = "unreadable"
     """The last verdict line holds no number that can be read as a score."""
     OUT_OF_RANGE = "out_of_range"
@@ -131,6 +130,9 @@ class UnscoredReason(StrEnum):
     """The judge, or a filter before it, declined to answer."""
     NOT_COMPARED = "not_compared"
     """People judge, and nobody compared this answer with another."""
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    """A verifier raised an error or gave what is no score; or took longer than it may."""
 
 
 @dataclass(frozen=True, slots=True)

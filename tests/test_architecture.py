@@ -22,6 +22,7 @@ LAYERS = (
     ("models",),
     ("config", "data"),
     ("engines", "pairing", "training"),
+    ("verifiers",),
     ("judging",),
     ("lab",),
     ("evaluation", "prompts"),

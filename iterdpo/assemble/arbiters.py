@@ -9,7 +9,6 @@ from iterdpo.assemble.engines import make_engine
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine
 from iterdpo.evaluation.head_to_head import OracleArbiter
-from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.judging.external import ExternalArbiter
 from iterdpo.judging.pairwise import PairwiseJudge
 from iterdpo.judging.pairwise_rubrics import PairwiseRubric
@@ -18,6 +17,7 @@ from iterdpo.models.prequantized import quantization_of
 from iterdpo.records import Base, Policy
 from iterdpo.stages.compare import Compare
 from iterdpo.store.hash_cache import HashCache
+from iterdpo.verifiers.base import Verifier
 
 
 def make_comparison(config: Config, engine: Engine, oracle: Verifier | None) -> Compare | None:

@@ -11,7 +11,6 @@ from iterdpo.assemble.sft import make_sft
 from iterdpo.config.schema import Config
 from iterdpo.engines.base import Engine, Sampling
 from iterdpo.errors import UserError
-from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.judging.base import Judge
 from iterdpo.models.checkpoint import checkpoint_sha256
 from iterdpo.models.prequantized import Packing, checkpoint_problem
@@ -32,6 +31,7 @@ from iterdpo.stages.sft import Merge
 from iterdpo.stages.train import Train
 from iterdpo.store.hash_cache import HashCache
 from iterdpo.store.stage import Stage
+from iterdpo.verifiers.base import Verifier
 
 
 def make_recipe(

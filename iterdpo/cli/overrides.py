@@ -22,9 +22,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from iterdpo.cli.directories import HYDRA_DIR, require_writable
-from iterdpo.config.choices import PLACES, TARGET, declared
+from iterdpo.config.choices import TARGET, declared
 from iterdpo.config.compose import brought_along, composed, conf_directory, typed
 from iterdpo.config.messages import READ_AS_NUMBER
+from iterdpo.config.places import PLACES
 from iterdpo.config.schema import Config
 from iterdpo.config.secrets import argument_problems
 from iterdpo.errors import ConfigError

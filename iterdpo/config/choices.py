@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
 from iterdpo.config.classes import attribute, find_class, typed_settings
+from iterdpo.config.places import PLACES, Place
 from iterdpo.errors import ConfigError, described
 from iterdpo.settings import Setting, settings_of
 from iterdpo.store.hashing import plain
@@ -59,30 +59,6 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A section of the configuration whose class can be chosen."""
-
-    kind: str
-    """The class that a choice must derive from."""
-    base: str
-    """The one that a user's own should derive from, as it is imported."""
-
-
-PLACES: Final = MappingProxyType(
-    {
-        "engine": Place("iterdpo.engines.base.EngineFactory", "iterdpo.engines.EngineFactory"),
-        "judge": Place("iterdpo.judging.base.Judge", "iterdpo.judging.PromptJudge"),
-        "prompts": Place("iterdpo.prompts.base.PromptSource", "iterdpo.prompts.PromptPool"),
-        "pairs": Place("iterdpo.pairing.base.PairSource", "iterdpo.pairing.Strategy"),
-        "evaluation.oracle": Place(
-            "iterdpo.evaluation.verifiers.Verifier", "iterdpo.evaluation.Verifier"
-        ),
-        "tracking": Place("iterdpo.tracking.base.Tracker", "iterdpo.tracking.Tracker"),
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
 class Checked:
     """A choice that was found to be right."""
 
@@ -110,6 +86,8 @@ def checked_choices(
     made: dict[str, Any] = {}
     problems: list[str] = []
     for key, place in PLACES.items():
+        if place.inside:
+            continue
         node = _node(shaped, key)
         if key in given:
             problems += (wrong := _wrong_object(key, given[key], place))
@@ -132,7 +110,7 @@ def checked_choices(
 def shape(values: Mapping[str, JSON], schema: type) -> dict[str, JSON]:
     """Return values as ``schema`` reads them: what is a choice's own apart from its place's."""
     shaped: dict[str, JSON] = json.loads(json.dumps(dict(values)))
-    for key in PLACES:
+    for key in (key for key, place in PLACES.items() if not place.inside):
         *path, name = key.split(".")
         section: JSON = shaped
         kind: Any = schema
@@ -220,6 +198,20 @@ def checked(key: str, values: Mapping[str, JSON], place: Place) -> Checked:
         raise ConfigError([f"{said}; set self.{lost[0]}, or make the class a dataclass"])
     shown = {item.name: _shown(values, item, python[item.name]) for item in settings}
     return Checked(Choice(target, shown), made)
+
+
+def check_inside(key: str, values: Mapping[str, JSON]) -> None:
+    """Check a choice that is a setting of another one, in the other's ``__post_init__``.
+
+    Raises:
+        ValueError: with one line for each problem, named from the other's section on.
+    """
+    try:
+        checked(key, values, PLACES[key])
+    except ConfigError as error:
+        section = key.partition(".")[0]
+        lines = (line.removeprefix(f"{section}.") for line in error.problems)
+        raise ValueError("\n".join(lines)) from None
 
 
 def declared(key: str, target: str) -> tuple[type, tuple[Setting, ...]]:

@@ -3,6 +3,6 @@
 A verifier of your own derives from ``Verifier`` and is named by ``evaluation.oracle._target_``.
 """
 
-from iterdpo.evaluation.verifiers import Verifier
+from iterdpo.verifiers.base import Verifier
 
 __all__ = ["Verifier"]

@@ -16,10 +16,11 @@ from iterdpo.evaluation.length_control import length_controlled
 from iterdpo.evaluation.ratings import Contest
 from iterdpo.evaluation.resampling import win_rate_ci
 from iterdpo.evaluation.statistics import Estimate, prompts_needed
-from iterdpo.evaluation.verifiers import Verifier, score_answer
+from iterdpo.evaluation.verifiers import score_answer
 from iterdpo.judging.pairwise import Duel
 from iterdpo.records import Candidate, Comparison, Policy, Prompt, record_id
 from iterdpo.settings import identity
+from iterdpo.verifiers.base import Verifier
 
 
 @dataclass(frozen=True, slots=True)

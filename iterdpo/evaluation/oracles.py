@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.records import Prompt
+from iterdpo.verifiers.base import Verifier
 
 LAB = "iterdpo.evaluation.oracles.LabOracle"
 """How a configuration names the lab's oracle."""

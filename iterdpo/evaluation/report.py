@@ -13,8 +13,9 @@ from iterdpo.evaluation.calibration import Bin, calibration
 from iterdpo.evaluation.judge_quality import Scores, judge_quality
 from iterdpo.evaluation.resampling import share_ci
 from iterdpo.evaluation.statistics import Estimate, Interval, ends, mean_ci
-from iterdpo.evaluation.verifiers import Verifier, score_answer
+from iterdpo.evaluation.verifiers import score_answer
 from iterdpo.records import Candidate, Judgment, Prompt
+from iterdpo.verifiers.base import Verifier
 
 
 @dataclass(frozen=True, slots=True)

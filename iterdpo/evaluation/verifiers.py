@@ -1,38 +1,15 @@
-"""What scores any answer to a prompt exactly. The loop never sees it: it only measures."""
+"""A verifier as the oracle of the evaluation. The loop never sees it: it only measures."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+import sys
 from numbers import Real
-from typing import ClassVar
 
 from iterdpo.data.values import excerpt
-from iterdpo.errors import UserError
+from iterdpo.errors import UserError, described
 from iterdpo.records import Prompt
-
-
-class Verifier(ABC):
-    """Scores any answer exactly. A choice is a frozen dataclass of its settings.
-
-    It gets the whole prompt, so it can compare with ``prompt.reference``, go through
-    ``prompt.rubric`` or run the tests in ``prompt.metadata``.
-    """
-
-    name: ClassVar[str]
-    """Of ours: what keys call it, whatever becomes of the class's own name."""
-    version: ClassVar[int]
-    """Of ours: raised when the same settings would score otherwise than before."""
-    perfect: float = 1.0
-    """The highest score there is, above 0: a constant, a setting or a property."""
-
-    def knows(self, prompt: Prompt) -> bool:
-        """Tell whether answers to ``prompt`` can be scored."""
-        return True
-
-    @abstractmethod
-    def score(self, prompt: Prompt, response: str) -> float:
-        """Return the score of ``response``, from 0 to ``perfect``."""
+from iterdpo.verifiers.base import Verifier
 
 
 def require_known(verifier: Verifier, prompt: Prompt) -> None:
@@ -49,11 +26,16 @@ def score_answer(verifier: Verifier, prompt: Prompt, response: str) -> float:
     """Return what ``verifier`` says of an answer, having checked that it is a score.
 
     Raises:
-        UserError: it does not know the prompt, or says something else.
+        UserError: it does not know the prompt, raises an error, or says something else.
     """
     require_known(verifier, prompt)
     kind = type(verifier).__name__
-    score: object = verifier.score(prompt, response)
+    try:
+        score: object = verifier.score(prompt, response)
+    except Exception as error:  # whatever a class raises, a time limit included
+        file = getattr(sys.modules.get(type(verifier).__module__), "__file__", None)
+        said = f"evaluation.oracle: {kind}: {excerpt(response)}: {described(error, file)}"
+        raise UserError(said) from error
     value = float(score) if isinstance(score, Real) else math.nan
     if not 0 <= value <= verifier.perfect:
         raise UserError(

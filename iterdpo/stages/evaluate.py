@@ -8,12 +8,12 @@ from typing import Any
 
 from iterdpo.evaluation.report import Evaluation, evaluate
 from iterdpo.evaluation.resampling import RESAMPLES, SEED
-from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.records import Candidate, Judgment, Prompt
 from iterdpo.settings import identity
 from iterdpo.stages import names
 from iterdpo.stages.base import Metrics, ValueStage
 from iterdpo.store.stage import Stored, Work
+from iterdpo.verifiers.base import Verifier
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from iterdpo.evaluation.oracles import OracleScore
-from iterdpo.evaluation.verifiers import Verifier, score_answer
+from iterdpo.evaluation.verifiers import score_answer
 from iterdpo.settings import identity
 from iterdpo.stages import names
 from iterdpo.stages.base import Candidates, Metrics, Prompts, RecordStage
 from iterdpo.store.stage import Work
+from iterdpo.verifiers.base import Verifier
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ NEEDED = {
     "sft=merged": [EXAMPLES],
     "sft=oasst1": ["judge=additive"],
     "sft=qlora": [EXAMPLES],
+    "verifier=custom": ["judge.verifier._target_=iterdpo.verifiers.ifeval.IfEval"],
     "tracking=custom": ["tracking._target_=iterdpo.tracking.base.NoTracker"],
     "experiment=own_model": ["model.path={checkpoint}", "prompts.path={here}/prompts.txt"],
     "experiment=sft_dpo": [EXAMPLES, "prompts.path={here}/prompts.txt"],
@@ -94,7 +95,12 @@ def test_every_shipped_file_composes_to_a_valid_configuration(
         setting.format(here=tmp_path, checkpoint=checkpoint_of("llama"))
         for setting in NEEDED.get(f"{group}={name}", ())
     ]
-    config = typed(compose_with(f"{group}={name}", *needed))
+    if (group, name) == ("verifier", "json_schema"):
+        pytest.importorskip("jsonschema", reason="comes with the extra verifiers")
+    chosen = [f"{group}={name}"]
+    if group == "verifier":  # its choices are a judge's or the evaluation's
+        chosen = ["judge=verifier", f"verifier@judge.verifier={name}"]
+    config = typed(compose_with(*chosen, *needed))
     assert isinstance(config, Config)
 
 

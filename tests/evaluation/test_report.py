@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from iterdpo.evaluation.report import evaluate
-from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.records import (
     Candidate,
     FinishReason,
@@ -17,6 +16,7 @@ from iterdpo.records import (
     Unscored,
     UnscoredReason,
 )
+from iterdpo.verifiers.base import Verifier
 
 PROMPTS = [Prompt.of("first", "test"), Prompt.of("second", "test")]
 

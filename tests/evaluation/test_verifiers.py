@@ -13,10 +13,12 @@ from iterdpo.config.choices import Choice, build
 from iterdpo.config.compose import conf_directory, typed
 from iterdpo.errors import ConfigError, UserError
 from iterdpo.evaluation.oracles import LAB, LabOracle
-from iterdpo.evaluation.verifiers import Verifier, require_known, score_answer
+from iterdpo.evaluation.verifiers import require_known, score_answer
 from iterdpo.prompts.lab import LabPrompts
 from iterdpo.records import Prompt
 from iterdpo.settings import identity
+from iterdpo.verifiers.base import Verifier
+from iterdpo.verifiers.pattern import Regex
 
 EXACT_MATCH = '''
 from dataclasses import dataclass
@@ -99,6 +101,13 @@ def test_what_is_no_score_is_one_line(score: float | str | None) -> None:
     with pytest.raises(UserError, match=said) as caught:
         score_answer(Wrong(), RIGHT, "Four")
     assert repr(score) in str(caught.value)
+
+
+def test_what_it_raises_is_one_line_and_keeps_its_cause() -> None:
+    said = r'^evaluation\.oracle: Regex: "aaa.*": TimeoutError: '
+    with pytest.raises(UserError, match=said) as caught:
+        score_answer(Regex(pattern=r"^(a|aa)+$", seconds=0.05), RIGHT, "a" * 60 + "b")
+    assert isinstance(caught.value.__cause__, TimeoutError)
 
 
 def test_the_labs_oracle_is_found_by_its_name() -> None:

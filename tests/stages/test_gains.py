@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from iterdpo.evaluation.oracles import OracleScore
-from iterdpo.evaluation.verifiers import Verifier
 from iterdpo.records import Candidate, FinishReason, Judgment, Pair, Prompt, Scored
 from iterdpo.stages.gains import MeasureAgreement, MeasureBaselines, MeasureGains
 from iterdpo.stages.oracle_scores import ScoreByOracle, by_candidate, by_prompt
 from iterdpo.stages.pair_quality import MeasurePairs
 from iterdpo.store.stage import Work
+from iterdpo.verifiers.base import Verifier
 from tests.narrowing import present
 
 
