@@ -104,7 +104,7 @@ def test_what_is_no_score_is_one_line(score: float | str | None) -> None:
 
 
 def test_what_it_raises_is_one_line_and_keeps_its_cause() -> None:
-    said = r'^evaluation\.oracle: Regex: "aaa.*": TimeoutError: '
+    said = r'^evaluation\.oracle: Regex: "aaa.*: TimeoutError: '
     with pytest.raises(UserError, match=said) as caught:
         score_answer(Regex(pattern=r"^(a|aa)+$", seconds=0.05), RIGHT, "a" * 60 + "b")
     assert isinstance(caught.value.__cause__, TimeoutError)
