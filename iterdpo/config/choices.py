@@ -200,14 +200,17 @@ def checked(key: str, values: Mapping[str, JSON], place: Place) -> Checked:
     return Checked(Choice(target, shown), made)
 
 
-def check_inside(key: str, values: Mapping[str, JSON]) -> None:
+def check_inside(key: str, values: Mapping[str, JSON]) -> Any:
     """Check a choice that is a setting of another one, in the other's ``__post_init__``.
+
+    Returns:
+        Its object, as in ``Checked.value``.
 
     Raises:
         ValueError: with one line for each problem, named from the other's section on.
     """
     try:
-        checked(key, values, PLACES[key])
+        return checked(key, values, PLACES[key]).value
     except ConfigError as error:
         section = key.partition(".")[0]
         lines = (line.removeprefix(f"{section}.") for line in error.problems)

@@ -5,6 +5,7 @@ Rewards of this kind are verifiable rewards (Tulu 3, arXiv 2411.15124, section 6
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,8 +39,14 @@ class VerifierJudge(Judge):
     """The longest that one answer may take."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.verifier, Verifier):
-            check_inside(PLACE, self.verifier)
+        made = self.verifier
+        if not isinstance(made, Verifier):
+            made = check_inside(PLACE, made)
+        if not 0 < made.perfect < math.inf:
+            raise ValueError(
+                f"verifier: {type(made).__name__} has perfect={made.perfect}; its highest score "
+                "must be a number above 0"
+            )
 
     @property
     def content(self) -> Mapping[str, object]:

@@ -41,3 +41,5 @@ class Failure:
     """What went wrong in a verifier, as one line; it crosses from its process to the run's."""
 
     said: str
+    timed_out: bool = False
+    """Whether the verifier stopped at a time limit of its own."""

@@ -26,6 +26,8 @@ from iterdpo.verifiers.base import Failure, Verifier
 
 _START_SECONDS: Final = 60.0
 """How long a process may take to import what the verifier's module imports."""
+_GRACE_SECONDS: Final = 5.0
+"""After its time, a process that nobody ended, as the run was killed, ends by itself."""
 
 
 @dataclass
@@ -79,7 +81,8 @@ class VerifierProcess:
 
     def _read(self, value: object) -> Verdict:
         if isinstance(value, Failure):
-            return Unscored(UnscoredReason.FAILED, value.said)
+            reason = UnscoredReason.TIMED_OUT if value.timed_out else UnscoredReason.FAILED
+            return Unscored(reason, value.said)
         score = float(value) if isinstance(value, Real) else math.nan
         if not 0 <= score <= self.verifier.perfect:
             said = f"{excerpt(value)} is no score from 0 to {self.verifier.perfect:g}"
@@ -88,9 +91,10 @@ class VerifierProcess:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
+        limit = str(self.seconds + _GRACE_SECONDS)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "iterdpo.verifiers.worker", str(theirs.fileno())],
+                [sys.executable, "-m", "iterdpo.verifiers.worker", str(theirs.fileno()), limit],
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stdin=subprocess.DEVNULL,

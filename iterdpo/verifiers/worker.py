@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 import sys
 from multiprocessing.connection import Connection
 
@@ -12,11 +13,12 @@ from iterdpo.records import Prompt
 from iterdpo.verifiers.base import Failure, Verifier
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, limit: float) -> None:
     """Answer on a socket: first whether the verifier is there, then a score a question.
 
     Args:
         descriptor: of the socket; what comes through it is the parent's own.
+        limit: seconds after which a question ends this process, should the parent be gone.
     """
     pipe = Connection(descriptor)
     try:
@@ -28,7 +30,12 @@ def main(descriptor: int) -> None:
     pipe.send(None)
     try:
         while True:
-            pipe.send(_answer(verifier, *pipe.recv()))
+            question = pipe.recv()
+            # Nothing handles the alarm, so that it ends the process whatever it computes.
+            signal.setitimer(signal.ITIMER_REAL, limit)
+            answer = _answer(verifier, *question)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            pipe.send(answer)
     except EOFError:
         return  # nobody asks any more
 
@@ -42,7 +49,8 @@ def _answer(verifier: Verifier, prompt: Prompt, response: str) -> tuple[bool, ob
         return True, score if isinstance(score, int | float | str | None) else float(score)  # type: ignore[arg-type]
     except Exception as error:  # told to the parent, which keeps it as the reason
         module = sys.modules.get(type(verifier).__module__)
-        return True, Failure(described(error, getattr(module, "__file__", None)))
+        said = described(error, getattr(module, "__file__", None))
+        return True, Failure(said, isinstance(error, TimeoutError))
 
 
 def _import(name: str, file: str | None) -> None:
@@ -62,4 +70,4 @@ def _import(name: str, file: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -42,7 +42,10 @@ OTHERS_CHOICE = {
 }
 """Settings that the shipped recipe does not read, or that count by something else."""
 
-COUNTS_OTHERWISE = ("judge.model", "judge.rubric", "judge.chat_template", "training.reference")
+COUNTS_OTHERWISE = (
+    "judge.model", "judge.rubric", "judge.chat_template", "training.reference",
+    "judge.verifier.form", "judge.verifier.tolerance",
+)  # fmt: skip
 """Settings that are in no key themselves, because what they name is."""
 
 # Values that the settings' types or each other do not suggest.
@@ -262,6 +265,20 @@ JUDGES: dict[str, dict[str, Any]] = {
         "judge.chat_template": __file__,
         "judge.min_scored": 0.25,
     },
+    "checklist": {
+        "judge.model": "initial",
+        "judge.rubric": None,
+        "judge.criteria": [{"text": "is short", "weight": 1.0}],
+        "judge.yes": "yes",
+        "judge.no": "no",
+        "judge.min_mass": 0.2,
+        "judge.system": "Be fair.",
+    },
+    "verifier": {
+        "judge.seconds": 9.0,
+        "judge.verifier.form": "boxed",
+        "judge.verifier.tolerance": 0.1,
+    },
     "human": {
         "judge.labels": None,
         "judge.low": -1,
@@ -306,6 +323,8 @@ def judged_by(tmp_path_factory: pytest.TempPathFactory) -> JudgedBy:
     labels.write_text('{"first": "a", "second": "b", "preference": 1, "annotator": "me"}\n')
     needed: dict[str, Callable[[], list[str]]] = {
         "pairwise": list,
+        "checklist": list,
+        "verifier": list,
         "human": lambda: [f"judge.labels={labels}"],
         "pairrm": lambda: [f"judge.path={make_pairrm(place / 'p')}"],
         "reward_model": lambda: [f"judge.path={make_reward_model(place / 'r', 'qwen')}"],

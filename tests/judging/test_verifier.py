@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,10 +23,12 @@ from iterdpo.judging.verifier import VerifierJudge
 from iterdpo.records import Judgment, Prompt, Scored, Unscored, UnscoredReason
 from iterdpo.runs.directory import Run
 from iterdpo.settings import identity
+from iterdpo.verifiers import process
 from iterdpo.verifiers.ifeval import IfEval
 from iterdpo.verifiers.number import Number
+from iterdpo.verifiers.pattern import Regex
 from tests.checkpoints import CheckpointOf
-from tests.judging.rankers import POLICY, candidate
+from tests.judging.rankers import POLICY, candidate, unscored
 from tests.made_run import answer, config_of
 
 PROMPT = Prompt.of("What is 6 * 7?", "t", reference="42")
@@ -112,7 +115,7 @@ def test_what_goes_wrong_in_it_is_the_reason_of_that_answer_alone(
 ) -> None:
     texts = ["four", "raise", "leave", "text", "high", "nan", "none", "list", "true", "twos"]
     made = [item.verdict for item in judgments(own(), texts)]
-    unscored = {
+    failed = {
         text: verdict.raw
         for text, verdict in zip(texts, made, strict=True)
         if isinstance(verdict, Unscored) and verdict.reason is UnscoredReason.FAILED
@@ -120,9 +123,9 @@ def test_what_goes_wrong_in_it_is_the_reason_of_that_answer_alone(
     assert {texts[n]: item.score for n, item in enumerate(made) if isinstance(item, Scored)} == {
         "four": 1.0, "true": 1.0, "twos": 1.0
     }  # fmt: skip
-    assert unscored.pop("raise").startswith("ValueError: no such thing, verifier_")
-    assert unscored.pop("list").startswith("TypeError: ")
-    assert unscored == {
+    assert failed.pop("raise").startswith("ValueError: no such thing, verifier_")
+    assert failed.pop("list").startswith("TypeError: ")
+    assert failed == {
         "leave": "its process ended with status 3",
         "text": '"1" is no score from 0 to 2',
         "high": "3.0 is no score from 0 to 2",
@@ -142,6 +145,28 @@ def test_what_never_ends_is_stopped_and_the_next_answer_is_scored(
     ]
     (again,) = judgments(judge, ["four"])
     assert again.verdict == Scored(1.0)
+
+
+def test_a_time_limit_of_its_own_is_one_too() -> None:
+    # (a|aa)+ tries every way to cut 60 letters up: Fibonacci many, about 10 ** 12.
+    judge = VerifierJudge(verifier=Regex(pattern="^(a|aa)+$", seconds=0.05))
+    made = judgments(judge, ["a" * 60 + "b", "aaa"])
+    judge.close()
+    assert unscored(made[0]).reason is UnscoredReason.TIMED_OUT
+    assert unscored(made[0]).raw.startswith("TimeoutError: ")
+    assert made[1].verdict == Scored(1.0)
+
+
+def test_its_process_ends_by_itself_where_the_run_was_killed(
+    own: Callable[..., VerifierJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_GRACE_SECONDS", 0.1)
+    judge = own(seconds=0.1)
+    judgments(judge, ["four"])
+    judge._process._pipe.send((PROMPT, "loop"))  # and nobody waits for the answer
+    child = judge._process._process
+    assert child is not None
+    assert child.wait(60) == -signal.SIGALRM
 
 
 def test_one_that_cannot_be_made_in_another_process_is_one_line(
@@ -210,6 +235,8 @@ def test_one_of_ones_own_is_named_and_set_on_the_command_line(
         configured(*chosen, "judge.verifier.prefect=4")
     with pytest.raises(ConfigError, match=r"^judge\.verifier\._target_=.*Held: is no Verifier; de"):
         configured(*chosen[:2], f"judge.verifier._target_={target.replace('Own', 'Held')}")
+    with pytest.raises(ConfigError, match=r"^judge\.verifier: Own has perfect=0\.0; its highest "):
+        configured(*chosen, "judge.verifier.perfect=0")
     with pytest.raises(ConfigError, match=r"^judge\.verifier\.tolerance=-1: "):
         configured("judge=verifier", "judge.verifier.tolerance=-1")
 
