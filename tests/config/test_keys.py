@@ -276,6 +276,7 @@ JUDGES: dict[str, dict[str, Any]] = {
     },
     "verifier": {
         "judge.seconds": 9.0,
+        "judge.verifier": None,  # counts by what it is: by its own settings
         "judge.verifier.form": "boxed",
         "judge.verifier.tolerance": 0.1,
     },
