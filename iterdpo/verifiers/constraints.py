@@ -117,7 +117,7 @@ def number_bullets(response: str, *, num_bullets: int) -> bool:
 
 def title(response: str) -> bool:
     """One in double angle brackets, on a line."""
-    return re.search(r"<<[^<>\n]*[^<>\s][^<>\n]*>>", response) is not None
+    return any(held.strip() for held in re.findall(r"<<([^<>\n]+)>>", response))
 
 
 def constrained_response(response: str) -> bool:

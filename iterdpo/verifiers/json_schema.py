@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +15,6 @@ from iterdpo.errors import UserError
 from iterdpo.records import Prompt
 from iterdpo.settings import CountsElsewhere
 from iterdpo.verifiers.base import Verifier
-
-_FENCED: Final = re.compile(
-    r"\A\s*```[ \t]*(?:json[c5]?)?[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL | re.I
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +96,8 @@ _NO_JSON: Final = _NoJson()
 
 def read_json(text: str, *, fenced: bool) -> Any:
     """Return what a text holds as JSON, or ``_NO_JSON``; NaN and Infinity are none."""
-    block = _FENCED.match(text) if fenced else None
     try:
-        return json.loads(block[1] if block else text, parse_constant=_refuse)
+        return json.loads(_unfenced(text) if fenced else text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return _NO_JSON
 
@@ -111,6 +105,14 @@ def read_json(text: str, *, fenced: bool) -> Any:
 def is_json(text: str) -> bool:
     """Tell whether a text is JSON, by itself or as one fenced block."""
     return read_json(text, fenced=True) is not _NO_JSON
+
+
+def _unfenced(text: str) -> str:
+    """Return what stands in a fenced block that is all of a text; any other text as it is."""
+    block = text.strip()
+    head, _, body = block.partition("\n")
+    opens = head.startswith("```") and head[3:].strip().lower() in ("", "json", "jsonc", "json5")
+    return body.removesuffix("```") if opens and body.endswith("```") else text
 
 
 def _refuse(name: str) -> None:

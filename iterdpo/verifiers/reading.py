@@ -16,6 +16,7 @@ _NUMBER: Final = re.compile(
     rf"(?<![\w.])(?P<sign>[-+−–])?(?:[$€£]\s?)?(?:{_FRACTION}|(?P<plain>{_DIGITS})"
     rf"(?:\s?/\s?(?P<divisor>{_DIGITS})|[eE](?P<power>[-+−]?\d{{1,3}})(?!\w)|(?![eE][-+−]?\d)))"
 )
+_BOX: Final = re.compile(r"\\f?boxed\s{0,4}\{")
 _ANNOUNCED: Final = re.compile(
     r"(?:####|\banswer\b(?:\s+is\b)?\s*[:=]?|\\boxed\b(?!\s*\{))", re.IGNORECASE
 )
@@ -23,13 +24,15 @@ _ANNOUNCED: Final = re.compile(
 
 def boxed(text: str) -> str | None:
     r"""Return what the last closed ``\boxed{...}`` holds, braces within it included."""
-    for start in reversed([found.end() for found in re.finditer(r"\\f?boxed\s{0,4}\{", text)]):
-        depth = 1
-        for place in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[place], 0)
-            if depth == 0:
-                return text[start:place]
-    return None
+    boxes = {found.end() - 1 for found in _BOX.finditer(text)}
+    opened: list[int] = []
+    last, held = -1, None
+    for brace in re.finditer(r"[{}]", text):  # one pass: an answer may open thousands
+        if brace[0] == "{":
+            opened.append(brace.start())
+        elif opened and (start := opened.pop()) in boxes and start > last:
+            last, held = start, text[start + 1 : brace.start()]
+    return held
 
 
 def after_announcement(text: str) -> str | None:

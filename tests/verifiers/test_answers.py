@@ -25,6 +25,7 @@ def prompt(reference: str | None) -> Prompt:
         (r"so \boxed{\frac{3}{4}}, not 5", "3/4"),
         (r"first \boxed{1}, rather \boxed{2}", "2"),
         (r"\boxed{\text{about } 12.50}", "25/2"),
+        (r"\boxed{\boxed{4} and 5}", "4"),
         (r"\boxed{3", "3"),  # never closed: the last number of the text
         ("The answer is -5.50 dollars of 7.", "-11/2"),
         ("Answer: $1,000.", "1000"),
@@ -122,3 +123,10 @@ def test_a_pattern_that_would_never_end_stops_at_its_limit() -> None:
     forever = Regex(pattern=r"^(a|aa)+$", seconds=0.05)
     with pytest.raises(TimeoutError):
         forever.score(prompt(None), "a" * 60 + "b")
+
+
+def test_an_answer_made_to_be_long_is_read_in_linear_time() -> None:
+    # What takes the square of the length takes hours, and so fails by the test's time limit.
+    for unit in (r"\boxed{", "####", "{", "answer: ", "A ", "1,111"):
+        final_number(unit * 100_000)
+        MultipleChoice().chosen(unit * 100_000)

@@ -174,3 +174,15 @@ def test_a_text_too_short_to_tell_is_of_any_language_of_its_script() -> None:
     assert not is_language("HELLO WORLD", "ru")
     assert not is_language("HELLO WORLD", "ja")
     assert is_language("123", "ja")
+
+
+LONG = 100_000
+
+
+@pytest.mark.parametrize(
+    "unit", ["*", "* ", "<<a", "<", "[", "\n", " ", "\n ", "```\n ", "a.", '"', "***", "P. "]
+)
+def test_a_response_made_to_be_long_is_read_in_linear_time(unit: str) -> None:
+    # What takes the square of the length takes hours, and so fails by the test's time limit.
+    for name, values, *_ in CASES:
+        CHECKS[name](unit * LONG, **values)
