@@ -143,7 +143,8 @@ class Chat:
             raise UserError(
                 f"model.path: the tokenizer does not spell {choice!r} as one token, which a judge "
                 "that is asked for one token needs; where that is the run's judge, use "
-                "judge.score=sampled, where it is the arbiter, evaluation.arbiter=none"
+                "judge.score=sampled, or for a checklist other words (judge.yes, judge.no); where "
+                "it is the arbiter, evaluation.arbiter=none"
             )
         return int(ids[0])
 
