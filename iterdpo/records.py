@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from iterdpo.conversation import Message, RubricItem
+from iterdpo.reasons import UnscoredReason as UnscoredReason
 from iterdpo.settings import Neutral, key_settings
 
 
@@ -76,6 +77,18 @@ class FinishReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """What a model thought before its answer."""
+
+    text: str
+    """As it was written, with its marks."""
+    tokens: int
+    """How many of the first tokens written are its own."""
+    closed: bool
+    """Whether it came to its end: behind one that did not, there is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One answer to a prompt, with the policy and seed that wrote it.
 
@@ -87,19 +100,27 @@ class Candidate:
     index: int
     """Which of the prompt's n samples this is, from 0."""
     text: str
+    """The answer alone, which judges and people see: never a thought."""
     prompt_token_ids: Sequence[int]
     token_ids: Sequence[int]
-    """The tokens the engine wrote, the end-of-sequence token included when it wrote one."""
+    """The tokens the engine wrote, those of a thought and the end-of-sequence token included."""
     logprobs: Sequence[float]
     """Natural-log probability of each of ``token_ids`` under the policy at temperature 1."""
     finish_reason: FinishReason
     policy: str
     """Fingerprint of the policy that wrote it."""
     seed: int
+    thought: Annotated[Thought | None, Neutral(None)] = None
+    """What was thought before the answer."""
 
     @property
     def truncated(self) -> bool:
         return self.finish_reason is FinishReason.LENGTH
+
+    @property
+    def unfinished_thought(self) -> bool:
+        """Whether a thought was never closed, so that there is no answer."""
+        return self.thought is not None and not self.thought.closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,32 +128,6 @@ class Scored:
     """A verdict that could be read. ``score`` is in the judge's own range, low to high."""
 
     score: float
-
-
-class UnscoredReason(StrEnum):
-    """Why a verdict is not a number."""
-
-    NO_VERDICT = "no_verdict"
-    """No verdict line was found; or a verifier does not know the prompt."""
-    UNREADABLE = "unreadable"
-    """The last verdict line holds no number that can be read as a score."""
-    OUT_OF_RANGE = "out_of_range"
-    """A number was read but lies outside the range."""
-    TOO_FEW_READABLE = "too_few_readable"
-    """Fewer than the required share of the sampled verdicts could be read."""
-    NO_MASS = "no_mass"
-    """The score tokens hold too little probability for the expected score to mean anything."""
-    CUT_OFF = "cut_off"
-    """The verdict reached its token limit, so it would be learned without its end."""
-    PROMPT_TOO_LONG = "prompt_too_long"
-    """The judge's prompt does not fit the model's context."""
-    REFUSED = "refused"
-    """The judge, or a filter before it, declined to answer."""
-    NOT_COMPARED = "not_compared"
-    """People judge, and nobody compared this answer with another."""
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    """A verifier raised an error or gave what is no score; or took longer than it may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,20 @@ EMPTY_THOUGHT = CHATML.replace(
 OPEN_THOUGHT = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
 """Every prompt ends inside a thought, and finished turns have none."""
 BOTH_THOUGHTS = EMPTY_THOUGHT.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+SWITCHED_THOUGHT = (
+    "{% set last = namespace(user=0) %}{% for message in messages %}"
+    "{% if message.role == 'user' %}{% set last.user = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.role == 'assistant' %}{% set parts = message.content.split('</think>') %}"
+    "{% if loop.index0 > last.user %}<think>\n"
+    "{% if parts | length > 1 %}{{ parts[0].split('<think>')[-1].strip('\n') }}{% endif %}"
+    "{{ '\n</think>\n\n' }}{% endif %}{{ parts[-1].lstrip('\n') }}"
+    "{% else %}{{ message.content }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% endif %}{% endif %}"
+)
+"""As Qwen3's: ``enable_thinking`` false closes an empty thought, and earlier turns lose theirs."""
 CORPUS = (
     "Score: 4 out of 5. The answer is relevant, complete and clear.",
     "Name three animals in alphabetical order and finish with done.",

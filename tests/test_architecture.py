@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "iterdpo"
 
 LAYERS = (
     ("errors",),
-    ("conversation", "settings"),
+    ("conversation", "reasons", "settings"),
     ("records",),
     ("runtime",),
     ("store",),

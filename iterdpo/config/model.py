@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from iterdpo.config.choices import Choice
 from iterdpo.config.types import Count, Positive, Share, Source, checked
 from iterdpo.settings import CountsElsewhere, Keyless
+
+_BY_TEMPLATE = "counts by what the checkpoint's chat template makes of it, in the engine's identity"
+
+
+def _as_word(value: object) -> object:
+    """Return ``on`` and ``off`` as they were written: to YAML they are truth values."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 @checked
@@ -55,6 +63,14 @@ class ModelConfig:
     """Tokens of prompt and answer together; null for what the checkpoint declares."""
     trust_remote_code: Annotated[bool, Keyless("whether code may run, not what it does")]
     """Run Python code that comes with the checkpoint. Leave it off unless you have read it."""
+    thinking: Annotated[
+        Literal["auto", "on", "off"], BeforeValidator(_as_word), CountsElsewhere(_BY_TEMPLATE)
+    ]
+    """Whether the model thinks before it answers; ``auto`` leaves it to the chat template."""
+    thought_marks: Annotated[tuple[str, str] | None, CountsElsewhere(_BY_TEMPLATE)]
+    """What opens and what closes a thought; null finds them in the chat template."""
+    template_arguments: Annotated[Mapping[str, Any], CountsElsewhere(_BY_TEMPLATE)]
+    """What the chat template is given beside the messages, such as ``reasoning_effort: low``."""
     adapter: LoraConfig | None
     """Null trains every weight: with ``quantization: none``, in float32, two models in memory."""
 

@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 
 from iterdpo.engines.usage import Usage
 from iterdpo.models.chat_messages import Request
-from iterdpo.records import FinishReason, Policy
+from iterdpo.records import FinishReason, Policy, Thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Completion:
     sample: int
     """Which of the request's ``n`` samples, from 0."""
     text: str
+    """The answer alone, without a thought before it."""
     prompt_token_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -45,6 +46,8 @@ class Completion:
     finish_reason: FinishReason
     seed: int
     """The seed that the engine really used for this sample or its batch."""
+    thought: Thought | None = None
+    """What the model thought before it answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from iterdpo.errors import UserError
 from iterdpo.models.hardware import GET_VLLM, vllm_installed
 from iterdpo.models.memory import GIB
 from iterdpo.models.prequantized import PREQUANTIZED, Packing, serving_problem
+from iterdpo.models.thinking import template_of, thinking_of
 from iterdpo.settings import Keyless, Provided
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,12 @@ class LocalEngine(EngineFactory):
             packing = Packing.at(self.checkpoint())
             if problem := serving_problem(choice.name, model.dtype, packing):
                 raise UserError(problem)
+        thinking = thinking_of(
+            model.thinking,
+            model.thought_marks,
+            model.template_arguments,
+            template_of(self.checkpoint()),
+        )
         residency = self.residency
         if (choice.name, residency, cuda) == ("vllm", "sleep", False):
             raise UserError(
@@ -142,6 +149,7 @@ class LocalEngine(EngineFactory):
                     trust_remote_code=model.trust_remote_code,
                     serve=self.serve,
                     residency=residency,
+                    thinking=thinking,
                 )
             )
         share = self.vllm.memory_share or engine_share(estimate, residency)
@@ -160,6 +168,7 @@ class LocalEngine(EngineFactory):
                 memory_share=share,
                 cache_gib=self.vllm.cache_gib,
                 eager=self.vllm.eager,
+                thinking=thinking,
             )
         )
 

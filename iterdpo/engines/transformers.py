@@ -28,6 +28,7 @@ from iterdpo.models.chat_template import Chat, stop_token_ids
 from iterdpo.models.loading import context_of, free_memory
 from iterdpo.models.out_of_memory import in_portions, memory_errors_named
 from iterdpo.models.padding import chunks, left_padded
+from iterdpo.models.thinking import NO_THINKING, Thinking
 from iterdpo.models.token_logprobs import answer_logprobs
 from iterdpo.records import Base, Policy
 from iterdpo.store.hashing import derive_seed
@@ -54,6 +55,7 @@ class TransformersSettings:
     """The weights that training sees, or those of the checkpoint."""
     residency: Literal["resident", "sleep", "restart"] = "resident"
     """While training: stay, move to the CPU's memory, or be dropped and loaded again."""
+    thinking: Thinking = NO_THINKING
 
 
 class TransformersEngine:
@@ -81,6 +83,7 @@ class TransformersEngine:
             "attention": self.settings.attention,
             "context": self.settings.context,
             "serve": self.settings.serve,
+            **self.settings.thinking.identity,
         }
 
     @property
@@ -136,15 +139,17 @@ class TransformersEngine:
                         yield PromptTooLong(index, len(prompt), limit)
                         continue
                     one = by_row[index, nth]
+                    text, thought = chat.read(one.token_ids)
                     yield Completion(
                         request=index,
                         sample=nth,
-                        text=chat.decode(one.token_ids),
+                        text=text,
                         prompt_token_ids=prompt,
                         token_ids=one.token_ids,
                         logprobs=one.logprobs,
                         finish_reason=one.finish_reason,
                         seed=seed,
+                        thought=thought,
                     )
 
     def choice_logprobs(
@@ -153,9 +158,8 @@ class TransformersEngine:
         with self._applied(policy) as (model, chat):
             limit = context_of(model.config, self.settings.context) - 1
             choice_ids = [chat.single_token(choice) for choice in choices]
-            prompts = [chat.encode(request) for request in requests]
-            rows = list(range(len(prompts)))
-            for batch in chunks(rows, self.settings.batch_size):
+            prompts = [chat.encode(request, at_once=True) for request in requests]
+            for batch in chunks(range(len(prompts)), self.settings.batch_size):
                 fitting = [row for row in batch if len(prompts[row]) <= limit]
                 with _memory_errors_named():
                     chosen = in_portions(
@@ -252,7 +256,8 @@ class TransformersEngine:
             attention=self.settings.attention,
             trust_remote_code=self.settings.trust_remote_code,
         )
-        self._chat = Chat(load_tokenizer(base.path, self.settings.trust_remote_code))
+        tokenizer = load_tokenizer(base.path, self.settings.trust_remote_code)
+        self._chat = Chat(tokenizer, self.settings.thinking)
         self._base = base
 
     def _load_adapter(self, policy: Policy) -> None:

@@ -52,6 +52,7 @@ class VllmEngine:
             "dtype": self.settings.dtype,
             "context": self.settings.context,
             "serve": self.settings.serve,
+            **self.settings.thinking.identity,
         }
 
     def generate(
@@ -81,10 +82,11 @@ class VllmEngine:
         self, index: int, prompt: tuple[int, ...], seed: int, answer: Any, chat: Chat
     ) -> Iterator[Completion]:
         for nth, output in enumerate(answer.outputs):
+            text, thought = chat.read(output.token_ids)
             yield Completion(
                 request=index,
                 sample=nth,
-                text=chat.decode(output.token_ids),
+                text=text,
                 prompt_token_ids=prompt,
                 token_ids=tuple(output.token_ids),
                 logprobs=tuple(
@@ -93,6 +95,7 @@ class VllmEngine:
                 ),
                 finish_reason=_finish_reason(output.finish_reason),
                 seed=seed + nth,
+                thought=thought,
             )
 
     def choice_logprobs(
@@ -100,7 +103,7 @@ class VllmEngine:
     ) -> Iterator[ChoiceLogprobs | PromptTooLong]:
         process, chat = self._serve(policy.base)
         choice_ids = [chat.single_token(choice) for choice in choices]
-        prompts = [chat.encode(request) for request in requests]
+        prompts = [chat.encode(request, at_once=True) for request in requests]
         limit = process.context - 1
         params = self._reading(choice_ids)
         asked = {i: (prompt, params) for i, prompt in enumerate(prompts) if len(prompt) <= limit}
@@ -185,7 +188,7 @@ class VllmEngine:
             self.starts += 1
             self._process = VllmProcess(weights, self.settings)
             self._stop = stop_token_ids(declared_stop_tokens(base.path), tokenizer)
-            self._chat = Chat(tokenizer)
+            self._chat = Chat(tokenizer, self.settings.thinking)
             self._base = base
         assert self._chat is not None
         return self._process, self._chat

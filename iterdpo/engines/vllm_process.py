@@ -20,6 +20,7 @@ from iterdpo.engines.usage import Usage
 from iterdpo.engines.vllm_death import death_named, require_not_taken_back, wake_at_death
 from iterdpo.engines.vllm_worker import RUN, BoundToRun
 from iterdpo.errors import UserError
+from iterdpo.models.thinking import NO_THINKING, Thinking
 from iterdpo.records import Policy
 from iterdpo.runtime.signals import process_request
 
@@ -59,6 +60,7 @@ class VllmSettings:
     cache_gib: float = 1.0
     """Key-value cache on CPU."""
     eager: bool | None = None
+    thinking: Thinking = NO_THINKING
 
 
 class VllmProcess:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby, islice
+from typing import Final
 
 from iterdpo.engines.base import Engine
 from iterdpo.errors import LineageError, UserError, described
-from iterdpo.judging.base import Group, Judge
-from iterdpo.records import Candidate, Judgment, Policy, Prompt
+from iterdpo.judging.base import Group, Judge, judgment
+from iterdpo.records import Candidate, Judgment, Policy, Prompt, Unscored, UnscoredReason
 from iterdpo.settings import is_ours
 
 
@@ -50,14 +52,17 @@ def shard_groups(groups: Sequence[Group], judge: Judge) -> int:
 def ask(judge: Judge, groups: Sequence[Group], policy: Policy) -> Iterator[list[Judgment]]:
     """Yield the judgments of one group after the other.
 
+    An answer whose thought never closed is unscored, and no judge is asked about it.
+
     Raises:
         UserError: the judge left an answer out, judged another, or says that somebody else judged;
             or it is a class of the user's own, in which anything went wrong.
     """
     due = policy.fingerprint if judge.asks_policy else judge.fingerprint
     # A class of one's own may return a list: it is asked when its first judgment is due.
-    judging = (item for asked in (groups,) for item in judge.judge(asked, policy))
-    for group in groups:
+    judging = (item for asked in (_to_judge(groups),) for item in judge.judge(asked, policy))
+    for whole in groups:
+        group = _finished(whole)
         said = f"judge: {type(judge).__name__}: prompt {group.prompt.id}"
         with blaming(judge, said):
             made = list(islice(judging, len(group.candidates)))
@@ -71,7 +76,21 @@ def ask(judge: Judge, groups: Sequence[Group], policy: Policy) -> Iterator[list[
                 f"{said}: names {other.pop()} as the judge; name {due}, which is the fingerprint "
                 f"of {'the policy' if judge.asks_policy else 'the judge'}"
             )
-        yield made
+        by_id = {item.candidate_id: item for item in made}
+        yield [by_id.get(item.id) or judgment(item, due, _NO_ANSWER) for item in whole.candidates]
+
+
+_NO_ANSWER: Final = Unscored(UnscoredReason.UNFINISHED_THOUGHT)
+
+
+def _to_judge(groups: Sequence[Group]) -> list[Group]:
+    return [group for group in map(_finished, groups) if group.candidates]
+
+
+def _finished(group: Group) -> Group:
+    """Return a group without those of its candidates that hold no answer."""
+    kept = tuple(item for item in group.candidates if not item.unfinished_thought)
+    return replace(group, candidates=kept)
 
 
 @contextmanager

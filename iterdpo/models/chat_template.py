@@ -16,6 +16,8 @@ from typing import Any
 from iterdpo.conversation import Message, half_pair
 from iterdpo.errors import UserError
 from iterdpo.models.chat_messages import Request
+from iterdpo.models.thinking import NO_THINKING, Thinking
+from iterdpo.records import Thought
 
 _ZERO_WIDTH_SPACE = "\u200b"
 
@@ -44,11 +46,16 @@ class Chat:
     another's. All other text goes through unchanged.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, thinking: Thinking = NO_THINKING) -> None:
         self.tokenizer = tokenizer
+        self.thinking = thinking
 
-    def encode(self, request: Request) -> tuple[int, ...]:
+    def encode(self, request: Request, *, at_once: bool = False) -> tuple[int, ...]:
         """Return the token ids of the conversation, ready for the assistant's first token.
+
+        Args:
+            request: the conversation.
+            at_once: that token is to be one of the answer, not of a thought.
 
         Raises:
             ConversationError: the template refuses it, or it holds what is no text.
@@ -65,6 +72,8 @@ class Chat:
             messages = fold_system(messages)
         try:
             text = self._render(messages)
+            if at_once:
+                text = self.thinking.without_thought(text)
         # A template is a program of somebody else's, and says by any error what it does not take.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -128,6 +137,25 @@ class Chat:
             list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text
+
+    def read(self, token_ids: Sequence[int]) -> tuple[str, Thought | None]:
+        """Return the answer in what a model wrote, and the thought before it."""
+        if not self.thinking.closing:
+            return self.decode(token_ids), None
+        opened = self._opens_thoughts
+        return self.thinking.read(token_ids, self._spelled, self.decode, opened=opened)
+
+    def _spelled(self, token_ids: Sequence[int]) -> str:
+        """Return the text of tokens, special ones too: a mark may be one."""
+        text: str = self.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False)
+        return text
+
+    @cached_property
+    def _opens_thoughts(self) -> bool:
+        """Whether every prompt ends inside a thought."""
+        if self.tokenizer.chat_template is None:
+            return False
+        return self._render([Message("user", "x")]).rstrip().endswith(self.thinking.opening)
 
     def single_token(self, choice: str) -> int:
         """Return the id of the one token that spells ``choice`` at the start of an answer.
@@ -214,7 +242,9 @@ class Chat:
     def _answered(self, answer: str) -> str:
         """Return a conversation that ends with an answer, as the template writes it."""
         turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": answer}]
-        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        text: str = self.tokenizer.apply_chat_template(
+            turns, tokenize=False, **self.thinking.arguments
+        )
         return text
 
     def _plain(self, text: str) -> list[int]:
@@ -225,8 +255,9 @@ class Chat:
             [{"role": message.role, "content": message.content} for message in messages],
             tokenize=False,
             add_generation_prompt=True,
+            **self.thinking.arguments,
         )
-        return text
+        return self.thinking.without_thought(text) if self.thinking.closed else text
 
     def as_data(self, text: str) -> str:
         """Return ``text`` with every spelling of a special token broken.

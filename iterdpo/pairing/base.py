@@ -22,12 +22,14 @@ from iterdpo.records import Candidate, Judgment, Pair, Prompt, record_id
 class DropReason(StrEnum):
     """Why a prospective pair was dropped, in the order in which reasons are counted.
 
-    The first four set single answers aside. A pair that cannot be formed, because too few answers
+    The first five set single answers aside. A pair that cannot be formed, because too few answers
     are left, counts for the first of them that set any answer of its prompt aside.
     """
 
     UNSCORED = "unscored"
     """The judge gave no finite score."""
+    UNFINISHED_THOUGHT = "unfinished_thought"
+    """The model thought to the end of its tokens, or closed no thought: there is no answer."""
     EMPTY = "empty"
     """The answer is white space or nothing."""
     TRUNCATED = "truncated"
@@ -155,6 +157,8 @@ def _usable_or_reason(
 
 
 def _assess(candidate: Candidate, judgment: Judgment) -> Ranked | DropReason:
+    if candidate.unfinished_thought:
+        return DropReason.UNFINISHED_THOUGHT
     score = judgment.score
     if score is None or not math.isfinite(score):
         return DropReason.UNSCORED

@@ -11,7 +11,7 @@ from iterdpo.engines.base import Completion, Engine, PromptTooLong, Sampling
 from iterdpo.engines.usage import Meter
 from iterdpo.models.chat_messages import Request
 from iterdpo.prompts.base import PromptSource
-from iterdpo.records import Candidate, Policy, Prompt, record_id
+from iterdpo.records import Candidate, Policy, Prompt, Thought, record_id
 from iterdpo.runtime.progress import progress
 from iterdpo.settings import identity, key_settings
 from iterdpo.stages import names
@@ -92,6 +92,7 @@ class Generate(RecordStage[Candidate]):
             label = f"{policy.value.name} {self.label}"
             written = self.keep(work, progress(writing, len(asked) * n, label, "answers"))
         new = {prompt.id for prompt in asked[read:]}
+        thoughts = [candidate.thought for candidate in written if candidate.thought is not None]
         return {
             "candidates": len(written),
             "truncated": sum(candidate.truncated for candidate in written),
@@ -101,6 +102,7 @@ class Generate(RecordStage[Candidate]):
                 len(candidate.token_ids) for candidate in written if candidate.prompt_id in new
             ),
             "engine": meter.metrics,
+            **({"thoughts": thought_metrics(thoughts)} if thoughts else {}),
         }
 
     def _write(self, prompts: Sequence[Prompt], policy: Policy) -> Iterator[list[Candidate]]:
@@ -115,11 +117,21 @@ class Generate(RecordStage[Candidate]):
             ]
 
 
+def thought_metrics(thoughts: Sequence[Thought]) -> Metrics:
+    """Return how many answers were thought about, in how many tokens, and what never ended."""
+    return {
+        "number": len(thoughts),
+        "unfinished": sum(not thought.closed for thought in thoughts),
+        "tokens": sum(thought.tokens for thought in thoughts),
+    }
+
+
 def candidate_of(completion: Completion, prompt: Prompt, policy: Policy) -> Candidate:
-    """Name a completion by its prompt, policy, sample number and text."""
+    """Name a completion by its prompt, policy, sample number and text, a thought included."""
     parents = (prompt.id, policy.fingerprint)
+    thought = completion.thought.text if completion.thought else ""
     return Candidate(
-        id=record_id("candidate", parents, completion.sample, completion.text),
+        id=record_id("candidate", parents, completion.sample, thought + completion.text),
         prompt_id=prompt.id,
         index=completion.sample,
         text=completion.text,
@@ -129,4 +141,5 @@ def candidate_of(completion: Completion, prompt: Prompt, policy: Policy) -> Cand
         finish_reason=completion.finish_reason,
         policy=policy.fingerprint,
         seed=completion.seed,
+        thought=completion.thought,
     )

@@ -55,6 +55,8 @@ ANOTHER = {
     "model.quantization": "none",
     "model.dtype": "bfloat16",
     "model.attention": "sdpa",
+    "model.thinking": "off",
+    "model.thought_marks": None,  # by the engine's identity: see tests/models/test_thinking.py
     "model.adapter.target_modules": ["q_proj"],
     "model.revision": "main",
     "prompts._target_": None,  # with its settings: see tests/prompts

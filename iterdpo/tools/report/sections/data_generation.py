@@ -21,6 +21,7 @@ REASONS = {
     "kept": "var(--series-1)", "tie": "var(--drop-1)", "margin": "var(--drop-2)",
     "identical": "var(--drop-3)", "unscored": "var(--series-2)", "truncated": "var(--series-3)",
     "empty": "var(--series-4)", "too_few_candidates": "var(--drop-4)",
+    "unfinished_thought": "var(--cost-1)",
 }  # fmt: skip
 
 
