@@ -69,8 +69,10 @@ def read_summary(directory: Path) -> Summary:
 def _inconsistency(summary: Summary) -> str:
     """Return which part names another that is not there; empty for none."""
     names = [model.name for model in summary.models]
+    named: dict[str, str] = {}
     for number, model in enumerate(summary.models):
-        if model.name in names[:number]:
+        # An iteration without a pair goes on with the policy as it was.
+        if named.setdefault(model.name, model.fingerprint) != model.fingerprint:
             return f"models.{number}.name: {model.name} is there twice"
         if model.parent is not None and model.parent not in names[:number]:
             return f"models.{number}.parent: there is no model {model.parent} before it"

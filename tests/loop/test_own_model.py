@@ -123,6 +123,7 @@ def test_skip_goes_on_with_the_policy_as_it_was(own_model: Configure, tmp_path: 
     result = run.execute(config, tmp_path / "run")
     assert [made.training for made in result.iterations] == [None, None]
     assert len({model.fingerprint for model in result.models}) == 1
+    assert read_summary(tmp_path / "run") == result
     dropped = result.iterations[0].pairs.dropped
     assert dropped["unscored"] == 3
     reasons = result.iterations[0].judgments.reasons
