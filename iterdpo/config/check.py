@@ -61,9 +61,25 @@ def _contradictions(config: Config, made: Mapping[str, Any]) -> list[str]:
     problems += prequantized_problems(config)
     problems += pairs_problems(config, made.get("pairs"), made.get("prompts"))
     problems += _evaluation_problems(config.evaluation, made.get("evaluation.oracle"))
+    problems += _thinking_problems(config, made.get("pairs"))
     problems += hub_problems(config.hub)
     problems += _missing_paths(config)
     return problems
+
+
+def _thinking_problems(config: Config, pairs: Any) -> list[str]:
+    """Return what an engine's prompts would have that those of given answers have not."""
+    model = config.model
+    given = "sft" if config.sft.method != "none" else ""
+    if pairs is not None and getattr(pairs, "k", None) is None:
+        given = "pairs=dataset"
+    if not given or (model.thinking == "auto" and not model.template_arguments):
+        return []
+    return [
+        f"model.thinking={model.thinking} with "
+        f"model.template_arguments={dict(model.template_arguments)}: {given} takes the chat "
+        "template as it is; use model.thinking=auto and no arguments"
+    ]
 
 
 def _method_problems(training: TrainingConfig) -> list[str]:

@@ -329,3 +329,11 @@ def test_a_home_of_nobody_is_a_line(wrong: Any) -> None:
     wrong["store"]["root"] = "~nobody-of-that-name/store"
     (line,) = problems(wrong)
     assert line.startswith("store.root=~nobody-of-that-name/store: ")
+
+
+@pytest.mark.parametrize("setting", ["model.thinking=off", "+model.template_arguments.effort=low"])
+def test_given_answers_do_not_go_with_a_template_that_is_switched(setting: str) -> None:
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        composed = compose("config", [setting, "sft=qlora", "sft.path=[conf]"])
+    with pytest.raises(ConfigError, match="sft takes the chat template as it is"):
+        typed(composed)
