@@ -13,7 +13,6 @@ What they return holds everything that a run made as DataFrames::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -236,21 +235,11 @@ class RunResult:
 
 def _composed(overrides: Sequence[str], given: Mapping[str, Any]) -> tuple[Config, Path]:
     """Return the typed configuration, and the directory that the command would make."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from iterdpo.config.compose import brought_along, composed, conf_directory, typed
+    from iterdpo.config.compose import config_of
 
     if isinstance(overrides, str):
         raise UserError(f"overrides={overrides}: give a list of texts, [{overrides!r}]")
-    started = GlobalHydra.instance().is_initialized()
-    with (
-        nullcontext()
-        if started
-        else initialize_config_dir(str(conf_directory()), version_base="1.3")
-    ):
-        found = composed([*overrides, *brought_along(overrides)])
-        return typed(found, given), Path(found.hydra.run.dir)
+    return config_of(overrides, given)
 
 
 def _measured(evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ LAYERS = (
         "chat",
         "compare",
         "export",
+        "judge_check",
         "label",
         "report",
         "sharing",

@@ -34,6 +34,26 @@ from iterdpo.store.stage import Stage
 from iterdpo.verifiers.base import Verifier
 
 
+def make_base(config: Config) -> PrepareBase:
+    """Return the stage that makes the configured checkpoint ready.
+
+    Raises:
+        UserError: the checkpoint is not there, or is not quantized as the configuration says.
+    """
+    checkpoint = resolve_checkpoint(config.model)
+    packing = Packing.at(checkpoint)
+    if problem := checkpoint_problem(config.model.quantization, packing, config.model.path):
+        raise UserError(problem)  # only now is a checkpoint of the hub there to be looked at
+    hash_file = HashCache(config.store.root).file_sha256
+    return PrepareBase(
+        checkpoint=checkpoint,
+        checkpoint_sha256=checkpoint_sha256(checkpoint, "model.path", hash_file),
+        quantization=config.model.scheme,
+        dtype=config.model.dtype,
+        trust_remote_code=config.model.trust_remote_code,
+    )
+
+
 def make_recipe(
     config: Config,
     engine: Engine,
@@ -44,11 +64,7 @@ def make_recipe(
 ) -> Recipe:
     """Put the steps together."""
     seed, evaluation, training = config.seed, config.evaluation, config.training
-    checkpoint = resolve_checkpoint(config.model)
-    hash_file = HashCache(config.store.root).file_sha256
-    quantization, packing = config.model.quantization, Packing.at(checkpoint)
-    if problem := checkpoint_problem(quantization, packing, config.model.path):
-        raise UserError(problem)  # only now is a checkpoint of the hub there to be looked at
+    base = make_base(config)
     system = config.prompts.system
     sampling = Sampling(
         n=config.candidates.n,
@@ -66,13 +82,7 @@ def make_recipe(
     scale = judge.scale
     greedy = Sampling(n=1, temperature=0.0, max_tokens=sampling.max_tokens, seed=seed)
     return Recipe(
-        base=PrepareBase(
-            checkpoint=checkpoint,
-            checkpoint_sha256=checkpoint_sha256(checkpoint, "model.path", hash_file),
-            quantization=config.model.scheme,
-            dtype=config.model.dtype,
-            trust_remote_code=config.model.trust_remote_code,
-        ),
+        base=base,
         select=make_select(config, engine, prompts),
         held_out=SelectPrompts(prompts, "evaluation", evaluation.prompts, seed),
         reference_prompts=SelectPrompts(
@@ -87,7 +97,7 @@ def make_recipe(
         judge=JudgeCandidates(judge, engine),
         judge_measured=JudgeCandidates(judge, engine, names.ANSWER_JUDGMENTS),
         build_pairs=build_pairs,
-        tune=make_sft(config, engine, str(checkpoint), prompts, judge),
+        tune=make_sft(config, engine, str(base.checkpoint), prompts, judge),
         merge=Merge(engine, config.model.trust_remote_code)
         if config.sft.method == "merged"
         else None,

@@ -24,6 +24,7 @@ TOOLS: Final = MappingProxyType(
         "bench": ("tools.benchmark", "AlpacaEval, Arena-Hard, MT-Bench, lm-evaluation-harness"),
         "hub": ("tools.hub", "upload a run's best adapter and its pairs"),
         "export": ("tools.export", "a model as a plain checkpoint"),
+        "judge-check": ("tools.judge_check", "how right is a judge, on answers in a known order?"),
         "canary": ("tools.canary", "does a server really apply an adapter?"),
         "store": ("tools.store", "look into the store, and clear it up"),
     }

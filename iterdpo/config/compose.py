@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -63,6 +65,28 @@ def composed(overrides: list[str]) -> DictConfig:
     if secrets := secret_problems({str(key): own for key, own in _unresolved(found).items()}):
         raise ConfigError(secrets)
     return found
+
+
+def config_of(
+    overrides: Sequence[str], given: Mapping[str, object] | None = None
+) -> tuple[Config, Path]:
+    """Return the typed configuration of overrides, and the directory that the command would make.
+
+    Args:
+        overrides: as on the command line, ``key=value`` each.
+        given: by section, objects that take the place of the classes named there.
+
+    Raises:
+        ConfigError: with one line for each problem.
+    """
+    started = GlobalHydra.instance().is_initialized()
+    with (
+        nullcontext()
+        if started
+        else initialize_config_dir(str(conf_directory()), version_base="1.3")
+    ):
+        found = composed([*overrides, *brought_along(overrides)])
+        return typed(found, given), Path(found.hydra.run.dir)
 
 
 def _unresolved(found: DictConfig) -> dict[Any, Any]:

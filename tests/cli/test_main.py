@@ -15,6 +15,7 @@ from tests.commands import run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = ("report", "compare", "chat", "label", "benchmark", "sharing", "export", "canary",
+         "judge_check",
          "store")  # fmt: skip
 
 
