@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import logging
 import os
 import socket
 import sys
@@ -89,6 +90,16 @@ def _libraries_are_no_garbage(modules_left_alone: Counter[str]) -> None:
         modules_left_alone["modules"] = loaded
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Put back what a command's entry sets, as if it had been a process of its own."""
+    log = logging.getLogger("iterdpo")
+    level, handlers = log.level, list(log.handlers)
+    yield
+    log.setLevel(level)
+    log.handlers = handlers
 
 
 @pytest.fixture(scope="session")
