@@ -13,8 +13,8 @@ import statistics
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +84,8 @@ def answers(number: int, tokens: int, prompt_tokens: int) -> list[Candidate]:
 
 def read_as_tuples(path: Path) -> list[Candidate]:
     """Read answers by way of Python's lists, the whole table at once."""
-    names = [item.name for item in fields(Candidate)]
-
-    def values(row: dict[str, Any]) -> Iterator[Any]:
-        return (tuple(row[name]) if name in NUMBERS else row[name] for name in names)
-
-    return [Candidate(*values(row)) for row in pyarrow.parquet.read_table(path).to_pylist()]
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    return [Candidate(**row | {name: tuple(row[name]) for name in NUMBERS}) for row in rows]
 
 
 def as_tuples(one: Candidate) -> Candidate:
