@@ -70,16 +70,9 @@ class Chat:
             return tuple(ids)
         if not self.knows_system_role:
             messages = fold_system(messages)
-        try:
-            text = self._render(messages)
-            if at_once:
-                text = self.thinking.without_thought(text)
-        # A template is a program of somebody else's, and says by any error what it does not take.
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ConversationError(
-                f"the model's chat template refuses the conversation ({reason})"
-            ) from None
+        text = self._render(messages)
+        if at_once:
+            text = self.thinking.without_thought(text)
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode_answer(self, answer: str, stops: Collection[int]) -> tuple[int, ...]:
@@ -182,8 +175,7 @@ class Chat:
         probe = "system-role-probe"
         try:
             return probe in self._render([Message("system", probe), Message("user", "x")])
-        # A template is a program of somebody else's, and says by any error what it does not take.
-        except Exception:
+        except ConversationError:
             return False
 
     @cached_property
@@ -251,12 +243,17 @@ class Chat:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _render(self, messages: Sequence[Message]) -> str:
-        text: str = self.tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
-            tokenize=False,
-            add_generation_prompt=True,
-            **self.thinking.arguments,
-        )
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, **self.thinking.arguments
+            )
+        # A template is a program of somebody else's, and says by any error what it does not take.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConversationError(
+                f"the model's chat template refuses the conversation ({reason})"
+            ) from None
         return self.thinking.without_thought(text) if self.thinking.closed else text
 
     def as_data(self, text: str) -> str:
